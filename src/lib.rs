@@ -1,0 +1,21 @@
+//! serin: every step of a machine-learning `cloudbuild.yaml` on Google Cloud, in one binary.
+//!
+//! Each module is a room; the arrows between them are in `docs/architecture.md` and held by a
+//! test (`tests/it/rooms.rs`). The binary is `main.rs` over [`cli`]; the library exists so that
+//! tests and benches see the rooms.
+
+pub mod build;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod data;
+pub mod emulator;
+pub mod error;
+pub mod gcp;
+pub mod image;
+pub mod model;
+pub mod process;
+pub mod report;
+pub mod serve;
+pub mod steps;
+pub mod workspace;

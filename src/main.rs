@@ -1,0 +1,3 @@
+//! Entry: parse, dispatch, exit code.
+
+fn main() {}

@@ -1,0 +1,141 @@
+//! Child processes that never outlive this one, however it ends.
+//!
+//! Each child leads a process group, so that what it starts is ended with it. A signal can be
+//! handled, but `kill -9` cannot: therefore a watchdog, this same binary as `serin watchdog`, holds
+//! the other end of a pipe. It is told of each group, and when the pipe closes because this process
+//! is gone, it kills the groups that are left.
+
+use std::collections::BTreeSet;
+use std::io::{self, BufRead, Write};
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+
+/// Starts children in groups of their own and reports them to the watchdog.
+#[derive(Clone)]
+pub struct Groups(Arc<Mutex<std::process::ChildStdin>>);
+
+impl Groups {
+    /// Starts the watchdog; `serin` is this program's own file.
+    ///
+    /// # Errors
+    /// When the watchdog cannot be started.
+    pub fn new(serin: &Path) -> io::Result<Self> {
+        let mut command = std::process::Command::new(serin);
+        command.arg("watchdog").env_clear();
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        // A group of its own: a Ctrl-C at the terminal must not reach the watchdog.
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut watchdog = command.spawn()?;
+        let lifeline = watchdog
+            .stdin
+            .take()
+            .ok_or_else(|| io::Error::other("the watchdog has no standard input"))?;
+        Ok(Self(Arc::new(Mutex::new(lifeline))))
+    }
+
+    /// Starts a command as the leader of a new group.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn spawn(&self, command: &mut Command) -> io::Result<Group> {
+        let child = command.process_group(0).spawn()?;
+        let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let id = id.ok_or_else(|| io::Error::other("the process has no id"))?;
+        let group = Group { child, id, groups: self.clone() };
+        self.tell('+', id)?;
+        Ok(group)
+    }
+
+    fn tell(&self, sign: char, id: Pid) -> io::Result<()> {
+        let mut lifeline = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lifeline.write_all(format!("{sign}{}\n", id.as_raw_nonzero()).as_bytes())
+    }
+}
+
+/// A child and all that it started. Dropping it kills the group.
+pub struct Group {
+    child: Child,
+    id: Pid,
+    groups: Groups,
+}
+
+impl Group {
+    /// The leader's process id.
+    pub fn id(&self) -> i32 {
+        self.id.as_raw_nonzero().get()
+    }
+
+    pub fn stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
+    }
+
+    pub fn stderr(&mut self) -> Option<ChildStderr> {
+        self.child.stderr.take()
+    }
+
+    /// Waits for the leader to end, then ends what it left behind, as a container's end does.
+    ///
+    /// # Errors
+    /// When the operating system cannot tell.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        let status = self.child.wait().await?;
+        self.signal(Signal::KILL);
+        Ok(status)
+    }
+
+    /// Asks the group to end (SIGTERM), and ends it (SIGKILL) after `grace`, in real time.
+    ///
+    /// # Errors
+    /// When the operating system cannot tell.
+    pub async fn stop(&mut self, grace: Duration) -> io::Result<ExitStatus> {
+        self.signal(Signal::TERM);
+        if let Ok(status) = tokio::time::timeout(grace, self.wait()).await {
+            return status;
+        }
+        self.signal(Signal::KILL);
+        self.wait().await
+    }
+
+    /// Sends a signal to every process of the group; a group that has ended is no error.
+    pub fn signal(&self, signal: Signal) {
+        let _ended = kill_process_group(self.id, signal);
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+        // The watchdog may be gone only if somebody ended it; there is nobody left to tell.
+        let _told = self.groups.tell('-', self.id);
+    }
+}
+
+/// The watchdog's whole life: reads `+GROUP` and `-GROUP` lines, and when they end, kills what is left.
+///
+/// # Errors
+/// When standard input cannot be read.
+pub fn watchdog(input: impl BufRead) -> io::Result<()> {
+    let mut groups = BTreeSet::new();
+    for line in input.lines() {
+        let Ok(line) = line else { break };
+        let Some(id) = line.get(1..).and_then(|id| id.parse().ok()).and_then(Pid::from_raw) else {
+            continue;
+        };
+        match line.as_bytes().first() {
+            Some(b'+') => groups.insert(id.as_raw_nonzero()),
+            Some(b'-') => groups.remove(&id.as_raw_nonzero()),
+            _ => false,
+        };
+    }
+    for id in groups {
+        if let Some(id) = Pid::from_raw(id.get()) {
+            let _ended = kill_process_group(id, Signal::KILL);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,20 @@
+//! The five steps of a build, one file each, and what they share.
+
+use crate::error::code;
+
+/// How a command ended when nothing went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    /// A check, gate or canary said no.
+    Rejected,
+}
+
+impl Outcome {
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Done => code::DONE,
+            Self::Rejected => code::REJECTED,
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The workspace is the interface: typed, digested artifacts under `.serin/`, and the chain of inputs.
+//!
+//! Each artifact has one writer and carries the sha256 of every file it was made from. Reading one
+//! checks those digests, so that a stale or edited file stops the build and names the step to run again.
+
+pub mod records;
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::error::Input;
+
+/// The folder of the workspace that is serin's.
+pub const FOLDER: &str = ".serin";
+
+/// A sha256 in lower-case hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Digest(String);
+
+impl Digest {
+    pub fn of(bytes: &[u8]) -> Self {
+        Self::from_hasher(Sha256::new_with_prefix(bytes))
+    }
+
+    /// The digest of a file's bytes.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn of_file(path: &Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        let mut hasher = Sha256::new();
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(Self::from_hasher(hasher)),
+                n => hasher.update(&buffer[..n]),
+            }
+        }
+    }
+
+    pub fn from_hasher(hasher: Sha256) -> Self {
+        let mut text = String::with_capacity(64);
+        for byte in hasher.finalize() {
+            text.push_str(&format!("{byte:02x}"));
+        }
+        Self(text)
+    }
+
+    /// The 64 hexadecimal digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first twelve digits, enough for a person.
+    pub fn short(&self) -> &str {
+        self.0.get(..12).unwrap_or(&self.0)
+    }
+}
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A file that an artifact was made from; the path is relative to the workspace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputFile {
+    pub path: String,
+    pub sha256: Digest,
+}
+
+/// What a step writes: a JSON file of one schema, with one writer.
+pub trait Record: Serialize + DeserializeOwned {
+    /// The file's name under `.serin/`.
+    const FILE: &'static str;
+    /// The schema's name and version, as in `serin/dataset/v1`.
+    const SCHEMA: &'static str;
+    /// The step that writes it.
+    const STEP: &'static str;
+}
+
+#[derive(Serialize, Deserialize)]
+struct Envelope<T> {
+    schema: String,
+    inputs: Vec<InputFile>,
+    #[serde(flatten)]
+    body: T,
+}
+
+/// The folder a build's steps share; `/workspace` in Cloud Build.
+#[derive(Clone, Debug)]
+pub struct Workspace {
+    root: PathBuf,
+}
+
+impl Workspace {
+    /// The workspace at `root`, usually the current directory.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A path of the workspace, from one relative to it.
+    pub fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
+        self.root.join(relative)
+    }
+
+    /// A path under `.serin/`, relative to the workspace.
+    pub fn relative(name: &str) -> String {
+        format!("{FOLDER}/{name}")
+    }
+
+    /// The folder of the model, as `train` leaves it.
+    pub fn model_dir(&self) -> PathBuf {
+        self.root.join(FOLDER).join("model")
+    }
+
+    /// Writes a record made from `inputs` (paths relative to the workspace), whole or not at all.
+    ///
+    /// # Errors
+    /// When an input cannot be read or the file cannot be written.
+    pub fn write<T: Record>(&self, body: &T, inputs: &[&str]) -> Result<()> {
+        let inputs = inputs
+            .iter()
+            .map(|path| {
+                let sha256 = Digest::of_file(&self.path(path))
+                    .with_context(|| format!("reading {path}"))?;
+                Ok(InputFile { path: (*path).to_owned(), sha256 })
+            })
+            .collect::<Result<_>>()?;
+        let envelope = Envelope { schema: T::SCHEMA.to_owned(), inputs, body };
+        let mut text = serde_json::to_string_pretty(&envelope).context("writing JSON")?;
+        text.push('\n');
+        let path = self.path(FOLDER).join(T::FILE);
+        write_atomically(&path, text.as_bytes())
+            .with_context(|| format!("writing {}", path.display()))
+    }
+
+    /// Removes a record that an earlier run left, so that nobody mistakes it for this run's.
+    ///
+    /// # Errors
+    /// When it is there and cannot be removed.
+    pub fn remove<T: Record>(&self) -> Result<()> {
+        match fs::remove_file(self.path(FOLDER).join(T::FILE)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(e).with_context(|| format!("removing {FOLDER}/{}", T::FILE))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads a record and checks that every file it was made from is still the same.
+    ///
+    /// # Errors
+    /// [`Input`] when it is missing, of another schema, or made from other files.
+    pub fn read<T: Record>(&self) -> Result<T> {
+        let name = Self::relative(T::FILE);
+        let again = format!("run `serin {}` again", T::STEP);
+        let text = fs::read_to_string(self.path(&name)).map_err(|e| {
+            let hint = format!("run `serin {}` first", T::STEP);
+            Input::new(format!("cannot be read: {e}")).at_file(Path::new(&name)).hint(hint)
+        })?;
+        let wrong = |message: String| {
+            anyhow::Error::from(Input::new(message).at_file(Path::new(&name)).hint(again.clone()))
+        };
+        #[derive(Deserialize)]
+        struct Head {
+            schema: String,
+        }
+        let head: Head = serde_json::from_str(&text)
+            .map_err(|e| wrong(format!("is no artifact of serin: {e}")))?;
+        if head.schema != T::SCHEMA {
+            return Err(wrong(format!("has schema `{}`, not `{}`", head.schema, T::SCHEMA)));
+        }
+        let envelope: Envelope<T> =
+            serde_json::from_str(&text).map_err(|e| wrong(format!("cannot be understood: {e}")))?;
+        for input in &envelope.inputs {
+            let found = Digest::of_file(&self.path(&input.path))
+                .map_err(|e| wrong(format!("was made from `{}`, which cannot be read: {e}", input.path)))?;
+            if found != input.sha256 {
+                return Err(wrong(format!(
+                    "was made from another `{}` (sha256 {} then, {} now)",
+                    input.path,
+                    input.sha256.short(),
+                    found.short()
+                )));
+            }
+        }
+        Ok(envelope.body)
+    }
+}
+
+/// Writes a file whole or not at all: to a temporary name beside it, synced, renamed, folder synced.
+///
+/// # Errors
+/// When any of that fails; the file is then as it was.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_atomically_with(path, |file| file.write_all(bytes))
+}
+
+/// As [`write_atomically`], for a writer that streams.
+///
+/// # Errors
+/// When the writer fails or the file system does; the file is then as it was.
+pub fn write_atomically_with(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let mut temporary = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)?;
+    write(temporary.as_file_mut())?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        temporary.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+    }
+    temporary.as_file().sync_all()?;
+    temporary.persist(path).map_err(|e| e.error)?;
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Note {
+        text: String,
+    }
+    impl Record for Note {
+        const FILE: &'static str = "note.json";
+        const SCHEMA: &'static str = "serin/note/v1";
+        const STEP: &'static str = "lint";
+    }
+
+    #[test]
+    fn a_record_made_from_another_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = Workspace::new(folder.path());
+        fs::write(workspace.path("a.csv"), "1").unwrap();
+        workspace.write(&Note { text: "x".into() }, &["a.csv"]).unwrap();
+        assert_eq!(workspace.read::<Note>().unwrap().text, "x");
+        fs::write(workspace.path("a.csv"), "2").unwrap();
+        let error = workspace.read::<Note>().unwrap_err();
+        let input = error.downcast_ref::<Input>().unwrap();
+        assert!(input.to_string().contains("was made from another `a.csv`"), "{input}");
+        assert_eq!(input.hint.as_deref(), Some("run `serin lint` again"));
+    }
+
+    #[test]
+    fn a_missing_or_foreign_record_names_the_step() {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = Workspace::new(folder.path());
+        assert!(workspace.read::<Note>().unwrap_err().downcast_ref::<Input>().is_some());
+        fs::create_dir(workspace.path(FOLDER)).unwrap();
+        fs::write(workspace.path(".serin/note.json"), "{\"schema\":\"other/v1\"}").unwrap();
+        let error = workspace.read::<Note>().unwrap_err().to_string();
+        assert!(error.contains("has schema `other/v1`"), "{error}");
+    }
+}

@@ -1,0 +1,432 @@
+//! The schema of every `.json` that a step writes under `.serin/`.
+//!
+//! Fields are only added to a version of a schema, never changed; a change of meaning is a new version.
+//! Paths are relative to the workspace; times stand only in fields made for them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Digest, Record};
+use crate::clock::Timestamp;
+
+/// What a check, gate or canary decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    Pass,
+    Reject,
+    /// The evidence does not suffice either way.
+    Inconclusive,
+}
+
+impl Verdict {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Reject => "reject",
+            Self::Inconclusive => "inconclusive",
+        }
+    }
+}
+
+// ---- lint ------------------------------------------------------------------------------------
+
+/// `dataset.json`: the frozen snapshot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dataset {
+    pub train: SplitFile,
+    pub test: SplitFile,
+    pub label: LabelColumn,
+    /// The seed of the split, from `serin.yaml`.
+    pub seed: u64,
+    /// The tables that were read, in the order of `serin.yaml`.
+    pub tables: Vec<SourceTable>,
+    /// The features, in the order of the Parquet columns; the label and dropped columns are not here.
+    pub features: Vec<Feature>,
+    /// Columns that `data.drop` leaves out of the features.
+    pub dropped: Vec<String>,
+    /// sha256 over the two splits' digests: the identity of the snapshot.
+    pub digest: Digest,
+}
+
+/// One part of the snapshot: a Parquet file that keeps label and categories as the source's text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SplitFile {
+    pub path: String,
+    pub rows: u64,
+    pub sha256: Digest,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelColumn {
+    pub column: String,
+    /// The class that counts as positive, for a label of two classes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub positive: Option<String>,
+    pub task: Task,
+    /// The label's classes in the order of their codes (for two classes the positive one is last); none for a number.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub classes: Vec<String>,
+}
+
+/// What there is to predict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    Binary,
+    Multiclass,
+    Regression,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceTable {
+    /// The table's name in `serin.yaml`.
+    pub name: String,
+    pub path: String,
+    pub rows: u64,
+    pub sha256: Digest,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feature {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: ColumnType,
+}
+
+/// The type of a column as a model sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ColumnType {
+    Number,
+    Category,
+    Boolean,
+}
+
+impl ColumnType {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Number => "number",
+            Self::Category => "category",
+            Self::Boolean => "boolean",
+        }
+    }
+}
+
+impl Record for Dataset {
+    const FILE: &'static str = "dataset.json";
+    const SCHEMA: &'static str = "serin/dataset/v1";
+    const STEP: &'static str = "lint";
+}
+
+/// `profile.json`: what the columns hold, over the joined table and both of its parts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Profile {
+    pub rows: u64,
+    pub train_rows: u64,
+    pub test_rows: u64,
+    /// In the order of the joined table, label and dropped columns included.
+    pub columns: Vec<ColumnProfile>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ColumnProfile {
+    pub name: String,
+    /// The table the column comes from.
+    pub table: String,
+    #[serde(rename = "type")]
+    pub kind: ColumnType,
+    pub count: u64,
+    pub missing: u64,
+    pub distinct: u64,
+    /// For numbers.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub numbers: Option<NumberProfile>,
+    /// For categories and booleans: the most frequent values, most frequent first, equal counts by value.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub top: Vec<ValueCount>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NumberProfile {
+    pub min: f64,
+    pub max: f64,
+    pub mean: f64,
+    /// Of the sample (divided by n − 1); 0 for one value.
+    pub standard_deviation: f64,
+    /// At 0.05, 0.25, 0.5, 0.75 and 0.95, linearly interpolated (R's type 7, NumPy's default).
+    pub quantiles: [f64; 5],
+    /// Counts of equal-width bins from `min` to `max`, of the training and of the test part.
+    pub train_histogram: Vec<u64>,
+    pub test_histogram: Vec<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValueCount {
+    pub value: String,
+    /// In the training part.
+    pub train: u64,
+    /// In the test part.
+    pub test: u64,
+}
+
+impl Record for Profile {
+    const FILE: &'static str = "profile.json";
+    const SCHEMA: &'static str = "serin/profile/v1";
+    const STEP: &'static str = "lint";
+}
+
+/// `lint.json`: the verdict on the data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LintReport {
+    pub verdict: Verdict,
+    pub findings: Vec<Finding>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The check's name, as in `schema.type`.
+    pub check: String,
+    pub table: String,
+    /// Empty where the finding is about the table as a whole.
+    pub column: String,
+    /// The physical line of the table's file, from 1.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub row: Option<u64>,
+    pub severity: Severity,
+    pub expected: String,
+    pub observed: String,
+    /// One sentence: file, line, column and value, and what was expected.
+    pub message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Reject,
+    Warn,
+}
+
+impl Record for LintReport {
+    const FILE: &'static str = "lint.json";
+    const SCHEMA: &'static str = "serin/lint/v1";
+    const STEP: &'static str = "lint";
+}
+
+// ---- train -----------------------------------------------------------------------------------
+
+/// `train.json`: the job and the model it made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trained {
+    /// The job's resource name.
+    pub job: String,
+    /// What the job was made from: the digest of snapshot, image, parameters and seed.
+    pub key: Digest,
+    pub image: String,
+    pub seed: u64,
+    /// The learner's parameters as they were used.
+    pub parameters: BTreeMap<String, serde_json::Value>,
+    /// Where the job wrote the model.
+    pub output_uri: String,
+    pub model: ModelFiles,
+    pub started: Option<Timestamp>,
+    pub ended: Option<Timestamp>,
+}
+
+/// The files of a model directory and their common digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelFiles {
+    /// sha256 over the sorted lines `SHA256  NAME` of the files.
+    pub digest: Digest,
+    /// Paths are relative to the workspace.
+    pub files: Vec<super::InputFile>,
+}
+
+impl Record for Trained {
+    const FILE: &'static str = "train.json";
+    const SCHEMA: &'static str = "serin/train/v1";
+    const STEP: &'static str = "train";
+}
+
+// ---- validate --------------------------------------------------------------------------------
+
+/// `validate.json`: the metrics and the gates' verdict.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Validated {
+    pub verdict: Verdict,
+    /// The challenger's digest.
+    pub digest: Digest,
+    pub rows: u64,
+    pub metrics: MetricSets,
+    pub gates: Vec<GateResult>,
+    /// The champion that was compared with; `None` on the first run.
+    pub champion: Option<Champion>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub slices: Vec<SliceMetrics>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MetricSets {
+    pub challenger: Metrics,
+    pub champion: Option<Metrics>,
+}
+
+/// Metrics by scikit-learn's names in snake case.
+pub type Metrics = BTreeMap<String, MetricValue>;
+
+/// A metric's value with its interval where one was computed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum MetricValue {
+    Interval { value: f64, low: f64, high: f64 },
+    Point(f64),
+}
+
+impl MetricValue {
+    pub fn value(self) -> f64 {
+        match self {
+            Self::Interval { value, .. } | Self::Point(value) => value,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GateResult {
+    pub metric: String,
+    /// The rule in words, as in `at_least 0.9` or `no_worse_than champion by 0.01`.
+    pub rule: String,
+    /// The challenger's value of the metric.
+    pub value: f64,
+    pub verdict: Verdict,
+    /// For a relative gate: how much worse the challenger is (below zero: better), with its interval.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub worse_by: Option<MetricValue>,
+    /// One sentence with the numbers.
+    pub message: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Champion {
+    /// The model's resource name, without version.
+    pub model: String,
+    pub version: String,
+    pub digest: Option<Digest>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SliceMetrics {
+    pub column: String,
+    pub value: String,
+    pub rows: u64,
+    pub challenger: Metrics,
+    pub champion: Option<Metrics>,
+}
+
+impl Record for Validated {
+    const FILE: &'static str = "validate.json";
+    const SCHEMA: &'static str = "serin/validate/v1";
+    const STEP: &'static str = "validate";
+}
+
+// ---- push ------------------------------------------------------------------------------------
+
+/// `push.json`: the registered version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pushed {
+    /// `projects/P/locations/L/models/ID`.
+    pub model: String,
+    pub version: String,
+    pub digest: Digest,
+    pub artifact_uri: String,
+    /// The version was there already and was found by its digest.
+    pub found: bool,
+}
+
+impl Record for Pushed {
+    const FILE: &'static str = "push.json";
+    const SCHEMA: &'static str = "serin/push/v1";
+    const STEP: &'static str = "push";
+}
+
+// ---- deploy ----------------------------------------------------------------------------------
+
+/// `deploy.json`: the canary's end and its evidence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Deployed {
+    pub verdict: DeployVerdict,
+    /// The digest already served everything: nothing was done.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub unchanged: bool,
+    /// `projects/P/locations/L/endpoints/ID`.
+    pub endpoint: String,
+    /// The challenger's.
+    pub deployed_model_id: String,
+    /// The model that served before, where there was one.
+    pub champion_deployed_model_id: Option<String>,
+    pub model: String,
+    pub version: String,
+    pub stages: Vec<Stage>,
+    /// Why it ended so, in one sentence.
+    pub reason: String,
+    /// What Cloud Monitoring counted, minute by minute, oldest first.
+    pub timeline: Vec<TimelinePoint>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeployVerdict {
+    Promoted,
+    RolledBack,
+    /// The evidence did not suffice; the champion serves everything and the challenger is undeployed.
+    Held,
+}
+
+impl DeployVerdict {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Promoted => "promoted",
+            Self::RolledBack => "rolled_back",
+            Self::Held => "held",
+        }
+    }
+}
+
+/// One share of the traffic, and what was seen while the challenger had it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    pub percent: u32,
+    pub started: Timestamp,
+    pub ended: Timestamp,
+    pub verdict: Verdict,
+    pub challenger: Traffic,
+    pub champion: Option<Traffic>,
+    /// One sentence with the numbers.
+    pub reason: String,
+}
+
+/// Requests of one deployed model in a window. Errors are answers of class 5xx.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Traffic {
+    pub requests: u64,
+    pub errors: u64,
+    /// Milliseconds; interpolated within a bucket of the distribution. `None` without requests.
+    pub latency_p50_ms: Option<f64>,
+    pub latency_p95_ms: Option<f64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TimelinePoint {
+    /// The start of the minute.
+    pub minute: Timestamp,
+    pub challenger: Traffic,
+    pub champion: Option<Traffic>,
+    /// The challenger's share of the traffic at the end of the minute, in percent.
+    pub percent: u32,
+}
+
+impl Record for Deployed {
+    const FILE: &'static str = "deploy.json";
+    const SCHEMA: &'static str = "serin/deploy/v1";
+    const STEP: &'static str = "deploy";
+}
