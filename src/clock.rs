@@ -84,7 +84,9 @@ impl fmt::Display for Timestamp {
 impl FromStr for Timestamp {
     type Err = time::error::Parse;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(OffsetDateTime::parse(text, &Rfc3339)?.to_offset(time::UtcOffset::UTC)))
+        Ok(Self(
+            OffsetDateTime::parse(text, &Rfc3339)?.to_offset(time::UtcOffset::UTC),
+        ))
     }
 }
 
@@ -113,12 +115,20 @@ impl Clock {
     /// The operating system's clock.
     pub fn real() -> Self {
         let now = Timestamp::real_now();
-        Self { scale: 1, real: now, shown: now }
+        Self {
+            scale: 1,
+            real: now,
+            shown: now,
+        }
     }
 
     /// A clock that shows `shown` now and runs `scale` times as fast as the operating system's.
     pub fn starting_at(shown: Timestamp, scale: u32) -> Self {
-        Self { scale: scale.max(1), real: Timestamp::real_now(), shown }
+        Self {
+            scale: scale.max(1),
+            real: Timestamp::real_now(),
+            shown,
+        }
     }
 
     /// The build's clock: `SERIN_CLOCK` where it is set, else the operating system's.
@@ -141,7 +151,9 @@ impl Clock {
     pub fn at(&self, real: Timestamp) -> Timestamp {
         let elapsed = real.unix_micros().saturating_sub(self.real.unix_micros());
         Timestamp::from_unix_micros(
-            self.shown.unix_micros().saturating_add(elapsed.saturating_mul(i64::from(self.scale))),
+            self.shown
+                .unix_micros()
+                .saturating_add(elapsed.saturating_mul(i64::from(self.scale))),
         )
     }
 
@@ -174,7 +186,11 @@ impl FromStr for Clock {
             let (scale, times) = text.split_once('@')?;
             let (real, shown) = times.split_once('=')?;
             let scale = scale.parse().ok().filter(|n| *n >= 1)?;
-            Some(Self { scale, real: real.parse().ok()?, shown: shown.parse().ok()? })
+            Some(Self {
+                scale,
+                real: real.parse().ok()?,
+                shown: shown.parse().ok()?,
+            })
         };
         parse().ok_or_else(|| ParseClockError(text.to_owned()))
     }
@@ -193,19 +209,39 @@ mod tests {
     #[test]
     fn a_scaled_clock_runs_faster() {
         let shown = Timestamp::from_unix_micros(0);
-        let clock = Clock { scale: 60, real: shown, shown };
-        assert_eq!(clock.at(Timestamp::from_unix_micros(1_000_000)).unix_micros(), 60_000_000);
-        assert_eq!(clock.to_real(Duration::from_secs(60)), Duration::from_secs(1));
+        let clock = Clock {
+            scale: 60,
+            real: shown,
+            shown,
+        };
+        assert_eq!(
+            clock
+                .at(Timestamp::from_unix_micros(1_000_000))
+                .unix_micros(),
+            60_000_000
+        );
+        assert_eq!(
+            clock.to_real(Duration::from_secs(60)),
+            Duration::from_secs(1)
+        );
     }
 
     #[test]
     fn minutes_are_floored_before_1970_too() {
-        assert_eq!(Timestamp::from_unix_micros(-1).floor_minute().unix_micros(), -60_000_000);
+        assert_eq!(
+            Timestamp::from_unix_micros(-1).floor_minute().unix_micros(),
+            -60_000_000
+        );
     }
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", "1", "0@a=b", "x@2026-01-01T00:00:00Z=2026-01-01T00:00:00Z"] {
+        for text in [
+            "",
+            "1",
+            "0@a=b",
+            "x@2026-01-01T00:00:00Z=2026-01-01T00:00:00Z",
+        ] {
             assert!(text.parse::<Clock>().is_err(), "{text}");
         }
     }

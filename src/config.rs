@@ -91,7 +91,10 @@ pub enum SplitRule {
     /// A share of the rows by a hash of the key columns, or of the whole row where `by` is empty.
     Hash { test: f64, by: Vec<Spot<String>> },
     /// Rows whose `column` is at or after `test_from`, both compared as ISO 8601 text.
-    Time { column: Spot<String>, test_from: String },
+    Time {
+        column: Spot<String>,
+        test_from: String,
+    },
 }
 
 #[derive(Clone, Debug, Default)]
@@ -168,7 +171,10 @@ pub enum GateRule {
     AtLeast(f64),
     AtMost(f64),
     /// Worse than the champion by at most `by`, judged on an interval of this confidence.
-    NoWorseThanChampion { by: f64, confidence: f64 },
+    NoWorseThanChampion {
+        by: f64,
+        confidence: f64,
+    },
 }
 
 #[derive(Clone, Debug)]

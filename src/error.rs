@@ -24,9 +24,17 @@ pub enum Place {
     /// A file as a whole.
     File(PathBuf),
     /// A place in a text file; line and column count from 1.
-    Text { path: PathBuf, line: usize, column: usize },
+    Text {
+        path: PathBuf,
+        line: usize,
+        column: usize,
+    },
     /// A record of a table: the physical line of its file, from 1, and the column's name.
-    Record { table: PathBuf, line: u64, column: String },
+    Record {
+        table: PathBuf,
+        line: u64,
+        column: String,
+    },
     /// A resource of the cloud, by its name or URI.
     Resource(String),
 }
@@ -36,7 +44,11 @@ impl fmt::Display for Place {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Text { path, line, column } => write!(f, "{}:{line}:{column}", path.display()),
-            Self::Record { table, line, column } => {
+            Self::Record {
+                table,
+                line,
+                column,
+            } => {
                 write!(f, "{}:{line}, column `{column}`", table.display())
             }
             Self::Resource(name) => write!(f, "{name}"),
@@ -59,7 +71,12 @@ pub struct Input {
 
 impl Input {
     pub fn new(message: impl Into<String>) -> Self {
-        Self { place: None, message: message.into(), hint: None, drawing: None }
+        Self {
+            place: None,
+            message: message.into(),
+            hint: None,
+            drawing: None,
+        }
     }
 
     #[must_use]
@@ -134,9 +151,15 @@ mod tests {
     #[test]
     fn a_typed_error_is_found_through_contexts() {
         let input = Input::new("unknown field `modle`")
-            .at(Place::Text { path: "serin.yaml".into(), line: 3, column: 1 })
+            .at(Place::Text {
+                path: "serin.yaml".into(),
+                line: 3,
+                column: 1,
+            })
             .hint("did you mean `model`?");
-        let error = Err::<(), _>(input).context("reading the config").unwrap_err();
+        let error = Err::<(), _>(input)
+            .context("reading the config")
+            .unwrap_err();
         assert_eq!(exit_code(&error), code::INPUT);
         assert_eq!(
             render(&error),

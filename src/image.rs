@@ -11,7 +11,10 @@ impl SelfImages {
     /// Whether `image` is serin's own: its repository's last segment is `serin`, or it was named.
     pub fn contains(&self, image: &str) -> bool {
         repository(image).rsplit('/').next() == Some("serin")
-            || self.named.iter().any(|named| named == image || named == repository(image))
+            || self
+                .named
+                .iter()
+                .any(|named| named == image || named == repository(image))
     }
 }
 
@@ -30,7 +33,9 @@ mod tests {
 
     #[test]
     fn the_last_segment_of_the_repository_decides() {
-        let own = SelfImages { named: vec!["gcr.io/x/tool".into()] };
+        let own = SelfImages {
+            named: vec!["gcr.io/x/tool".into()],
+        };
         for image in [
             "us-central1-docker.pkg.dev/p/serin/serin:v1",
             "serin",

@@ -4,6 +4,8 @@
 //! test (`tests/it/rooms.rs`). The binary is `main.rs` over [`cli`]; the library exists so that
 //! tests and benches see the rooms.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failed test may panic"))]
+
 pub mod build;
 pub mod cli;
 pub mod clock;

@@ -27,7 +27,10 @@ impl Groups {
     pub fn new(serin: &Path) -> io::Result<Self> {
         let mut command = std::process::Command::new(serin);
         command.arg("watchdog").env_clear();
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         // A group of its own: a Ctrl-C at the terminal must not reach the watchdog.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut watchdog = command.spawn()?;
@@ -44,9 +47,16 @@ impl Groups {
     /// When the program cannot be started.
     pub fn spawn(&self, command: &mut Command) -> io::Result<Group> {
         let child = command.process_group(0).spawn()?;
-        let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let id = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw);
         let id = id.ok_or_else(|| io::Error::other("the process has no id"))?;
-        let group = Group { child, id, groups: self.clone() };
+        let group = Group {
+            child,
+            id,
+            groups: self.clone(),
+        };
         self.tell('+', id)?;
         Ok(group)
     }
@@ -123,7 +133,11 @@ pub fn watchdog(input: impl BufRead) -> io::Result<()> {
     let mut groups = BTreeSet::new();
     for line in input.lines() {
         let Ok(line) = line else { break };
-        let Some(id) = line.get(1..).and_then(|id| id.parse().ok()).and_then(Pid::from_raw) else {
+        let Some(id) = line
+            .get(1..)
+            .and_then(|id| id.parse().ok())
+            .and_then(Pid::from_raw)
+        else {
             continue;
         };
         match line.as_bytes().first() {

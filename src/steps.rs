@@ -18,3 +18,12 @@ impl Outcome {
         }
     }
 }
+
+/// What every step that speaks to the cloud has at hand.
+pub struct Context {
+    pub config: crate::config::Config,
+    pub workspace: crate::workspace::Workspace,
+    pub clock: crate::clock::Clock,
+    pub project: String,
+    pub region: String,
+}

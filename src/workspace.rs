@@ -134,12 +134,19 @@ impl Workspace {
         let inputs = inputs
             .iter()
             .map(|path| {
-                let sha256 = Digest::of_file(&self.path(path))
-                    .with_context(|| format!("reading {path}"))?;
-                Ok(InputFile { path: (*path).to_owned(), sha256 })
+                let sha256 =
+                    Digest::of_file(&self.path(path)).with_context(|| format!("reading {path}"))?;
+                Ok(InputFile {
+                    path: (*path).to_owned(),
+                    sha256,
+                })
             })
             .collect::<Result<_>>()?;
-        let envelope = Envelope { schema: T::SCHEMA.to_owned(), inputs, body };
+        let envelope = Envelope {
+            schema: T::SCHEMA.to_owned(),
+            inputs,
+            body,
+        };
         let mut text = serde_json::to_string_pretty(&envelope).context("writing JSON")?;
         text.push('\n');
         let path = self.path(FOLDER).join(T::FILE);
@@ -160,6 +167,13 @@ impl Workspace {
         }
     }
 
+    /// Reads a record for a page or a table, without checking its inputs; `None` where there is none.
+    pub fn peek<T: Record>(&self) -> Option<T> {
+        let text = fs::read_to_string(self.path(FOLDER).join(T::FILE)).ok()?;
+        let envelope: Envelope<T> = serde_json::from_str(&text).ok()?;
+        (envelope.schema == T::SCHEMA).then_some(envelope.body)
+    }
+
     /// Reads a record and checks that every file it was made from is still the same.
     ///
     /// # Errors
@@ -169,10 +183,16 @@ impl Workspace {
         let again = format!("run `serin {}` again", T::STEP);
         let text = fs::read_to_string(self.path(&name)).map_err(|e| {
             let hint = format!("run `serin {}` first", T::STEP);
-            Input::new(format!("cannot be read: {e}")).at_file(Path::new(&name)).hint(hint)
+            Input::new(format!("cannot be read: {e}"))
+                .at_file(Path::new(&name))
+                .hint(hint)
         })?;
         let wrong = |message: String| {
-            anyhow::Error::from(Input::new(message).at_file(Path::new(&name)).hint(again.clone()))
+            anyhow::Error::from(
+                Input::new(message)
+                    .at_file(Path::new(&name))
+                    .hint(again.clone()),
+            )
         };
         #[derive(Deserialize)]
         struct Head {
@@ -181,13 +201,21 @@ impl Workspace {
         let head: Head = serde_json::from_str(&text)
             .map_err(|e| wrong(format!("is no artifact of serin: {e}")))?;
         if head.schema != T::SCHEMA {
-            return Err(wrong(format!("has schema `{}`, not `{}`", head.schema, T::SCHEMA)));
+            return Err(wrong(format!(
+                "has schema `{}`, not `{}`",
+                head.schema,
+                T::SCHEMA
+            )));
         }
         let envelope: Envelope<T> =
             serde_json::from_str(&text).map_err(|e| wrong(format!("cannot be understood: {e}")))?;
         for input in &envelope.inputs {
-            let found = Digest::of_file(&self.path(&input.path))
-                .map_err(|e| wrong(format!("was made from `{}`, which cannot be read: {e}", input.path)))?;
+            let found = Digest::of_file(&self.path(&input.path)).map_err(|e| {
+                wrong(format!(
+                    "was made from `{}`, which cannot be read: {e}",
+                    input.path
+                ))
+            })?;
             if found != input.sha256 {
                 return Err(wrong(format!(
                     "was made from another `{}` (sha256 {} then, {} now)",
@@ -217,14 +245,21 @@ pub fn write_atomically_with(
     path: &Path,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let mut temporary = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)?;
+    let mut temporary = tempfile::Builder::new()
+        .prefix(".writing-")
+        .tempfile_in(folder)?;
     write(temporary.as_file_mut())?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        temporary.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+        temporary
+            .as_file()
+            .set_permissions(fs::Permissions::from_mode(0o644))?;
     }
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|e| e.error)?;
@@ -250,12 +285,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let workspace = Workspace::new(folder.path());
         fs::write(workspace.path("a.csv"), "1").unwrap();
-        workspace.write(&Note { text: "x".into() }, &["a.csv"]).unwrap();
+        workspace
+            .write(&Note { text: "x".into() }, &["a.csv"])
+            .unwrap();
         assert_eq!(workspace.read::<Note>().unwrap().text, "x");
         fs::write(workspace.path("a.csv"), "2").unwrap();
         let error = workspace.read::<Note>().unwrap_err();
         let input = error.downcast_ref::<Input>().unwrap();
-        assert!(input.to_string().contains("was made from another `a.csv`"), "{input}");
+        assert!(
+            input.to_string().contains("was made from another `a.csv`"),
+            "{input}"
+        );
         assert_eq!(input.hint.as_deref(), Some("run `serin lint` again"));
     }
 
@@ -263,9 +303,19 @@ mod tests {
     fn a_missing_or_foreign_record_names_the_step() {
         let folder = tempfile::tempdir().unwrap();
         let workspace = Workspace::new(folder.path());
-        assert!(workspace.read::<Note>().unwrap_err().downcast_ref::<Input>().is_some());
+        assert!(
+            workspace
+                .read::<Note>()
+                .unwrap_err()
+                .downcast_ref::<Input>()
+                .is_some()
+        );
         fs::create_dir(workspace.path(FOLDER)).unwrap();
-        fs::write(workspace.path(".serin/note.json"), "{\"schema\":\"other/v1\"}").unwrap();
+        fs::write(
+            workspace.path(".serin/note.json"),
+            "{\"schema\":\"other/v1\"}",
+        )
+        .unwrap();
         let error = workspace.read::<Note>().unwrap_err().to_string();
         assert!(error.contains("has schema `other/v1`"), "{error}");
     }
