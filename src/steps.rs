@@ -5,7 +5,9 @@
 
 pub mod deploy;
 pub mod fit;
+pub mod init;
 pub mod lint;
+pub mod model_files;
 pub mod push;
 pub mod train;
 pub mod validate;

@@ -4,15 +4,13 @@ mod job;
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use serde_json::json;
 
 use super::fit::Specification;
-use super::{Context, Outcome, write_report, write_summary};
-use crate::error::Input;
+use super::{Context, Outcome, model_files, write_report, write_summary};
 use crate::gcp::vertex::NewCustomJob;
 use crate::gcp::{GsUri, Precondition};
 use crate::model::package;
@@ -100,7 +98,8 @@ async fn run(ctx: &Context, args: &TrainArgs, running: &OnceCell<String>) -> Res
         let job = running.get_or_init(|| job.name.clone());
         job::follow(ctx, job).await?
     };
-    fetch_model(ctx, &format!("{folder}/model/")).await?;
+    let output = GsUri { bucket: ctx.config.bucket.to_string(), name: format!("{folder}/model") };
+    model_files::download(&ctx.storage(), &output, &ctx.workspace.model_dir()).await?;
 
     let model = package::digest(&ctx.workspace.model_dir(), &Workspace::relative("model"))?;
     let used: Specification =
@@ -115,7 +114,7 @@ async fn run(ctx: &Context, args: &TrainArgs, running: &OnceCell<String>) -> Res
         image: args.image.clone(),
         seed: args.seed,
         parameters,
-        output_uri: ctx.gs(&format!("{folder}/model/")),
+        output_uri: output.to_string(),
         model,
         started: job.start_time,
         ended: job.end_time,
@@ -168,41 +167,4 @@ async fn put_once(ctx: &Context, name: &str, body: Vec<u8>) -> Result<()> {
         Err(e) if !e.is_conflict() => Err(e).with_context(|| format!("writing {}", ctx.gs(name))),
         _ => Ok(()),
     }
-}
-
-/// Downloads the model beside its place, checks it whole, and then puts it there.
-async fn fetch_model(ctx: &Context, prefix: &str) -> Result<()> {
-    let place = ctx.workspace.model_dir();
-    let uri = GsUri { bucket: ctx.config.bucket.to_string(), name: prefix.to_owned() };
-    download_model(ctx, &uri, &place).await
-}
-
-/// Downloads the files of a model directory to `place`, replacing what is there.
-pub(super) async fn download_model(ctx: &Context, from: &GsUri, place: &Path) -> Result<()> {
-    let storage = ctx.storage();
-    let prefix = format!("{}/", from.name.trim_end_matches('/'));
-    let objects = storage.objects_list(&from.bucket, &prefix).await?;
-    if objects.is_empty() {
-        return Err(Input::new(format!("there is no model at `{from}`")).into());
-    }
-    let parent = place.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
-    let scratch = tempfile::Builder::new().prefix(".fetching-").tempdir_in(parent)?;
-    for object in objects {
-        let name = object.name.strip_prefix(&prefix).unwrap_or(&object.name);
-        // A model directory is flat; anything else under the prefix is not the model's.
-        if name.is_empty() || name.contains('/') || name == ".." {
-            continue;
-        }
-        storage
-            .objects_download(&from.bucket, &object.name, &scratch.path().join(name))
-            .await
-            .with_context(|| format!("fetching gs://{}/{}", from.bucket, object.name))?;
-    }
-    package::load(scratch.path()).with_context(|| format!("reading the model at {from}"))?;
-    if place.exists() {
-        std::fs::remove_dir_all(place).with_context(|| format!("removing {}", place.display()))?;
-    }
-    std::fs::rename(scratch.keep(), place)
-        .with_context(|| format!("moving the model to {}", place.display()))
 }

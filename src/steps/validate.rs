@@ -3,8 +3,7 @@
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
-use super::train::download_model;
-use super::{Context, Outcome, write_report, write_summary};
+use super::{Context, Outcome, model_files, write_report, write_summary};
 use crate::gcp::GsUri;
 use crate::gcp::vertex::{Endpoint, Model, resource_id};
 use crate::model::evaluate::evaluate;
@@ -28,7 +27,9 @@ pub async fn validate(ctx: &Context) -> Result<Outcome> {
     let champion_dir = ctx.workspace.path(Workspace::relative("champion"));
     if let Some((_, artifact)) = &champion {
         println!("the champion's model is at {artifact}");
-        download_model(ctx, artifact, &champion_dir).await.context("fetching the champion")?;
+        model_files::download(&ctx.storage(), artifact, &champion_dir)
+            .await
+            .context("fetching the champion")?;
     } else {
         println!("no champion serves at the endpoint {}", *ctx.config.deploy.endpoint);
     }
