@@ -9,6 +9,7 @@ pub mod init;
 pub mod lint;
 pub mod model_files;
 pub mod push;
+pub mod summary;
 pub mod train;
 pub mod validate;
 

@@ -76,7 +76,7 @@ async fn find_or_register(
     if let Some(version) = find_version(ctx, trained).await? {
         return Ok((version, true));
     }
-    declare_intent(ctx, &format!("{folder}/intent-{}.json", ctx.region)).await?;
+    declare_intent(ctx, &format!("versions/{}/intent-{}.json", trained.model.digest, ctx.region)).await?;
     if let Some(version) = find_version(ctx, trained).await? {
         return Ok((version, true));
     }

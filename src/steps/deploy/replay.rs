@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use serde_json::Value;
 
 use crate::config::Deploy;
-use crate::data::snapshot;
+use crate::data::instances::instances;
 use crate::gcp::vertex::Vertex;
 use crate::steps::Context;
 use crate::workspace::records::Dataset;
@@ -39,7 +39,7 @@ impl Replay {
         Ok(Self {
             vertex: ctx.vertex(),
             endpoint: endpoint.to_owned(),
-            instances: snapshot::instances(test, &dataset.features)?,
+            instances: instances(test, &dataset.features)?,
             next: AtomicUsize::new(0),
             answered: AtomicU64::new(0),
         })
