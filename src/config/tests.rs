@@ -138,6 +138,13 @@ fn a_whole_file_is_read() {
 }
 
 #[test]
+fn the_example_is_read() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let config = Config::read(&root.join("cloudbuild/churn/serin.yaml")).unwrap();
+    assert_eq!(config.model.value, "customer-churn");
+}
+
+#[test]
 fn what_is_left_out_has_a_default() {
     let config = read(SMALL).unwrap();
     assert!(!config.create_bucket && config.data.join.is_none() && config.data.drop.is_empty());
