@@ -5,7 +5,18 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::error::Place;
+use crate::error::{Input, Place};
+
+mod cursor;
+mod drawing;
+mod duration;
+mod forms;
+mod reading;
+#[cfg(test)]
+mod tests;
+mod yaml;
+
+pub use duration::parse_duration;
 
 /// A value of `serin.yaml` and where it stands, for messages that come after parsing.
 #[derive(Clone, Debug, PartialEq)]
@@ -216,6 +227,53 @@ impl Config {
     /// # Errors
     /// [`crate::error::Input`] with `serin.yaml:LINE:COL`, the field's path and the nearest known field.
     pub fn read(path: &Path) -> Result<Self> {
-        anyhow::bail!("{} cannot be read yet", path.display())
+        let bytes = std::fs::read(path).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::NotFound {
+                Input::new("there is no such file")
+                    .at_file(path)
+                    .hint("`serin init` writes a first one from your tables")
+            } else {
+                Input::new(format!("cannot be read: {error}")).at_file(path)
+            }
+        })?;
+        Self::parse(path, &bytes)
+    }
+
+    fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => text.to_owned(),
+            Err(error) => {
+                let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+                let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+                let message = format!("line {line} is no UTF-8 text");
+                return Err(Input::new(message).at_file(path).into());
+            }
+        };
+        reading::config(&File {
+            path: path.to_owned(),
+            text,
+        })
+    }
+}
+
+/// The text of a file and the name that messages give it.
+struct File {
+    path: PathBuf,
+    text: String,
+}
+
+impl File {
+    fn place(&self, mark: &yaml::Mark) -> Place {
+        Place::Text {
+            path: self.path.clone(),
+            line: mark.line,
+            column: mark.column,
+        }
+    }
+
+    fn error(&self, mark: &yaml::Mark, message: String) -> Input {
+        Input::new(message)
+            .at(self.place(mark))
+            .drawing(drawing::draw(self, mark))
     }
 }
