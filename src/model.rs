@@ -5,13 +5,13 @@
 
 pub mod compare;
 pub mod encode;
-//pub mod gate;
+pub mod gate;
 pub mod learner;
 pub mod metrics;
 pub mod package;
 pub mod predictor;
 mod random;
-//mod slices;
+mod slices;
 mod table;
 #[cfg(test)]
 pub(crate) mod testing;
