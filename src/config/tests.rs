@@ -356,7 +356,7 @@ fn a_missing_file_is_the_users_input() {
 }
 
 #[test]
-fn every_field_of_the_whole_file_is_known() {
+fn a_field_is_nearest_to_itself() {
     for (section, names) in cursor::FIELDS {
         for name in *names {
             assert_eq!(cursor::nearest(name, names), Some(*name), "{section}");
