@@ -25,7 +25,7 @@ use self::replay::Replay;
 use super::validate::versioned;
 use super::{Context, Outcome, write_report, write_summary};
 use crate::clock::Timestamp;
-use crate::gcp::vertex::resource_id;
+use crate::gcp::{Error, resource_id};
 use crate::report::terminal;
 use crate::workspace::records::{
     Dataset, DeployVerdict, Deployed, Pushed, Stage, TimelinePoint, Validated, Verdict,
@@ -40,20 +40,25 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// [`crate::error::Input`] for the workspace and the endpoint, `gcp::Error` when the cloud fails.
 pub async fn deploy(ctx: &Context) -> Result<Outcome> {
     let rollout = RefCell::new(None);
-    tokio::select! {
+    let ended = tokio::select! {
         ended = run(ctx, &rollout) => ended,
-        interrupted = crate::process::interrupted() => {
-            // Nobody watches the canary any more: the champion takes all the traffic back.
-            let target = rollout.borrow().clone();
-            if let Some(target) = target {
-                println!("interrupted: giving the champion all the traffic");
-                if let Err(e) = target.traffic_to_champion(ctx).await {
-                    eprintln!("warning: the traffic is as it was: {e:#}");
-                }
-            }
-            Err(interrupted.into())
+        interrupted = crate::process::interrupted() => Err(interrupted.into()),
+    };
+    let abandoned = rollout.borrow().clone().filter(|_| !taken_over(&ended));
+    if let (Err(_), Some(target)) = (&ended, abandoned) {
+        // Nobody watches the canary any more: the champion takes all the traffic back.
+        println!("the rollout stops here: giving the champion all the traffic");
+        if let Err(e) = target.traffic_to_champion(ctx).await {
+            eprintln!("warning: the traffic is as it was: {e:#}");
         }
     }
+    ended
+}
+
+/// Whether the rollout ended because another build leads it now.
+fn taken_over(ended: &Result<Outcome>) -> bool {
+    let error = ended.as_ref().err().and_then(|e| e.downcast_ref::<Error>());
+    error.is_some_and(|e| e.method == journal::METHOD)
 }
 
 async fn run(ctx: &Context, rollout: &RefCell<Option<Target>>) -> Result<Outcome> {
@@ -64,7 +69,7 @@ async fn run(ctx: &Context, rollout: &RefCell<Option<Target>>) -> Result<Outcome
     }
     let pushed: Pushed = ctx.workspace.read()?;
     let endpoint = endpoint::find_or_create(ctx).await?;
-    let model = versioned(&pushed.model, Some(&pushed.version));
+    let model = versioned(&pushed.model, &pushed.version);
     let mut target = Target::choose(ctx, &endpoint, &pushed).await?;
     if target.serves_everything() {
         target.finish_promotion(ctx, &pushed).await?;

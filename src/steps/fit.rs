@@ -74,12 +74,12 @@ pub async fn fit(ends: &Ends) -> Result<()> {
     .await
     .context("fitting the model")??;
     println!(
-        "fitted {} rounds on {} rows, {} features; validation {} {:.5}",
+        "fitted {} rounds on {} rows and {} features, {} rows watched{}",
         report.rounds,
         report.rows,
         specification.features.len(),
-        report.metric,
-        report.value
+        report.validation_rows,
+        report.metrics.iter().map(|(name, v)| format!(", {name} {v:.5}")).collect::<String>()
     );
 
     if let Ok(uri) = ends.model_dir.parse::<GsUri>() {

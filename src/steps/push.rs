@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::validate::{DIGEST_LABEL, versioned};
 use super::{Context, Outcome, write_report, write_summary};
-use crate::gcp::vertex::{Model, NewModel, resource_id};
-use crate::gcp::{Error, Precondition};
+use crate::gcp::vertex::{Model, NewModel};
+use crate::gcp::{Error, Precondition, resource_id};
 use crate::workspace::records::{Pushed, Trained, Validated, Verdict};
 use crate::workspace::{Record, Workspace};
 
@@ -126,7 +126,7 @@ async fn find_version(ctx: &Context, trained: &Trained) -> Result<Option<Model>,
     let Some(oldest) = versions.next() else { return Ok(None) };
     for younger in versions.filter(|v| v.deployed_models.is_empty()) {
         println!("deleting {}@{}, a second version of the same digest", model, younger.version_id);
-        let name = versioned(&model, Some(&younger.version_id));
+        let name = versioned(&model, &younger.version_id);
         let operation = vertex.models_delete_version(&name).await?;
         vertex.operations_wait(&operation, UPLOAD_AT_MOST).await?;
     }

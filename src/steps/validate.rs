@@ -4,9 +4,9 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use super::{Context, Outcome, model_files, write_report, write_summary};
-use crate::gcp::GsUri;
-use crate::gcp::vertex::{Endpoint, Model, resource_id};
-use crate::model::evaluate::evaluate;
+use crate::gcp::vertex::{Endpoint, Model};
+use crate::gcp::{GsUri, resource_id};
+use crate::model::gate::evaluate;
 use crate::report::terminal;
 use crate::workspace::records::{Champion, Dataset, Trained, Validated, Verdict};
 use crate::workspace::{Digest, Record, Workspace};
@@ -82,7 +82,7 @@ async fn find_champion(ctx: &Context) -> Result<Option<(Champion, GsUri)>> {
         if share == 0 {
             continue;
         }
-        let name = versioned(&deployed.model, deployed.model_version_id.as_deref());
+        let name = versioned(&deployed.model, &deployed.model_version_id);
         if let Some(model) = vertex.models_get(&name).await? {
             serving.push((share, model));
         }
@@ -118,11 +118,8 @@ fn champion_of(serving: Vec<(u32, Model)>) -> Option<Model> {
 }
 
 /// `MODEL@VERSION`, however the parts were given.
-pub(super) fn versioned(model: &str, version: Option<&str>) -> String {
-    match version {
-        Some(version) if !model.contains('@') => format!("{model}@{version}"),
-        _ => model.to_owned(),
-    }
+pub(super) fn versioned(model: &str, version: &str) -> String {
+    if model.contains('@') { model.to_owned() } else { format!("{model}@{version}") }
 }
 
 fn endpoint_model(endpoint: &Endpoint, model: &Model) -> String {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use crate::error::Input;
-use crate::gcp::vertex::{DeployedModel, Endpoint, NewDeployedModel, resource_id, same_resource};
+use crate::gcp::vertex::{DeployedModel, Endpoint, NewDeployedModel};
+use crate::gcp::{resource_id, same_resource};
 use crate::steps::Context;
 use crate::steps::push::CANDIDATE_ALIAS;
 use crate::steps::validate::{CHAMPION_ALIAS, versioned};
@@ -76,7 +77,7 @@ impl Target {
         let share = |d: &DeployedModel| endpoint.traffic_split.get(&d.id).copied().unwrap_or(0);
         let is_challenger = |d: &DeployedModel| {
             same_resource(base(&d.model), &pushed.model)
-                && version_of(d).is_some_and(|version| version == pushed.version)
+                && d.model_version_id == pushed.version
         };
         let challenger = endpoint.deployed_models.iter().find(|d| is_challenger(d));
         let mut others: Vec<&DeployedModel> =
@@ -90,8 +91,7 @@ impl Target {
         }
         let named = |d: &DeployedModel| {
             same_resource(base(&d.model), &pushed.model)
-                && champion_version.is_some()
-                && version_of(d) == champion_version.as_deref()
+                && champion_version.as_ref() == Some(&d.model_version_id)
         };
         others.sort_by_key(|d| (!named(d), std::cmp::Reverse(share(d)), d.id.clone()));
         let champion = others.first().filter(|d| share(d) > 0 || named(d));
@@ -155,7 +155,7 @@ impl Target {
         let deploy = &ctx.config.deploy;
         let new = NewDeployedModel {
             id: self.challenger.clone(),
-            model: versioned(&pushed.model, Some(&pushed.version)),
+            model: versioned(&pushed.model, &pushed.version),
             display_name: format!("{OURS}{}-{}", pushed.version, pushed.digest.short()),
             machine_type: deploy.machine.clone(),
             min_replicas: 1,
@@ -248,7 +248,7 @@ impl Target {
 
     /// Names the version champion and ends what served before; also finishes a promotion that was cut short.
     pub async fn finish_promotion(&self, ctx: &Context, pushed: &Pushed) -> Result<()> {
-        let name = versioned(&pushed.model, Some(&pushed.version));
+        let name = versioned(&pushed.model, &pushed.version);
         let aliases = [CHAMPION_ALIAS.to_owned(), format!("-{CANDIDATE_ALIAS}")];
         ctx.vertex().models_merge_version_aliases(&name, &aliases).await?;
         for deployed in self.read(ctx).await?.deployed_models {
@@ -269,12 +269,6 @@ fn is_ours(deployed: &DeployedModel) -> bool {
 /// A model's name without its version.
 fn base(model: &str) -> &str {
     model.split('@').next().unwrap_or(model)
-}
-
-/// A deployed model's version, from its own field or its name.
-fn version_of(deployed: &DeployedModel) -> Option<&str> {
-    let named = deployed.model.split_once('@').map(|(_, version)| version);
-    deployed.model_version_id.as_deref().or(named)
 }
 
 /// Ten digits that the same version of the same digest always gets.

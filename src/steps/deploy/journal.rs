@@ -18,6 +18,9 @@ use crate::workspace::records::Stage;
 /// How long a holder that says nothing keeps the endpoint.
 const LEASE: Duration = Duration::from_secs(180);
 
+/// What an error says that another build leads the rollout.
+pub(super) const METHOD: &str = "rollout";
+
 /// What is known about a rollout beside the endpoint itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Entry {
@@ -132,7 +135,7 @@ impl<'a> Journal<'a> {
 
 fn held(ctx: &Context, object: &str, entry: &Entry) -> Error {
     Error {
-        method: "deploy",
+        method: METHOD,
         resource: ctx.gs(object),
         http: Some(409),
         status: "ABORTED".into(),
@@ -141,6 +144,7 @@ fn held(ctx: &Context, object: &str, entry: &Entry) -> Error {
             entry.lease_until
         ),
         tries: 1,
+        input: None,
     }
 }
 

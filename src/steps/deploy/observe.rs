@@ -28,7 +28,12 @@ impl Minute {
         self.requests += other.requests;
         self.errors += other.errors;
         match (&mut self.latencies, &other.latencies) {
-            (Some(all), Some(more)) => all.merge(more),
+            // Buckets that changed within the window cannot be summed: the larger part speaks for all.
+            (Some(all), Some(more)) => {
+                if all.merge(more).is_err() && more.count > all.count {
+                    all.clone_from(more);
+                }
+            }
             (none @ None, Some(more)) => *none = Some(more.clone()),
             (_, None) => {}
         }
@@ -72,7 +77,9 @@ impl Counts {
             ),
             start,
             end,
-            ..TimeSeriesQuery::default()
+            aligner: None,
+            reducer: None,
+            group_by: Vec::new(),
         };
         for series in monitoring.time_series_list(&query(RESPONSES, "")).await? {
             counts.add_responses(&series);

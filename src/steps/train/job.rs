@@ -12,9 +12,8 @@ use bytes::Bytes;
 use serde_json::json;
 
 use crate::clock::Timestamp;
-use crate::gcp::logging::Logging;
-use crate::gcp::vertex::{CustomJob, JobState, NewCustomJob, resource_id};
-use crate::gcp::{Error, Precondition};
+use crate::gcp::vertex::{CustomJob, JobState, NewCustomJob};
+use crate::gcp::{Error, Logging, Precondition, resource_id};
 use crate::steps::Context;
 use crate::workspace::Digest;
 
@@ -145,6 +144,7 @@ fn failed(job: &CustomJob, message: String) -> anyhow::Error {
         status: job.state.to_string(),
         message,
         tries: 1,
+        input: None,
     }
     .into()
 }
