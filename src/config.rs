@@ -7,14 +7,14 @@ use anyhow::Result;
 
 use crate::error::{Input, Place};
 
-mod cursor;
+pub(crate) mod cursor;
 mod drawing;
 mod duration;
 mod forms;
 mod reading;
 #[cfg(test)]
 mod tests;
-mod yaml;
+pub(crate) mod yaml;
 
 pub use duration::parse_duration;
 
@@ -227,42 +227,58 @@ impl Config {
     /// # Errors
     /// [`crate::error::Input`] with `serin.yaml:LINE:COL`, the field's path and the nearest known field.
     pub fn read(path: &Path) -> Result<Self> {
+        reading::config(&File::open(
+            path,
+            cursor::FIELDS,
+            "`serin init` writes a first one from your tables",
+        )?)
+    }
+
+    #[cfg(test)]
+    fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        reading::config(&File::new(path, bytes.to_vec(), cursor::FIELDS)?)
+    }
+}
+
+/// The text of a settings file, the name that messages give it, and the fields it may have.
+pub(crate) struct File {
+    pub(crate) path: PathBuf,
+    pub(crate) text: String,
+    fields: cursor::Sections,
+}
+
+impl File {
+    /// Reads a file; `hint` says what to do when there is none.
+    pub(crate) fn open(path: &Path, fields: cursor::Sections, hint: &str) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|error| {
             if error.kind() == std::io::ErrorKind::NotFound {
                 Input::new("there is no such file")
                     .at_file(path)
-                    .hint("`serin init` writes a first one from your tables")
+                    .hint(hint)
             } else {
                 Input::new(format!("cannot be read: {error}")).at_file(path)
             }
         })?;
-        Self::parse(path, &bytes)
+        Self::new(path, bytes, fields)
     }
 
-    fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
-        let text = match std::str::from_utf8(bytes) {
-            Ok(text) => text.to_owned(),
+    pub(crate) fn new(path: &Path, bytes: Vec<u8>, fields: cursor::Sections) -> Result<Self> {
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(Self {
+                path: path.to_owned(),
+                text,
+                fields,
+            }),
             Err(error) => {
-                let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+                let valid = error.utf8_error().valid_up_to();
+                let before = error.as_bytes().get(..valid).unwrap_or_default();
                 let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
                 let message = format!("line {line} is no UTF-8 text");
-                return Err(Input::new(message).at_file(path).into());
+                Err(Input::new(message).at_file(path).into())
             }
-        };
-        reading::config(&File {
-            path: path.to_owned(),
-            text,
-        })
+        }
     }
-}
 
-/// The text of a file and the name that messages give it.
-struct File {
-    path: PathBuf,
-    text: String,
-}
-
-impl File {
     fn place(&self, mark: &yaml::Mark) -> Place {
         Place::Text {
             path: self.path.clone(),
@@ -271,7 +287,7 @@ impl File {
         }
     }
 
-    fn error(&self, mark: &yaml::Mark, message: String) -> Input {
+    pub(crate) fn error(&self, mark: &yaml::Mark, message: String) -> Input {
         Input::new(message)
             .at(self.place(mark))
             .drawing(drawing::draw(self, mark))
