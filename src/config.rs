@@ -252,9 +252,7 @@ impl File {
     pub(crate) fn open(path: &Path, fields: cursor::Sections, hint: &str) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|error| {
             if error.kind() == std::io::ErrorKind::NotFound {
-                Input::new("there is no such file")
-                    .at_file(path)
-                    .hint(hint)
+                Input::new("there is no such file").at_file(path).hint(hint)
             } else {
                 Input::new(format!("cannot be read: {error}")).at_file(path)
             }
@@ -279,7 +277,7 @@ impl File {
         }
     }
 
-    fn place(&self, mark: &yaml::Mark) -> Place {
+    pub(crate) fn place(&self, mark: &yaml::Mark) -> Place {
         Place::Text {
             path: self.path.clone(),
             line: mark.line,

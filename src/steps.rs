@@ -1,5 +1,7 @@
 //! The five steps of a build, one file each, and what they share.
 
+pub mod lint;
+
 use crate::error::code;
 
 /// How a command ended when nothing went wrong.
