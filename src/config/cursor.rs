@@ -1,4 +1,4 @@
-//! A walk over the tree of `serin.yaml` that knows each field's path and words the errors.
+//! A walk over the tree of a settings file that knows each field's path and words the errors.
 
 use std::time::Duration;
 
@@ -8,8 +8,11 @@ use super::yaml::{Key, Kind, Mark, Node};
 use super::{File, Spot, parse_duration};
 use crate::error::{Input, Place};
 
+/// The fields of a settings file by the section they stand in.
+pub(crate) type Sections = &'static [(&'static str, &'static [&'static str])];
+
 /// Every field of `serin.yaml` by its section; `*` is a table's name.
-pub(super) const FIELDS: &[(&str, &[&str])] = &[
+pub(crate) const FIELDS: Sections = &[
     (
         "",
         &[
@@ -92,57 +95,57 @@ pub(super) const FIELDS: &[(&str, &[&str])] = &[
 ];
 
 /// A value and its path, as in `data.join.how`.
-pub(super) struct Cursor<'a> {
-    pub(super) file: &'a File,
-    pub(super) node: &'a Node,
-    pub(super) path: String,
+pub(crate) struct Cursor<'a> {
+    pub(crate) file: &'a File,
+    pub(crate) node: &'a Node,
+    pub(crate) path: String,
 }
 
 /// A mapping whose keys are all known, or any where the keys are the user's own names.
-pub(super) struct Fields<'a> {
-    pub(super) cursor: Cursor<'a>,
+pub(crate) struct Fields<'a> {
+    pub(crate) cursor: Cursor<'a>,
     entries: &'a [(Key, Node)],
 }
 
 impl<'a> Fields<'a> {
     /// The field's value; one that is null counts as absent.
-    pub(super) fn get(&self, name: &str) -> Option<Cursor<'a>> {
+    pub(crate) fn get(&self, name: &str) -> Option<Cursor<'a>> {
         self.entries
             .iter()
             .find(|(key, node)| key.text == name && !matches!(node.kind, Kind::Null))
             .map(|(_, node)| self.cursor.child(node, name))
     }
 
-    pub(super) fn need(&self, name: &str) -> Result<Cursor<'a>> {
+    pub(crate) fn need(&self, name: &str) -> Result<Cursor<'a>> {
         self.get(name).ok_or_else(|| self.missing(name).into())
     }
 
     /// The error that a field is missing here.
-    pub(super) fn missing(&self, name: &str) -> Input {
+    pub(crate) fn missing(&self, name: &str) -> Input {
         let path = join(&self.cursor.path, name);
         self.error_at(name, format!("`{path}` is missing"))
     }
 
     /// The key's place, where it is written, even without a value.
-    pub(super) fn key(&self, name: &str) -> Option<&'a Mark> {
+    pub(crate) fn key(&self, name: &str) -> Option<&'a Mark> {
         let entry = self.entries.iter().find(|(key, _)| key.text == name);
         entry.map(|(key, _)| &key.mark)
     }
 
-    pub(super) fn entries(&self) -> impl Iterator<Item = (&'a Key, Cursor<'a>)> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&'a Key, Cursor<'a>)> {
         self.entries
             .iter()
             .map(|(key, node)| (key, self.cursor.child(node, &key.text)))
     }
 
     /// An error at a field's key.
-    pub(super) fn error_at(&self, name: &str, message: String) -> Input {
+    pub(crate) fn error_at(&self, name: &str, message: String) -> Input {
         let mark = self.key(name).unwrap_or(&self.cursor.node.mark);
         self.cursor.file.error(mark, message)
     }
 
     /// Refuses a field that makes no sense beside another.
-    pub(super) fn refuse(&self, name: &str, why: &str) -> Result<()> {
+    pub(crate) fn refuse(&self, name: &str, why: &str) -> Result<()> {
         if self.key(name).is_none() {
             return Ok(());
         }
@@ -160,11 +163,11 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    pub(super) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         self.file.place(&self.node.mark)
     }
 
-    pub(super) fn error(&self, message: impl std::fmt::Display) -> Input {
+    pub(crate) fn error(&self, message: impl std::fmt::Display) -> Input {
         let message = if self.path.is_empty() {
             message.to_string()
         } else {
@@ -173,7 +176,7 @@ impl<'a> Cursor<'a> {
         self.file.error(&self.node.mark, message)
     }
 
-    pub(super) fn expected(&self, what: &str) -> Input {
+    pub(crate) fn expected(&self, what: &str) -> Input {
         let found = match &self.node.kind {
             Kind::Null => "nothing".to_owned(),
             Kind::Text(text) => format!("`{}`", shorten(text)),
@@ -183,10 +186,11 @@ impl<'a> Cursor<'a> {
         self.error(format!("expected {what}, found {found}"))
     }
 
-    /// A mapping of the fields that `section` of [`FIELDS`] lists.
-    pub(super) fn fields(self, section: &str) -> Result<Fields<'a>> {
+    /// A mapping of the fields that the file's list has for `section`.
+    pub(crate) fn fields(self, section: &str) -> Result<Fields<'a>> {
         let fields = self.map("a mapping of fields")?;
-        let known = FIELDS.iter().find(|(name, _)| *name == section);
+        let sections = fields.cursor.file.fields;
+        let known = sections.iter().find(|(name, _)| *name == section);
         let known = known.map_or(&[][..], |(_, known)| *known);
         for (key, _) in fields.entries {
             if !known.contains(&key.text.as_str()) {
@@ -195,14 +199,14 @@ impl<'a> Cursor<'a> {
                     .cursor
                     .file
                     .error(&key.mark, format!("unknown field `{path}`"));
-                return Err(error.hint(advice(&key.text, known)).into());
+                return Err(error.hint(advice(&key.text, known, sections)).into());
             }
         }
         Ok(fields)
     }
 
     /// A mapping whose keys are names that the user chose.
-    pub(super) fn map(self, what: &str) -> Result<Fields<'a>> {
+    pub(crate) fn map(self, what: &str) -> Result<Fields<'a>> {
         match &self.node.kind {
             Kind::Map(entries) => Ok(Fields {
                 entries,
@@ -212,7 +216,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    pub(super) fn list(&self, what: &str) -> Result<Vec<Cursor<'a>>> {
+    pub(crate) fn list(&self, what: &str) -> Result<Vec<Cursor<'a>>> {
         match &self.node.kind {
             Kind::List(items) => Ok(self.items(items)),
             _ => Err(self.expected(what).into()),
@@ -229,7 +233,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// One column's name or a list of them, none twice and none of them the label.
-    pub(super) fn names(&self, label: Option<&str>) -> Result<Vec<Spot<String>>> {
+    pub(crate) fn names(&self, label: Option<&str>) -> Result<Vec<Spot<String>>> {
         let (items, what) = match &self.node.kind {
             Kind::List(items) => (self.items(items), "a column's name"),
             _ => {
@@ -252,7 +256,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A text as it was written, which is not empty.
-    pub(super) fn text(&self, what: &str) -> Result<Spot<String>> {
+    pub(crate) fn text(&self, what: &str) -> Result<Spot<String>> {
         match &self.node.kind {
             Kind::Text(text) if !text.trim().is_empty() => Ok(Spot {
                 value: text.clone(),
@@ -263,7 +267,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A text that `accept` takes.
-    pub(super) fn text_where(
+    pub(crate) fn text_where(
         &self,
         what: &str,
         accept: impl Fn(&str) -> bool,
@@ -277,16 +281,16 @@ impl<'a> Cursor<'a> {
     }
 
     /// What `read` makes of a text.
-    pub(super) fn value<T>(&self, what: &str, read: impl Fn(&str) -> Option<T>) -> Result<T> {
+    pub(crate) fn value<T>(&self, what: &str, read: impl Fn(&str) -> Option<T>) -> Result<T> {
         read(&self.text(what)?).ok_or_else(|| self.expected(what).into())
     }
 
-    pub(super) fn number(&self, what: &str, accept: impl Fn(f64) -> bool) -> Result<f64> {
+    pub(crate) fn number(&self, what: &str, accept: impl Fn(f64) -> bool) -> Result<f64> {
         let read = |text: &str| text.parse().ok().filter(|x: &f64| x.is_finite());
         self.value(what, |text| read(text).filter(|x| accept(*x)))
     }
 
-    pub(super) fn integer<T: TryFrom<u64>>(&self, low: u64, high: u64) -> Result<T> {
+    pub(crate) fn integer<T: TryFrom<u64>>(&self, low: u64, high: u64) -> Result<T> {
         let what = format!("a whole number from {low} to {high}");
         self.value(&what, |text| {
             let number = text.parse().ok()?;
@@ -296,7 +300,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A duration above zero; `longest` is worded for a person in `words`.
-    pub(super) fn duration(&self, longest: Duration, words: &str) -> Result<Duration> {
+    pub(crate) fn duration(&self, longest: Duration, words: &str) -> Result<Duration> {
         let duration = self.value("a duration such as `90s`, `10m` or `1h30m`", parse_duration)?;
         if duration.is_zero() || duration > longest {
             let what = format!("a duration above 0, at most {words}");
@@ -306,7 +310,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// One of a few words.
-    pub(super) fn word<T: Copy>(&self, words: &[(&str, T)]) -> Result<T> {
+    pub(crate) fn word<T: Copy>(&self, words: &[(&str, T)]) -> Result<T> {
         let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
         let what = one_of(&names);
         let text = self.text(&what)?;
@@ -323,11 +327,11 @@ impl<'a> Cursor<'a> {
 }
 
 /// What to do about a field that its section does not know.
-fn advice(name: &str, known: &[&str]) -> String {
+fn advice(name: &str, known: &[&str], sections: Sections) -> String {
     if let Some(near) = nearest(name, known) {
         return format!("did you mean `{near}`?");
     }
-    let elsewhere = FIELDS.iter().find(|(_, names)| names.contains(&name));
+    let elsewhere = sections.iter().find(|(_, names)| names.contains(&name));
     match elsewhere {
         Some(("", _)) => format!("`{name}` stands at the top of the file"),
         Some((section, _)) => format!("`{name}` is a field of `{section}`"),
@@ -336,7 +340,7 @@ fn advice(name: &str, known: &[&str]) -> String {
 }
 
 /// The most similar of some words, where one is similar at all.
-pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let word = word.to_lowercase();
     let scored = known
         .iter()
@@ -347,7 +351,7 @@ pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, name)| name)
 }
 
-pub(super) fn one_of(names: &[&str]) -> String {
+pub(crate) fn one_of(names: &[&str]) -> String {
     listed(names, "or")
 }
 

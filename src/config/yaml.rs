@@ -10,21 +10,21 @@ use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
 /// A place in the text; line and column count from 1, the column in characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mark {
-    pub(super) line: usize,
-    pub(super) column: usize,
+pub(crate) struct Mark {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
     /// The same in bytes of the text.
-    pub(super) span: Range<usize>,
+    pub(crate) span: Range<usize>,
 }
 
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) mark: Mark,
-    pub(super) kind: Kind,
+pub(crate) struct Node {
+    pub(crate) mark: Mark,
+    pub(crate) kind: Kind,
 }
 
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A value left out, or a plain `~` or `null`.
     Null,
     Text(String),
@@ -34,20 +34,20 @@ pub(super) enum Kind {
 }
 
 #[derive(Debug)]
-pub(super) struct Key {
-    pub(super) mark: Mark,
-    pub(super) text: String,
+pub(crate) struct Key {
+    pub(crate) mark: Mark,
+    pub(crate) text: String,
 }
 
 /// Why a text cannot be read, and where.
 #[derive(Debug)]
-pub(super) struct Error {
-    pub(super) mark: Mark,
-    pub(super) message: String,
+pub(crate) struct Error {
+    pub(crate) mark: Mark,
+    pub(crate) message: String,
 }
 
 /// Reads a text of one document.
-pub(super) fn parse(text: &str) -> Result<Node, Error> {
+pub(crate) fn parse(text: &str) -> Result<Node, Error> {
     let options = granit_parser::options! { emit_comments: false };
     let mut reader = Reader {
         text,
