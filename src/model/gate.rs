@@ -3,14 +3,14 @@
 //! `at_least` and `at_most` judge the value on the test rows; its 95 % interval is shown beside it.
 //! `no_worse_than: champion` judges how much worse the challenger is, W, against what is allowed, D, with the
 //! interval of W at the gate's confidence from a paired bootstrap:
-//! - pass, where W is at most D;
 //! - reject, where the whole interval lies above D: worse by more than is allowed, beyond chance;
-//! - inconclusive, where W is above D but the interval reaches down to it: more test rows would tell.
+//! - inconclusive, where W is above D and the whole interval above zero: worse beyond chance, but only
+//!   more test rows would tell whether by more than is allowed;
+//! - pass otherwise: W is within D, or cannot be told from no difference. The message says which.
 //!
-//! A pass says whether the whole interval is within D, or only W itself. To ask that of every pass would
-//! hold back the equal of a champion for ever where the test part is small.
-//! Without a champion a relative gate passes and says so; with one that cannot be scored on these
-//! rows it is inconclusive. The verdict as a whole is the worst of the gates'.
+//! To ask for an interval wholly within D would hold back the equal of a champion for ever where the
+//! test part is small. Without a champion a relative gate passes and says so; with one that cannot be
+//! scored on these rows it is inconclusive. The verdict as a whole is the worst of the gates'.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -362,28 +362,34 @@ impl<'a> Sides<'a> {
             return (Verdict::Inconclusive, None, message);
         };
         let verdict = relative(worse, low, by);
+        let allowed = show(by);
         let reason = match verdict {
             Verdict::Pass if high <= by => {
-                "which is within what is allowed with all of its interval"
+                format!("within the {allowed} allowed, as is its whole interval")
             }
-            Verdict::Pass => "which is within what is allowed, though its interval reaches beyond",
-            Verdict::Reject => "which is more than is allowed with all of its interval",
-            Verdict::Inconclusive => {
-                "which is more than is allowed, but its interval reaches into it, so more test rows are needed to tell"
+            Verdict::Pass if worse <= by => {
+                format!("within the {allowed} allowed, though its interval reaches beyond")
             }
+            Verdict::Pass => {
+                format!("above the {allowed} allowed, but not to be told from no difference")
+            }
+            Verdict::Reject => format!("above the {allowed} allowed, as is its whole interval"),
+            Verdict::Inconclusive => format!(
+                "worse beyond chance, and only more test rows would tell whether by more than the {allowed} allowed"
+            ),
         };
-        let direction = if worse > 0.0 {
-            "worse"
-        } else {
-            "worse (better, if below zero)"
+        let direction = if worse > 0.0 { "worse" } else { "better" };
+        let amount = match worse {
+            w if w == 0.0 => "the same".to_owned(),
+            w => format!("{direction} by {}", show(w.abs())),
         };
         let message = format!(
-            "{name} is {} against the champion's {}: {direction} by {}{}, {reason} ({})",
+            "{name} is {} against the champion's {}: {amount}, worse by {} to {} at {} % confidence, {reason}",
             show(value),
             show(there),
-            show(worse),
-            between(Some((low, high)), confidence),
-            show(by)
+            show(low),
+            show(high),
+            show(confidence * 100.0)
         );
         (verdict, Some(valued(worse, Some((low, high)))), message)
     }
@@ -391,7 +397,7 @@ impl<'a> Sides<'a> {
 
 /// The verdict on being worse by `worse`, where `low` is the lower end of its interval and `by` is allowed.
 fn relative(worse: f64, low: f64, by: f64) -> Verdict {
-    if worse <= by {
+    if worse <= by || low <= 0.0 {
         Verdict::Pass
     } else if low > by {
         Verdict::Reject

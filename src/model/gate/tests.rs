@@ -232,6 +232,38 @@ fn numbers_are_shown_to_the_digits_that_count() {
     );
 }
 
+#[test]
+fn only_a_difference_beyond_chance_holds_a_challenger_back() {
+    let verdicts = [(0.02, 0.015), (0.02, 0.005), (0.02, -0.001), (0.005, 0.001)]
+        .map(|(worse, low)| relative(worse, low, 0.01));
+    let expected = [
+        Verdict::Reject,
+        Verdict::Inconclusive,
+        Verdict::Pass,
+        Verdict::Pass,
+    ];
+    assert_eq!(verdicts, expected);
+}
+
+#[test]
+fn a_much_worse_challenger_is_rejected_with_the_numbers() {
+    let mut made = testing::binary(600);
+    let champion = fitted(&made, 1);
+    made.features.retain(|f| f.name == "noise");
+    let evaluation = run(
+        &made,
+        Some(champion.path()),
+        vec![gate("roc_auc", no_worse(0.01))],
+    );
+    let gate = &evaluation.gates[0];
+    assert_eq!(gate.verdict, Verdict::Reject, "{}", gate.message);
+    assert!(
+        gate.message
+            .ends_with("above the 0.01 allowed, as is its whole interval")
+    );
+    assert!(gate.worse_by.unwrap().value() > 0.1);
+}
+
 proptest! {
     #[test]
     fn allowing_more_never_makes_a_verdict_worse(
