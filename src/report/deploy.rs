@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::page::{Section, facts, name, sentence, table, tag, time};
+use super::page::{Section, name, names, sentence, table, tag, time};
 use super::plot::{self, Model, Series};
 use super::{Records, number, profile, verdicts};
 use crate::clock::Timestamp;
@@ -13,7 +13,7 @@ pub(super) fn canary(records: &Records) -> Option<Section> {
     let deployed = records.deployed.as_ref()?;
     let body = html! {
         p { (tag(deployed.verdict.into(), verdicts::deploy_word(deployed.verdict))) " " (deployed.reason) }
-        (facts(&[
+        (names(&[
             ("Endpoint", html! { code { (name(&deployed.endpoint)) } }),
             ("Challenger", html! { "version " (name(&deployed.version)) ", deployed as " code { (name(&deployed.deployed_model_id)) } }),
             ("Champion before", match &deployed.champion_deployed_model_id {
@@ -31,55 +31,52 @@ pub(super) fn canary(records: &Records) -> Option<Section> {
     })
 }
 
+/// A line for each model, so that the table is no wider than a page.
 fn stages(stages: &[Stage]) -> Markup {
-    let compared = stages.iter().any(|s| s.champion.is_some());
     table(
         "stages",
         "Stages of the traffic",
         html! {
             tr {
-                th.number scope="col" rowspan="2" { "Share" }
-                th scope="col" rowspan="2" { "Verdict" }
-                th scope="col" rowspan="2" { "Why" }
-                (model_heads(compared))
-                th.group scope="col" rowspan="2" { "Started" }
-                th.number scope="col" rowspan="2" { "Took" }
+                th.number scope="col" { "Share" }
+                th scope="col" { "Verdict" }
+                th scope="col" { "Began, UTC" }
+                th.number scope="col" { "Took" }
+                th scope="col" { "Model" }
+                (traffic_heads())
+                th scope="col" { "Why" }
             }
-            (traffic_heads(compared))
         },
         html! {
             @for stage in stages {
+                @let lines = if stage.champion.is_some() { 2 } else { 1 };
                 tr {
-                    th.number scope="row" { (stage.percent) "%" }
-                    td { (tag(stage.verdict.into(), stage.verdict.as_str())) }
-                    td { (sentence(&stage.reason)) }
+                    th.number scope="row" rowspan=(lines) { (stage.percent) "%" }
+                    td rowspan=(lines) { (tag(stage.verdict.into(), stage.verdict.as_str())) }
+                    td rowspan=(lines) { (minute(stage.started)) }
+                    td.number rowspan=(lines) { (number::duration(stage.ended.since(stage.started))) }
+                    td { "Challenger" }
                     (traffic(Some(&stage.challenger)))
-                    @if compared { (traffic(stage.champion.as_ref())) }
-                    td { (time(stage.started)) }
-                    td.number { (number::duration(stage.ended.since(stage.started))) }
+                    td rowspan=(lines) { (sentence(&stage.reason)) }
+                }
+                @if let Some(champion) = &stage.champion {
+                    tr.second { td { "Champion" } (traffic(Some(champion))) }
                 }
             }
         },
     )
 }
 
-fn model_heads(compared: bool) -> Markup {
-    html! {
-        th.group scope="colgroup" colspan="4" { "Challenger" }
-        @if compared { th.group scope="colgroup" colspan="4" { "Champion" } }
-    }
+fn minute(t: Timestamp) -> Markup {
+    html! { time datetime=(t) { (number::minute(t)) } }
 }
 
-fn traffic_heads(compared: bool) -> Markup {
+fn traffic_heads() -> Markup {
     html! {
-        tr {
-            @for _ in 0..if compared { 2 } else { 1 } {
-                th.number.group scope="col" { "Requests" }
-                th.number scope="col" { "Errors" }
-                th.number scope="col" { "p50, ms" }
-                th.number scope="col" { "p95, ms" }
-            }
-        }
+        th.number.group scope="col" { "Requests" }
+        th.number scope="col" { "Errors" }
+        th.number scope="col" { "p50, ms" }
+        th.number scope="col" { "p95, ms" }
     }
 }
 
@@ -89,7 +86,7 @@ fn traffic(traffic: Option<&Traffic>) -> Markup {
             td.number.group { (number::count(t.requests)) }
             td.number {
                 (number::count(t.errors))
-                @if t.errors > 0 { span.interval { (number::percent(t.errors, t.requests)) } }
+                @if t.errors > 0 { " " span.interval { (number::percent(t.errors, t.requests)) } }
             }
             td.number { (number::millis(t.latency_p50_ms)) }
             td.number { (number::millis(t.latency_p95_ms)) }
@@ -129,14 +126,15 @@ fn numbers(points: &[TimelinePoint], compared: bool) -> Markup {
             tr {
                 th scope="col" rowspan="2" { "Minute" }
                 th.number scope="col" rowspan="2" { "Share" }
-                (model_heads(compared))
+                th.group scope="colgroup" colspan="4" { "Challenger" }
+                @if compared { th.group scope="colgroup" colspan="4" { "Champion" } }
             }
-            (traffic_heads(compared))
+            tr { (traffic_heads()) @if compared { (traffic_heads()) } }
         },
         html! {
             @for point in points {
                 tr {
-                    th scope="row" { time datetime=(point.minute) { (number::minute(point.minute)) } }
+                    th scope="row" { (minute(point.minute)) }
                     td.number { (point.percent) "%" }
                     (traffic(Some(&point.challenger)))
                     @if compared { (traffic(point.champion.as_ref())) }

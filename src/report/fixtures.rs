@@ -86,7 +86,7 @@ pub(super) fn rolled_back() -> Records {
     let mut records = promoted();
     let mut deployed = deployed(true, 6);
     deployed.verdict = DeployVerdict::RolledBack;
-    deployed.reason = "at 5% 105 of 210 requests failed (50.0%), the limit is 1.0%".into();
+    deployed.reason = "at 5% 99 of 199 requests failed (49.7%), the limit is 1.0%".into();
     deployed.stages.truncate(1);
     deployed.stages[0].verdict = Verdict::Reject;
     deployed.stages[0].reason = deployed.reason.clone();
@@ -95,14 +95,28 @@ pub(super) fn rolled_back() -> Records {
     for point in &mut deployed.timeline {
         point.challenger.errors = point.challenger.requests / 2;
     }
+    if let Some(last) = deployed.timeline.last_mut() {
+        last.percent = 0;
+        last.challenger = Traffic::default();
+    }
     records.deployed = Some(deployed);
+    records
+}
+
+/// The challenger is neither surely good enough nor surely worse, so nothing was pushed.
+pub(super) fn inconclusive() -> Records {
     let mut validated = validated(true);
     validated.verdict = Verdict::Inconclusive;
     validated.gates[1].verdict = Verdict::Inconclusive;
+    validated.gates[1].worse_by = Some(interval(0.0031, 0.0118));
     validated.gates[1].message =
         "log_loss is worse by 0.0031 (-0.0087 to 0.0149); 0.01 lies inside the interval".into();
-    records.validated = Some(validated);
-    records
+    Records {
+        validated: Some(validated),
+        pushed: None,
+        deployed: None,
+        ..promoted()
+    }
 }
 
 /// A canary of so many minutes.
@@ -252,13 +266,13 @@ pub(super) fn hostile() -> Records {
 
 fn warning() -> Finding {
     Finding {
-        check: "profile.constant".into(),
+        check: "profile.category".into(),
         table: "account".into(),
         column: "area_code".into(),
         row: None,
         severity: Severity::Warn,
-        expected: "more than 3 values".into(),
-        observed: "3 values".into(),
+        expected: "a category as text".into(),
+        observed: "415 and 2 more".into(),
         message: "data/account.csv: column `area_code` is read as a category though every value is a number".into(),
     }
 }
@@ -294,10 +308,15 @@ fn dataset() -> Dataset {
         },
         seed: 100,
         tables: vec![table("account"), table("usage")],
-        features: vec![Feature {
-            name: "account_length".into(),
-            kind: ColumnType::Number,
-        }],
+        features: profile()
+            .columns
+            .into_iter()
+            .filter(|c| c.name != "churn")
+            .map(|c| Feature {
+                name: c.name,
+                kind: c.kind,
+            })
+            .collect(),
         dropped: vec!["customer_id".into()],
         digest: digest("snapshot"),
     }
@@ -545,9 +564,9 @@ fn deployed(champion: bool, minutes: u64) -> Deployed {
             challenger: traffic(sums.0, 3.6),
             champion: champion.then(|| traffic(sums.1, 3.7)),
             reason: format!(
-                "{} requests, {} errors, p95 9.36 ms; the limits are 1.0% and 300 ms",
-                sums.0,
-                sums.0 / 900
+                "{} of {} requests failed (limit 1.0%), p95 is 9.36 ms (limit 300 ms)",
+                sums.0 / 900,
+                sums.0
             ),
         });
     }

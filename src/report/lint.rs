@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::page::{Section, digest, facts, name, sentence, table, tag};
+use super::page::{Section, digest, facts, name, names, sentence, table, tag};
 use super::verdicts::Tone;
 use super::{Records, number, profile};
 use crate::workspace::records::{Dataset, Finding, Severity, Task};
@@ -21,11 +21,11 @@ pub(super) fn findings(records: &Records) -> Option<Section> {
             (table("findings", &format!("What the checks found: {}", number::counted(total as u64, "finding")), html! {
                 tr {
                     th scope="col" { "Severity" }
-                    th scope="col" { "Check" }
-                    th scope="col" { "Table" }
-                    th scope="col" { "Column" }
-                    th.number scope="col" { "Line" }
                     th scope="col" { "What" }
+                    th scope="col" { "Column" }
+                    th scope="col" { "Table" }
+                    th.number scope="col" { "Line" }
+                    th scope="col" { "Check" }
                     th scope="col" { "Expected" }
                     th scope="col" { "Observed" }
                 }
@@ -50,15 +50,15 @@ fn row(records: &Records, index: usize, finding: &Finding) -> Markup {
     html! {
         tr id={ "finding-" (index + 1) } {
             td { (severity(finding.severity)) }
-            th scope="row" { code { (name(&finding.check)) } }
-            td { (name(&finding.table)) }
+            th scope="row" { (sentence(&finding.message)) }
             td {
                 @if finding.column.is_empty() { span.soft { "the whole table" } }
                 @else if let Some(anchor) = profile::anchor(records, finding) { a href={ "#" (anchor) } { (name(&finding.column)) } }
                 @else { (name(&finding.column)) }
             }
+            td { (name(&finding.table)) }
             td.number { @if let Some(line) = finding.row { (number::count(line)) } @else { (number::NONE) } }
-            td { (sentence(&finding.message)) }
+            td { code { (name(&finding.check)) } }
             td { (name(&finding.expected)) }
             td { (name(&finding.observed)) }
         }
@@ -91,6 +91,7 @@ pub(super) fn data(records: &Records) -> Option<Section> {
     let dataset = records.dataset.as_ref()?;
     let body = html! {
         (snapshot(dataset))
+        (names(&[("Snapshot", digest(&dataset.digest))]))
         (table("tables", "The tables it was made from", html! {
             tr {
                 th scope="col" { "Table" }
@@ -154,6 +155,5 @@ fn snapshot(dataset: &Dataset) -> Markup {
             },
         ),
         ("Seed of the split", html! { (dataset.seed) }),
-        ("Snapshot", digest(&dataset.digest)),
     ])
 }

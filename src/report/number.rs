@@ -80,7 +80,7 @@ pub(super) fn duration(d: Duration) -> String {
     match s {
         0..10 => format!("{} s", significant(d.as_secs_f64(), 2)),
         10..60 => format!("{s} s"),
-        60..3600 if s % 60 == 0 => format!("{} min", s / 60),
+        60..3600 if s.is_multiple_of(60) => format!("{} min", s / 60),
         60..3600 => format!("{} min {:02} s", s / 60, s % 60),
         _ => format!("{} h {:02} min", s / 3600, s % 3600 / 60),
     }

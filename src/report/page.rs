@@ -6,7 +6,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::verdicts::{self, Overall, StepVerdict, Tone, last_segment};
-use super::{Records, deploy, lint, profile, train, validate};
+use super::{Records, deploy, lint, number, profile, train, validate};
 use crate::clock::Timestamp;
 use crate::workspace::Digest;
 
@@ -37,7 +37,7 @@ pub(super) fn page(records: &Records) -> Markup {
     .into_iter()
     .flatten()
     .collect();
-    let name = model_name(records);
+    let model = model(records);
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -47,12 +47,16 @@ pub(super) fn page(records: &Records) -> Markup {
                 meta name="color-scheme" content="light dark";
                 meta name="referrer" content="no-referrer";
                 meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
-                title { (overall.word) ": " (name.as_deref().unwrap_or("a build")) ", serin" }
+                title {
+                    (overall.word) ": "
+                    @if let Some((name, version)) = model { (name) " " (version) } @else { "a build" }
+                    ", serin"
+                }
                 style { (PreEscaped(STYLE)) }
             }
             body {
                 a.skip href="#main" { "Skip to the content" }
-                (header(name.as_deref(), &overall, &steps, &sections))
+                (header(model, &overall, &steps, &sections))
                 main id="main" {
                     @for section in &sections {
                         section id=(section.id) aria-labelledby={ (section.id) "-title" } {
@@ -62,29 +66,37 @@ pub(super) fn page(records: &Records) -> Markup {
                     }
                 }
                 footer {
-                    p { "Written by serin from the records under " code { ".serin/" } ". Every number on this page stands in one of them." }
+                    p { "Written by serin from the records under " code { ".serin/" } ". Every number on this page comes from one of them." }
                 }
             }
         }
     }
 }
 
-fn model_name(records: &Records) -> Option<String> {
-    let of = |model: &str, version: &str| format!("{}, version {version}", last_segment(model));
-    let pushed = records.pushed.as_ref().map(|p| of(&p.model, &p.version));
-    pushed.or_else(|| records.deployed.as_ref().map(|d| of(&d.model, &d.version)))
+/// The model's id and version, once it is registered.
+fn model(records: &Records) -> Option<(&str, &str)> {
+    let pushed = records.pushed.as_ref();
+    let deployed = records.deployed.as_ref();
+    pushed
+        .map(|p| (last_segment(&p.model), p.version.as_str()))
+        .or_else(|| deployed.map(|d| (last_segment(&d.model), d.version.as_str())))
 }
 
 fn header(
-    name: Option<&str>,
+    model: Option<(&str, &str)>,
     overall: &Overall,
     steps: &[StepVerdict],
     sections: &[Section],
 ) -> Markup {
     html! {
         header.top {
-            p.kicker { "serin build report" }
-            h1 { bdi { (name.unwrap_or("Build")) } }
+            p.kicker { @if model.is_some() { "serin build report" } @else { "serin" } }
+            h1 {
+                @match &model {
+                    Some((name, version)) => { bdi { (name) } " " span.version { "version " bdi { (version) } } },
+                    None => "Build report",
+                }
+            }
             div class={ "overall " (class(overall.tone)) } {
                 p.word { (sign(overall.tone)) " " (overall.word) }
                 p.sentence { (overall.sentence) }
@@ -92,9 +104,9 @@ fn header(
             ol.steps {
                 @for step in steps {
                     li class=(class(step.tone)) {
-                        span.step { (step.step) }
-                        (tag(step.tone, step.word))
-                        span.evidence { (step.evidence) }
+                        span.step { (step.step) } " "
+                        (tag(step.tone, step.word)) " "
+                        @if step.evidence != number::NONE { span.evidence { (step.evidence) } }
                     }
                 }
             }
@@ -151,6 +163,13 @@ pub(super) fn facts(facts: &[(&str, Markup)]) -> Markup {
     }
 }
 
+/// Names and long values such as resource names and digests, a line each.
+pub(super) fn names(facts: &[(&str, Markup)]) -> Markup {
+    html! {
+        dl.names { @for (name, value) in facts { dt { (name) } dd { (value) } } }
+    }
+}
+
 /// A name or value of the user: set apart from the text's direction, wrapped anywhere, never lost when empty.
 pub(super) fn name(text: &str) -> Markup {
     html! {
@@ -170,5 +189,5 @@ pub(super) fn digest(digest: &Digest) -> Markup {
 
 /// An instant to the second.
 pub(super) fn time(t: Timestamp) -> Markup {
-    html! { time datetime=(t) { (super::number::instant(t)) } }
+    html! { time datetime=(t) { (number::instant(t)) } }
 }

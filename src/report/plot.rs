@@ -249,6 +249,9 @@ pub(super) fn runs(
     runs
 }
 
+/// Lines through more points than this are drawn thin, so that one does not hide the other.
+const DENSE: usize = 120;
+
 /// A panel of lines over time.
 pub(super) fn panel(panel: &Panel<'_>) -> Markup {
     const SIZE: (f64, f64) = (420.0, 190.0);
@@ -289,10 +292,11 @@ pub(super) fn panel(panel: &Panel<'_>) -> Markup {
             }
             text.middle.soft x=((LEFT + RIGHT) / 2.0) y="184" { (panel.x_label) }
             @for series in panel.series.iter().rev() {
+                @let dense = series.points.len() > DENSE && !panel.steps;
                 @for run in runs(&series.points, x, y, panel.steps) {
                     @match run.as_slice() {
                         [alone] => circle class=(series.model.class()) cx=(coordinate(alone.0)) cy=(coordinate(alone.1)) r="2.5" {},
-                        run => path class={ "line " (series.model.class()) } d=(path(run)) {},
+                        run => path class={ "line " (series.model.class()) @if dense { " dense" } } d=(path(run)) {},
                     }
                 }
             }

@@ -86,17 +86,17 @@ impl Screen {
     }
 }
 
-/// A text of the user with its control characters escaped.
+/// A text of the user with its control characters, and those that turn the direction of text, escaped.
 fn plain(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            let (kept, escaped) = match c {
-                c if c.is_control() => (None, Some(c.escape_default())),
-                c => (Some(c), None),
-            };
-            kept.into_iter().chain(escaped.into_iter().flatten())
-        })
-        .collect()
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+            plain.extend(c.escape_default());
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
 }
 
 fn cell(text: &str) -> Cell {
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn the_tables_of_a_rejected_build() {
         let lint = fixtures::rejected_by_lint().lint.unwrap();
-        let validated = fixtures::rolled_back().validated.unwrap();
+        let validated = fixtures::inconclusive().validated.unwrap();
         let deployed = fixtures::rolled_back().deployed.unwrap();
         insta::assert_snapshot!(format!(
             "{}\n{}\n{}",
@@ -298,6 +298,7 @@ mod tests {
         let text = lint_on(LOG, &fixtures::hostile().lint.unwrap());
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text}");
         assert!(text.contains("\\u{1b}[2J"), "{text}");
+        assert!(text.contains("\\u{202e}txet"), "{text}");
     }
 
     #[test]

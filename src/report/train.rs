@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::page::{Section, digest, facts, name, table, time};
+use super::page::{Section, digest, facts, name, names, table, time};
 use super::{Records, number, verdicts};
 use crate::workspace::records::Trained;
 
@@ -11,22 +11,24 @@ pub(super) fn training(records: &Records) -> Option<Section> {
     let trained = records.trained.as_ref()?;
     let body = html! {
         (job(trained))
-        @if !trained.parameters.is_empty() {
-            (table("parameters", "The learner's parameters as they were used", html! {
-                tr { th scope="col" { "Parameter" } th scope="col" { "Value" } }
+        div.beside {
+            @if !trained.parameters.is_empty() {
+                (table("parameters", "The learner's parameters as they were used", html! {
+                    tr { th scope="col" { "Parameter" } th scope="col" { "Value" } }
+                }, html! {
+                    @for (parameter, value) in &trained.parameters {
+                        tr { th scope="row" { code { (name(parameter)) } } td { (name(&plain(value))) } }
+                    }
+                }))
+            }
+            (table("model-files", "The model's files", html! {
+                tr { th scope="col" { "File" } th scope="col" { "sha256" } }
             }, html! {
-                @for (parameter, value) in &trained.parameters {
-                    tr { th scope="row" { code { (name(parameter)) } } td { (name(&plain(value))) } }
+                @for file in &trained.model.files {
+                    tr { th scope="row" { (name(&file.path)) } td { code { (file.sha256.short()) } } }
                 }
             }))
         }
-        (table("model-files", "The model's files", html! {
-            tr { th scope="col" { "File" } th scope="col" { "sha256" } }
-        }, html! {
-            @for file in &trained.model.files {
-                tr { th scope="row" { (name(&file.path)) } td { code { (file.sha256.short()) } } }
-            }
-        }))
     };
     Some(Section {
         id: "training",
@@ -47,12 +49,16 @@ fn job(trained: &Trained) -> Markup {
     if let Some(started) = trained.started {
         list.push(("Started", time(started)));
     }
-    list.push(("Image", html! { code { (name(&trained.image)) } }));
-    list.push(("Job", html! { code { (name(&trained.job)) } }));
-    list.push(("Written to", html! { code { (name(&trained.output_uri)) } }));
-    list.push(("Made from", digest(&trained.key)));
-    list.push(("Model", digest(&trained.model.digest)));
-    facts(&list)
+    html! {
+        (facts(&list))
+        (names(&[
+            ("Image", html! { code { (name(&trained.image)) } }),
+            ("Job", html! { code { (name(&trained.job)) } }),
+            ("Written to", html! { code { (name(&trained.output_uri)) } }),
+            ("Made from", digest(&trained.key)),
+            ("Model", digest(&trained.model.digest)),
+        ]))
+    }
 }
 
 /// A parameter's value without JSON's quotes.
@@ -71,7 +77,7 @@ pub(super) fn registry(records: &Records) -> Option<Section> {
     } else {
         "registered by this build"
     };
-    let body = facts(&[
+    let body = names(&[
         (
             "Version",
             html! { (name(&pushed.version)) span.soft { ", " (how) } },

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use maud::{Markup, html};
 
-use super::page::{Section, digest, name, sentence, table, tag};
+use super::page::{Section, digest, name, names, sentence, table, tag};
 use super::plot::{self, Model, Whisker};
 use super::{Records, number};
 use crate::workspace::records::{MetricValue, Metrics, SliceMetrics, Validated};
@@ -14,15 +14,17 @@ pub(super) fn metrics(records: &Records) -> Option<Section> {
     let validated = records.validated.as_ref()?;
     let body = html! {
         p {
-            "Scored on " (number::counted(validated.rows, "frozen test row")) ". "
-            @match &validated.champion {
-                None => "There is no champion yet to compare with.",
-                Some(champion) => {
-                    "The champion is version " (name(&champion.version)) " of " code { (name(&champion.model)) }
-                    @if let Some(of) = &champion.digest { ", digest " (digest(of)) }
-                    "."
-                },
-            }
+            "Scored on " (number::counted(validated.rows, "frozen test row")) "."
+            @if validated.champion.is_none() { " There is no champion yet to compare with." }
+        }
+        @if let Some(champion) = &validated.champion {
+            (names(&[
+                ("Challenger", digest(&validated.digest)),
+                ("Champion", html! {
+                    @if let Some(of) = &champion.digest { (digest(of)) br; }
+                    "version " (name(&champion.version)) " of " code { (name(&champion.model)) }
+                }),
+            ]))
         }
         (gates(validated))
         (side_by_side(validated))
@@ -114,7 +116,7 @@ fn value(v: Option<MetricValue>) -> Markup {
                 None => (number::NONE),
                 Some(v) => {
                     (number::metric(v.value()))
-                    @if let Some(interval) = number::interval(v) { span.interval { (interval) } }
+                    @if let Some(interval) = number::interval(v) { " " span.interval { (interval) } }
                 },
             }
         }

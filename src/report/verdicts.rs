@@ -100,7 +100,8 @@ pub(super) fn overall(verdicts: &[StepVerdict]) -> Overall {
             tone: Tone::Good,
             sentence: verdicts
                 .last()
-                .map_or_else(String::new, |v| v.evidence.clone()),
+                .and_then(|v| v.because.clone())
+                .unwrap_or_default(),
         },
         (None, _) => Overall {
             word: "Nothing has run".into(),
@@ -282,5 +283,62 @@ pub(super) fn deploy_word(verdict: DeployVerdict) -> &'static str {
     match verdict {
         DeployVerdict::RolledBack => "rolled back",
         other => other.as_str(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixtures;
+
+    fn outcome(records: &Records) -> (String, Tone) {
+        let overall = overall(&of_steps(records));
+        (overall.word, overall.tone)
+    }
+
+    #[test]
+    fn the_first_verdict_that_is_not_good_decides() {
+        let of = |records| outcome(&records);
+        assert_eq!(of(fixtures::promoted()), ("Promoted".into(), Tone::Good));
+        assert_eq!(of(fixtures::first_run()), ("Promoted".into(), Tone::Good));
+        assert_eq!(
+            of(fixtures::rolled_back()),
+            ("Rolled back".into(), Tone::Bad)
+        );
+        assert_eq!(
+            of(fixtures::rejected_by_lint()),
+            ("Rejected by lint".into(), Tone::Bad)
+        );
+        assert_eq!(
+            of(fixtures::inconclusive()),
+            ("Inconclusive at validate".into(), Tone::Unsure)
+        );
+        assert_eq!(
+            of(Records::default()),
+            ("Nothing has run".into(), Tone::Absent)
+        );
+        // An older record behind a rejection changes nothing.
+        let stale = Records {
+            lint: fixtures::rejected_by_lint().lint,
+            ..fixtures::promoted()
+        };
+        assert_eq!(of(stale), ("Rejected by lint".into(), Tone::Bad));
+    }
+
+    #[test]
+    fn a_record_that_is_missing_leaves_the_build_unfinished() {
+        let records = Records {
+            pushed: None,
+            deployed: None,
+            ..fixtures::promoted()
+        };
+        assert_eq!(outcome(&records), ("Unfinished".into(), Tone::Absent));
+        let steps = of_steps(&records);
+        assert!(
+            steps[3].evidence.starts_with("left no record"),
+            "{}",
+            steps[3].evidence
+        );
+        assert_eq!(steps[4].evidence, number::NONE);
     }
 }
