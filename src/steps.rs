@@ -1,5 +1,6 @@
 //! The five steps of a build, one file each, and what they share.
 
+pub mod init;
 pub mod lint;
 
 use crate::error::code;
