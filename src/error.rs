@@ -124,6 +124,8 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         code::INPUT
     } else if error.downcast_ref::<crate::gcp::Error>().is_some() {
         code::CLOUD
+    } else if let Some(interrupted) = error.downcast_ref::<crate::process::Interrupted>() {
+        interrupted.0
     } else {
         code::BUG
     }

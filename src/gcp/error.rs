@@ -82,6 +82,11 @@ impl Error {
         self.http == Some(404) || self.status == "NOT_FOUND"
     }
 
+    /// No answer came or the cloud failed: the effect may have taken place all the same.
+    pub fn is_lost(&self) -> bool {
+        self.http.is_none_or(|http| http == 429 || http >= 500)
+    }
+
     /// Somebody else made or changed it first: 409, 412, or a stale etag's 400 FAILED_PRECONDITION.
     pub fn is_conflict(&self) -> bool {
         matches!(self.http, Some(409 | 412))
