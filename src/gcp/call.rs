@@ -90,6 +90,7 @@ impl Call {
 }
 
 /// The whole answer to a call.
+#[derive(Debug)]
 pub(super) struct Reply {
     pub http: StatusCode,
     pub headers: HeaderMap,

@@ -77,7 +77,7 @@ impl Client {
         Ok(Self::new(
             clock,
             bases,
-            Tokens::google(),
+            Tokens::google(variable),
             quota,
             Limits::USUAL,
         ))
@@ -115,29 +115,22 @@ impl Client {
 
     /// Sends a call, again where that may help and is allowed, and reads the whole answer.
     pub(super) async fn send(&self, call: &Call) -> Result<Reply, Error> {
-        self.repeat(call, async || self.once(call).await).await
+        let mut tries = Tries::start();
+        loop {
+            match self.once(call).await {
+                Ok(reply) => return Ok(reply),
+                Err(failed) => tries.again(self.clock(), call.twice, failed).await?,
+            }
+        }
     }
 
     /// As [`Client::send`], and hands out the answer before its body was read.
     pub(super) async fn open(&self, call: &Call) -> Result<Response, Error> {
-        self.repeat(call, async || self.attempt(call).await).await
-    }
-
-    async fn repeat<T>(
-        &self,
-        call: &Call,
-        attempt: impl AsyncFn() -> Result<T, Failed>,
-    ) -> Result<T, Error> {
         let mut tries = Tries::start();
         loop {
-            let failed = match attempt().await {
-                Ok(answer) => return Ok(answer),
-                Err(failed) => failed,
-            };
-            if !call.twice.allows(failed.effect)
-                || !tries.again(self.clock(), failed.retry_after).await
-            {
-                return Err(tries.give_up(failed));
+            match self.attempt(call).await {
+                Ok(response) => return Ok(response),
+                Err(failed) => tries.again(self.clock(), call.twice, failed).await?,
             }
         }
     }

@@ -24,7 +24,7 @@ pub struct Error {
     /// The canonical status, as in `NOT_FOUND`, or what happened to the connection.
     pub status: String,
     pub message: String,
-    /// How often the request was sent; 0 where it was not.
+    /// How often it was tried; 0 where it came to no request of its own.
     pub tries: u32,
     /// What the user can set right, where the cause is on this side: credentials, a local file.
     #[source]
@@ -239,7 +239,7 @@ fn without_tags(line: &str) -> String {
 }
 
 /// One line, without what a terminal would obey, cut short, no full stop at its end.
-fn clean(message: &str) -> String {
+pub(super) fn clean(message: &str) -> String {
     let words: Vec<&str> = message
         .split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|word| !word.is_empty())

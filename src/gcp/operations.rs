@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::call::encode;
 use super::client::Client;
 use super::endpoint::Base;
-use super::error::{Error, Status};
+use super::error::{Error, Status, clean};
 use super::retry::Twice;
 
 /// The first wait between two looks, and the longest; on the build's clock.
@@ -44,7 +44,7 @@ impl Operation {
                 self.method,
                 &self.name,
                 status.name(),
-                status.message.trim_end_matches('.'),
+                clean(&status.message),
             ))),
             None => self
                 .done

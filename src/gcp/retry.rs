@@ -92,23 +92,30 @@ impl Tries {
         }
     }
 
-    /// Waits before the next try, which the caller then makes; false where there shall be none.
-    pub async fn again(&mut self, clock: &Clock, retry_after: Option<Duration>) -> bool {
-        let wait = wait(self.made, random()).max(retry_after.unwrap_or_default().min(MAX_WAIT));
-        if self.made >= MAX_TRIES || self.since.elapsed() + clock.to_real(wait) > MAX_TIME {
-            return false;
+    /// Waits before the next try, which the caller then makes.
+    ///
+    /// # Errors
+    /// The failed try's own, where it is the last.
+    pub async fn again(
+        &mut self,
+        clock: &Clock,
+        twice: Twice,
+        failed: Failed,
+    ) -> Result<(), Error> {
+        let asked = failed.retry_after.unwrap_or_default().min(MAX_WAIT);
+        let wait = wait(self.made, random()).max(asked);
+        if !twice.allows(failed.effect)
+            || self.made >= MAX_TRIES
+            || self.since.elapsed() + clock.to_real(wait) > MAX_TIME
+        {
+            return Err(Error {
+                tries: self.made,
+                ..failed.error
+            });
         }
         clock.sleep(wait).await;
         self.made += 1;
-        true
-    }
-
-    /// The error of the last try, which tells how many there were.
-    pub fn give_up(&self, failed: Failed) -> Error {
-        Error {
-            tries: self.made,
-            ..failed.error
-        }
+        Ok(())
     }
 }
 

@@ -238,11 +238,7 @@ impl Storage {
             if failed.error.is_not_found() {
                 return Ok(None);
             }
-            if !call.twice.allows(failed.effect)
-                || !tries.again(self.client.clock(), failed.retry_after).await
-            {
-                return Err(tries.give_up(failed));
-            }
+            tries.again(self.client.clock(), call.twice, failed).await?;
         }
     }
 

@@ -1,6 +1,7 @@
 //! Access tokens: found where Google's tools leave their credentials, only when one is needed.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,8 @@ type Finding =
 /// The source of tokens.
 pub(super) struct Tokens {
     find: fn() -> Finding,
+    /// What `GOOGLE_APPLICATION_CREDENTIALS` names, for messages.
+    key_file: Option<PathBuf>,
     found: Mutex<Found>,
 }
 
@@ -46,13 +49,17 @@ pub(super) struct NoToken {
 
 impl Tokens {
     /// Looks where gcp_auth looks, at the first use.
-    pub fn google() -> Self {
-        Self::found_by(|| Box::pin(gcp_auth::provider()))
+    pub fn google(variable: impl Fn(&str) -> Option<String>) -> Self {
+        Self::found_by(
+            || Box::pin(gcp_auth::provider()),
+            variable(KEY_VARIABLE).map(PathBuf::from),
+        )
     }
 
-    pub fn found_by(find: fn() -> Finding) -> Self {
+    pub fn found_by(find: fn() -> Finding, key_file: Option<PathBuf>) -> Self {
         Self {
             find,
+            key_file,
             found: Mutex::default(),
         }
     }
@@ -69,7 +76,7 @@ impl Tokens {
         };
         match tokio::time::timeout(limit, fetch).await {
             Ok(Ok(token)) => Ok(token),
-            Ok(Err(error)) => Err(no_token(&error)),
+            Ok(Err(error)) => Err(self.no_token(&error)),
             Err(_) => Err(NoToken {
                 input: Input::new(format!(
                     "the credentials' server gave no access token within {} s",
@@ -101,36 +108,32 @@ impl Tokens {
         };
         Ok((found.number, provider))
     }
-}
 
-/// gcp_auth's own words only: its causes may quote what it read.
-fn no_token(error: &gcp_auth::Error) -> NoToken {
-    use gcp_auth::Error as E;
-    const LOGIN: &str = "gcloud auth application-default login";
-    if let Some(path) = std::env::var_os(KEY_VARIABLE).filter(|_| !matches!(error, E::Http(..))) {
-        return NoToken {
-            input: Input::new(
-                "this file, which `GOOGLE_APPLICATION_CREDENTIALS` names, gives no access token",
-            )
-            .at_file(path.as_ref())
-            .hint(format!(
-                "let it name the key of a service account, or unset it and run `{LOGIN}`"
-            )),
-            passing: false,
-        };
-    }
-    match error {
-        E::NoAuthMethod(..) => NoToken {
-            input: Input::new("no Google Cloud credentials were found").hint(LOGIN_HINT),
-            passing: false,
-        },
-        E::Http(what, _) | E::Io(what, _) | E::Json(what, _) | E::Other(what, _) | E::Str(what) => {
-            NoToken {
-                input: Input::new(format!("the credentials give no access token: {what}"))
-                    .hint(LOGIN_HINT),
-                passing: matches!(error, E::Http(..)),
+    /// gcp_auth's own words only: its causes may quote what it read.
+    fn no_token(&self, error: &gcp_auth::Error) -> NoToken {
+        use gcp_auth::Error as E;
+        let passing = matches!(error, E::Http(..));
+        let input = match (&self.key_file, error) {
+            (Some(file), _) if !passing => {
+                Input::new("`GOOGLE_APPLICATION_CREDENTIALS` names no key of a service account")
+                    .at_file(file)
+                    .hint(format!("unset the variable and {LOGIN_HINT}"))
             }
-        }
+            (_, E::NoAuthMethod(..)) => {
+                Input::new("no Google Cloud credentials were found").hint(LOGIN_HINT)
+            }
+            (
+                _,
+                E::Http(what, _)
+                | E::Io(what, _)
+                | E::Json(what, _)
+                | E::Other(what, _)
+                | E::Str(what),
+            ) => {
+                Input::new(format!("the credentials give no access token: {what}")).hint(LOGIN_HINT)
+            }
+        };
+        NoToken { input, passing }
     }
 }
 
@@ -160,6 +163,18 @@ pub(super) fn quota_project(variable: impl Fn(&str) -> Option<String>) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_do_not_quote_what_was_read() {
+        let none = |key_file: Option<&str>| {
+            let quoting = serde_json::from_str::<u8>(r#""secret""#).unwrap_err();
+            let error = gcp_auth::Error::Json("failed to read the token", quoting);
+            let find: fn() -> Finding = || Box::pin(std::future::pending());
+            Tokens::found_by(find, key_file.map(PathBuf::from)).no_token(&error)
+        };
+        insta::assert_snapshot!(none(None).input, @"the credentials give no access token: failed to read the token");
+        insta::assert_snapshot!(none(Some("key.json")).input, @"key.json: `GOOGLE_APPLICATION_CREDENTIALS` names no key of a service account");
+    }
 
     #[test]
     fn the_quota_project_is_the_variable_s_or_the_file_s() {

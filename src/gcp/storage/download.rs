@@ -97,11 +97,7 @@ impl Storage {
             if part.generation.is_some() && part.length > before {
                 tries = Tries::start();
             }
-            if !call.twice.allows(failed.effect)
-                || !tries.again(self.client.clock(), failed.retry_after).await
-            {
-                return Err(tries.give_up(failed));
-            }
+            tries.again(self.client.clock(), call.twice, failed).await?;
         }
         keep(temporary, folder, path).map_err(local)?;
         Ok(Digest::from_hasher(part.sha256))

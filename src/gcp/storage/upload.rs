@@ -140,7 +140,7 @@ impl Storage {
         loop {
             let chunk = read_chunk(file, at, total).await.map_err(local)?;
             let call = session.put(at, chunk);
-            let failed = match self.client.once(&call).await {
+            let mut failed = match self.client.once(&call).await {
                 Ok(reply) => match session.progress(&call, &reply)? {
                     Progress::Done(object) => return Ok(*object),
                     Progress::Kept(kept) if kept > at => {
@@ -156,21 +156,14 @@ impl Storage {
                 Err(failed) => failed,
             };
             let gone = is_gone(&failed.error);
-            if !(gone || call.twice.allows(failed.effect))
-                || !tries.again(self.client.clock(), failed.retry_after).await
-            {
-                return Err(tries.give_up(failed));
+            if gone {
+                failed.effect = Effect::None;
             }
-            let status = session.put(0, Bytes::new());
-            let progress = match self.client.send(&status).await {
-                _ if gone => None,
-                Ok(reply) => Some(session.progress(&status, &reply)?),
-                Err(error) if is_gone(&error) => None,
-                Err(error) => {
-                    // The chunk was sent before the question was.
-                    let tries = error.tries.max(tries.made);
-                    return Err(Error { tries, ..error });
-                }
+            tries.again(self.client.clock(), call.twice, failed).await?;
+            let progress = if gone {
+                None
+            } else {
+                self.ask_progress(&session, tries.made).await?
             };
             at = match progress {
                 Some(Progress::Done(object)) => return Ok(*object),
@@ -180,6 +173,20 @@ impl Storage {
                     0
                 }
             };
+        }
+    }
+
+    /// How far an upload is; `None` where its session is gone.
+    async fn ask_progress(&self, session: &Session, made: u32) -> Result<Option<Progress>, Error> {
+        let call = session.put(0, Bytes::new());
+        match self.client.send(&call).await {
+            Ok(reply) => session.progress(&call, &reply).map(Some),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => {
+                // The chunk was sent before the question was.
+                let tries = error.tries.max(made);
+                Err(Error { tries, ..error })
+            }
         }
     }
 

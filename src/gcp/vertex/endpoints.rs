@@ -233,8 +233,8 @@ impl Vertex {
         }
     }
 
-    /// Asks the endpoint for predictions. Sent once, whatever happens: who judges a canary counts
-    /// every failure.
+    /// Asks the endpoint for predictions. Sent once, whatever the model's server does: who judges a
+    /// canary counts every failure.
     ///
     /// # Errors
     /// When the cloud or the model's server fails or refuses, with the HTTP code.
