@@ -1,0 +1,3 @@
+pub(in crate::emulator) fn routes() -> Vec<super::server::Route> {
+    Vec::new()
+}

@@ -1,0 +1,2 @@
+#[derive(Default)]
+pub(in crate::emulator) struct Runtime;
