@@ -17,6 +17,8 @@ mod server;
 mod serving;
 mod state;
 mod storage;
+#[cfg(test)]
+mod tests;
 mod vertex;
 
 use std::future::Future;
