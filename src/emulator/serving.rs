@@ -44,6 +44,8 @@ pub(in crate::emulator) struct Spec {
     pub env: Vec<EnvVar>,
     /// Begins with a slash.
     pub health_route: String,
+    /// Begins with a slash.
+    pub predict_route: String,
     /// The contract's variables but the port.
     pub contract: Vec<(String, String)>,
 }
@@ -60,6 +62,7 @@ enum Health {
 
 /// A server, whatever state it is in.
 pub(in crate::emulator) struct Server {
+    pub predict_route: String,
     health: watch::Receiver<Health>,
     stop: Arc<Notify>,
     ended: watch::Receiver<bool>,
@@ -112,6 +115,7 @@ pub(in crate::emulator) fn ensure(emulator: &Arc<Emulator>, key: &str, spec: Spe
     let (ended, has_ended) = watch::channel(false);
     let stop = Arc::new(Notify::new());
     let server = Arc::new(Server {
+        predict_route: spec.predict_route.clone(),
         health: seen,
         stop: stop.clone(),
         ended: has_ended,

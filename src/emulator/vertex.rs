@@ -50,7 +50,7 @@ impl Runtime {
 
 /// What an operation has to do once its time is over.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "camelCase")]
+#[serde(tag = "work", rename_all = "camelCase")]
 enum Work {
     UploadModel(upload::Upload),
     DeleteModel(names::Place),

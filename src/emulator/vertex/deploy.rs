@@ -172,8 +172,7 @@ async fn deploy(emulator: Arc<Emulator>, request: Request) -> Answer {
     names::check_idle(&emulator, &place)?;
     endpoint.check_split(&sent.traffic_split, |key| key == THIS || endpoint.serves(key))?;
     let display_name = if model.display_name.is_empty() {
-        let version = found.versions.get(&version);
-        version.map(|v| v.display_name.clone()).unwrap_or_default()
+        found.display_name.clone()
     } else {
         model.display_name
     };
@@ -264,6 +263,7 @@ fn spec(
     let base = format!("/v1/endpoints/{endpoint_id}/deployedModels/{}", deployed.id);
     let or = |route: &str, default: String| if route.is_empty() { default } else { route.to_owned() };
     let health_route = or(&container.health_route, base.clone());
+    let predict_route = or(&container.predict_route, format!("{base}:predict"));
     let machine = deployed
         .options
         .dedicated_resources
@@ -272,7 +272,7 @@ fn spec(
         .unwrap_or_default();
     let mut contract: Vec<(String, String)> = [
         ("AIP_HEALTH_ROUTE", health_route.clone()),
-        ("AIP_PREDICT_ROUTE", or(&container.predict_route, format!("{base}:predict"))),
+        ("AIP_PREDICT_ROUTE", predict_route.clone()),
         ("AIP_STORAGE_URI", version.copy.clone()),
         ("AIP_ENDPOINT_ID", endpoint_id.clone()),
         ("AIP_DEPLOYED_MODEL_ID", deployed.id.clone()),
@@ -299,19 +299,9 @@ fn spec(
         args: container.args,
         env: container.env,
         health_route,
+        predict_route,
         contract,
     })
-}
-
-/// The predict route of a deployed model, in the words of its container or by default.
-pub(super) fn predict_route(emulator: &Emulator, endpoint: &Place, deployed: &DeployedModel) -> String {
-    let model: Option<models::Model> = emulator.store.get(&deployed.model.key());
-    let version = model.as_ref().and_then(|model| model.versions.get(&deployed.version));
-    let container = version.and_then(|version| version.container.as_ref());
-    match container.map(|container| container.predict_route.as_str()) {
-        Some(route) if !route.is_empty() => route.to_owned(),
-        _ => format!("/v1/endpoints/{}/deployedModels/{}:predict", endpoint.id, deployed.id),
-    }
 }
 
 #[derive(Debug, Default, Deserialize)]

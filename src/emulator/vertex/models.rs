@@ -61,6 +61,11 @@ pub(super) struct Port {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Model {
     pub place: Place,
+    pub display_name: String,
+    pub description: String,
+    /// Beside those of each version; an answer merges both.
+    pub labels: BTreeMap<String, String>,
+    pub etag: String,
     /// At least one.
     pub versions: BTreeMap<u64, Version>,
     /// The number of the last version there ever was.
@@ -69,8 +74,6 @@ pub(super) struct Model {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Version {
-    pub display_name: String,
-    pub description: String,
     pub version_description: String,
     pub aliases: Vec<String>,
     pub labels: BTreeMap<String, String>,
@@ -85,7 +88,6 @@ pub(super) struct Version {
     pub copy: String,
     pub created: Timestamp,
     pub updated: Timestamp,
-    pub etag: String,
     /// The operation that made it, which so makes it once only.
     pub operation: String,
 }
@@ -125,6 +127,8 @@ impl Model {
         let last = self.versions.values().map(|v| v.updated).max();
         let mut aliases = version.aliases.clone();
         aliases.sort();
+        let mut labels = self.labels.clone();
+        labels.extend(version.labels.clone());
         let mut message = json!({
             "name": format!("{}{named}", self.place.name()),
             "versionId": number.to_string(),
@@ -133,10 +137,10 @@ impl Model {
             "versionUpdateTime": version.updated,
             "createTime": first,
             "updateTime": last,
-            "displayName": version.display_name,
-            "description": version.description,
+            "displayName": self.display_name,
+            "description": self.description,
             "versionDescription": version.version_description,
-            "labels": version.labels,
+            "labels": labels,
             "metadata": version.metadata,
             "metadataSchemaUri": version.metadata_schema_uri,
             "predictSchemata": version.predict_schemata,
@@ -147,11 +151,11 @@ impl Model {
             "supportedInputStorageFormats": ["jsonl", "bigquery", "csv", "tf-record", "tf-record-gzip", "file-list"],
             "supportedOutputStorageFormats": ["jsonl", "bigquery"],
             "deployedModels": here,
-            "etag": version.etag,
+            "etag": self.etag,
             "modelSourceInfo": {"sourceType": "CUSTOM"},
         });
         message::prune(&mut message);
-        if version.labels.is_empty()
+        if labels.is_empty()
             && let Value::Object(fields) = &mut message
         {
             fields.remove("labels");
@@ -308,13 +312,27 @@ pub(super) struct ModelMessage {
     default_checkpoint_id: Value,
 }
 
+/// Changes the model where the path names no version, else that version: each has its own fields, and
+/// both have labels.
 async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
     request.knows(&["updateMask"])?;
     let named = Place::of(&request, "models")?;
-    let (place, _) = split(&named);
+    let (place, word) = split(&named);
     let sent: ModelMessage = parse_body(&request)?;
     let allowed = ["labels", "description", "versionDescription", "displayName"];
     let mask = message::update_mask(request.get("updateMask"), &allowed)?;
+    let foreign = |field: &&&str| match **field {
+        "labels" => false,
+        "versionDescription" => word.is_empty(),
+        _ => !word.is_empty(),
+    };
+    if let Some(field) = mask.iter().find(foreign) {
+        let owner = if word.is_empty() { "a version" } else { "the model" };
+        return Err(ApiError::failed_precondition(format!(
+            "The field {field} belongs to {owner}, which \"{}\" does not name.",
+            named.id
+        )));
+    }
     if mask.contains(&"labels") {
         names::check_labels(&sent.labels)?;
     }
@@ -324,22 +342,23 @@ async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
     let (_, number) = find_version(&emulator, &named)?;
     let (now, etag) = (emulator.clock.now(), names::new_etag(&emulator)?);
     emulator.store.update(&place.key(), |model: &mut Model| {
-        let version = model.versions.get_mut(&number).ok_or_else(|| named.missing())?;
-        if !sent.etag.is_empty() && sent.etag != version.etag {
+        if !sent.etag.is_empty() && sent.etag != model.etag {
             return Err(stale(&named));
         }
+        let version = model.versions.get_mut(&number).ok_or_else(|| named.missing())?;
         for field in mask {
             match field {
+                "labels" if word.is_empty() => model.labels.clone_from(&sent.labels),
                 "labels" => version.labels.clone_from(&sent.labels),
-                "description" => version.description.clone_from(&sent.description),
+                "description" => model.description.clone_from(&sent.description),
                 "versionDescription" => {
                     version.version_description.clone_from(&sent.version_description);
                 }
-                _ => version.display_name.clone_from(&sent.display_name),
+                _ => model.display_name.clone_from(&sent.display_name),
             }
         }
         version.updated = now;
-        version.etag = etag;
+        model.etag = etag;
         Ok(())
     })?;
     tell(&emulator, &named)

@@ -10,7 +10,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Map, Number, Value, json};
 
-use super::deploy::{predict_route, server_key};
+use super::deploy::server_key;
 use super::endpoints::{DeployedModel, Endpoint, find};
 use super::names::Place;
 use crate::emulator::Emulator;
@@ -151,7 +151,7 @@ impl Turn {
         let key = server_key(&self.place, &self.deployed.id);
         let server = emulator.serving.get(&key).ok_or_else(gone)?;
         let port = server.port().await?;
-        let route = predict_route(emulator, &self.place, &self.deployed);
+        let route = &server.predict_route;
         let sent = emulator
             .serving
             .client()?

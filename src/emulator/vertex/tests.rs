@@ -27,6 +27,10 @@ if word == "fit":
     print("plain", flush=True)
     print("trouble", file=sys.stderr, flush=True)
     sys.exit(int(sys.argv[2]))
+if word == "--version":
+    sys.exit(0)
+if word == "no-such-command":
+    sys.exit(2)
 if word == "sleep":
     time.sleep(600)
 if word == "die":
@@ -80,7 +84,8 @@ impl Cloud {
         })
         .await
         .unwrap();
-        Self { running, client: reqwest::Client::builder().no_proxy().build().unwrap() }
+        let client = running.emulator.serving.client().unwrap().clone();
+        Self { running, client }
     }
 
     async fn call(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
@@ -117,6 +122,12 @@ impl Cloud {
         assert_eq!(code, 200, "{path}: {operation}");
         assert!(operation.get("done").is_none(), "{operation}");
         self.end_of(&operation).await
+    }
+
+    async fn delete(&self, path: &str) {
+        let done = self.operate("DELETE", path, Value::Null).await;
+        assert!(done.get("error").is_none(), "{path}: {done}");
+        self.refused("GET", path.trim_end_matches(":deleteVersion"), Value::Null, 404, "NOT_FOUND").await;
     }
 
     async fn end_of(&self, operation: &Value) -> Value {
@@ -299,8 +310,7 @@ async fn two_models_share_the_traffic_and_are_measured() {
     cloud.split(json!({"11": 100})).await;
     cloud.refused("DELETE", "./models/churn@2:deleteVersion", Value::Null, 400, "FAILED_PRECONDITION").await;
     cloud.operate("POST", "./endpoints/churn:undeployModel", leave).await;
-    let done = cloud.operate("DELETE", "./models/churn@2:deleteVersion", Value::Null).await;
-    assert!(done.get("error").is_none(), "{done}");
+    cloud.delete("./models/churn@2:deleteVersion").await;
     cloud.refused("DELETE", "./models/churn", Value::Null, 400, "FAILED_PRECONDITION").await;
     cloud.running.stop().await;
 }
@@ -368,19 +378,25 @@ async fn aliases_and_versions_follow_the_registry_s_rules() {
     assert_eq!(found["models"].as_array().unwrap().len(), 1);
     assert_eq!(cloud.get("./models?filter=labels.serin_digest%3Dxyz").await, json!({}));
 
+    // The model has its fields, a version has its own, and labels are merged.
     let path = "./models/churn@2?updateMask=labels,version_description";
     let body = json!({"labels": {"a": "b"}, "versionDescription": "why", "displayName": "left"});
-    let (_, patched) = cloud.call("PATCH", path, body).await;
+    let (_, patched) = cloud.call("PATCH", path, body.clone()).await;
     assert_eq!((&patched["labels"], &patched["displayName"]), (&json!({"a": "b"}), &json!("churn")));
+    let (_, patched) = cloud.call("PATCH", "./models/churn?updateMask=labels,display_name", json!({"labels": {"c": "d"}, "displayName": "x"})).await;
+    assert_eq!((&patched["labels"], &patched["displayName"]), (&json!({"c": "d", "serin_digest": "abc"}), &json!("x")));
+    assert_eq!(cloud.get("./models/churn@2").await["labels"], json!({"a": "b", "c": "d"}));
+    cloud.refused("PATCH", "./models/churn@2?updateMask=displayName", body.clone(), 400, "FAILED_PRECONDITION").await;
+    cloud.refused("PATCH", "./models/churn?updateMask=versionDescription", body, 400, "FAILED_PRECONDITION").await;
+    cloud.refused("PATCH", "./models/churn?updateMask=labels", json!({"etag": "old"}), 400, "FAILED_PRECONDITION").await;
 
     // The default version's deletion hands the alias on; numbers are not used again.
-    cloud.operate("DELETE", "./models/churn@1:deleteVersion", Value::Null).await;
+    cloud.delete("./models/churn@1:deleteVersion").await;
     assert_eq!(cloud.get("./models/churn").await["versionId"], "2");
     let done = cloud.operate("POST", "./models:upload", next_version(&["default"])).await;
     assert_eq!(done["response"]["modelVersionId"], "3");
     assert_eq!(cloud.get("./models/churn").await["versionId"], "3");
-    cloud.operate("DELETE", "./models/churn", Value::Null).await;
-    cloud.refused("GET", "./models/churn", Value::Null, 404, "NOT_FOUND").await;
+    cloud.delete("./models/churn").await;
     cloud.running.stop().await;
 }
 
@@ -478,8 +494,7 @@ async fn jobs_fail_are_cancelled_time_out_and_begin_anew() {
         assert!(ended["error"]["message"].as_str().unwrap().contains(text), "{ended}");
     }
     cloud.refused("POST", &format!("{cancelled}:cancel"), json!({}), 400, "FAILED_PRECONDITION").await;
-    cloud.operate("DELETE", &cancelled, Value::Null).await;
-    cloud.refused("GET", &cancelled, Value::Null, 404, "NOT_FOUND").await;
+    cloud.delete(&cancelled).await;
     let mut wrong = job(json!(["fit"]), IMAGE);
     wrong["jobSpec"]["x"] = json!(1);
     cloud.refused("POST", "./customJobs", wrong, 400, "INVALID_ARGUMENT").await;
@@ -508,7 +523,6 @@ async fn ids_of_endpoints_are_checked_and_taken_once() {
     let found = cloud.get("./endpoints?filter=labels.a%3Db").await;
     assert_eq!(found["endpoints"].as_array().unwrap().len(), 1);
     cloud.refused("GET", "/v1/projects/p/locations/europe-west1/endpoints/churn", Value::Null, 404, "NOT_FOUND").await;
-    cloud.operate("DELETE", "./endpoints/churn", Value::Null).await;
-    cloud.refused("GET", "./endpoints/churn", Value::Null, 404, "NOT_FOUND").await;
+    cloud.delete("./endpoints/churn").await;
     cloud.running.stop().await;
 }

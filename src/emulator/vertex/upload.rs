@@ -34,6 +34,9 @@ pub(super) struct Upload {
     model: Place,
     /// Whether it is a version of a model that is there already.
     next: bool,
+    /// The model's, where it is new.
+    display_name: String,
+    description: String,
     version: Version,
 }
 
@@ -85,9 +88,9 @@ pub(super) async fn upload(emulator: Arc<Emulator>, request: Request) -> Answer 
     let work = Work::UploadModel(Upload {
         model: place.clone(),
         next,
+        display_name: model.display_name,
+        description: model.description,
         version: Version {
-            display_name: model.display_name,
-            description: model.description,
             version_description: model.version_description,
             aliases: model.version_aliases,
             labels: model.labels,
@@ -100,7 +103,6 @@ pub(super) async fn upload(emulator: Arc<Emulator>, request: Request) -> Answer 
             copy: String::new(),
             created: now,
             updated: now,
-            etag: String::new(),
             operation: String::new(),
         },
     });
@@ -183,7 +185,7 @@ pub(super) async fn finish(
     operation: &Operation,
     upload: Upload,
 ) -> Result<Value, ApiError> {
-    let Upload { model: place, next, mut version } = upload;
+    let Upload { model: place, next, display_name, description, mut version } = upload;
     version.operation.clone_from(&operation.name);
     let done = |model: &Model| {
         let made = model.versions.iter().find(|(_, v)| v.operation == operation.name);
@@ -198,7 +200,7 @@ pub(super) async fn finish(
                 let id = operation.name.rsplit('/').next().unwrap_or_default();
                 version.copy = copies::make(emulator, &place, id, &version.artifact_uri).await?;
             }
-            version.etag = names::new_etag(emulator)?;
+            let etag = names::new_etag(emulator)?;
             version.created = emulator.clock.now();
             version.updated = version.created;
             let aliases = std::mem::take(&mut version.aliases);
@@ -206,12 +208,17 @@ pub(super) async fn finish(
             let _admission = emulator.vertex.admission();
             match emulator.store.get::<Model>(&place.key()) {
                 Some(_) => emulator.store.update(&place.key(), |model: &mut Model| {
+                    model.etag = etag;
                     Ok(add(model, version, &aliases))
                 })?,
                 None if next => return Err(place.missing()),
                 None => {
                     let mut model = Model {
                         place: place.clone(),
+                        display_name,
+                        description,
+                        labels: BTreeMap::new(),
+                        etag,
                         versions: BTreeMap::new(),
                         last: 0,
                     };

@@ -79,7 +79,7 @@ async fn merge_aliases(emulator: Arc<Emulator>, request: Request) -> Answer {
         }
         let version = model.versions.get_mut(&number).ok_or_else(|| named.missing())?;
         version.updated = now;
-        version.etag = etag;
+        model.etag = etag;
         Ok(())
     })?;
     tell(&emulator, &named)
@@ -172,8 +172,10 @@ pub(super) async fn finish_delete_version(
     };
     check_not_only(&model, number)?;
     copies::remove(emulator, &version.copy).await?;
+    let etag = names::new_etag(emulator)?;
     emulator.store.update(&place.key(), |model: &mut Model| {
         model.versions.remove(&number);
+        model.etag = etag;
         // The most recent one takes over what must not disappear.
         if model.version(DEFAULT).is_none()
             && let Some(newest) = model.versions.keys().next_back().copied()
