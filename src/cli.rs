@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 const EXITS: &str = "\
 Exit codes:
@@ -105,21 +105,13 @@ pub struct CommonFlags {
     pub config: ConfigFlag,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Source {
-    /// The files beside serin.yaml
-    Local,
-    /// BigQuery
-    Bigquery,
-}
-
 #[derive(Debug, Args)]
 pub struct LintFlags {
     #[command(flatten)]
     pub common: CommonFlags,
     /// Which of a table's places to read
     #[arg(long, value_enum, default_value = "local", env = "SERIN_SOURCE")]
-    pub source: Source,
+    pub source: crate::steps::lint::Source,
 }
 
 #[derive(Debug, Args)]

@@ -37,6 +37,9 @@ use crate::image::SelfImages;
 use crate::process::Groups;
 use state::Store;
 
+/// How much faster than real time a rehearsal runs where nobody says otherwise.
+pub const DEFAULT_TIME_SCALE: u32 = 300;
+
 /// How an emulator is started.
 pub struct Options {
     /// The folder of the state; made where it is missing.

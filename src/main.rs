@@ -77,8 +77,13 @@ fn dispatch(cli: Cli) -> Result<u8> {
             Ok(code::DONE)
         }
         Command::Init(flags) => {
-            steps::init::init(&flags.tables, &flags.label, flags.join_on.as_deref(), &flags.dir)?;
-            Ok(code::DONE)
+            let args = steps::init::Args {
+                label: flags.label,
+                join_on: flags.join_on,
+                dir: flags.dir,
+                tables: flags.tables,
+            };
+            Ok(steps::init::init(&args, &mut std::io::stdout())?.exit_code())
         }
         Command::Watchdog => {
             serin::process::watchdog(std::io::stdin().lock())?;
@@ -89,7 +94,10 @@ fn dispatch(cli: Cli) -> Result<u8> {
 
 fn lint(flags: &LintFlags) -> Result<steps::Outcome> {
     let config = Config::read(&flags.common.config.config)?;
-    steps::lint::lint(&config, &Workspace::new("."), flags.source)
+    let workspace = Workspace::new(".");
+    let outcome = steps::lint::lint(&config, &workspace, flags.source, &mut std::io::stdout())?;
+    steps::finish(&workspace, "lint", outcome, &serde_json::json!({}))?;
+    Ok(outcome)
 }
 
 /// Runs a step that speaks to the cloud.

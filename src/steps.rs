@@ -139,25 +139,29 @@ impl Context {
     }
 }
 
-/// Writes a step's one-line JSON summary where Cloud Build keeps it: `$BUILDER_OUTPUT/output`.
-pub fn write_summary(step: &str, outcome: Outcome, facts: serde_json::Value) -> Result<()> {
+/// What every step does at its end: the HTML page with what there is now, and a one-line JSON summary
+/// where Cloud Build keeps it (`$BUILDER_OUTPUT/output`).
+///
+/// # Errors
+/// When one of the two cannot be written.
+pub fn finish(
+    workspace: &Workspace,
+    step: &str,
+    outcome: Outcome,
+    facts: &serde_json::Value,
+) -> Result<()> {
+    let page = crate::report::write(workspace).context("writing the HTML report")?;
+    println!("report: {}", page.display());
     let Some(folder) = std::env::var_os("BUILDER_OUTPUT").map(PathBuf::from) else {
         return Ok(());
     };
-    let verdict = match outcome {
+    let outcome = match outcome {
         Outcome::Done => "done",
         Outcome::Rejected => "rejected",
     };
-    let line = json!({ "step": step, "outcome": verdict, "facts": facts });
+    let line = json!({ "step": step, "outcome": outcome, "facts": facts });
     crate::workspace::write_atomically(&folder.join("output"), format!("{line}\n").as_bytes())
         .with_context(|| format!("writing the step's summary to {}", folder.display()))
-}
-
-/// Writes the HTML page anew with what there is, and says where it is.
-fn write_report(workspace: &Workspace) -> Result<()> {
-    let path = crate::report::write(workspace).context("writing the HTML report")?;
-    println!("report: {}", path.display());
-    Ok(())
 }
 
 /// The names of a folder's files, sorted.

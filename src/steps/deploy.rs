@@ -23,7 +23,7 @@ use self::judge::Judgement;
 use self::observe::{Counts, METRICS_DELAY};
 use self::replay::Replay;
 use super::validate::versioned;
-use super::{Context, Outcome, write_report, write_summary};
+use super::{Context, Outcome, finish};
 use crate::clock::Timestamp;
 use crate::gcp::{Error, resource_id};
 use crate::report::terminal;
@@ -244,14 +244,13 @@ fn record(
     let files = [Workspace::relative(Pushed::FILE), Workspace::relative(Validated::FILE)];
     ctx.workspace.write(&deployed, &[&ctx.config_path(), &files[0], &files[1]])?;
     println!("{}", terminal::deploy(&deployed));
-    write_report(&ctx.workspace)?;
     println!("deploy: {}", words(deployed.verdict));
     let outcome = match deployed.verdict {
         DeployVerdict::Promoted => Outcome::Done,
         DeployVerdict::RolledBack | DeployVerdict::Held => Outcome::Rejected,
     };
     let facts = json!({ "verdict": deployed.verdict, "endpoint": deployed.endpoint });
-    write_summary("deploy", outcome, facts)?;
+    finish(&ctx.workspace, "deploy", outcome, &facts)?;
     Ok(outcome)
 }
 

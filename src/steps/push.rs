@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::validate::{DIGEST_LABEL, versioned};
-use super::{Context, Outcome, write_report, write_summary};
+use super::{Context, Outcome, finish};
 use crate::gcp::vertex::{Model, NewModel};
 use crate::gcp::{Error, Precondition, resource_id};
 use crate::workspace::records::{Pushed, Trained, Validated, Verdict};
@@ -59,9 +59,8 @@ pub async fn push(ctx: &Context, image: &str) -> Result<Outcome> {
     let validated_file = Workspace::relative(Validated::FILE);
     let trained_file = Workspace::relative(Trained::FILE);
     ctx.workspace.write(&pushed, &[&ctx.config_path(), &validated_file, &trained_file])?;
-    write_report(&ctx.workspace)?;
     let facts = json!({ "model": pushed.model, "version": pushed.version, "found": found });
-    write_summary("push", Outcome::Done, facts)?;
+    finish(&ctx.workspace, "push", Outcome::Done, &facts)?;
     Ok(Outcome::Done)
 }
 

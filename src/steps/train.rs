@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::fit::Specification;
-use super::{Context, Outcome, model_files, write_report, write_summary};
+use super::{Context, Outcome, model_files, finish};
 use crate::gcp::vertex::NewCustomJob;
 use crate::gcp::{GsUri, Precondition};
 use crate::model::package;
@@ -125,9 +125,8 @@ async fn run(ctx: &Context, args: &TrainArgs, running: &OnceCell<String>) -> Res
     inputs.extend(trained.model.files.iter().map(|f| f.path.as_str()));
     ctx.workspace.write(&trained, &inputs)?;
     println!("model {} with seed {}", trained.model.digest.short(), trained.seed);
-    write_report(&ctx.workspace)?;
     let facts = json!({ "job": trained.job, "digest": trained.model.digest });
-    write_summary("train", Outcome::Done, facts)?;
+    finish(&ctx.workspace, "train", Outcome::Done, &facts)?;
     Ok(Outcome::Done)
 }
 

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
-use super::{Context, Outcome, model_files, write_report, write_summary};
+use super::{Context, Outcome, model_files, finish};
 use crate::gcp::vertex::{Endpoint, Model};
 use crate::gcp::{GsUri, resource_id};
 use crate::model::gate::evaluate;
@@ -58,14 +58,13 @@ pub async fn validate(ctx: &Context) -> Result<Outcome> {
     ctx.workspace.write(&validated, &inputs)?;
 
     println!("{}", terminal::validate(&validated));
-    write_report(&ctx.workspace)?;
     let outcome = match validated.verdict {
         Verdict::Pass => Outcome::Done,
         Verdict::Reject | Verdict::Inconclusive => Outcome::Rejected,
     };
     println!("validate: {}", validated.verdict.as_str());
     let facts = json!({ "verdict": validated.verdict, "digest": validated.digest });
-    write_summary("validate", outcome, facts)?;
+    finish(&ctx.workspace, "validate", outcome, &facts)?;
     Ok(outcome)
 }
 
