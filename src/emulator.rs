@@ -7,9 +7,11 @@
 
 mod body;
 mod clock;
+mod container;
 mod error;
 pub mod faults;
 mod fields;
+mod filter;
 mod logging;
 mod monitoring;
 mod operations;

@@ -72,7 +72,9 @@ pub(in crate::emulator) fn prepare(
     let env = environment(contract, container.env);
     let mut words: Vec<String> = container.command.to_vec();
     if let Some(program) = words.first() {
-        let name = Path::new(program).file_name().and_then(|name| name.to_str());
+        let name = Path::new(program)
+            .file_name()
+            .and_then(|name| name.to_str());
         if name != Some("serin") {
             return Err(format!("The image has no program \"{program}\"."));
         }
@@ -141,7 +143,10 @@ mod tests {
 
     #[test]
     fn references_to_earlier_variables_are_expanded() {
-        let known = [("A".to_owned(), "1".to_owned()), ("A".to_owned(), "2".to_owned())];
+        let known = [
+            ("A".to_owned(), "1".to_owned()),
+            ("A".to_owned(), "2".to_owned()),
+        ];
         for (text, expected) in [
             ("x$(A)y$(A)", "x2y2"),
             ("$(B) $A $ $(A", "$(B) $A $ $(A"),

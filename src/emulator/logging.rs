@@ -71,7 +71,10 @@ struct Chunk {
 impl Source {
     fn prefix(&self) -> String {
         // A job's lines are found by its id alone.
-        let id = self.labels.get("job_id").or_else(|| self.labels.get("endpoint_id"));
+        let id = self
+            .labels
+            .get("job_id")
+            .or_else(|| self.labels.get("endpoint_id"));
         let id = id.map_or("", String::as_str);
         format!("logs/{}/{id}/", project_number(&self.project))
     }
@@ -210,8 +213,15 @@ async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
         field.starts_with("resource.labels.")
             || field.starts_with("labels.")
             || field.starts_with("jsonPayload.")
-            || ["resource.type", "timestamp", "insertId", "severity", "logName", "textPayload"]
-                .contains(&field)
+            || [
+                "resource.type",
+                "timestamp",
+                "insertId",
+                "severity",
+                "logName",
+                "textPayload",
+            ]
+            .contains(&field)
     })?;
     let mut found = matching(&emulator, &projects, &filter);
     // The token is the place of the last entry given: its time and id.
@@ -235,7 +245,10 @@ async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
     found.truncate(size);
     let mut reply = Map::new();
     if more && let Some(last) = found.last() {
-        reply.insert("nextPageToken".into(), URL_SAFE_NO_PAD.encode(place(last)).into());
+        reply.insert(
+            "nextPageToken".into(),
+            URL_SAFE_NO_PAD.encode(place(last)).into(),
+        );
     }
     let entries: Vec<Value> = found.into_iter().map(|(_, _, entry)| entry).collect();
     if !entries.is_empty() {

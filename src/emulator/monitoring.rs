@@ -166,9 +166,10 @@ impl Runtime {
     /// The cells of one project whose minute begins in `from..to` (microseconds).
     fn cells(&self, number: &str, from: i64, to: i64) -> Vec<(i64, Target, Cell)> {
         let counts = self.counts();
-        let mine = counts.cells.iter().filter(|((minute, target), _)| {
-            (from..to).contains(minute) && target.number == number
-        });
+        let mine = counts
+            .cells
+            .iter()
+            .filter(|((minute, target), _)| (from..to).contains(minute) && target.number == number);
         mine.map(|((minute, target), cell)| (*minute, target.clone(), cell.clone()))
             .collect()
     }
@@ -204,7 +205,9 @@ pub(in crate::emulator) fn keep(emulator: &Emulator) {
             .map(|(minute, _)| block(*minute))
             .take_while(|block| *block < oldest)
             .collect();
-        counts.cells.retain(|(minute, _), _| block(*minute) >= oldest);
+        counts
+            .cells
+            .retain(|(minute, _), _| block(*minute) >= oldest);
         let written: Vec<_> = std::mem::take(&mut counts.changed)
             .into_iter()
             .filter(|block| *block >= oldest)

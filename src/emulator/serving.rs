@@ -229,7 +229,11 @@ async fn live(
     let mut contract = vec![("AIP_HTTP_PORT".to_owned(), port.to_string())];
     contract.extend(spec.contract.iter().cloned());
     // Arguments may name any variable of the container.
-    let args: Vec<String> = spec.args.iter().map(|arg| container::expand(arg, &contract)).collect();
+    let args: Vec<String> = spec
+        .args
+        .iter()
+        .map(|arg| container::expand(arg, &contract))
+        .collect();
     let container = Container {
         image: &spec.image,
         command: &spec.command,
@@ -245,10 +249,18 @@ async fn live(
         Err(e) => return never(format!("It could not be started: {e}.")),
     };
     if let Some(stdout) = group.stdout() {
-        emulator.spawn(logging::follow(emulator.clone(), source(spec, "INFO"), stdout));
+        emulator.spawn(logging::follow(
+            emulator.clone(),
+            source(spec, "INFO"),
+            stdout,
+        ));
     }
     if let Some(stderr) = group.stderr() {
-        emulator.spawn(logging::follow(emulator.clone(), source(spec, "ERROR"), stderr));
+        emulator.spawn(logging::follow(
+            emulator.clone(),
+            source(spec, "ERROR"),
+            stderr,
+        ));
     }
     let mut was_healthy = false;
     let ended = tokio::select! {

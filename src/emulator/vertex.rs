@@ -44,7 +44,9 @@ pub(in crate::emulator) struct Runtime {
 
 impl Runtime {
     fn admission(&self) -> MutexGuard<'_, ()> {
-        self.admission.lock().unwrap_or_else(PoisonError::into_inner)
+        self.admission
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

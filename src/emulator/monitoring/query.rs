@@ -104,7 +104,10 @@ impl Metric {
             .collect(),
             Self::Unmeasured => Vec::new(),
         };
-        counts.into_iter().filter(|(_, sum)| !sum.is_zero()).collect()
+        counts
+            .into_iter()
+            .filter(|(_, sum)| !sum.is_zero())
+            .collect()
     }
 }
 
@@ -211,7 +214,13 @@ fn read(request: &Request) -> Result<Query, ApiError> {
         .comparisons()
         .iter()
         .filter(|c| c.field == "metric.type")
-        .map(|c| (c.op == Op::Equal).then_some(c.value.as_str()).unwrap_or_default())
+        .map(|c| {
+            if c.op == Op::Equal {
+                c.value.as_str()
+            } else {
+                ""
+            }
+        })
         .collect();
     let [metric_type] = named.as_slice() else {
         return Err(invalid(
@@ -229,11 +238,14 @@ fn read(request: &Request) -> Result<Query, ApiError> {
         },
     })?;
     let time = |name: &str| -> Result<Option<i64>, ApiError> {
-        Ok(request.parse::<Timestamp>(name)?.map(Timestamp::unix_micros))
+        Ok(request
+            .parse::<Timestamp>(name)?
+            .map(Timestamp::unix_micros))
     };
     let end = time("interval.endTime")?
         .ok_or_else(|| invalid("Field interval.endTime is required.".into()))?;
-    let start = time("interval.startTime")?.unwrap_or(end);
+    // Without a start only the end itself is meant; the start is outside of the interval.
+    let start = time("interval.startTime")?.unwrap_or(end - 1);
     if start > end {
         return Err(invalid(
             "Field interval.startTime must not be after interval.endTime.".into(),
@@ -245,12 +257,27 @@ fn read(request: &Request) -> Result<Query, ApiError> {
         Some(other) => return Err(invalid(format!("Invalid value at 'view': \"{other}\""))),
         None => return Err(invalid("Field view is required.".into())),
     };
-    if request.get("orderBy").is_some_and(|order| !order.is_empty()) {
-        return Err(invalid("Field orderBy is not supported and must be empty.".into()));
+    if request
+        .get("orderBy")
+        .is_some_and(|order| !order.is_empty())
+    {
+        return Err(invalid(
+            "Field orderBy is not supported and must be empty.".into(),
+        ));
     }
     let (aligner, period) = alignment(request, metric)?;
     let group_by = reduction(request, aligner)?;
-    Ok(Query { metric_type, metric, filter, start, end, full, aligner, period, group_by })
+    Ok(Query {
+        metric_type,
+        metric,
+        filter,
+        start,
+        end,
+        full,
+        aligner,
+        period,
+        group_by,
+    })
 }
 
 fn alignment(request: &Request, metric: Metric) -> Result<(Aligner, i64), ApiError> {
@@ -430,7 +457,11 @@ impl Query {
     }
 
     fn point(&self, end: i64, sum: &Sum) -> Value {
-        let length = if self.aligner == Aligner::None { MINUTE_MICROS } else { self.period };
+        let length = if self.aligner == Aligner::None {
+            MINUTE_MICROS
+        } else {
+            self.period
+        };
         let gauge = matches!(self.aligner, Aligner::Rate | Aligner::Sum);
         let start = if gauge { end } else { end - length };
         let value = match sum {
@@ -465,7 +496,9 @@ fn distribution(all: &Distribution) -> Value {
 
 fn labels(target: &Target, extra: Option<(&str, &str)>) -> Labels {
     let own = |pairs: &[(&str, &str)]| {
-        let pairs = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let pairs = pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         pairs.collect::<BTreeMap<String, String>>()
     };
     let mut metric = own(&[

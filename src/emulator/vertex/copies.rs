@@ -39,8 +39,14 @@ pub(super) async fn make(
         ))
     };
     let (from, folder) = bucket_and_folder(source).ok_or_else(|| unreadable("it is no folder."))?;
-    let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
-    let names = list(emulator, from, &prefix).await.map_err(|e| unreadable(&e.message))?;
+    let prefix = if folder.is_empty() {
+        String::new()
+    } else {
+        format!("{folder}/")
+    };
+    let names = list(emulator, from, &prefix)
+        .await
+        .map_err(|e| unreadable(&e.message))?;
     if names.is_empty() {
         return Err(unreadable("there is no object."));
     }
@@ -63,7 +69,11 @@ pub(super) async fn make(
         let mut token = String::new();
         loop {
             let path = format!("{path}?rewriteToken={}", percent_encode(&token));
-            let path = if token.is_empty() { path.split('?').next().unwrap_or(&path) } else { &path };
+            let path = if token.is_empty() {
+                path.split('?').next().unwrap_or(&path)
+            } else {
+                &path
+            };
             let reply = send(emulator, Method::POST, path, None).await?;
             match reply.get("rewriteToken").and_then(Value::as_str) {
                 Some(more) if reply.get("done") != Some(&Value::Bool(true)) => {
@@ -107,7 +117,13 @@ async fn list(
             percent_encode(prefix),
             percent_encode(&token)
         );
-        let reply = send(emulator, Method::GET, path.trim_end_matches("&pageToken="), None).await?;
+        let reply = send(
+            emulator,
+            Method::GET,
+            path.trim_end_matches("&pageToken="),
+            None,
+        )
+        .await?;
         let items = reply.get("items").and_then(Value::as_array);
         names.extend(
             items
@@ -150,7 +166,9 @@ async fn send(
             }
         };
         let code = answer.status().as_u16();
-        let Ok(text) = answer.text().await else { continue };
+        let Ok(text) = answer.text().await else {
+            continue;
+        };
         let reply: Value = serde_json::from_str(&text).unwrap_or_default();
         let told = reply.pointer("/error/message").and_then(Value::as_str);
         match code {

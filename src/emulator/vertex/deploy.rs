@@ -33,9 +33,21 @@ const THIS: &str = "0";
 pub(super) fn routes() -> Vec<Route> {
     let post = Method::POST;
     vec![
-        route(post.clone(), "v1/projects/*/locations/*/endpoints/*:deployModel", deploy),
-        route(post.clone(), "v1/projects/*/locations/*/endpoints/*:undeployModel", undeploy),
-        route(post, "v1/projects/*/locations/*/endpoints/*:mutateDeployedModel", mutate),
+        route(
+            post.clone(),
+            "v1/projects/*/locations/*/endpoints/*:deployModel",
+            deploy,
+        ),
+        route(
+            post.clone(),
+            "v1/projects/*/locations/*/endpoints/*:undeployModel",
+            undeploy,
+        ),
+        route(
+            post,
+            "v1/projects/*/locations/*/endpoints/*:mutateDeployedModel",
+            mutate,
+        ),
     ]
 }
 
@@ -125,7 +137,9 @@ async fn deploy(emulator: Arc<Emulator>, request: Request) -> Answer {
     let required = |field: &str| {
         ApiError::invalid_argument(format!("The {field} field is required.")).violation(field)
     };
-    let model = sent.deployed_model.ok_or_else(|| required("deployed_model"))?;
+    let model = sent
+        .deployed_model
+        .ok_or_else(|| required("deployed_model"))?;
     if model.model.is_empty() {
         return Err(required("deployed_model.model"));
     }
@@ -133,10 +147,10 @@ async fn deploy(emulator: Arc<Emulator>, request: Request) -> Answer {
         .dedicated_resources
         .ok_or_else(|| required("deployed_model.dedicated_resources"))?;
     if model.automatic_resources.is_some() || !model.shared_resources.is_empty() {
-        return Err(ApiError::invalid_argument(
-            "This model supports dedicated_resources only.",
-        )
-        .violation("deployed_model"));
+        return Err(
+            ApiError::invalid_argument("This model supports dedicated_resources only.")
+                .violation("deployed_model"),
+        );
     }
     fill_resources(&mut resources);
     check_resources(&resources)?;
@@ -170,7 +184,9 @@ async fn deploy(emulator: Arc<Emulator>, request: Request) -> Answer {
         )));
     }
     names::check_idle(&emulator, &place)?;
-    endpoint.check_split(&sent.traffic_split, |key| key == THIS || endpoint.serves(key))?;
+    endpoint.check_split(&sent.traffic_split, |key| {
+        key == THIS || endpoint.serves(key)
+    })?;
     let display_name = if model.display_name.is_empty() {
         found.display_name.clone()
     } else {
@@ -195,7 +211,13 @@ async fn deploy(emulator: Arc<Emulator>, request: Request) -> Answer {
         },
         split: sent.traffic_split,
     });
-    names::begin(&emulator, &place, "DeployModelOperationMetadata", &work, DEPLOYING)
+    names::begin(
+        &emulator,
+        &place,
+        "DeployModelOperationMetadata",
+        &work,
+        DEPLOYING,
+    )
 }
 
 fn stage(emulator: &Emulator, operation: &Operation, stage: &str) {
@@ -216,7 +238,11 @@ pub(super) async fn finish_deploy(
     operation: &Operation,
     deploy: Deploy,
 ) -> Result<Value, ApiError> {
-    let Deploy { endpoint: place, mut deployed, split } = deploy;
+    let Deploy {
+        endpoint: place,
+        mut deployed,
+        split,
+    } = deploy;
     operation.name.clone_into(&mut deployed.operation);
     let endpoint = find(emulator, &place)?;
     let key = server_key(&place, &deployed.id);
@@ -229,24 +255,39 @@ pub(super) async fn finish_deploy(
         return Err(error);
     }
     let (now, etag) = (emulator.clock.now(), names::new_etag(emulator)?);
-    let message = emulator.store.update(&place.key(), |endpoint: &mut Endpoint| {
-        if let Some(there) = endpoint.deployed.iter().find(|d| d.operation == deployed.operation) {
-            // A kill came between the endpoint and the operation's end.
-            return Ok(there.message());
-        }
-        deployed.created = now;
-        let message = deployed.message();
-        if !split.is_empty() {
-            let id = |key: String| if key == THIS { deployed.id.clone() } else { key };
-            endpoint.traffic_split = split.into_iter().map(|(key, n)| (id(key), n)).collect();
-        }
-        endpoint.deployed.push(deployed);
-        endpoint.updated = now;
-        endpoint.etag = etag;
-        Ok(message)
-    })?;
+    let message = emulator
+        .store
+        .update(&place.key(), |endpoint: &mut Endpoint| {
+            if let Some(there) = endpoint
+                .deployed
+                .iter()
+                .find(|d| d.operation == deployed.operation)
+            {
+                // A kill came between the endpoint and the operation's end.
+                return Ok(there.message());
+            }
+            deployed.created = now;
+            let message = deployed.message();
+            if !split.is_empty() {
+                let id = |key: String| {
+                    if key == THIS {
+                        deployed.id.clone()
+                    } else {
+                        key
+                    }
+                };
+                endpoint.traffic_split = split.into_iter().map(|(key, n)| (id(key), n)).collect();
+            }
+            endpoint.deployed.push(deployed);
+            endpoint.updated = now;
+            endpoint.etag = etag;
+            Ok(message)
+        })?;
     stage(emulator, operation, "SUCCESSFULLY_DEPLOYED");
-    Ok(names::typed("DeployModelResponse", json!({ "deployedModel": message })))
+    Ok(names::typed(
+        "DeployModelResponse",
+        json!({ "deployedModel": message }),
+    ))
 }
 
 /// How a deployed model's server is started.
@@ -256,12 +297,25 @@ fn spec(
     deployed: &DeployedModel,
 ) -> Result<Spec, ApiError> {
     let model = models::find(emulator, &deployed.model)?;
-    let missing = || deployed.model.with_id(format!("{}@{}", deployed.model.id, deployed.version)).missing();
+    let missing = || {
+        deployed
+            .model
+            .with_id(format!("{}@{}", deployed.model.id, deployed.version))
+            .missing()
+    };
     let version: &Version = model.versions.get(&deployed.version).ok_or_else(missing)?;
     let container = version.container.clone().unwrap_or_default();
-    let Place { id: endpoint_id, .. } = &endpoint.place;
+    let Place {
+        id: endpoint_id, ..
+    } = &endpoint.place;
     let base = format!("/v1/endpoints/{endpoint_id}/deployedModels/{}", deployed.id);
-    let or = |route: &str, default: String| if route.is_empty() { default } else { route.to_owned() };
+    let or = |route: &str, default: String| {
+        if route.is_empty() {
+            default
+        } else {
+            route.to_owned()
+        }
+    };
     let health_route = or(&container.health_route, base.clone());
     let predict_route = or(&container.predict_route, format!("{base}:predict"));
     let machine = deployed
@@ -325,7 +379,11 @@ fn check_leaves(
     }
     let last = endpoint.deployed.len() == 1;
     endpoint.check_split(split, |key| endpoint.serves(key))?;
-    let after = if split.is_empty() { &endpoint.traffic_split } else { split };
+    let after = if split.is_empty() {
+        &endpoint.traffic_split
+    } else {
+        split
+    };
     if !last && after.get(id).is_some_and(|weight| *weight > 0) {
         return Err(ApiError::failed_precondition(format!(
             "DeployedModel `{id}` has traffic on Endpoint `{}`: take it away first, or give a traffic_split without it.",
@@ -340,8 +398,10 @@ async fn undeploy(emulator: Arc<Emulator>, request: Request) -> Answer {
     let place = Place::of(&request, "endpoints")?;
     let sent: UndeployMessage = parse_body(&request)?;
     if sent.deployed_model_id.is_empty() {
-        return Err(ApiError::invalid_argument("The deployed_model_id field is required.")
-            .violation("deployed_model_id"));
+        return Err(
+            ApiError::invalid_argument("The deployed_model_id field is required.")
+                .violation("deployed_model_id"),
+        );
     }
     let _admission = emulator.vertex.admission();
     let endpoint = find(&emulator, &place)?;
@@ -352,7 +412,13 @@ async fn undeploy(emulator: Arc<Emulator>, request: Request) -> Answer {
         id: sent.deployed_model_id,
         split: sent.traffic_split,
     });
-    names::begin(&emulator, &place, "UndeployModelOperationMetadata", &work, UNDEPLOYING)
+    names::begin(
+        &emulator,
+        &place,
+        "UndeployModelOperationMetadata",
+        &work,
+        UNDEPLOYING,
+    )
 }
 
 /// Takes the model off the endpoint, then ends its server.
@@ -363,24 +429,30 @@ pub(super) async fn finish_undeploy(
     emulator: &Arc<Emulator>,
     undeploy: Undeploy,
 ) -> Result<Value, ApiError> {
-    let Undeploy { endpoint: place, id, split } = undeploy;
+    let Undeploy {
+        endpoint: place,
+        id,
+        split,
+    } = undeploy;
     let (now, etag) = (emulator.clock.now(), names::new_etag(emulator)?);
     let left = find(emulator, &place)?;
     if left.serves(&id) {
-        emulator.store.update(&place.key(), |endpoint: &mut Endpoint| {
-            check_leaves(endpoint, &id, &split)?;
-            if !split.is_empty() {
-                endpoint.traffic_split = split;
-            }
-            endpoint.traffic_split.remove(&id);
-            endpoint.deployed.retain(|deployed| deployed.id != id);
-            if endpoint.deployed.is_empty() {
-                endpoint.traffic_split.clear();
-            }
-            endpoint.updated = now;
-            endpoint.etag = etag;
-            Ok(())
-        })?;
+        emulator
+            .store
+            .update(&place.key(), |endpoint: &mut Endpoint| {
+                check_leaves(endpoint, &id, &split)?;
+                if !split.is_empty() {
+                    endpoint.traffic_split = split;
+                }
+                endpoint.traffic_split.remove(&id);
+                endpoint.deployed.retain(|deployed| deployed.id != id);
+                if endpoint.deployed.is_empty() {
+                    endpoint.traffic_split.clear();
+                }
+                endpoint.updated = now;
+                endpoint.etag = etag;
+                Ok(())
+            })?;
     }
     serving::remove(emulator, &server_key(&place, &id)).await;
     Ok(names::typed("UndeployModelResponse", json!({})))
@@ -408,7 +480,10 @@ async fn mutate(emulator: Arc<Emulator>, request: Request) -> Answer {
     let mask = message::update_mask(Some(&sent.update_mask), &allowed)?;
     let _admission = emulator.vertex.admission();
     let endpoint = find(&emulator, &place)?;
-    let deployed = endpoint.deployed.iter().find(|deployed| deployed.id == model.id);
+    let deployed = endpoint
+        .deployed
+        .iter()
+        .find(|deployed| deployed.id == model.id);
     let deployed = deployed.ok_or_else(|| {
         ApiError::not_found(format!(
             "DeployedModel with id `{}` is not found in Endpoint `{}`.",
@@ -427,7 +502,9 @@ async fn mutate(emulator: Arc<Emulator>, request: Request) -> Answer {
                 resources.required_replica_count = wanted.required_replica_count;
             }
             Some("autoscalingMetricSpecs") => {
-                resources.autoscaling_metric_specs.clone_from(&wanted.autoscaling_metric_specs);
+                resources
+                    .autoscaling_metric_specs
+                    .clone_from(&wanted.autoscaling_metric_specs);
             }
             _ => options.disable_container_logging = model.disable_container_logging,
         }
@@ -439,21 +516,40 @@ async fn mutate(emulator: Arc<Emulator>, request: Request) -> Answer {
         id: model.id,
         options,
     });
-    names::begin(&emulator, &place, "MutateDeployedModelOperationMetadata", &work, UNDEPLOYING)
+    names::begin(
+        &emulator,
+        &place,
+        "MutateDeployedModelOperationMetadata",
+        &work,
+        UNDEPLOYING,
+    )
 }
 
 /// # Errors
 /// When the model was undeployed meanwhile, or the state cannot be written.
 pub(super) fn finish_mutate(emulator: &Emulator, mutate: Mutate) -> Result<Value, ApiError> {
-    let Mutate { endpoint: place, id, options } = mutate;
+    let Mutate {
+        endpoint: place,
+        id,
+        options,
+    } = mutate;
     let (now, etag) = (emulator.clock.now(), names::new_etag(emulator)?);
-    let message = emulator.store.update(&place.key(), |endpoint: &mut Endpoint| {
-        let deployed = endpoint.deployed.iter_mut().find(|deployed| deployed.id == id);
-        let deployed = deployed.ok_or_else(|| ApiError::not_found(format!("`{id}` is gone.")))?;
-        deployed.options = options;
-        endpoint.updated = now;
-        endpoint.etag = etag;
-        Ok(deployed.message())
-    })?;
-    Ok(names::typed("MutateDeployedModelResponse", json!({ "deployedModel": message })))
+    let message = emulator
+        .store
+        .update(&place.key(), |endpoint: &mut Endpoint| {
+            let deployed = endpoint
+                .deployed
+                .iter_mut()
+                .find(|deployed| deployed.id == id);
+            let deployed =
+                deployed.ok_or_else(|| ApiError::not_found(format!("`{id}` is gone.")))?;
+            deployed.options = options;
+            endpoint.updated = now;
+            endpoint.etag = etag;
+            Ok(deployed.message())
+        })?;
+    Ok(names::typed(
+        "MutateDeployedModelResponse",
+        json!({ "deployedModel": message }),
+    ))
 }

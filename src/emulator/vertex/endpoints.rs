@@ -25,10 +25,22 @@ pub(super) fn routes() -> Vec<Route> {
     let get = Method::GET;
     vec![
         route(Method::POST, "v1/projects/*/locations/*/endpoints", create),
-        route(get.clone(), "v1/projects/*/locations/*/endpoints", list_endpoints),
+        route(
+            get.clone(),
+            "v1/projects/*/locations/*/endpoints",
+            list_endpoints,
+        ),
         route(get, "v1/projects/*/locations/*/endpoints/*", get_endpoint),
-        route(Method::PATCH, "v1/projects/*/locations/*/endpoints/*", patch::patch),
-        route(Method::DELETE, "v1/projects/*/locations/*/endpoints/*", delete),
+        route(
+            Method::PATCH,
+            "v1/projects/*/locations/*/endpoints/*",
+            patch::patch,
+        ),
+        route(
+            Method::DELETE,
+            "v1/projects/*/locations/*/endpoints/*",
+            delete,
+        ),
     ]
 }
 
@@ -155,8 +167,13 @@ impl Endpoint {
                 self.place.name()
             ));
         }
-        if let Some((id, weight)) = split.iter().find(|(_, weight)| !(0..=100).contains(*weight)) {
-            return invalid(format!("Invalid traffic split: `{id}` gets {weight} percent."));
+        if let Some((id, weight)) = split
+            .iter()
+            .find(|(_, weight)| !(0..=100).contains(*weight))
+        {
+            return invalid(format!(
+                "Invalid traffic split: `{id}` gets {weight} percent."
+            ));
         }
         let sum: i32 = split.values().sum();
         if !split.is_empty() && sum != 100 {
@@ -202,7 +219,10 @@ pub(super) struct EndpointMessage {
 pub(super) struct NewEndpoint(Endpoint);
 
 pub(super) fn find(emulator: &Emulator, place: &Place) -> Result<Endpoint, ApiError> {
-    emulator.store.get(&place.key()).ok_or_else(|| place.missing())
+    emulator
+        .store
+        .get(&place.key())
+        .ok_or_else(|| place.missing())
 }
 
 async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
@@ -239,7 +259,9 @@ async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
     let taken = emulator.store.get::<Endpoint>(&place.key()).is_some();
     if taken || names::running(&emulator, &place).is_some() {
         let name = place.name();
-        return Err(ApiError::already_exists(format!("Endpoint `{name}` already exists.")));
+        return Err(ApiError::already_exists(format!(
+            "Endpoint `{name}` already exists."
+        )));
     }
     let now = emulator.clock.now();
     let work = Work::CreateEndpoint(NewEndpoint(Endpoint {
@@ -257,7 +279,13 @@ async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
         encryption_spec: sent.encryption_spec,
         client_connection_config: sent.client_connection_config,
     }));
-    names::begin(&emulator, &place, "CreateEndpointOperationMetadata", &work, LASTING)
+    names::begin(
+        &emulator,
+        &place,
+        "CreateEndpointOperationMetadata",
+        &work,
+        LASTING,
+    )
 }
 
 /// # Errors
@@ -284,15 +312,34 @@ async fn get_endpoint(emulator: Arc<Emulator>, request: Request) -> Answer {
 }
 
 async fn list_endpoints(emulator: Arc<Emulator>, request: Request) -> Answer {
-    request.knows(&["filter", "pageSize", "pageToken", "readMask", "orderBy", "gdcZone"])?;
+    request.knows(&[
+        "filter",
+        "pageSize",
+        "pageToken",
+        "readMask",
+        "orderBy",
+        "gdcZone",
+    ])?;
     let place = Place::of(&request, "endpoints")?;
     let endpoints = emulator.store.list::<Endpoint>(&place.key());
     let items = endpoints
         .into_iter()
         .map(|(_, e)| (format!("{}|{}", e.created, e.place.id), e.message()))
         .collect();
-    let fields = ["displayName", "endpoint", "name", "createTime", "updateTime"];
-    list::page(&request, "endpoints", &fields, items, list::order(&request)?)
+    let fields = [
+        "displayName",
+        "endpoint",
+        "name",
+        "createTime",
+        "updateTime",
+    ];
+    list::page(
+        &request,
+        "endpoints",
+        &fields,
+        items,
+        list::order(&request)?,
+    )
 }
 
 fn check_empty(endpoint: &Endpoint) -> Result<(), ApiError> {
@@ -335,7 +382,10 @@ pub(super) fn check_resources(resources: &DedicatedResources) -> Result<(), ApiE
     let invalid = |name: &str, text: String| {
         Err(ApiError::invalid_argument(text).violation(&format!("{field}.{name}")))
     };
-    let machine = resources.machine_spec.as_ref().map_or("", |m| m.machine_type.as_str());
+    let machine = resources
+        .machine_spec
+        .as_ref()
+        .map_or("", |m| m.machine_type.as_str());
     if machine.is_empty() {
         return invalid(
             "machine_spec.machine_type",

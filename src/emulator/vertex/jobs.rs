@@ -31,10 +31,22 @@ pub(super) fn routes() -> Vec<Route> {
     let (get, post) = (Method::GET, Method::POST);
     vec![
         route(post.clone(), "v1/projects/*/locations/*/customJobs", create),
-        route(get.clone(), "v1/projects/*/locations/*/customJobs", list_jobs),
+        route(
+            get.clone(),
+            "v1/projects/*/locations/*/customJobs",
+            list_jobs,
+        ),
         route(get, "v1/projects/*/locations/*/customJobs/*", get_job),
-        route(post, "v1/projects/*/locations/*/customJobs/*:cancel", cancel),
-        route(Method::DELETE, "v1/projects/*/locations/*/customJobs/*", delete),
+        route(
+            post,
+            "v1/projects/*/locations/*/customJobs/*:cancel",
+            cancel,
+        ),
+        route(
+            Method::DELETE,
+            "v1/projects/*/locations/*/customJobs/*",
+            delete,
+        ),
     ]
 }
 
@@ -100,7 +112,10 @@ pub(super) struct DiskSpec {
 
 impl Default for DiskSpec {
     fn default() -> Self {
-        Self { boot_disk_type: "pd-ssd".into(), boot_disk_size_gb: 100 }
+        Self {
+            boot_disk_type: "pd-ssd".into(),
+            boot_disk_size_gb: 100,
+        }
     }
 }
 
@@ -118,13 +133,14 @@ pub(super) struct Scheduling {
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(super) enum Strategy {
     #[default]
-    StrategyUnspecified,
+    #[serde(rename = "STRATEGY_UNSPECIFIED")]
+    Unspecified,
     OnDemand,
     LowCost,
     Standard,
     Spot,
-    // 5 is no number of this enum; a request with it meets a strategy that is refused.
-    StrategyReserved,
+    // 5 is no number of this enum: it holds the place, and is refused.
+    Unused,
     FlexStart,
 }
 
@@ -185,7 +201,10 @@ pub(super) struct Job {
 impl Job {
     /// Whether nothing will change any more.
     pub(super) fn is_final(&self) -> bool {
-        matches!(self.state, State::Succeeded | State::Failed | State::Cancelled)
+        matches!(
+            self.state,
+            State::Succeeded | State::Failed | State::Cancelled
+        )
     }
 
     /// How long it may run.
@@ -223,7 +242,10 @@ impl Job {
             ("startTime", self.started.map(|t| json!(t))),
             ("endTime", self.ended.map(|t| json!(t))),
             ("encryptionSpec", self.encryption_spec.clone()),
-            ("labels", Some(json!(self.labels)).filter(|_| !self.labels.is_empty())),
+            (
+                "labels",
+                Some(json!(self.labels)).filter(|_| !self.labels.is_empty()),
+            ),
         ];
         if let Value::Object(fields) = &mut message {
             for (name, value) in optional {
@@ -240,7 +262,8 @@ impl Job {
 }
 
 fn check(spec: &JobSpec) -> Result<(), ApiError> {
-    let invalid = |field: &str, text: String| Err(ApiError::invalid_argument(text).violation(field));
+    let invalid =
+        |field: &str, text: String| Err(ApiError::invalid_argument(text).violation(field));
     let pools = &spec.worker_pool_specs;
     if pools.is_empty() {
         return invalid(
@@ -256,11 +279,17 @@ fn check(spec: &JobSpec) -> Result<(), ApiError> {
         }
         if empty || (pool.container_spec.is_some() && pool.python_package_spec.is_some()) {
             let field = at("container_spec");
-            return invalid(&field, format!(
-                "Exactly one of container_spec and python_package_spec must be set in job_spec.worker_pool_specs[{i}]."
-            ));
+            return invalid(
+                &field,
+                format!(
+                    "Exactly one of container_spec and python_package_spec must be set in job_spec.worker_pool_specs[{i}]."
+                ),
+            );
         }
-        let machine = pool.machine_spec.as_ref().map_or("", |m| m.machine_type.as_str());
+        let machine = pool
+            .machine_spec
+            .as_ref()
+            .map_or("", |m| m.machine_type.as_str());
         if machine.is_empty() && spec.persistent_resource_id.is_empty() {
             let field = at("machine_spec.machine_type");
             return invalid(&field, format!("The {field} field is required."));
@@ -268,7 +297,10 @@ fn check(spec: &JobSpec) -> Result<(), ApiError> {
         let replicas = pool.replica_count.unwrap_or_default().0;
         if replicas < 0 || (i == 0 && replicas > 1) {
             let field = at("replica_count");
-            return invalid(&field, format!("{field} is {replicas}: the first pool has one replica."));
+            return invalid(
+                &field,
+                format!("{field} is {replicas}: the first pool has one replica."),
+            );
         }
         if let Some(container) = &pool.container_spec {
             if container.image_uri.is_empty() {
@@ -280,9 +312,15 @@ fn check(spec: &JobSpec) -> Result<(), ApiError> {
     }
     if let Some(scheduling) = &spec.scheduling {
         message::duration(&scheduling.timeout, "job_spec.scheduling.timeout")?;
-        message::duration(&scheduling.max_wait_duration, "job_spec.scheduling.max_wait_duration")?;
-        if scheduling.strategy == Strategy::StrategyReserved {
-            return invalid("job_spec.scheduling.strategy", "Invalid scheduling strategy.".into());
+        message::duration(
+            &scheduling.max_wait_duration,
+            "job_spec.scheduling.max_wait_duration",
+        )?;
+        if scheduling.strategy == Strategy::Unused {
+            return invalid(
+                "job_spec.scheduling.strategy",
+                "Invalid scheduling strategy.".into(),
+            );
         }
     }
     if let Some(output) = &spec.base_output_directory
@@ -346,10 +384,27 @@ async fn list_jobs(emulator: Arc<Emulator>, request: Request) -> Answer {
     let jobs = emulator.store.list::<Job>(&place.key());
     let items = jobs
         .into_iter()
-        .map(|(_, job)| (format!("{}|{}", job.created, job.place.id), job.message(now)))
+        .map(|(_, job)| {
+            (
+                format!("{}|{}", job.created, job.place.id),
+                job.message(now),
+            )
+        })
         .collect();
-    let fields = ["displayName", "state", "createTime", "updateTime", "endTime"];
-    list::page(&request, "customJobs", &fields, items, list::Order::NewestFirst)
+    let fields = [
+        "displayName",
+        "state",
+        "createTime",
+        "updateTime",
+        "endTime",
+    ];
+    list::page(
+        &request,
+        "customJobs",
+        &fields,
+        items,
+        list::Order::NewestFirst,
+    )
 }
 
 async fn cancel(emulator: Arc<Emulator>, request: Request) -> Answer {
@@ -388,7 +443,13 @@ async fn delete(emulator: Arc<Emulator>, request: Request) -> Answer {
     }
     names::check_idle(&emulator, &place)?;
     let work = Work::DeleteJob(place.clone());
-    names::begin(&emulator, &place, "DeleteOperationMetadata", &work, DELETION)
+    names::begin(
+        &emulator,
+        &place,
+        "DeleteOperationMetadata",
+        &work,
+        DELETION,
+    )
 }
 
 pub(super) fn finish_delete(emulator: &Emulator, place: &Place) -> Result<Value, ApiError> {

@@ -111,7 +111,8 @@ pub(super) fn update_mask<'a>(
     let paths: Vec<&str> = mask.unwrap_or_default().split(',').map(str::trim).collect();
     if paths == [""] {
         return Err(
-            ApiError::invalid_argument("The update_mask field is required.").violation("update_mask"),
+            ApiError::invalid_argument("The update_mask field is required.")
+                .violation("update_mask"),
         );
     }
     let known = |path: &&str| {
@@ -137,12 +138,18 @@ mod tests {
         let mut value = json!({"a": "", "b": [], "c": {"d": null}, "labels": {"k": ""},
             "list": [{"e": false, "f": 0}], "g": true});
         prune(&mut value);
-        assert_eq!(value, json!({"labels": {"k": ""}, "list": [{"f": 0}], "g": true}));
+        assert_eq!(
+            value,
+            json!({"labels": {"k": ""}, "list": [{"f": 0}], "g": true})
+        );
     }
 
     #[test]
     fn durations_and_masks_are_read_or_refused() {
-        assert_eq!(duration("1.5s", "t").unwrap(), Some(Duration::from_millis(1500)));
+        assert_eq!(
+            duration("1.5s", "t").unwrap(),
+            Some(Duration::from_millis(1500))
+        );
         assert_eq!(duration("", "t").unwrap(), None);
         for text in ["1", "s", "-1s", "1m", "nans"] {
             assert!(duration(text, "t").is_err(), "{text}");

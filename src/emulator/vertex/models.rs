@@ -24,10 +24,18 @@ pub(super) const DEFAULT: &str = "default";
 pub(super) fn routes() -> Vec<Route> {
     let get = Method::GET;
     vec![
-        route(Method::POST, "v1/projects/*/locations/*/models:upload", upload::upload),
+        route(
+            Method::POST,
+            "v1/projects/*/locations/*/models:upload",
+            upload::upload,
+        ),
         route(get.clone(), "v1/projects/*/locations/*/models", list_models),
         route(get.clone(), "v1/projects/*/locations/*/models/*", get_model),
-        route(get, "v1/projects/*/locations/*/models/*:listVersions", list_versions),
+        route(
+            get,
+            "v1/projects/*/locations/*/models/*:listVersions",
+            list_versions,
+        ),
         route(Method::PATCH, "v1/projects/*/locations/*/models/*", patch),
     ]
 }
@@ -123,7 +131,11 @@ impl Model {
             .filter(|d| d.model == self.place.key() && d.version == number)
             .map(|d| json!({"endpoint": d.endpoint, "deployedModelId": d.id}))
             .collect();
-        let first = self.versions.values().next().map_or(version.created, |v| v.created);
+        let first = self
+            .versions
+            .values()
+            .next()
+            .map_or(version.created, |v| v.created);
         let last = self.versions.values().map(|v| v.updated).max();
         let mut aliases = version.aliases.clone();
         aliases.sort();
@@ -176,7 +188,10 @@ pub(super) struct Deployed {
 
 /// Every version that serves in a place.
 pub(super) fn deployed(emulator: &Emulator, place: &Place) -> Vec<Deployed> {
-    let endpoints = Place { kind: "endpoints".into(), ..place.with_id("") };
+    let endpoints = Place {
+        kind: "endpoints".into(),
+        ..place.with_id("")
+    };
     let mut all = Vec::new();
     for (_, endpoint) in emulator.store.list::<Endpoint>(&endpoints.key()) {
         for deployed in &endpoint.deployed {
@@ -200,17 +215,17 @@ pub(super) fn split(place: &Place) -> (Place, String) {
 }
 
 pub(super) fn find(emulator: &Emulator, place: &Place) -> Result<Model, ApiError> {
-    emulator.store.get(&place.key()).ok_or_else(|| place.missing())
+    emulator
+        .store
+        .get(&place.key())
+        .ok_or_else(|| place.missing())
 }
 
 /// The model and version that a request's path names.
 ///
 /// # Errors
 /// 404 for either.
-pub(super) fn find_version(
-    emulator: &Emulator,
-    named: &Place,
-) -> Result<(Model, u64), ApiError> {
+pub(super) fn find_version(emulator: &Emulator, named: &Place) -> Result<(Model, u64), ApiError> {
     let (place, word) = split(named);
     let model = find(emulator, &place)?;
     let (number, _) = model.version(&word).ok_or_else(|| named.missing())?;
@@ -222,7 +237,11 @@ pub(super) fn tell(emulator: &Emulator, named: &Place) -> Answer {
     let (place, word) = split(named);
     let (model, number) = find_version(emulator, named)?;
     let version = model.versions.get(&number).ok_or_else(|| named.missing())?;
-    let end = if word.is_empty() { String::new() } else { format!("@{number}") };
+    let end = if word.is_empty() {
+        String::new()
+    } else {
+        format!("@{number}")
+    };
     json(&model.message(number, version, &deployed(emulator, &place), &end))
 }
 
@@ -327,7 +346,11 @@ async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
         _ => !word.is_empty(),
     };
     if let Some(field) = mask.iter().find(foreign) {
-        let owner = if word.is_empty() { "a version" } else { "the model" };
+        let owner = if word.is_empty() {
+            "a version"
+        } else {
+            "the model"
+        };
         return Err(ApiError::failed_precondition(format!(
             "The field {field} belongs to {owner}, which \"{}\" does not name.",
             named.id
@@ -345,14 +368,19 @@ async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
         if !sent.etag.is_empty() && sent.etag != model.etag {
             return Err(stale(&named));
         }
-        let version = model.versions.get_mut(&number).ok_or_else(|| named.missing())?;
+        let version = model
+            .versions
+            .get_mut(&number)
+            .ok_or_else(|| named.missing())?;
         for field in mask {
             match field {
                 "labels" if word.is_empty() => model.labels.clone_from(&sent.labels),
                 "labels" => version.labels.clone_from(&sent.labels),
                 "description" => model.description.clone_from(&sent.description),
                 "versionDescription" => {
-                    version.version_description.clone_from(&sent.version_description);
+                    version
+                        .version_description
+                        .clone_from(&sent.version_description);
                 }
                 _ => model.display_name.clone_from(&sent.display_name),
             }

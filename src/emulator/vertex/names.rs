@@ -35,7 +35,12 @@ impl Place {
     }
 
     fn new(project: String, location: String, kind: &str, id: String) -> Result<Self, ApiError> {
-        let place = Self { project, location, kind: kind.to_owned(), id };
+        let place = Self {
+            project,
+            location,
+            kind: kind.to_owned(),
+            id,
+        };
         let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         if !place.location.bytes().all(word) {
             return Err(ApiError::invalid_argument(format!(
@@ -55,7 +60,12 @@ impl Place {
             ["projects", project, "locations", location, k, id]
                 if *k == kind && !project.is_empty() && !id.is_empty() =>
             {
-                Self::new((*project).to_owned(), (*location).to_owned(), kind, (*id).to_owned())
+                Self::new(
+                    (*project).to_owned(),
+                    (*location).to_owned(),
+                    kind,
+                    (*id).to_owned(),
+                )
             }
             _ => Err(ApiError::invalid_argument(format!(
                 "Invalid resource name \"{name}\": expected projects/{{project}}/locations/{{location}}/{kind}/{{id}}."
@@ -65,7 +75,10 @@ impl Place {
 
     /// The resource of this collection with an id.
     pub(super) fn with_id(&self, id: impl Into<String>) -> Self {
-        Self { id: id.into(), ..self.clone() }
+        Self {
+            id: id.into(),
+            ..self.clone()
+        }
     }
 
     pub(super) fn number(&self) -> String {
@@ -74,13 +87,20 @@ impl Place {
 
     /// The name in answers.
     pub(super) fn name(&self) -> String {
-        let Self { location, kind, id, .. } = self;
-        format!("projects/{}/locations/{location}/{kind}/{id}", self.number())
+        let Self {
+            location, kind, id, ..
+        } = self;
+        format!(
+            "projects/{}/locations/{location}/{kind}/{id}",
+            self.number()
+        )
     }
 
     /// The document's key; of a collection, the prefix of its documents' keys.
     pub(super) fn key(&self) -> String {
-        let Self { location, kind, id, .. } = self;
+        let Self {
+            location, kind, id, ..
+        } = self;
         format!("{kind}/{}/{location}/{id}", self.number())
     }
 
@@ -118,8 +138,9 @@ pub(super) fn new_etag(emulator: &Emulator) -> Result<String, ApiError> {
 /// `INVALID_ARGUMENT` when a display name is missing or too long.
 pub(super) fn check_display_name(name: &str, field: &str) -> Result<(), ApiError> {
     match name.chars().count() {
-        0 => Err(ApiError::invalid_argument(format!("The {field} field is required."))
-            .violation(field)),
+        0 => Err(
+            ApiError::invalid_argument(format!("The {field} field is required.")).violation(field),
+        ),
         1..=128 => Ok(()),
         n => Err(ApiError::invalid_argument(format!(
             "The {field} must be at most 128 characters long, got {n}."
@@ -132,7 +153,9 @@ pub(super) fn check_display_name(name: &str, field: &str) -> Result<(), ApiError
 /// `INVALID_ARGUMENT` for a label that is no label, or too many.
 pub(super) fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), ApiError> {
     if labels.len() > 64 {
-        return Err(ApiError::invalid_argument("At most 64 labels are allowed.").violation("labels"));
+        return Err(
+            ApiError::invalid_argument("At most 64 labels are allowed.").violation("labels")
+        );
     }
     let allowed = |c: char| {
         c.is_numeric() || c == '_' || c == '-' || (c.is_alphabetic() && !c.is_uppercase())
@@ -239,7 +262,18 @@ mod tests {
         for id in ["churn", "a", "customer-churn-2", "1", "123456789"] {
             assert!(is_endpoint_id(id), "{id}");
         }
-        for id in ["", "0", "012", "1234567890", "1a", "a_b", "a-", "-a", "A", &"a".repeat(64)] {
+        for id in [
+            "",
+            "0",
+            "012",
+            "1234567890",
+            "1a",
+            "a_b",
+            "a-",
+            "-a",
+            "A",
+            &"a".repeat(64),
+        ] {
             assert!(!is_endpoint_id(id), "{id}");
         }
         for id in ["churn", "_a", "a-b_2", "a-"] {
@@ -258,7 +292,8 @@ mod tests {
 
     #[test]
     fn labels_follow_googles_rules() {
-        let check = |key: &str, value: &str| check_labels(&BTreeMap::from([(key.into(), value.into())]));
+        let check =
+            |key: &str, value: &str| check_labels(&BTreeMap::from([(key.into(), value.into())]));
         check("serin_digest", &"a".repeat(64)).unwrap();
         check("straße", "").unwrap();
         for (key, value) in [("", "a"), ("a", "a b"), ("A", "a"), ("a", &"a".repeat(65))] {

@@ -27,8 +27,16 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) fn routes() -> Vec<Route> {
     let post = Method::POST;
     vec![
-        route(post.clone(), "v1/projects/*/locations/*/endpoints/*:predict", predict),
-        route(post, "v1/projects/*/locations/*/endpoints/*:rawPredict", raw_predict),
+        route(
+            post.clone(),
+            "v1/projects/*/locations/*/endpoints/*:predict",
+            predict,
+        ),
+        route(
+            post,
+            "v1/projects/*/locations/*/endpoints/*:rawPredict",
+            raw_predict,
+        ),
     ]
 }
 
@@ -50,7 +58,10 @@ impl Turns {
         for (id, weight) in split {
             *self.credits.entry(id.clone()).or_default() += i64::from(*weight);
         }
-        let weighty = self.credits.iter().filter(|(id, _)| split.get(*id).is_some_and(|w| *w > 0));
+        let weighty = self
+            .credits
+            .iter()
+            .filter(|(id, _)| split.get(*id).is_some_and(|w| *w > 0));
         // Of equals, the first one.
         let (id, _) = weighty.rev().max_by_key(|(_, credit)| **credit)?;
         let id = id.clone();
@@ -94,9 +105,16 @@ fn choose(emulator: &Emulator, request: &Request, started: Instant) -> Result<Tu
     let id = {
         let turns = &emulator.vertex.turns;
         let mut turns = turns.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.entry(place.key()).or_default().next(&endpoint.traffic_split)
+        turns
+            .entry(place.key())
+            .or_default()
+            .next(&endpoint.traffic_split)
     };
-    let newest = endpoint.deployed.iter().max_by_key(|d| d.created).map(|d| d.id.clone());
+    let newest = endpoint
+        .deployed
+        .iter()
+        .max_by_key(|d| d.created)
+        .map(|d| d.id.clone());
     let mut deployed = endpoint.deployed.into_iter();
     let deployed = id.as_ref().and_then(|id| deployed.find(|d| d.id == *id));
     let deployed = deployed.ok_or_else(|| {
@@ -125,8 +143,15 @@ impl Turn {
             model_display_name: self.deployed.display_name.clone(),
         };
         let total = self.started.elapsed();
-        let measured = Measured { code, predictions, total, model };
-        emulator.monitoring.record(emulator.clock.now(), target, &measured);
+        let measured = Measured {
+            code,
+            predictions,
+            total,
+            model,
+        };
+        emulator
+            .monitoring
+            .record(emulator.clock.now(), target, &measured);
     }
 
     /// Sends a body to the model's server; the faults on the newest model are part of the server.
@@ -168,7 +193,10 @@ impl Turn {
             }
         };
         let answer = sent.await.map_err(told)?;
-        let (status, kind) = (answer.status(), answer.headers().get(header::CONTENT_TYPE).cloned());
+        let (status, kind) = (
+            answer.status(),
+            answer.headers().get(header::CONTENT_TYPE).cloned(),
+        );
         let body = answer.bytes().await.map_err(told)?;
         if body.len() > MOST_BYTES {
             return Err(ApiError::failed_precondition(format!(
@@ -201,6 +229,11 @@ async fn predict_on(
     turn: &Turn,
 ) -> Result<(Response, u64, Duration), ApiError> {
     let sent: PredictMessage = parse_body(request)?;
+    if sent.instances.is_empty() {
+        return Err(
+            ApiError::invalid_argument("The instances field is required.").violation("instances"),
+        );
+    }
     let mut body = Map::new();
     body.insert("instances".into(), doubles(Value::Array(sent.instances)));
     if let Some(parameters) = sent.parameters {
@@ -216,7 +249,9 @@ async fn predict_on(
     }
     let answer: Option<Value> = serde_json::from_slice(&reply.body).ok();
     let Some(Value::Object(mut answer)) = answer else {
-        return Err(ApiError::internal("The model server's answer is no JSON object."));
+        return Err(ApiError::internal(
+            "The model server's answer is no JSON object.",
+        ));
     };
     let Some(Value::Array(predictions)) = answer.remove("predictions") else {
         return Err(ApiError::internal(
@@ -240,7 +275,10 @@ async fn predict_on(
 async fn raw_predict(emulator: Arc<Emulator>, request: Request) -> Answer {
     let turn = choose(&emulator, &request, Instant::now())?;
     let default = HeaderValue::from_static("application/json");
-    let kind = request.headers.get(header::CONTENT_TYPE).unwrap_or(&default);
+    let kind = request
+        .headers
+        .get(header::CONTENT_TYPE)
+        .unwrap_or(&default);
     let asked = Instant::now();
     let reply = turn.ask(&emulator, request.body.clone(), kind).await;
     let model = asked.elapsed();
@@ -258,7 +296,12 @@ async fn raw_predict(emulator: Arc<Emulator>, request: Request) -> Answer {
         }
     }
     let code = response.status();
-    turn.record(&emulator, code.as_u16(), u64::from(code.is_success()), model);
+    turn.record(
+        &emulator,
+        code.as_u16(),
+        u64::from(code.is_success()),
+        model,
+    );
     Ok(response)
 }
 
@@ -300,7 +343,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn split(weights: &[(&str, i32)]) -> BTreeMap<String, i32> {
-        let weights = weights.iter().map(|(id, weight)| ((*id).to_owned(), *weight));
+        let weights = weights
+            .iter()
+            .map(|(id, weight)| ((*id).to_owned(), *weight));
         weights.collect()
     }
 
@@ -309,10 +354,12 @@ mod tests {
         let split = split(&[("1", 95), ("2", 5)]);
         let mut turns = Turns::default();
         let got: Vec<String> = (0..100).filter_map(|_| turns.next(&split)).collect();
-        let places: Vec<usize> =
-            (0..100).filter(|i| got[*i] == "2").collect();
+        let places: Vec<usize> = (0..100).filter(|i| got[*i] == "2").collect();
         assert_eq!(places.len(), 5);
-        assert!(places.windows(2).all(|pair| pair[1] - pair[0] == 20), "{places:?}");
+        assert!(
+            places.windows(2).all(|pair| pair[1] - pair[0] == 20),
+            "{places:?}"
+        );
     }
 
     #[test]
@@ -324,7 +371,8 @@ mod tests {
 
     #[test]
     fn numbers_become_doubles() {
-        let value = doubles(json!({"a": [1, "1", null, {"b": 9_007_199_254_740_993_i64}], "c": 0.5}));
+        let value =
+            doubles(json!({"a": [1, "1", null, {"b": 9_007_199_254_740_993_i64}], "c": 0.5}));
         assert_eq!(
             value.to_string(),
             r#"{"a":[1.0,"1",null,{"b":9007199254740992.0}],"c":0.5}"#

@@ -100,8 +100,15 @@ async fn run(emulator: &Arc<Emulator>, job: &Job, cancelled: &Notify) -> Result<
         return Ok(End::Cancelled);
     }
     let pools = &job.spec.worker_pool_specs;
-    let replicas: i64 = pools.iter().filter_map(|pool| pool.replica_count).map(|n| n.0).sum();
-    let used = pools.iter().filter(|pool| pool.container_spec.is_some()).count();
+    let replicas: i64 = pools
+        .iter()
+        .filter_map(|pool| pool.replica_count)
+        .map(|n| n.0)
+        .sum();
+    let used = pools
+        .iter()
+        .filter(|pool| pool.container_spec.is_some())
+        .count();
     if replicas > 1 && used > 1 {
         let text = "This emulator runs jobs of one replica only.".to_owned();
         return Ok(End::Failed(12, text));
@@ -111,7 +118,11 @@ async fn run(emulator: &Arc<Emulator>, job: &Job, cancelled: &Notify) -> Result<
         return Ok(End::Failed(12, text));
     };
     let deadline = job.started.unwrap_or(now) + job.timeout();
-    let retries = !job.spec.scheduling.as_ref().is_some_and(|s| s.disable_retries);
+    let retries = !job
+        .spec
+        .scheduling
+        .as_ref()
+        .is_some_and(|s| s.disable_retries);
     for attempt in 1.. {
         let time = deadline.since(clock.now());
         let code = match attempt_once(emulator, job, container, time, cancelled).await {
@@ -163,10 +174,18 @@ async fn attempt_once(
         Err(e) => return failed(format!("The container could not be started: {e}.")),
     };
     if let Some(stdout) = group.stdout() {
-        emulator.spawn(logging::follow(emulator.clone(), source(job, "INFO"), stdout));
+        emulator.spawn(logging::follow(
+            emulator.clone(),
+            source(job, "INFO"),
+            stdout,
+        ));
     }
     if let Some(stderr) = group.stderr() {
-        emulator.spawn(logging::follow(emulator.clone(), source(job, "ERROR"), stderr));
+        emulator.spawn(logging::follow(
+            emulator.clone(),
+            source(job, "ERROR"),
+            stderr,
+        ));
     }
     let end = tokio::select! {
         status = group.wait() => {
@@ -184,7 +203,10 @@ async fn attempt_once(
         () = cancelled.notified() => End::Cancelled,
     };
     if let Err(error) = group.stop(GRACE).await {
-        eprintln!("warning: {}: its process cannot be ended: {error}", job.place.name());
+        eprintln!(
+            "warning: {}: its process cannot be ended: {error}",
+            job.place.name()
+        );
     }
     Attempt::Other(end)
 }

@@ -106,7 +106,13 @@ pub(super) async fn upload(emulator: Arc<Emulator>, request: Request) -> Answer 
             operation: String::new(),
         },
     });
-    names::begin(&emulator, &place, "UploadModelOperationMetadata", &work, LASTING)
+    names::begin(
+        &emulator,
+        &place,
+        "UploadModelOperationMetadata",
+        &work,
+        LASTING,
+    )
 }
 
 fn check(model: &ModelMessage, location: &str) -> Result<(), ApiError> {
@@ -144,14 +150,17 @@ pub(super) fn check_alias(alias: &str) -> Result<(), ApiError> {
 
 fn check_container(container: &ContainerSpec, location: &str) -> Result<(), ApiError> {
     let image = &container.image_uri;
-    let refuse = |text: String| Err(ApiError::invalid_argument(text).violation("model.container_spec"));
+    let refuse =
+        |text: String| Err(ApiError::invalid_argument(text).violation("model.container_spec"));
     if image.is_empty() {
         return refuse("The model.container_spec.image_uri field is required.".into());
     }
     // Images come from Artifact Registry in the model's own region; Google's own are excepted.
     let (host, path) = image.split_once('/').unwrap_or(("", image));
     let googles = path.starts_with("vertex-ai/")
-        && ["us", "europe", "asia"].iter().any(|r| host == format!("{r}-docker.pkg.dev"));
+        && ["us", "europe", "asia"]
+            .iter()
+            .any(|r| host == format!("{r}-docker.pkg.dev"));
     if host != format!("{location}-docker.pkg.dev") && !googles {
         return refuse(format!(
             "Unsupported container image \"{image}\": a serving image must be in Artifact Registry in the model's region, as in {location}-docker.pkg.dev/PROJECT/REPOSITORY/IMAGE."
@@ -169,10 +178,17 @@ fn check_container(container: &ContainerSpec, location: &str) -> Result<(), ApiE
             return refuse(format!("The route \"{route}\" must begin with a slash."));
         }
     }
-    if let Some(port) = container.ports.iter().find(|p| !(1..=65535).contains(&p.container_port)) {
+    if let Some(port) = container
+        .ports
+        .iter()
+        .find(|p| !(1..=65535).contains(&p.container_port))
+    {
         return refuse(format!("The port {} is none.", port.container_port));
     }
-    message::duration(&container.deployment_timeout, "model.container_spec.deployment_timeout")?;
+    message::duration(
+        &container.deployment_timeout,
+        "model.container_spec.deployment_timeout",
+    )?;
     Ok(())
 }
 
@@ -185,10 +201,19 @@ pub(super) async fn finish(
     operation: &Operation,
     upload: Upload,
 ) -> Result<Value, ApiError> {
-    let Upload { model: place, next, display_name, description, mut version } = upload;
+    let Upload {
+        model: place,
+        next,
+        display_name,
+        description,
+        mut version,
+    } = upload;
     version.operation.clone_from(&operation.name);
     let done = |model: &Model| {
-        let made = model.versions.iter().find(|(_, v)| v.operation == operation.name);
+        let made = model
+            .versions
+            .iter()
+            .find(|(_, v)| v.operation == operation.name);
         made.map(|(number, _)| *number)
     };
     let before: Option<Model> = emulator.store.get(&place.key());

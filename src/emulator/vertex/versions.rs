@@ -25,8 +25,16 @@ pub(super) fn routes() -> Vec<Route> {
             "v1/projects/*/locations/*/models/*:mergeVersionAliases",
             merge_aliases,
         ),
-        route(delete.clone(), "v1/projects/*/locations/*/models/*", delete_model),
-        route(delete, "v1/projects/*/locations/*/models/*:deleteVersion", delete_version),
+        route(
+            delete.clone(),
+            "v1/projects/*/locations/*/models/*",
+            delete_model,
+        ),
+        route(
+            delete,
+            "v1/projects/*/locations/*/models/*:deleteVersion",
+            delete_version,
+        ),
     ]
 }
 
@@ -54,8 +62,10 @@ async fn merge_aliases(emulator: Arc<Emulator>, request: Request) -> Answer {
     let (place, number) = numbered(&named)?;
     let sent: MergeMessage = parse_body(&request)?;
     if sent.version_aliases.is_empty() {
-        return Err(ApiError::invalid_argument("The version_aliases field is required.")
-            .violation("version_aliases"));
+        return Err(
+            ApiError::invalid_argument("The version_aliases field is required.")
+                .violation("version_aliases"),
+        );
     }
     for word in &sent.version_aliases {
         upload::check_alias(word.strip_prefix('-').unwrap_or(word))?;
@@ -77,7 +87,10 @@ async fn merge_aliases(emulator: Arc<Emulator>, request: Request) -> Answer {
                 version.aliases.retain(|a| a != alias);
             }
         }
-        let version = model.versions.get_mut(&number).ok_or_else(|| named.missing())?;
+        let version = model
+            .versions
+            .get_mut(&number)
+            .ok_or_else(|| named.missing())?;
         version.updated = now;
         model.etag = etag;
         Ok(())
@@ -154,7 +167,10 @@ async fn delete_version(emulator: Arc<Emulator>, request: Request) -> Answer {
     let (model, _) = find_version(&emulator, &named)?;
     check_not_deployed(&emulator, &place, Some(number))?;
     check_not_only(&model, number)?;
-    let work = Work::DeleteVersion { model: place.clone(), version: number };
+    let work = Work::DeleteVersion {
+        model: place.clone(),
+        version: number,
+    };
     names::begin(&emulator, &place, "DeleteOperationMetadata", &work, LASTING)
 }
 
