@@ -89,7 +89,12 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct ConfigFlag {
     /// What the build is about
-    #[arg(long, value_name = "FILE", default_value = "serin.yaml", env = "SERIN_CONFIG")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "serin.yaml",
+        env = "SERIN_CONFIG"
+    )]
     pub config: PathBuf,
 }
 

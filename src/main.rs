@@ -35,7 +35,9 @@ fn report_panic(panic: &std::panic::PanicHookInfo<'_>) {
     if text.contains("Broken pipe") {
         std::process::exit(0);
     }
-    let place = panic.location().map(|l| format!(" at {}:{}", l.file(), l.line()));
+    let place = panic
+        .location()
+        .map(|l| format!(" at {}:{}", l.file(), l.line()));
     eprintln!(
         "error: a bug in serin{}: {text}\nhint: please report it with the command and this message",
         place.unwrap_or_default()
@@ -54,9 +56,9 @@ fn dispatch(cli: Cli) -> Result<u8> {
             steps::train::train(ctx, &args).await
         }),
         Command::Validate(flags) => step(flags, async |ctx| steps::validate::validate(ctx).await),
-        Command::Push(flags) => {
-            step(flags.common, async |ctx| steps::push::push(ctx, &flags.image).await)
-        }
+        Command::Push(flags) => step(flags.common, async |ctx| {
+            steps::push::push(ctx, &flags.image).await
+        }),
         Command::Deploy(flags) => step(flags, async |ctx| steps::deploy::deploy(ctx).await),
         Command::Run(flags) => many_threads()?.block_on(run(flags)),
         Command::Emulate(flags) => {
@@ -116,7 +118,9 @@ async fn run(flags: RunFlags) -> Result<u8> {
         substitutions: build::substitute::parse_flags(&flags.substitutions)?,
         workspace: flags.workspace,
         state: flags.cloud.state,
-        self_images: SelfImages { named: flags.cloud.own_images },
+        self_images: SelfImages {
+            named: flags.cloud.own_images,
+        },
         emulator: flags.emulator,
         time_scale: flags.cloud.time_scale,
         faults: flags.cloud.faults,
@@ -125,7 +129,12 @@ async fn run(flags: RunFlags) -> Result<u8> {
 }
 
 async fn emulate(flags: EmulateFlags) -> Result<()> {
-    let CloudFlags { state, time_scale, own_images, faults } = flags.cloud;
+    let CloudFlags {
+        state,
+        time_scale,
+        own_images,
+        faults,
+    } = flags.cloud;
     let serin = std::env::current_exe().context("finding this program's own file")?;
     let groups = Groups::new(&serin).context("starting the watchdog")?;
     emulator::serve_until_interrupted(emulator::Options {
@@ -161,5 +170,8 @@ fn one_thread() -> Result<tokio::runtime::Runtime> {
 }
 
 fn many_threads() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")
 }
