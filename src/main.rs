@@ -13,7 +13,7 @@ use serin::config::Config;
 use serin::error::{self, code};
 use serin::image::SelfImages;
 use serin::process::Groups;
-use serin::steps::{self, Context};
+use serin::steps::{self, Context, summary};
 use serin::workspace::Workspace;
 use serin::{build, emulator, serve};
 
@@ -112,10 +112,10 @@ fn step(
 }
 
 async fn run(flags: RunFlags) -> Result<u8> {
-    let options = build::runner::RunOptions {
+    let options = build::RunOptions {
         source: flags.source,
         config: flags.config,
-        substitutions: build::substitute::parse_flags(&flags.substitutions)?,
+        substitutions: build::parse_substitutions(&flags.substitutions)?,
         workspace: flags.workspace,
         state: flags.cloud.state,
         self_images: SelfImages {
@@ -125,7 +125,14 @@ async fn run(flags: RunFlags) -> Result<u8> {
         time_scale: flags.cloud.time_scale,
         faults: flags.cloud.faults,
     };
-    build::runner::run(options).await
+    let report = build::run(options).await?;
+    let cloud = match &report.emulator {
+        Some(url) => summary::Cloud::Running { url },
+        None => summary::Cloud::Stopped { state: &report.state },
+    };
+    println!();
+    print!("{}", summary::summary(&Workspace::new(&report.workspace), &cloud)?);
+    Ok(report.code)
 }
 
 async fn emulate(flags: EmulateFlags) -> Result<()> {
