@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 const EXITS: &str = "\
 Exit codes:
@@ -89,7 +89,12 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct ConfigFlag {
     /// What the build is about
-    #[arg(long, value_name = "FILE", default_value = "serin.yaml", env = "SERIN_CONFIG")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "serin.yaml",
+        env = "SERIN_CONFIG"
+    )]
     pub config: PathBuf,
 }
 
@@ -105,21 +110,13 @@ pub struct CommonFlags {
     pub config: ConfigFlag,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Source {
-    /// The files beside serin.yaml
-    Local,
-    /// BigQuery
-    Bigquery,
-}
-
 #[derive(Debug, Args)]
 pub struct LintFlags {
     #[command(flatten)]
     pub common: CommonFlags,
     /// Which of a table's places to read
     #[arg(long, value_enum, default_value = "local", env = "SERIN_SOURCE")]
-    pub source: Source,
+    pub source: crate::steps::lint::Source,
 }
 
 #[derive(Debug, Args)]

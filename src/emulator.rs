@@ -1,1 +1,261 @@
 //! A local Google Cloud: the APIs that a build's steps speak, on one port, with its state on disk.
+//!
+//! One file a service: what it covers, its routes, its typed state, its handlers. The rest is what
+//! every service stands on: [`server`] (routes, error bodies), [`body`] (strict request messages),
+//! [`state`] (documents on disk), [`operations`] (work that lasts), [`faults`] (trouble on purpose).
+//! It shares no struct with `gcp`, so that client and emulator cannot agree on the same mistake.
+
+mod body;
+mod clock;
+mod container;
+mod error;
+pub mod faults;
+mod fields;
+mod filter;
+mod logging;
+mod monitoring;
+mod operations;
+mod server;
+mod serving;
+mod state;
+mod storage;
+#[cfg(test)]
+mod tests;
+mod vertex;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::clock::Clock;
+use crate::error::Input;
+use crate::image::SelfImages;
+use crate::process::Groups;
+use state::Store;
+
+/// How much faster than real time a rehearsal runs where nobody says otherwise.
+pub const DEFAULT_TIME_SCALE: u32 = 300;
+
+/// How an emulator is started.
+pub struct Options {
+    /// The folder of the state; made where it is missing.
+    pub state: PathBuf,
+    /// The port on 127.0.0.1; 0 takes any free one.
+    pub port: u16,
+    /// How many times faster than the operating system's the emulator's clock runs; at least 1.
+    pub time_scale: u32,
+    /// The program that stands for serin's own images.
+    pub serin: PathBuf,
+    /// Which images those are.
+    pub own_images: SelfImages,
+    /// Trouble on purpose.
+    pub faults: Vec<faults::Fault>,
+    /// Where children are started.
+    pub groups: Groups,
+}
+
+/// What every handler is given.
+pub(crate) struct Emulator {
+    pub(in crate::emulator) store: Store,
+    pub(in crate::emulator) clock: Clock,
+    pub(in crate::emulator) serin: PathBuf,
+    pub(in crate::emulator) own_images: SelfImages,
+    pub(in crate::emulator) faults: faults::Faults,
+    pub(in crate::emulator) groups: Groups,
+    pub(in crate::emulator) storage: storage::Runtime,
+    pub(in crate::emulator) vertex: vertex::Runtime,
+    pub(in crate::emulator) monitoring: monitoring::Runtime,
+    pub(in crate::emulator) serving: serving::Runtime,
+    url: String,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Emulator {
+    /// The emulator's address, as in `http://127.0.0.1:8080`.
+    pub(in crate::emulator) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Runs a task until it ends or the emulator stops, whichever comes first. A task may be
+    /// dropped at any await, as by a kill: what it must not lose stands in the store.
+    pub(in crate::emulator) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+}
+
+/// The number of a project: Vertex AI and others return names that carry it in the place of the id.
+/// What is a number already stays; else twelve digits that are always the same for the same id.
+pub(in crate::emulator) fn project_number(project: &str) -> String {
+    if !project.is_empty() && project.bytes().all(|b| b.is_ascii_digit()) {
+        return project.to_owned();
+    }
+    let hash = project.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, b| {
+        (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+    });
+    (100_000_000_000 + hash % 900_000_000_000).to_string()
+}
+
+/// An emulator that serves.
+pub struct Running {
+    emulator: Arc<Emulator>,
+    server: JoinHandle<()>,
+    shutdown: oneshot::Sender<()>,
+}
+
+impl Running {
+    /// Where it listens: `http://127.0.0.1:PORT`, without a trailing slash.
+    pub fn url(&self) -> &str {
+        self.emulator.url()
+    }
+
+    /// The clock of the build that runs against it.
+    pub fn clock(&self) -> Clock {
+        self.emulator.clock
+    }
+
+    /// Ends it: no new requests, children ended, state written, folder unlocked.
+    pub async fn stop(self) {
+        let _gone = self.shutdown.send(());
+        // A request that hangs, on purpose or not, must not hold up the end.
+        let mut server = self.server;
+        if tokio::time::timeout(Duration::from_millis(500), &mut server)
+            .await
+            .is_err()
+        {
+            server.abort();
+        }
+        let mut tasks = std::mem::take(
+            &mut *self
+                .emulator
+                .tasks
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        tasks.shutdown().await;
+        vertex::stop(&self.emulator).await;
+        if let Err(error) = clock::settle(&self.emulator.store, &self.emulator.clock)
+            .and_then(|()| self.emulator.store.close())
+        {
+            eprintln!("warning: the emulator's state: {error}");
+        }
+    }
+}
+
+/// Starts an emulator on a state folder: its clock goes on, operations and jobs that were under way
+/// are taken up, deployed models are served again.
+///
+/// # Errors
+/// [`Input`] when the folder is in use by another serin or the port is taken.
+pub async fn start(options: Options) -> Result<Running> {
+    let store = Store::open(&options.state)?;
+    let clock = clock::start(&store, options.time_scale).context("starting the clock")?;
+    let listener = TcpListener::bind(("127.0.0.1", options.port))
+        .await
+        .map_err(|e| {
+            Input::new(format!("cannot listen on 127.0.0.1:{}: {e}", options.port))
+                .hint("choose another port; 0 takes any free one")
+        })?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let emulator = Arc::new(Emulator {
+        store,
+        clock,
+        serin: options.serin,
+        own_images: options.own_images,
+        faults: faults::Faults::new(options.faults),
+        groups: options.groups,
+        storage: storage::Runtime::default(),
+        vertex: vertex::Runtime::default(),
+        monitoring: monitoring::Runtime::default(),
+        serving: serving::Runtime::default(),
+        url,
+        tasks: Mutex::new(JoinSet::new()),
+    });
+    storage::start(&emulator).context("reading the emulator's objects")?;
+    let ticking = emulator.clone();
+    emulator.spawn(async move { clock::keep(&ticking.store, &ticking.clock).await });
+    vertex::start(&emulator)
+        .await
+        .context("bringing the emulator's models up again")?;
+    operations::start(&emulator);
+    let (shutdown, stopped) = oneshot::channel();
+    let app = server::app(emulator.clone());
+    let server = tokio::spawn(async move {
+        let stopped = async {
+            let _dropped = stopped.await;
+        };
+        if let Err(error) = axum::serve(listener, app)
+            .with_graceful_shutdown(stopped)
+            .await
+        {
+            eprintln!("warning: the emulator stopped serving: {error}");
+        }
+    });
+    Ok(Running {
+        emulator,
+        server,
+        shutdown,
+    })
+}
+
+/// The variables that point Google's clients, serin's steps among them, at an emulator.
+pub fn variables(url: &str) -> Vec<(String, String)> {
+    let mut variables = vec![("STORAGE_EMULATOR_HOST".to_owned(), url.to_owned())];
+    for api in [
+        "AIPLATFORM",
+        "CLOUDBUILD",
+        "LOGGING",
+        "MONITORING",
+        "STORAGE",
+    ] {
+        variables.push((
+            format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}"),
+            format!("{url}/"),
+        ));
+    }
+    variables.push(("CLOUDSDK_AUTH_DISABLE_CREDENTIALS".into(), "true".into()));
+    if let Ok(bigquery) = std::env::var("BIGQUERY_EMULATOR_HOST") {
+        variables.push(("BIGQUERY_EMULATOR_HOST".into(), bigquery));
+    }
+    variables
+}
+
+/// `serin emulate`: serves until SIGINT or SIGTERM, then ends in order.
+///
+/// # Errors
+/// As [`start`].
+pub async fn serve_until_interrupted(options: Options) -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let state = options.state.clone();
+    let faults: Vec<String> = options.faults.iter().map(ToString::to_string).collect();
+    let running = start(options).await?;
+    println!("serving {}", running.url());
+    println!("state   {}", state.display());
+    println!(
+        "clock   {} times as fast, now {}",
+        running.clock().scale,
+        running.clock().now()
+    );
+    if !faults.is_empty() {
+        println!("faults  {}", faults.join(" "));
+    }
+    println!(
+        "try     curl '{}/storage/v1/b?project=my-project'",
+        running.url()
+    );
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    running.stop().await;
+    Ok(())
+}

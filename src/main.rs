@@ -35,7 +35,9 @@ fn report_panic(panic: &std::panic::PanicHookInfo<'_>) {
     if text.contains("Broken pipe") {
         std::process::exit(0);
     }
-    let place = panic.location().map(|l| format!(" at {}:{}", l.file(), l.line()));
+    let place = panic
+        .location()
+        .map(|l| format!(" at {}:{}", l.file(), l.line()));
     eprintln!(
         "error: a bug in serin{}: {text}\nhint: please report it with the command and this message",
         place.unwrap_or_default()
@@ -54,9 +56,9 @@ fn dispatch(cli: Cli) -> Result<u8> {
             steps::train::train(ctx, &args).await
         }),
         Command::Validate(flags) => step(flags, async |ctx| steps::validate::validate(ctx).await),
-        Command::Push(flags) => {
-            step(flags.common, async |ctx| steps::push::push(ctx, &flags.image).await)
-        }
+        Command::Push(flags) => step(flags.common, async |ctx| {
+            steps::push::push(ctx, &flags.image).await
+        }),
         Command::Deploy(flags) => step(flags, async |ctx| steps::deploy::deploy(ctx).await),
         Command::Run(flags) => many_threads()?.block_on(run(flags)),
         Command::Emulate(flags) => {
@@ -77,8 +79,13 @@ fn dispatch(cli: Cli) -> Result<u8> {
             Ok(code::DONE)
         }
         Command::Init(flags) => {
-            steps::init::init(&flags.tables, &flags.label, flags.join_on.as_deref(), &flags.dir)?;
-            Ok(code::DONE)
+            let args = steps::init::Args {
+                label: flags.label,
+                join_on: flags.join_on,
+                dir: flags.dir,
+                tables: flags.tables,
+            };
+            Ok(steps::init::init(&args, &mut std::io::stdout())?.exit_code())
         }
         Command::Watchdog => {
             serin::process::watchdog(std::io::stdin().lock())?;
@@ -89,7 +96,10 @@ fn dispatch(cli: Cli) -> Result<u8> {
 
 fn lint(flags: &LintFlags) -> Result<steps::Outcome> {
     let config = Config::read(&flags.common.config.config)?;
-    steps::lint::lint(&config, &Workspace::new("."), flags.source)
+    let workspace = Workspace::new(".");
+    let outcome = steps::lint::lint(&config, &workspace, flags.source, &mut std::io::stdout())?;
+    steps::finish(&workspace, "lint", outcome, &serde_json::json!({}))?;
+    Ok(outcome)
 }
 
 /// Runs a step that speaks to the cloud.
@@ -108,7 +118,9 @@ async fn run(flags: RunFlags) -> Result<u8> {
         substitutions: build::substitute::parse_flags(&flags.substitutions)?,
         workspace: flags.workspace,
         state: flags.cloud.state,
-        self_images: SelfImages { named: flags.cloud.own_images },
+        self_images: SelfImages {
+            named: flags.cloud.own_images,
+        },
         emulator: flags.emulator,
         time_scale: flags.cloud.time_scale,
         faults: flags.cloud.faults,
@@ -117,7 +129,12 @@ async fn run(flags: RunFlags) -> Result<u8> {
 }
 
 async fn emulate(flags: EmulateFlags) -> Result<()> {
-    let CloudFlags { state, time_scale, own_images, faults } = flags.cloud;
+    let CloudFlags {
+        state,
+        time_scale,
+        own_images,
+        faults,
+    } = flags.cloud;
     let serin = std::env::current_exe().context("finding this program's own file")?;
     let groups = Groups::new(&serin).context("starting the watchdog")?;
     emulator::serve_until_interrupted(emulator::Options {
@@ -153,5 +170,8 @@ fn one_thread() -> Result<tokio::runtime::Runtime> {
 }
 
 fn many_threads() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")
 }

@@ -164,9 +164,10 @@ pub struct Interrupted(pub u8);
 /// Where the handlers cannot be installed this never ends, and the signals keep their default effect.
 pub async fn interrupted() -> Interrupted {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
         return std::future::pending().await;
     };
     tokio::select! {

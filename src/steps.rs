@@ -95,9 +95,12 @@ impl Context {
             Ok(Some(_)) => return Ok(()),
             Ok(None) => {}
             Err(e) if e.http == Some(403) => {
-                return Err(wrong(format!("this account may not use the bucket: {}", e.message))
-                    .hint("grant it `roles/storage.objectUser` there, or name another bucket")
-                    .into());
+                return Err(wrong(format!(
+                    "this account may not use the bucket: {}",
+                    e.message
+                ))
+                .hint("grant it `roles/storage.objectUser` there, or name another bucket")
+                .into());
             }
             Err(e) => return Err(e.into()),
         }
@@ -107,7 +110,10 @@ impl Context {
                 .hint("make it, or let serin make it with `create_bucket: true`")
                 .into());
         }
-        match storage.buckets_insert(&self.project, bucket, &self.region).await {
+        match storage
+            .buckets_insert(&self.project, bucket, &self.region)
+            .await
+        {
             Ok(_) => println!("created the bucket gs://{}", **bucket),
             // Another step or build was faster; that it is ours shows in the next request.
             Err(e) if e.is_conflict() => {}
@@ -119,7 +125,11 @@ impl Context {
     /// Uploads a file under a name that its content decides, unless it is there already.
     async fn find_or_upload(&self, name: &str, path: &Path) -> Result<bool> {
         let storage = self.storage();
-        if storage.objects_get(&self.config.bucket, name).await?.is_some() {
+        if storage
+            .objects_get(&self.config.bucket, name)
+            .await?
+            .is_some()
+        {
             return Ok(false);
         }
         let uploaded = storage
@@ -139,31 +149,36 @@ impl Context {
     }
 }
 
-/// Writes a step's one-line JSON summary where Cloud Build keeps it: `$BUILDER_OUTPUT/output`.
-pub fn write_summary(step: &str, outcome: Outcome, facts: serde_json::Value) -> Result<()> {
+/// What every step does at its end: the HTML page with what there is now, and a one-line JSON summary
+/// where Cloud Build keeps it (`$BUILDER_OUTPUT/output`).
+///
+/// # Errors
+/// When one of the two cannot be written.
+pub fn finish(
+    workspace: &Workspace,
+    step: &str,
+    outcome: Outcome,
+    facts: &serde_json::Value,
+) -> Result<()> {
+    let page = crate::report::write(workspace).context("writing the HTML report")?;
+    println!("report: {}", page.display());
     let Some(folder) = std::env::var_os("BUILDER_OUTPUT").map(PathBuf::from) else {
         return Ok(());
     };
-    let verdict = match outcome {
+    let outcome = match outcome {
         Outcome::Done => "done",
         Outcome::Rejected => "rejected",
     };
-    let line = json!({ "step": step, "outcome": verdict, "facts": facts });
+    let line = json!({ "step": step, "outcome": outcome, "facts": facts });
     crate::workspace::write_atomically(&folder.join("output"), format!("{line}\n").as_bytes())
         .with_context(|| format!("writing the step's summary to {}", folder.display()))
-}
-
-/// Writes the HTML page anew with what there is, and says where it is.
-fn write_report(workspace: &Workspace) -> Result<()> {
-    let path = crate::report::write(workspace).context("writing the HTML report")?;
-    println!("report: {}", path.display());
-    Ok(())
 }
 
 /// The names of a folder's files, sorted.
 fn files_of(folder: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?
+    for entry in
+        std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?
     {
         names.push(entry?.file_name().to_string_lossy().into_owned());
     }

@@ -49,5 +49,7 @@ fn cell(column: &dyn Array, row: usize) -> Option<Value> {
     if let Some(numbers) = column.downcast_ref::<Float64Array>() {
         return Number::from_f64(numbers.value(row)).map(Value::Number);
     }
-    column.downcast_ref::<BooleanArray>().map(|booleans| Value::from(booleans.value(row)))
+    column
+        .downcast_ref::<BooleanArray>()
+        .map(|booleans| Value::from(booleans.value(row)))
 }

@@ -23,7 +23,7 @@ use self::judge::Judgement;
 use self::observe::{Counts, METRICS_DELAY};
 use self::replay::Replay;
 use super::validate::versioned;
-use super::{Context, Outcome, write_report, write_summary};
+use super::{Context, Outcome, finish};
 use crate::clock::Timestamp;
 use crate::gcp::{Error, resource_id};
 use crate::report::terminal;
@@ -64,7 +64,10 @@ fn taken_over(ended: &Result<Outcome>) -> bool {
 async fn run(ctx: &Context, rollout: &RefCell<Option<Target>>) -> Result<Outcome> {
     let validated: Validated = ctx.workspace.read()?;
     if validated.verdict != Verdict::Pass {
-        println!("validate ended in {}, so nothing is deployed", validated.verdict.as_str());
+        println!(
+            "validate ended in {}, so nothing is deployed",
+            validated.verdict.as_str()
+        );
         return Ok(Outcome::Rejected);
     }
     let pushed: Pushed = ctx.workspace.read()?;
@@ -73,9 +76,16 @@ async fn run(ctx: &Context, rollout: &RefCell<Option<Target>>) -> Result<Outcome
     let mut target = Target::choose(ctx, &endpoint, &pushed).await?;
     if target.serves_everything() {
         target.finish_promotion(ctx, &pushed).await?;
-        println!("{model} serves everything on {} already", resource_id(&endpoint.name));
+        println!(
+            "{model} serves everything on {} already",
+            resource_id(&endpoint.name)
+        );
         let reason = "this digest serves everything already".to_owned();
-        let end = End { verdict: DeployVerdict::Promoted, unchanged: true, reason };
+        let end = End {
+            verdict: DeployVerdict::Promoted,
+            unchanged: true,
+            reason,
+        };
         return record(ctx, &target, &pushed, end, Vec::new(), Vec::new());
     }
 
@@ -131,7 +141,10 @@ async fn go_through_stages(
         Some(settings) => {
             let dataset: Dataset = ctx.workspace.read()?;
             let test = ctx.workspace.path(&dataset.test.path);
-            Some((Replay::new(ctx, &target.endpoint, &dataset, &test)?, settings.concurrency))
+            Some((
+                Replay::new(ctx, &target.endpoint, &dataset, &test)?,
+                settings.concurrency,
+            ))
         }
         None => None,
     };
@@ -141,7 +154,11 @@ async fn go_through_stages(
         journal.entry.stages.retain(|s| s.percent < percent);
         journal.write().await?;
         target.traffic_to_challenger(ctx, percent).await?;
-        println!("stage {} of {}: {percent} % to the challenger", stage + 1, plan.stages.len());
+        println!(
+            "stage {} of {}: {percent} % to the challenger",
+            stage + 1,
+            plan.stages.len()
+        );
         let started = ctx.clock.now();
         let send = async {
             match &replay {
@@ -153,7 +170,12 @@ async fn go_through_stages(
             decided = watch(ctx, target, &plan, journal, started) => decided?,
             never = send => match never {},
         };
-        println!("stage {}: {} ({})", stage + 1, judged.verdict.as_str(), judged.reason);
+        println!(
+            "stage {}: {} ({})",
+            stage + 1,
+            judged.verdict.as_str(),
+            judged.reason
+        );
         journal.entry.stages.push(Stage {
             percent,
             started,
@@ -171,7 +193,11 @@ async fn go_through_stages(
             Verdict::Reject => DeployVerdict::RolledBack,
             Verdict::Inconclusive => DeployVerdict::Held,
         };
-        return Ok(End { verdict, unchanged: false, reason: judged.reason });
+        return Ok(End {
+            verdict,
+            unchanged: false,
+            reason: judged.reason,
+        });
     }
 }
 
@@ -193,7 +219,10 @@ async fn watch(
         let counts = Counts::read(ctx, id, from, until).await?;
         let seen = Observation {
             challenger: counts.total(&target.challenger),
-            champion: target.champion.as_deref().map(|champion| counts.total(champion)),
+            champion: target
+                .champion
+                .as_deref()
+                .map(|champion| counts.total(champion)),
             covered: until.since(from),
         };
         if let Some(judged) = canary::next(&ctx.config.deploy, plan, &seen) {
@@ -203,16 +232,25 @@ async fn watch(
 }
 
 /// The minutes of the whole rollout, for the page; they have no part in the verdict.
-async fn timeline(
-    ctx: &Context,
-    target: &Target,
-    stages: &[Stage],
-) -> Result<Vec<TimelinePoint>> {
-    let Some(first) = stages.first() else { return Ok(Vec::new()) };
+async fn timeline(ctx: &Context, target: &Target, stages: &[Stage]) -> Result<Vec<TimelinePoint>> {
+    let Some(first) = stages.first() else {
+        return Ok(Vec::new());
+    };
     let id = resource_id(&target.endpoint);
-    let counts =
-        Counts::read(ctx, id, first.started.floor_minute(), ctx.clock.now().floor_minute()).await?;
-    let percent_at = |at| stages.iter().rev().find(|s| s.started <= at).map_or(0, |s| s.percent);
+    let counts = Counts::read(
+        ctx,
+        id,
+        first.started.floor_minute(),
+        ctx.clock.now().floor_minute(),
+    )
+    .await?;
+    let percent_at = |at| {
+        stages
+            .iter()
+            .rev()
+            .find(|s| s.started <= at)
+            .map_or(0, |s| s.percent)
+    };
     Ok(counts.timeline(&target.challenger, target.champion.as_deref(), percent_at))
 }
 
@@ -241,17 +279,20 @@ fn record(
         reason: end.reason,
         timeline,
     };
-    let files = [Workspace::relative(Pushed::FILE), Workspace::relative(Validated::FILE)];
-    ctx.workspace.write(&deployed, &[&ctx.config_path(), &files[0], &files[1]])?;
+    let files = [
+        Workspace::relative(Pushed::FILE),
+        Workspace::relative(Validated::FILE),
+    ];
+    ctx.workspace
+        .write(&deployed, &[&ctx.config_path(), &files[0], &files[1]])?;
     println!("{}", terminal::deploy(&deployed));
-    write_report(&ctx.workspace)?;
     println!("deploy: {}", words(deployed.verdict));
     let outcome = match deployed.verdict {
         DeployVerdict::Promoted => Outcome::Done,
         DeployVerdict::RolledBack | DeployVerdict::Held => Outcome::Rejected,
     };
     let facts = json!({ "verdict": deployed.verdict, "endpoint": deployed.endpoint });
-    write_summary("deploy", outcome, facts)?;
+    finish(&ctx.workspace, "deploy", outcome, &facts)?;
     Ok(outcome)
 }
 

@@ -48,7 +48,10 @@ pub async fn fit(ends: &Ends) -> Result<()> {
     let specification = fetch(&storage, &ends.specification, scratch.path()).await?;
     let text = std::fs::read(&specification).context("reading the specification")?;
     let specification: Specification = serde_json::from_slice(&text).map_err(|e| {
-        Input::new(format!("`{}` is no specification of a fit: {e}", ends.specification))
+        Input::new(format!(
+            "`{}` is no specification of a fit: {e}",
+            ends.specification
+        ))
     })?;
     let train = fetch(&storage, &ends.training_data, scratch.path()).await?;
     let found = Digest::of_file(&train).context("reading the training data")?;
@@ -69,7 +72,15 @@ pub async fn fit(ends: &Ends) -> Result<()> {
     let job = (specification.clone(), train, out.clone());
     let report = tokio::task::spawn_blocking(move || {
         let (s, train, out) = job;
-        learner::fit(&train, &s.label, &s.features, &s.dropped, &s.parameters, s.seed, &out)
+        learner::fit(
+            &train,
+            &s.label,
+            &s.features,
+            &s.dropped,
+            &s.parameters,
+            s.seed,
+            &out,
+        )
     })
     .await
     .context("fitting the model")??;
@@ -79,7 +90,11 @@ pub async fn fit(ends: &Ends) -> Result<()> {
         report.rows,
         specification.features.len(),
         report.validation_rows,
-        report.metrics.iter().map(|(name, v)| format!(", {name} {v:.5}")).collect::<String>()
+        report
+            .metrics
+            .iter()
+            .map(|(name, v)| format!(", {name} {v:.5}"))
+            .collect::<String>()
     );
 
     if let Ok(uri) = ends.model_dir.parse::<GsUri>() {

@@ -52,7 +52,7 @@ pub fn lint(
     let schema = lint.schema()?;
     let (tables, sources) = lint.tables(source, schema.as_ref())?;
     let mut findings = Findings::default();
-    if let Some(ready) = lint.check(schema.as_ref(), &tables, &mut findings) {
+    if let Some(ready) = check(config, schema.as_ref(), &tables, &mut findings) {
         lint.freeze(&ready, sources)?;
     }
     lint.conclude(findings)
@@ -70,7 +70,7 @@ fn forget(workspace: &Workspace) -> Result<()> {
 }
 
 /// The joined table with all that a snapshot needs.
-struct Ready<'a> {
+pub(super) struct Ready<'a> {
     frame: Frame<'a>,
     target: Target,
     partition: Partition,
@@ -152,48 +152,6 @@ impl Lint<'_> {
             tables.push(read);
         }
         Ok((tables, sources))
-    }
-
-    /// Runs every check; what is ready to freeze, unless one rejects.
-    fn check<'t>(
-        &mut self,
-        schema: Option<&Schema>,
-        tables: &'t [Table],
-        findings: &mut Findings,
-    ) -> Option<Ready<'t>> {
-        let data = &self.config.data;
-        let on = data.join.iter().flat_map(|join| &join.on);
-        let on: Vec<String> = on.map(|key| key.value.clone()).collect();
-        let how = data.join.as_ref().map_or(JoinKind::Inner, |join| join.how);
-        let joined = join(tables, &on, how);
-        checks::tables(self.config, schema, tables, &joined.faults, findings);
-        let frame = joined.frame?;
-        let label = &data.label;
-        let rule = schema
-            .iter()
-            .flat_map(|schema| &schema.tables)
-            .find_map(|table| table.column(&label.column));
-        let target = frame.find(&label.column).and_then(|column| {
-            let positive = label.positive.as_ref().map(|p| p.value.as_str());
-            Target::of(&frame, column, positive, rule.and_then(|rule| rule.kind))
-        });
-        let partition = Partition::of(&frame, &data.split);
-        checks::dataset(
-            self.config,
-            &frame,
-            target.as_ref(),
-            rule,
-            partition.as_ref(),
-            findings,
-        );
-        if findings.reject() {
-            return None;
-        }
-        Some(Ready {
-            frame,
-            target: target?,
-            partition: partition?,
-        })
     }
 
     /// Writes the snapshot, `profile.json` and `dataset.json`.
@@ -296,6 +254,48 @@ impl Lint<'_> {
         let inputs: Vec<&str> = self.inputs.iter().map(String::as_str).collect();
         self.workspace.write(record, &inputs)
     }
+}
+
+/// Runs every check; what is ready to freeze, unless one rejects.
+pub(super) fn check<'t>(
+    config: &Config,
+    schema: Option<&Schema>,
+    tables: &'t [Table],
+    findings: &mut Findings,
+) -> Option<Ready<'t>> {
+    let data = &config.data;
+    let on = data.join.iter().flat_map(|join| &join.on);
+    let on: Vec<String> = on.map(|key| key.value.clone()).collect();
+    let how = data.join.as_ref().map_or(JoinKind::Inner, |join| join.how);
+    let joined = join(tables, &on, how);
+    checks::tables(config, schema, tables, &joined.faults, findings);
+    let frame = joined.frame?;
+    let label = &data.label;
+    let rule = schema
+        .iter()
+        .flat_map(|schema| &schema.tables)
+        .find_map(|table| table.column(&label.column));
+    let target = frame.find(&label.column).and_then(|column| {
+        let positive = label.positive.as_ref().map(|p| p.value.as_str());
+        Target::of(&frame, column, positive, rule.and_then(|rule| rule.kind))
+    });
+    let partition = Partition::of(&frame, &data.split);
+    checks::dataset(
+        config,
+        &frame,
+        target.as_ref(),
+        rule,
+        partition.as_ref(),
+        findings,
+    );
+    if findings.reject() {
+        return None;
+    }
+    Some(Ready {
+        frame,
+        target: target?,
+        partition: partition?,
+    })
 }
 
 /// The file of a table, where its local place is wanted and there.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::validate::{DIGEST_LABEL, versioned};
-use super::{Context, Outcome, write_report, write_summary};
+use super::{Context, Outcome, finish};
 use crate::gcp::vertex::{Model, NewModel};
 use crate::gcp::{Error, Precondition, resource_id};
 use crate::workspace::records::{Pushed, Trained, Validated, Verdict};
@@ -33,7 +33,10 @@ pub(super) const CANDIDATE_ALIAS: &str = "candidate";
 pub async fn push(ctx: &Context, image: &str) -> Result<Outcome> {
     let validated: Validated = ctx.workspace.read()?;
     if validated.verdict != Verdict::Pass {
-        println!("validate ended in {}, so nothing is pushed", validated.verdict.as_str());
+        println!(
+            "validate ended in {}, so nothing is pushed",
+            validated.verdict.as_str()
+        );
         return Ok(Outcome::Rejected);
     }
     let trained: Trained = ctx.workspace.read()?;
@@ -42,12 +45,22 @@ pub async fn push(ctx: &Context, image: &str) -> Result<Outcome> {
     let folder = format!("models/{}", trained.model.digest);
     for name in super::files_of(&ctx.workspace.model_dir())? {
         let object = format!("{folder}/{name}");
-        let made = ctx.find_or_upload(&object, &ctx.workspace.model_dir().join(&name)).await?;
-        println!("{} {}", if made { "uploaded" } else { "found" }, ctx.gs(&object));
+        let made = ctx
+            .find_or_upload(&object, &ctx.workspace.model_dir().join(&name))
+            .await?;
+        println!(
+            "{} {}",
+            if made { "uploaded" } else { "found" },
+            ctx.gs(&object)
+        );
     }
     let (version, found) = find_or_register(ctx, &trained, &validated, &folder, image).await?;
     let model = format!("{}/models/{}", ctx.vertex().parent(), *ctx.config.model);
-    println!("{} {model}@{}", if found { "found" } else { "registered" }, version.version_id);
+    println!(
+        "{} {model}@{}",
+        if found { "found" } else { "registered" },
+        version.version_id
+    );
 
     let pushed = Pushed {
         model,
@@ -58,10 +71,12 @@ pub async fn push(ctx: &Context, image: &str) -> Result<Outcome> {
     };
     let validated_file = Workspace::relative(Validated::FILE);
     let trained_file = Workspace::relative(Trained::FILE);
-    ctx.workspace.write(&pushed, &[&ctx.config_path(), &validated_file, &trained_file])?;
-    write_report(&ctx.workspace)?;
+    ctx.workspace.write(
+        &pushed,
+        &[&ctx.config_path(), &validated_file, &trained_file],
+    )?;
     let facts = json!({ "model": pushed.model, "version": pushed.version, "found": found });
-    write_summary("push", Outcome::Done, facts)?;
+    finish(&ctx.workspace, "push", Outcome::Done, &facts)?;
     Ok(Outcome::Done)
 }
 
@@ -76,7 +91,14 @@ async fn find_or_register(
     if let Some(version) = find_version(ctx, trained).await? {
         return Ok((version, true));
     }
-    declare_intent(ctx, &format!("versions/{}/intent-{}.json", trained.model.digest, ctx.region)).await?;
+    declare_intent(
+        ctx,
+        &format!(
+            "versions/{}/intent-{}.json",
+            trained.model.digest, ctx.region
+        ),
+    )
+    .await?;
     if let Some(version) = find_version(ctx, trained).await? {
         return Ok((version, true));
     }
@@ -101,10 +123,18 @@ async fn find_or_register(
         predict_route: PREDICT_ROUTE.to_owned(),
         health_route: HEALTH_ROUTE.to_owned(),
         port: PORT,
-        service_account: ctx.config.deploy.service_account.as_ref().map(|a| a.to_string()),
+        service_account: ctx
+            .config
+            .deploy
+            .service_account
+            .as_ref()
+            .map(|a| a.to_string()),
     };
     let registered = match vertex.models_upload(&new).await {
-        Ok(operation) => vertex.operations_wait(&operation, UPLOAD_AT_MOST).await.map(|_| ()),
+        Ok(operation) => vertex
+            .operations_wait(&operation, UPLOAD_AT_MOST)
+            .await
+            .map(|_| ()),
         Err(e) => Err(e),
     };
     // The list is what counts: a lost answer may hide a success.
@@ -123,9 +153,14 @@ async fn find_version(ctx: &Context, trained: &Trained) -> Result<Option<Model>,
     let mut versions = vertex.models_list_versions(&model, &filter).await?;
     versions.sort_by_key(|v| v.version_id.parse::<u64>().unwrap_or(u64::MAX));
     let mut versions = versions.into_iter();
-    let Some(oldest) = versions.next() else { return Ok(None) };
+    let Some(oldest) = versions.next() else {
+        return Ok(None);
+    };
     for younger in versions.filter(|v| v.deployed_models.is_empty()) {
-        println!("deleting {}@{}, a second version of the same digest", model, younger.version_id);
+        println!(
+            "deleting {}@{}, a second version of the same digest",
+            model, younger.version_id
+        );
         let name = versioned(&model, &younger.version_id);
         let operation = vertex.models_delete_version(&name).await?;
         vertex.operations_wait(&operation, UPLOAD_AT_MOST).await?;
@@ -145,7 +180,10 @@ async fn declare_intent(ctx: &Context, name: &str) -> Result<()> {
         }
     };
     let body = Bytes::from(json!({ "at": ctx.clock.now() }).to_string());
-    match storage.objects_insert(&ctx.config.bucket, name, "application/json", body, pre).await {
+    match storage
+        .objects_insert(&ctx.config.bucket, name, "application/json", body, pre)
+        .await
+    {
         Ok(_) => Ok(()),
         Err(e) if e.is_conflict() => {
             println!("another build registers this very model; waiting for it");

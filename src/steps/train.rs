@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::fit::Specification;
-use super::{Context, Outcome, model_files, write_report, write_summary};
+use super::{Context, Outcome, finish, model_files};
 use crate::gcp::vertex::NewCustomJob;
 use crate::gcp::{GsUri, Precondition};
 use crate::model::package;
@@ -82,14 +82,22 @@ async fn run(ctx: &Context, args: &TrainArgs, running: &OnceCell<String>) -> Res
         machine_type: ctx.config.train.machine.clone(),
         image_uri: args.image.clone(),
         command: Vec::new(),
-        args: vec!["fit".to_owned(), format!("--spec={}", ctx.gs(&specification_object))],
+        args: vec![
+            "fit".to_owned(),
+            format!("--spec={}", ctx.gs(&specification_object)),
+        ],
         env: BTreeMap::from([
             ("AIP_DATA_FORMAT".to_owned(), "parquet".to_owned()),
             ("AIP_TRAINING_DATA_URI".to_owned(), ctx.gs(&train_object)),
         ]),
         timeout: ctx.config.train.timeout,
         base_output: ctx.gs(&folder),
-        service_account: ctx.config.train.service_account.as_ref().map(|a| a.to_string()),
+        service_account: ctx
+            .config
+            .train
+            .service_account
+            .as_ref()
+            .map(|a| a.to_string()),
     };
     let job = job::find_or_create(ctx, &key, &folder, &new).await?;
     let job = if job.state.is_final() {
@@ -98,7 +106,10 @@ async fn run(ctx: &Context, args: &TrainArgs, running: &OnceCell<String>) -> Res
         let job = running.get_or_init(|| job.name.clone());
         job::follow(ctx, job).await?
     };
-    let output = GsUri { bucket: ctx.config.bucket.to_string(), name: format!("{folder}/model") };
+    let output = GsUri {
+        bucket: ctx.config.bucket.to_string(),
+        name: format!("{folder}/model"),
+    };
     model_files::download(&ctx.storage(), &output, &ctx.workspace.model_dir()).await?;
 
     let model = package::digest(&ctx.workspace.model_dir(), &Workspace::relative("model"))?;
@@ -124,10 +135,13 @@ async fn run(ctx: &Context, args: &TrainArgs, running: &OnceCell<String>) -> Res
     let mut inputs = vec![config.as_str(), dataset_file.as_str()];
     inputs.extend(trained.model.files.iter().map(|f| f.path.as_str()));
     ctx.workspace.write(&trained, &inputs)?;
-    println!("model {} with seed {}", trained.model.digest.short(), trained.seed);
-    write_report(&ctx.workspace)?;
+    println!(
+        "model {} with seed {}",
+        trained.model.digest.short(),
+        trained.seed
+    );
     let facts = json!({ "job": trained.job, "digest": trained.model.digest });
-    write_summary("train", Outcome::Done, facts)?;
+    finish(&ctx.workspace, "train", Outcome::Done, &facts)?;
     Ok(Outcome::Done)
 }
 
@@ -142,10 +156,19 @@ fn job_key(specification: &[u8], args: &TrainArgs, machine: &str) -> Digest {
 async fn upload_snapshot(ctx: &Context, dataset: &Dataset) -> Result<String> {
     let folder = format!("snapshots/{}", dataset.digest);
     let mut names = Vec::new();
-    for (part, name) in [(&dataset.train, "train.parquet"), (&dataset.test, "test.parquet")] {
+    for (part, name) in [
+        (&dataset.train, "train.parquet"),
+        (&dataset.test, "test.parquet"),
+    ] {
         let object = format!("{folder}/{name}");
-        let made = ctx.find_or_upload(&object, &ctx.workspace.path(&part.path)).await?;
-        println!("{} {}", if made { "uploaded" } else { "found" }, ctx.gs(&object));
+        let made = ctx
+            .find_or_upload(&object, &ctx.workspace.path(&part.path))
+            .await?;
+        println!(
+            "{} {}",
+            if made { "uploaded" } else { "found" },
+            ctx.gs(&object)
+        );
         names.push(object);
     }
     Ok(names.swap_remove(0))

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
-use super::{Context, Outcome, model_files, write_report, write_summary};
+use super::{Context, Outcome, finish, model_files};
 use crate::gcp::vertex::{Endpoint, Model};
 use crate::gcp::{GsUri, resource_id};
 use crate::model::gate::evaluate;
@@ -31,7 +31,10 @@ pub async fn validate(ctx: &Context) -> Result<Outcome> {
             .await
             .context("fetching the champion")?;
     } else {
-        println!("no champion serves at the endpoint {}", *ctx.config.deploy.endpoint);
+        println!(
+            "no champion serves at the endpoint {}",
+            *ctx.config.deploy.endpoint
+        );
     }
 
     let evaluation = evaluate(
@@ -50,35 +53,45 @@ pub async fn validate(ctx: &Context) -> Result<Outcome> {
         champion: champion.map(|(champion, _)| champion),
         slices: evaluation.slices,
     };
-    let files =
-        [Workspace::relative(Dataset::FILE), Workspace::relative(Trained::FILE), ctx.config_path()];
+    let files = [
+        Workspace::relative(Dataset::FILE),
+        Workspace::relative(Trained::FILE),
+        ctx.config_path(),
+    ];
     let mut inputs: Vec<&str> = files.iter().map(String::as_str).collect();
     inputs.push(&dataset.test.path);
     inputs.extend(trained.model.files.iter().map(|f| f.path.as_str()));
     ctx.workspace.write(&validated, &inputs)?;
 
     println!("{}", terminal::validate(&validated));
-    write_report(&ctx.workspace)?;
     let outcome = match validated.verdict {
         Verdict::Pass => Outcome::Done,
         Verdict::Reject | Verdict::Inconclusive => Outcome::Rejected,
     };
     println!("validate: {}", validated.verdict.as_str());
     let facts = json!({ "verdict": validated.verdict, "digest": validated.digest });
-    write_summary("validate", outcome, facts)?;
+    finish(&ctx.workspace, "validate", outcome, &facts)?;
     Ok(outcome)
 }
 
 /// The model that serves at the endpoint now, and where its files are.
 async fn find_champion(ctx: &Context) -> Result<Option<(Champion, GsUri)>> {
     let vertex = ctx.vertex();
-    let endpoint = format!("{}/endpoints/{}", vertex.parent(), *ctx.config.deploy.endpoint);
+    let endpoint = format!(
+        "{}/endpoints/{}",
+        vertex.parent(),
+        *ctx.config.deploy.endpoint
+    );
     let Some(endpoint) = vertex.endpoints_get(&endpoint).await? else {
         return Ok(None);
     };
     let mut serving = Vec::new();
     for deployed in &endpoint.deployed_models {
-        let share = endpoint.traffic_split.get(&deployed.id).copied().unwrap_or(0);
+        let share = endpoint
+            .traffic_split
+            .get(&deployed.id)
+            .copied()
+            .unwrap_or(0);
         if share == 0 {
             continue;
         }
@@ -87,7 +100,9 @@ async fn find_champion(ctx: &Context) -> Result<Option<(Champion, GsUri)>> {
             serving.push((share, model));
         }
     }
-    let Some(model) = champion_of(serving) else { return Ok(None) };
+    let Some(model) = champion_of(serving) else {
+        return Ok(None);
+    };
     let digest: Option<Digest> = model
         .labels
         .get(DIGEST_LABEL)
@@ -100,7 +115,12 @@ async fn find_champion(ctx: &Context) -> Result<Option<(Champion, GsUri)>> {
         ))
     })?;
     let champion = Champion {
-        model: model.name.split('@').next().unwrap_or(&model.name).to_owned(),
+        model: model
+            .name
+            .split('@')
+            .next()
+            .unwrap_or(&model.name)
+            .to_owned(),
         version: model.version_id.clone(),
         digest,
     };
@@ -109,19 +129,33 @@ async fn find_champion(ctx: &Context) -> Result<Option<(Champion, GsUri)>> {
 
 /// The alias decides; a build that was killed in a canary leaves two models with traffic.
 fn champion_of(serving: Vec<(u32, Model)>) -> Option<Model> {
-    let named = serving
+    let named = serving.iter().position(|(_, m)| {
+        m.version_aliases
+            .iter()
+            .any(|alias| alias == CHAMPION_ALIAS)
+    });
+    let largest = serving
         .iter()
-        .position(|(_, m)| m.version_aliases.iter().any(|alias| alias == CHAMPION_ALIAS));
-    let largest = serving.iter().enumerate().max_by_key(|(_, (share, _))| *share).map(|(i, _)| i);
+        .enumerate()
+        .max_by_key(|(_, (share, _))| *share)
+        .map(|(i, _)| i);
     let chosen = named.or(largest)?;
     serving.into_iter().nth(chosen).map(|(_, model)| model)
 }
 
 /// `MODEL@VERSION`, however the parts were given.
 pub(super) fn versioned(model: &str, version: &str) -> String {
-    if model.contains('@') { model.to_owned() } else { format!("{model}@{version}") }
+    if model.contains('@') {
+        model.to_owned()
+    } else {
+        format!("{model}@{version}")
+    }
 }
 
 fn endpoint_model(endpoint: &Endpoint, model: &Model) -> String {
-    format!("{} on {}", resource_id(&model.name), resource_id(&endpoint.name))
+    format!(
+        "{} on {}",
+        resource_id(&model.name),
+        resource_id(&endpoint.name)
+    )
 }

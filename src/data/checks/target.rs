@@ -151,10 +151,11 @@ pub(super) fn time(scope: &DatasetScope, reporter: &mut Reporter) {
     }
 }
 
-/// Whether a text begins as an ISO 8601 date does, with the year and the month.
+/// Whether a text begins as an ISO 8601 date does: a year alone, a year and a month, or a day.
 fn is_iso_date(text: &str) -> bool {
     let digit = |b: &u8| b.is_ascii_digit();
     match text.trim().as_bytes() {
+        year if year.len() == 4 => year.iter().all(digit),
         [year @ .., b'-', a, b] if year.len() == 4 => {
             year.iter().all(digit) && digit(a) && digit(b)
         }
@@ -210,18 +211,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_date_has_a_year_and_a_month() {
-        for text in ["2026-01", "2026-01-31", "2026-01-31T10:00:00Z"] {
+    fn a_date_begins_with_a_year() {
+        for text in ["2026", "2026-01", "2026-01-31", "2026-01-31T10:00:00Z"] {
             assert!(is_iso_date(text), "{text}");
         }
-        for text in [
-            "",
-            "2026",
-            "31.01.2026",
-            "2026/01/31",
-            "é026-01-31",
-            "2026-1-31",
-        ] {
+        for text in ["", "31.01.2026", "2026/01/31", "é026-01-31", "2026-1-31"] {
             assert!(!is_iso_date(text), "{text}");
         }
     }

@@ -18,13 +18,23 @@ pub(super) struct Plan {
 
 impl Plan {
     pub fn new(config: &Deploy, has_champion: bool) -> Self {
-        let stages = if has_champion { config.stages.clone() } else { vec![100] };
-        Self { stages, has_champion }
+        let stages = if has_champion {
+            config.stages.clone()
+        } else {
+            vec![100]
+        };
+        Self {
+            stages,
+            has_champion,
+        }
     }
 
     /// The stage to go on with when the challenger has this share of the traffic already.
     pub fn stage_at(&self, percent: u32) -> usize {
-        self.stages.iter().position(|stage| *stage == percent).unwrap_or(0)
+        self.stages
+            .iter()
+            .position(|stage| *stage == percent)
+            .unwrap_or(0)
     }
 }
 
@@ -65,12 +75,22 @@ pub(super) fn next(config: &Deploy, plan: &Plan, seen: &Observation) -> Option<J
         seen.covered.as_secs() / 60
     );
     if plan.has_champion {
-        let reason = if enough { judged.reason } else { format!("{short}; {}", judged.reason) };
-        return Some(Judgement { verdict: Verdict::Inconclusive, reason });
+        let reason = if enough {
+            judged.reason
+        } else {
+            format!("{short}; {}", judged.reason)
+        };
+        return Some(Judgement {
+            verdict: Verdict::Inconclusive,
+            reason,
+        });
     }
     // A new endpoint has no callers yet, and there is nothing to go back to.
     let reason = format!("the first model on this endpoint; {short}; nothing speaks against it");
-    Some(Judgement { verdict: Verdict::Pass, reason })
+    Some(Judgement {
+        verdict: Verdict::Pass,
+        reason,
+    })
 }
 
 #[cfg(test)]
@@ -82,14 +102,20 @@ mod tests {
 
     fn config() -> Deploy {
         Deploy {
-            endpoint: Spot { value: "e".into(), place: Place::File("serin.yaml".into()) },
+            endpoint: Spot {
+                value: "e".into(),
+                place: Place::File("serin.yaml".into()),
+            },
             machine: String::new(),
             service_account: None,
             stages: vec![5, 25, 100],
             bake: Duration::from_secs(600),
             min_requests: 100,
             max_wait: Duration::from_secs(3600),
-            limits: Limits { error_rate: 0.01, latency_p95: Duration::from_millis(500) },
+            limits: Limits {
+                error_rate: 0.01,
+                latency_p95: Duration::from_millis(500),
+            },
             replay: None,
         }
     }
@@ -97,7 +123,12 @@ mod tests {
     fn seen(requests: u64, errors: u64, minutes: u64) -> Observation {
         let latency = (requests > 0).then_some(5.0);
         Observation {
-            challenger: Traffic { requests, errors, latency_p50_ms: latency, latency_p95_ms: latency },
+            challenger: Traffic {
+                requests,
+                errors,
+                latency_p50_ms: latency,
+                latency_p95_ms: latency,
+            },
             champion: None,
             covered: Duration::from_secs(minutes * 60),
         }
@@ -114,7 +145,10 @@ mod tests {
     #[test]
     fn a_good_stage_waits_for_its_bake() {
         assert_eq!(verdict(&with_champion(), &seen(500, 0, 9)), None);
-        assert_eq!(verdict(&with_champion(), &seen(500, 0, 10)), Some(Verdict::Pass));
+        assert_eq!(
+            verdict(&with_champion(), &seen(500, 0, 10)),
+            Some(Verdict::Pass)
+        );
     }
 
     #[test]
@@ -122,12 +156,18 @@ mod tests {
         assert_eq!(verdict(&with_champion(), &seen(99, 0, 69)), None);
         let held = next(&config(), &with_champion(), &seen(99, 0, 70)).unwrap();
         assert_eq!(held.verdict, Verdict::Inconclusive);
-        assert!(held.reason.starts_with("99 of 100 requests came in 70 minutes"));
+        assert!(
+            held.reason
+                .starts_with("99 of 100 requests came in 70 minutes")
+        );
     }
 
     #[test]
     fn a_rejection_does_not_wait() {
-        assert_eq!(verdict(&with_champion(), &seen(40, 20, 1)), Some(Verdict::Reject));
+        assert_eq!(
+            verdict(&with_champion(), &seen(40, 20, 1)),
+            Some(Verdict::Reject)
+        );
     }
 
     #[test]

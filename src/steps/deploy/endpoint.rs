@@ -76,15 +76,18 @@ impl Target {
     pub async fn choose(ctx: &Context, endpoint: &Endpoint, pushed: &Pushed) -> Result<Self> {
         let share = |d: &DeployedModel| endpoint.traffic_split.get(&d.id).copied().unwrap_or(0);
         let is_challenger = |d: &DeployedModel| {
-            same_resource(base(&d.model), &pushed.model)
-                && d.model_version_id == pushed.version
+            same_resource(base(&d.model), &pushed.model) && d.model_version_id == pushed.version
         };
         let challenger = endpoint.deployed_models.iter().find(|d| is_challenger(d));
-        let mut others: Vec<&DeployedModel> =
-            endpoint.deployed_models.iter().filter(|d| !is_challenger(d)).collect();
+        let mut others: Vec<&DeployedModel> = endpoint
+            .deployed_models
+            .iter()
+            .filter(|d| !is_challenger(d))
+            .collect();
         // The alias decides between two that a killed canary left; else the larger share.
         let mut champion_version = None;
-        if others.iter().filter(|d| share(d) > 0).count() > 1 || challenger.is_some_and(|c| share(c) > 0)
+        if others.iter().filter(|d| share(d) > 0).count() > 1
+            || challenger.is_some_and(|c| share(c) > 0)
         {
             let alias = format!("{}@{CHAMPION_ALIAS}", pushed.model);
             champion_version = ctx.vertex().models_get(&alias).await?.map(|m| m.version_id);
@@ -129,7 +132,13 @@ impl Target {
 
     /// The challenger's share of the traffic as it really is.
     pub async fn percent(&self, ctx: &Context) -> Result<u32> {
-        Ok(self.read(ctx).await?.traffic_split.get(&self.challenger).copied().unwrap_or(0))
+        Ok(self
+            .read(ctx)
+            .await?
+            .traffic_split
+            .get(&self.challenger)
+            .copied()
+            .unwrap_or(0))
     }
 
     /// Ends deployments of serin's that are neither champion nor challenger.
@@ -138,13 +147,23 @@ impl Target {
         let keep = |d: &DeployedModel| {
             d.id == self.challenger || Some(&d.id) == self.champion.as_ref() || !is_ours(d)
         };
-        let leftovers: Vec<DeployedModel> =
-            endpoint.deployed_models.iter().filter(|d| !keep(d)).cloned().collect();
-        if leftovers.iter().any(|d| endpoint.traffic_split.get(&d.id).is_some_and(|s| *s > 0)) {
+        let leftovers: Vec<DeployedModel> = endpoint
+            .deployed_models
+            .iter()
+            .filter(|d| !keep(d))
+            .cloned()
+            .collect();
+        if leftovers
+            .iter()
+            .any(|d| endpoint.traffic_split.get(&d.id).is_some_and(|s| *s > 0))
+        {
             self.traffic_to_champion(ctx).await?;
         }
         for leftover in leftovers {
-            println!("undeploying {}, left by an earlier rollout", leftover.display_name);
+            println!(
+                "undeploying {}, left by an earlier rollout",
+                leftover.display_name
+            );
             self.undeploy(ctx, &leftover.id).await?;
         }
         Ok(())
@@ -164,11 +183,19 @@ impl Target {
         };
         for _ in 0..BUSY_TRIES {
             let endpoint = self.read(ctx).await?;
-            if endpoint.deployed_models.iter().any(|d| d.id == self.challenger) {
+            if endpoint
+                .deployed_models
+                .iter()
+                .any(|d| d.id == self.challenger)
+            {
                 return Ok(());
             }
             println!("deploying {} without traffic", new.model);
-            match ctx.vertex().endpoints_deploy_model(&self.endpoint, &new).await {
+            match ctx
+                .vertex()
+                .endpoints_deploy_model(&self.endpoint, &new)
+                .await
+            {
                 Ok(operation) => {
                     ctx.vertex()
                         .operations_wait(&operation, DEPLOY_AT_MOST)
@@ -181,7 +208,10 @@ impl Target {
                 Err(e) => return Err(e).context("deploying the model"),
             }
         }
-        bail!("{} stayed busy; run `serin deploy` again later", self.endpoint)
+        bail!(
+            "{} stayed busy; run `serin deploy` again later",
+            self.endpoint
+        )
     }
 
     /// Gives the challenger this share and the champion the rest.
@@ -196,7 +226,11 @@ impl Target {
 
     /// Gives the champion everything; without one nobody has traffic.
     pub async fn traffic_to_champion(&self, ctx: &Context) -> Result<()> {
-        let split = self.champion.iter().map(|champion| (champion.clone(), 100)).collect();
+        let split = self
+            .champion
+            .iter()
+            .map(|champion| (champion.clone(), 100))
+            .collect();
         self.patch(ctx, &split).await
     }
 
@@ -219,7 +253,10 @@ impl Target {
                 Err(e) => return Err(e).context("moving the traffic"),
             }
         }
-        bail!("the traffic of {} could not be moved: it kept changing", self.endpoint)
+        bail!(
+            "the traffic of {} could not be moved: it kept changing",
+            self.endpoint
+        )
     }
 
     pub async fn undeploy_challenger(&self, ctx: &Context) -> Result<()> {
@@ -228,10 +265,20 @@ impl Target {
 
     async fn undeploy(&self, ctx: &Context, id: &str) -> Result<()> {
         for _ in 0..BUSY_TRIES {
-            if !self.read(ctx).await?.deployed_models.iter().any(|d| d.id == id) {
+            if !self
+                .read(ctx)
+                .await?
+                .deployed_models
+                .iter()
+                .any(|d| d.id == id)
+            {
                 return Ok(());
             }
-            match ctx.vertex().endpoints_undeploy_model(&self.endpoint, id).await {
+            match ctx
+                .vertex()
+                .endpoints_undeploy_model(&self.endpoint, id)
+                .await
+            {
                 Ok(operation) => {
                     ctx.vertex()
                         .operations_wait(&operation, DEPLOY_AT_MOST)
@@ -243,14 +290,19 @@ impl Target {
                 Err(e) => return Err(e).context("undeploying a model"),
             }
         }
-        bail!("{} stayed busy; run `serin deploy` again later", self.endpoint)
+        bail!(
+            "{} stayed busy; run `serin deploy` again later",
+            self.endpoint
+        )
     }
 
     /// Names the version champion and ends what served before; also finishes a promotion that was cut short.
     pub async fn finish_promotion(&self, ctx: &Context, pushed: &Pushed) -> Result<()> {
         let name = versioned(&pushed.model, &pushed.version);
         let aliases = [CHAMPION_ALIAS.to_owned(), format!("-{CANDIDATE_ALIAS}")];
-        ctx.vertex().models_merge_version_aliases(&name, &aliases).await?;
+        ctx.vertex()
+            .models_merge_version_aliases(&name, &aliases)
+            .await?;
         for deployed in self.read(ctx).await?.deployed_models {
             let champion = Some(&deployed.id) == self.champion.as_ref();
             if deployed.id != self.challenger && (champion || is_ours(&deployed)) {
@@ -273,7 +325,12 @@ fn base(model: &str) -> &str {
 
 /// Ten digits that the same version of the same digest always gets.
 fn deployment_id(pushed: &Pushed) -> String {
-    let text = format!("{}@{} {}", resource_id(&pushed.model), pushed.version, pushed.digest);
+    let text = format!(
+        "{}@{} {}",
+        resource_id(&pushed.model),
+        pushed.version,
+        pushed.digest
+    );
     let digest = Digest::of(text.as_bytes());
     let number = u64::from_str_radix(&digest.as_str()[..12], 16).unwrap_or(0);
     (1_000_000_000 + number % 9_000_000_000).to_string()
@@ -295,6 +352,12 @@ mod tests {
         let id = deployment_id(&pushed);
         assert_eq!(id.len(), 10);
         assert!(id.bytes().all(|b| b.is_ascii_digit()) && !id.starts_with('0'));
-        assert_eq!(id, deployment_id(&Pushed { found: true, ..pushed }));
+        assert_eq!(
+            id,
+            deployment_id(&Pushed {
+                found: true,
+                ..pushed
+            })
+        );
     }
 }

@@ -50,7 +50,10 @@ impl<'a> Journal<'a> {
     /// # Errors
     /// When another build keeps renewing its lease, or the cloud fails.
     pub async fn take(ctx: &'a Context, digest: &Digest, challenger: &str) -> Result<Self> {
-        let object = format!("rollouts/{}/{}/journal.json", ctx.region, *ctx.config.deploy.endpoint);
+        let object = format!(
+            "rollouts/{}/{}/journal.json",
+            ctx.region, *ctx.config.deploy.endpoint
+        );
         let holder = holder(ctx);
         let fresh = || Entry {
             digest: digest.clone(),
@@ -63,9 +66,17 @@ impl<'a> Journal<'a> {
         };
         let mut waited_for: Option<i64> = None;
         loop {
-            let found = ctx.storage().objects_read(&ctx.config.bucket, &object).await?;
+            let found = ctx
+                .storage()
+                .objects_read(&ctx.config.bucket, &object)
+                .await?;
             let Some((stored, bytes)) = found else {
-                let journal = Self { ctx, object: object.clone(), generation: 0, entry: fresh() };
+                let journal = Self {
+                    ctx,
+                    object: object.clone(),
+                    generation: 0,
+                    entry: fresh(),
+                };
                 return journal.taken().await;
             };
             let entry = serde_json::from_slice::<Entry>(&bytes)
@@ -75,18 +86,30 @@ impl<'a> Journal<'a> {
                 if waited_for.is_some_and(|generation| generation != stored.generation) {
                     return Err(held(ctx, &object, &entry).into());
                 }
-                println!("another run holds the rollout until {}; waiting", entry.lease_until);
+                println!(
+                    "another run holds the rollout until {}; waiting",
+                    entry.lease_until
+                );
                 waited_for = Some(stored.generation);
-                ctx.clock.sleep(entry.lease_until.since(now) + Duration::from_secs(1)).await;
+                ctx.clock
+                    .sleep(entry.lease_until.since(now) + Duration::from_secs(1))
+                    .await;
                 continue;
             }
             let entry = if entry.digest == *digest && entry.challenger == challenger {
-                Entry { holder: holder.clone(), ..entry }
+                Entry {
+                    holder: holder.clone(),
+                    ..entry
+                }
             } else {
                 fresh()
             };
-            let journal =
-                Self { ctx, object: object.clone(), generation: stored.generation, entry };
+            let journal = Self {
+                ctx,
+                object: object.clone(),
+                generation: stored.generation,
+                entry,
+            };
             return journal.taken().await;
         }
     }
@@ -120,7 +143,13 @@ impl<'a> Journal<'a> {
         let storage = self.ctx.storage();
         let bucket = &self.ctx.config.bucket;
         let written = storage
-            .objects_insert(bucket, &self.object, "application/json", Bytes::from(body), pre)
+            .objects_insert(
+                bucket,
+                &self.object,
+                "application/json",
+                Bytes::from(body),
+                pre,
+            )
             .await;
         match written {
             Ok(object) => {

@@ -46,14 +46,20 @@ pub(super) fn judge(
     };
     if wilson_lower(challenger.errors, challenger.requests) > allowed {
         let reason = format!("errors: {errors}, {against}");
-        return Judgement { verdict: Verdict::Reject, reason };
+        return Judgement {
+            verdict: Verdict::Reject,
+            reason,
+        };
     }
     let limit = limits.latency_p95.as_secs_f64() * 1000.0;
     let latency = challenger.latency_p95_ms;
     let enough = challenger.requests >= LATENCY_MIN_REQUESTS;
     if let Some(p95) = latency.filter(|p95| enough && *p95 > limit) {
         let reason = format!("latency: 95th percentile about {p95:.0} ms, {limit:.0} ms allowed");
-        return Judgement { verdict: Verdict::Reject, reason };
+        return Judgement {
+            verdict: Verdict::Reject,
+            reason,
+        };
     }
     let reason = match latency {
         Some(p95) => format!("{errors}, {against}; 95th percentile about {p95:.0} ms"),
@@ -67,7 +73,10 @@ pub(super) fn judge(
     Judgement { verdict, reason }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "request counts stay far below 2^52")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "request counts stay far below 2^52"
+)]
 fn rate(traffic: &Traffic) -> f64 {
     traffic.errors as f64 / traffic.requests as f64
 }
@@ -77,7 +86,10 @@ fn percent(rate: f64) -> String {
 }
 
 /// The lower bound of Wilson's score interval for a proportion (Wilson 1927).
-#[expect(clippy::cast_precision_loss, reason = "request counts stay far below 2^52")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "request counts stay far below 2^52"
+)]
 fn wilson_lower(errors: u64, requests: u64) -> f64 {
     let (n, p) = (requests as f64, errors as f64 / requests as f64);
     let z2 = Z * Z;
@@ -92,16 +104,27 @@ mod tests {
     use proptest::prelude::*;
     use std::time::Duration;
 
-    const LIMITS: Limits =
-        Limits { error_rate: 0.01, latency_p95: Duration::from_millis(500) };
+    const LIMITS: Limits = Limits {
+        error_rate: 0.01,
+        latency_p95: Duration::from_millis(500),
+    };
 
     fn traffic(requests: u64, errors: u64, p95: f64) -> Traffic {
-        Traffic { requests, errors, latency_p50_ms: Some(p95 / 2.0), latency_p95_ms: Some(p95) }
+        Traffic {
+            requests,
+            errors,
+            latency_p50_ms: Some(p95 / 2.0),
+            latency_p95_ms: Some(p95),
+        }
     }
 
     #[test]
     fn clean_traffic_passes() {
-        let judged = judge(&LIMITS, &traffic(500, 0, 12.0), Some(&traffic(9_000, 3, 11.0)));
+        let judged = judge(
+            &LIMITS,
+            &traffic(500, 0, 12.0),
+            Some(&traffic(9_000, 3, 11.0)),
+        );
         assert_eq!(judged.verdict, Verdict::Pass, "{}", judged.reason);
     }
 
@@ -109,31 +132,52 @@ mod tests {
     fn half_the_answers_failing_is_rejected_early() {
         let judged = judge(&LIMITS, &traffic(20, 10, 5.0), None);
         assert_eq!(judged.verdict, Verdict::Reject);
-        assert!(judged.reason.starts_with("errors: 10 of 20 requests failed (50.00 %)"));
+        assert!(
+            judged
+                .reason
+                .starts_with("errors: 10 of 20 requests failed (50.00 %)")
+        );
     }
 
     #[test]
     fn one_early_error_is_no_verdict() {
-        assert_eq!(judge(&LIMITS, &traffic(20, 1, 5.0), None).verdict, Verdict::Inconclusive);
+        assert_eq!(
+            judge(&LIMITS, &traffic(20, 1, 5.0), None).verdict,
+            Verdict::Inconclusive
+        );
     }
 
     #[test]
     fn slow_answers_are_rejected_once_there_are_enough() {
-        assert_eq!(judge(&LIMITS, &traffic(10, 0, 800.0), None).verdict, Verdict::Pass);
+        assert_eq!(
+            judge(&LIMITS, &traffic(10, 0, 800.0), None).verdict,
+            Verdict::Pass
+        );
         let judged = judge(&LIMITS, &traffic(100, 0, 800.0), None);
         assert_eq!(judged.verdict, Verdict::Reject);
-        assert!(judged.reason.contains("about 800 ms, 500 ms allowed"), "{}", judged.reason);
+        assert!(
+            judged.reason.contains("about 800 ms, 500 ms allowed"),
+            "{}",
+            judged.reason
+        );
     }
 
     #[test]
     fn a_champion_that_fails_as_often_excuses_the_challenger() {
-        let judged = judge(&LIMITS, &traffic(1000, 100, 5.0), Some(&traffic(9000, 1000, 5.0)));
+        let judged = judge(
+            &LIMITS,
+            &traffic(1000, 100, 5.0),
+            Some(&traffic(9000, 1000, 5.0)),
+        );
         assert_eq!(judged.verdict, Verdict::Pass, "{}", judged.reason);
     }
 
     #[test]
     fn no_traffic_is_no_pass() {
-        assert_eq!(judge(&LIMITS, &Traffic::default(), None).verdict, Verdict::Inconclusive);
+        assert_eq!(
+            judge(&LIMITS, &Traffic::default(), None).verdict,
+            Verdict::Inconclusive
+        );
     }
 
     proptest! {

@@ -85,21 +85,37 @@ impl Counts {
             counts.add_responses(&series);
         }
         let total = " AND metric.labels.latency_type=\"total\"";
-        for series in monitoring.time_series_list(&query(LATENCIES, total)).await? {
+        for series in monitoring
+            .time_series_list(&query(LATENCIES, total))
+            .await?
+        {
             counts.add_latencies(&series);
         }
         Ok(counts)
     }
 
     fn minute(&mut self, series: &TimeSeries, start: Timestamp) -> &mut Minute {
-        let id = series.metric_labels.get("deployed_model_id").cloned().unwrap_or_default();
-        self.0.entry(id).or_default().entry(start.floor_minute()).or_default()
+        let id = series
+            .metric_labels
+            .get("deployed_model_id")
+            .cloned()
+            .unwrap_or_default();
+        self.0
+            .entry(id)
+            .or_default()
+            .entry(start.floor_minute())
+            .or_default()
     }
 
     fn add_responses(&mut self, series: &TimeSeries) {
-        let failed = series.metric_labels.get("response_code").is_some_and(|c| c.starts_with('5'));
+        let failed = series
+            .metric_labels
+            .get("response_code")
+            .is_some_and(|c| c.starts_with('5'));
         for point in &series.points {
-            let PointValue::Int(count) = point.value else { continue };
+            let PointValue::Int(count) = point.value else {
+                continue;
+            };
             let count = u64::try_from(count).unwrap_or(0);
             let minute = self.minute(series, point.start);
             minute.requests += count;
@@ -109,8 +125,13 @@ impl Counts {
 
     fn add_latencies(&mut self, series: &TimeSeries) {
         for point in &series.points {
-            let PointValue::Distribution(distribution) = &point.value else { continue };
-            let more = Minute { latencies: Some(distribution.clone()), ..Minute::default() };
+            let PointValue::Distribution(distribution) = &point.value else {
+                continue;
+            };
+            let more = Minute {
+                latencies: Some(distribution.clone()),
+                ..Minute::default()
+            };
             self.minute(series, point.start).add(&more);
         }
     }
@@ -118,7 +139,12 @@ impl Counts {
     /// The sum over the window of one deployed model.
     pub fn total(&self, deployed_model_id: &str) -> Traffic {
         let mut total = Minute::default();
-        for minute in self.0.get(deployed_model_id).into_iter().flat_map(BTreeMap::values) {
+        for minute in self
+            .0
+            .get(deployed_model_id)
+            .into_iter()
+            .flat_map(BTreeMap::values)
+        {
             total.add(minute);
         }
         total.traffic()
@@ -132,7 +158,11 @@ impl Counts {
         percent_at: impl Fn(Timestamp) -> u32,
     ) -> Vec<TimelinePoint> {
         let of = |id: &str, minute: &Timestamp| {
-            self.0.get(id).and_then(|m| m.get(minute)).map(Minute::traffic).unwrap_or_default()
+            self.0
+                .get(id)
+                .and_then(|m| m.get(minute))
+                .map(Minute::traffic)
+                .unwrap_or_default()
         };
         let mut minutes: Vec<Timestamp> = self.0.values().flat_map(|m| m.keys().copied()).collect();
         minutes.sort_unstable();

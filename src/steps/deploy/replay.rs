@@ -48,10 +48,19 @@ impl Replay {
     /// Sends requests until it is dropped: as many as the challenger needs, spread over `bake`.
     ///
     /// What the requests meet is not judged here but read from Cloud Monitoring, as in production.
-    pub async fn run(&self, ctx: &Context, config: &Deploy, challenger: &str, concurrency: usize) -> Infallible {
+    pub async fn run(
+        &self,
+        ctx: &Context,
+        config: &Deploy,
+        challenger: &str,
+        concurrency: usize,
+    ) -> Infallible {
         self.answered.store(0, Ordering::Relaxed);
         let started = ctx.clock.now();
-        #[expect(clippy::cast_precision_loss, reason = "request counts stay far below 2^52")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "request counts stay far below 2^52"
+        )]
         let needed = config.min_requests as f64 * SURPLUS;
         let bake = config.bake.as_secs_f64().max(1.0);
         let sender = async || -> Infallible {
@@ -59,7 +68,10 @@ impl Replay {
                 let elapsed = ctx.clock.now().since(started).as_secs_f64();
                 // From the first minute on there is a little traffic, however long the bake.
                 let allowed = needed * ((elapsed + 60.0) / bake);
-                #[expect(clippy::cast_precision_loss, reason = "request counts stay far below 2^52")]
+                #[expect(
+                    clippy::cast_precision_loss,
+                    reason = "request counts stay far below 2^52"
+                )]
                 let answered = self.answered.load(Ordering::Relaxed) as f64;
                 if answered > allowed || !self.send(challenger).await {
                     ctx.clock.sleep(PAUSE).await;
@@ -76,7 +88,11 @@ impl Replay {
         let Some(instance) = self.instances.get(turn % self.instances.len().max(1)) else {
             return false;
         };
-        match self.vertex.endpoints_predict(&self.endpoint, std::slice::from_ref(instance)).await {
+        match self
+            .vertex
+            .endpoints_predict(&self.endpoint, std::slice::from_ref(instance))
+            .await
+        {
             Ok(prediction) => {
                 if prediction.deployed_model_id == challenger {
                     self.answered.fetch_add(1, Ordering::Relaxed);

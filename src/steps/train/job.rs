@@ -52,12 +52,17 @@ pub(super) async fn find_or_create(
             Precondition::Generation(object.generation)
         }
     };
-    match storage.objects_insert(bucket, &intent, "application/json", body(), pre).await {
+    match storage
+        .objects_insert(bucket, &intent, "application/json", body(), pre)
+        .await
+    {
         Ok(_) => {}
         Err(e) if e.is_conflict() => {
             println!("another build starts this very job; waiting for it");
             ctx.clock.sleep(LIST_LAG).await;
-            return find(ctx, key).await?.context("another build meant to start this job and did not; run `serin train` again");
+            return find(ctx, key).await?.context(
+                "another build meant to start this job and did not; run `serin train` again",
+            );
         }
         Err(e) => return Err(e).context("writing the job's intent"),
     }
@@ -80,16 +85,23 @@ pub(super) async fn find_or_create(
 /// The job of this key to go on with; of several that run the younger ones are cancelled.
 async fn find(ctx: &Context, key: &Digest) -> Result<Option<CustomJob>> {
     let vertex = ctx.vertex();
-    let mut jobs = vertex.custom_jobs_list(&format!("labels.{KEY_LABEL}={key}")).await?;
+    let mut jobs = vertex
+        .custom_jobs_list(&format!("labels.{KEY_LABEL}={key}"))
+        .await?;
     jobs.sort_by(|a, b| (a.create_time, &a.name).cmp(&(b.create_time, &b.name)));
     if let Some(done) = jobs.iter().find(|j| j.state == JobState::Succeeded) {
         println!("found the finished job {}", done.name);
         return Ok(Some(done.clone()));
     }
     let mut running = jobs.into_iter().filter(|j| !j.state.is_final());
-    let Some(oldest) = running.next() else { return Ok(None) };
+    let Some(oldest) = running.next() else {
+        return Ok(None);
+    };
     for younger in running {
-        println!("cancelling {}, a second job for the same model", younger.name);
+        println!(
+            "cancelling {}, a second job for the same model",
+            younger.name
+        );
         vertex.custom_jobs_cancel(&younger.name).await?;
     }
     println!("found the running job {}", oldest.name);
@@ -113,7 +125,10 @@ pub(super) async fn follow(ctx: &Context, name: &str) -> Result<CustomJob> {
         }
         if ctx.clock.now() > deadline {
             vertex.custom_jobs_cancel(&job.name).await?;
-            return Err(failed(&job, "did not end within `train.timeout` and was cancelled".into()));
+            return Err(failed(
+                &job,
+                "did not end within `train.timeout` and was cancelled".into(),
+            ));
         }
         ctx.clock.sleep(POLL).await;
         log.print_new().await;
@@ -132,7 +147,10 @@ pub(super) async fn follow(ctx: &Context, name: &str) -> Result<CustomJob> {
         ctx.clock.sleep(Duration::from_secs(60)).await;
         job = vertex.custom_jobs_get(name).await?;
     }
-    let why = job.error.as_ref().map_or("no reason given", |e| e.message.as_str());
+    let why = job
+        .error
+        .as_ref()
+        .map_or("no reason given", |e| e.message.as_str());
     Err(failed(&job, format!("ended as {}: {why}", job.state)))
 }
 

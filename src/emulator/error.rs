@@ -1,0 +1,158 @@
+//! Errors as Google's APIs answer them, in their two dialects.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use serde_json::{Map, Value, json};
+
+/// An answer that is no success.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::emulator) struct ApiError {
+    /// The HTTP code.
+    pub code: u16,
+    /// The canonical status, as in `NOT_FOUND`.
+    pub status: &'static str,
+    pub message: String,
+    /// Cloud Storage's word for it, as in `notFound`.
+    pub reason: &'static str,
+    /// Google's typed details.
+    pub details: Vec<Value>,
+}
+
+/// How a service writes its errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::emulator) enum Dialect {
+    /// `status` and `details`: every API but Storage.
+    Status,
+    /// `errors[{message,domain,reason}]`: the JSON API of Cloud Storage.
+    Storage,
+}
+
+macro_rules! kinds {
+    ($($name:ident $code:literal $status:literal $reason:literal;)*) => {
+        impl ApiError {
+            $(
+                #[doc = concat!("HTTP ", stringify!($code), ", `", $status, "`; in Storage `", $reason, "`.")]
+                pub(in crate::emulator) fn $name(message: impl Into<String>) -> Self {
+                    Self { code: $code, status: $status, message: message.into(), reason: $reason, details: Vec::new() }
+                }
+            )*
+        }
+    };
+}
+
+kinds! {
+    not_modified 304 "OK" "notModified";
+    invalid_argument 400 "INVALID_ARGUMENT" "invalid";
+    failed_precondition 400 "FAILED_PRECONDITION" "failedPrecondition";
+    permission_denied 403 "PERMISSION_DENIED" "forbidden";
+    not_found 404 "NOT_FOUND" "notFound";
+    already_exists 409 "ALREADY_EXISTS" "conflict";
+    aborted 409 "ABORTED" "aborted";
+    condition_not_met 412 "FAILED_PRECONDITION" "conditionNotMet";
+    too_large 413 "INVALID_ARGUMENT" "uploadTooLarge";
+    unsatisfiable_range 416 "OUT_OF_RANGE" "requestedRangeNotSatisfiable";
+    resource_exhausted 429 "RESOURCE_EXHAUSTED" "rateLimitExceeded";
+    cancelled 499 "CANCELLED" "clientClosedRequest";
+    internal 500 "INTERNAL" "backendError";
+    unimplemented 501 "UNIMPLEMENTED" "notImplemented";
+    unavailable 503 "UNAVAILABLE" "backendError";
+    deadline_exceeded 504 "DEADLINE_EXCEEDED" "backendError";
+}
+
+impl ApiError {
+    /// The same error under another word of Storage's.
+    #[must_use]
+    pub(in crate::emulator) fn reason(mut self, reason: &'static str) -> Self {
+        self.reason = reason;
+        self
+    }
+
+    /// The same error with a violated field: a path in the message's own names, or an empty one.
+    #[must_use]
+    pub(in crate::emulator) fn violation(mut self, field: &str) -> Self {
+        let mut violation = Map::new();
+        if !field.is_empty() {
+            violation.insert("field".into(), field.into());
+        }
+        violation.insert("description".into(), self.message.clone().into());
+        self.details.push(json!({
+            "@type": "type.googleapis.com/google.rpc.BadRequest",
+            "fieldViolations": [violation],
+        }));
+        self
+    }
+
+    /// The number of the canonical status, as an operation's `error` carries it.
+    pub(in crate::emulator) fn rpc_code(&self) -> i32 {
+        match self.status {
+            "CANCELLED" => 1,
+            "INVALID_ARGUMENT" => 3,
+            "DEADLINE_EXCEEDED" => 4,
+            "NOT_FOUND" => 5,
+            "ALREADY_EXISTS" => 6,
+            "PERMISSION_DENIED" => 7,
+            "RESOURCE_EXHAUSTED" => 8,
+            "FAILED_PRECONDITION" => 9,
+            "ABORTED" => 10,
+            "OUT_OF_RANGE" => 11,
+            "UNIMPLEMENTED" => 12,
+            "INTERNAL" => 13,
+            "UNAVAILABLE" => 14,
+            _ => 2,
+        }
+    }
+
+    /// The body in a service's dialect.
+    pub(in crate::emulator) fn body(&self, dialect: Dialect) -> Value {
+        let mut error = Map::new();
+        error.insert("code".into(), self.code.into());
+        error.insert("message".into(), self.message.clone().into());
+        match dialect {
+            Dialect::Status => {
+                error.insert("status".into(), self.status.into());
+                if !self.details.is_empty() {
+                    error.insert("details".into(), self.details.clone().into());
+                }
+            }
+            Dialect::Storage => {
+                let entry =
+                    json!({"message": self.message, "domain": "global", "reason": self.reason});
+                error.insert("errors".into(), vec![entry].into());
+            }
+        }
+        json!({ "error": error })
+    }
+
+    /// The whole answer; one of 304 has no body.
+    pub(in crate::emulator) fn respond(&self, dialect: Dialect) -> Response {
+        if self.code == 304 {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            return response;
+        }
+        let mut response = Response::new(Body::from(self.body(dialect).to_string()));
+        *response.status_mut() =
+            StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json; charset=UTF-8"),
+        );
+        response
+    }
+}
+
+impl std::fmt::Display for ApiError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.message, self.status)
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+/// The emulator's own disk failed: the caller sees a 500, as from a backend.
+impl From<std::io::Error> for ApiError {
+    fn from(error: std::io::Error) -> Self {
+        Self::internal(format!("the emulator's state: {error}"))
+    }
+}

@@ -1,0 +1,358 @@
+//! Trouble on purpose, for tests and game days: `--fault WORD`.
+//!
+//! What a word hits is decided by a counter, not by chance: the same requests in the same order
+//! meet the same trouble.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::response::Response;
+use futures_util::StreamExt;
+
+use super::error::{ApiError, Dialect};
+
+/// One word of `--fault`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    /// The newest model on each endpoint.
+    Canary(CanaryFault),
+    /// Requests to a service.
+    Service { service: Service, effect: Effect },
+}
+
+/// What the newest model on each endpoint does wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CanaryFault {
+    /// This share of its answers is a 500.
+    Error { share: f64 },
+    /// It answers this much later, in real time.
+    Delay(Duration),
+}
+
+/// What happens to requests to a service.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// A share is answered with 429 or a 5xx; a 5xx comes before or after the method took effect.
+    Status { code: u16, share: f64 },
+    /// Every answer comes this much later, in real time.
+    Delay(Duration),
+    /// The connection of a share breaks off without an answer, after the method took effect.
+    Reset { share: f64 },
+    /// The body of a share of the answers breaks off in the middle.
+    Truncate { share: f64 },
+}
+
+/// An API, as faults and error bodies tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    Storage,
+    Vertex,
+    Monitoring,
+    Logging,
+}
+
+const SERVICES: [(Service, &str); 4] = [
+    (Service::Storage, "storage"),
+    (Service::Vertex, "aiplatform"),
+    (Service::Monitoring, "monitoring"),
+    (Service::Logging, "logging"),
+];
+
+impl Service {
+    /// The service that a path belongs to.
+    pub(in crate::emulator) fn of(path: &str) -> Option<Self> {
+        let mut segments = path.split('/').skip(1);
+        match (segments.next()?, segments.next()?) {
+            ("storage", _) | ("upload" | "download" | "batch", "storage") => Some(Self::Storage),
+            ("resumable", "upload") => Some(Self::Storage),
+            ("v1" | "v1beta1" | "ui", _) => Some(Self::Vertex),
+            ("v2", _) => Some(Self::Logging),
+            ("v3", _) => Some(Self::Monitoring),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = SERVICES.iter().find(|(service, _)| service == self);
+        f.write_str(name.map_or("", |(_, name)| name))
+    }
+}
+
+/// The text is no fault.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "`{0}` is no fault: expected canary:error:SHARE, canary:delay:DURATION, SERVICE:CODE:SHARE \
+     (429 or 500 to 504), SERVICE:delay:DURATION, SERVICE:reset:SHARE or SERVICE:truncate:SHARE, \
+     where SERVICE is storage, aiplatform, monitoring or logging, SHARE is from 0 to 1, and \
+     DURATION is like 800ms or 2s"
+)]
+pub struct ParseFaultError(String);
+
+impl FromStr for Fault {
+    type Err = ParseFaultError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parse = || {
+            let (whom, rest) = text.split_once(':')?;
+            let (what, how) = rest.split_once(':')?;
+            if whom == "canary" {
+                return Some(Self::Canary(match what {
+                    "error" => CanaryFault::Error { share: share(how)? },
+                    "delay" => CanaryFault::Delay(duration(how)?),
+                    _ => return None,
+                }));
+            }
+            let (service, _) = SERVICES.iter().find(|(_, name)| *name == whom)?;
+            let effect = match what {
+                "delay" => Effect::Delay(duration(how)?),
+                "reset" => Effect::Reset { share: share(how)? },
+                "truncate" => Effect::Truncate { share: share(how)? },
+                code => Effect::Status {
+                    code: code.parse().ok().filter(|c| matches!(c, 429 | 500..=504))?,
+                    share: share(how)?,
+                },
+            };
+            Some(Self::Service {
+                service: *service,
+                effect,
+            })
+        };
+        parse().ok_or_else(|| ParseFaultError(text.to_owned()))
+    }
+}
+
+fn share(text: &str) -> Option<f64> {
+    text.parse()
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share))
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    let (number, unit) = match text.strip_suffix("ms") {
+        Some(number) => (number, 0.001),
+        None => (text.strip_suffix('s')?, 1.0),
+    };
+    let seconds = number.parse::<f64>().ok()? * unit;
+    (0.0..=3600.0)
+        .contains(&seconds)
+        .then(|| Duration::from_secs_f64(seconds))
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Canary(CanaryFault::Error { share }) => write!(f, "canary:error:{share}"),
+            Self::Canary(CanaryFault::Delay(delay)) => {
+                write!(f, "canary:delay:{}ms", delay.as_secs_f64() * 1000.0)
+            }
+            Self::Service { service, effect } => match effect {
+                Effect::Status { code, share } => write!(f, "{service}:{code}:{share}"),
+                Effect::Delay(delay) => {
+                    write!(f, "{service}:delay:{}ms", delay.as_secs_f64() * 1000.0)
+                }
+                Effect::Reset { share } => write!(f, "{service}:reset:{share}"),
+                Effect::Truncate { share } => write!(f, "{service}:truncate:{share}"),
+            },
+        }
+    }
+}
+
+/// The faults in force.
+pub(in crate::emulator) struct Faults {
+    faults: Vec<(Fault, AtomicU64)>,
+}
+
+/// What happens to one request.
+#[derive(Default)]
+pub(in crate::emulator) struct Trouble {
+    pub delay: Duration,
+    /// The answer, in the place of the method's effect.
+    pub before: Option<ApiError>,
+    lost: Option<ApiError>,
+    reset: bool,
+    truncate: bool,
+}
+
+impl Faults {
+    pub(in crate::emulator) fn new(faults: Vec<Fault>) -> Self {
+        let faults = faults.into_iter().map(|fault| (fault, AtomicU64::new(0)));
+        Self {
+            faults: faults.collect(),
+        }
+    }
+
+    /// What happens to the next request to the newest model of an endpoint: whether it fails, and
+    /// how much later it answers.
+    pub(in crate::emulator) fn next_canary(&self) -> (bool, Duration) {
+        let (mut fails, mut delay) = (false, Duration::ZERO);
+        for (i, (fault, count)) in self.faults.iter().enumerate() {
+            match fault {
+                Fault::Canary(CanaryFault::Error { share }) => fails |= hits(i, count, *share).0,
+                Fault::Canary(CanaryFault::Delay(more)) => delay += *more,
+                Fault::Service { .. } => {}
+            }
+        }
+        (fails, delay)
+    }
+
+    /// What happens to the next request to a service.
+    pub(in crate::emulator) fn next(&self, to: Service) -> Trouble {
+        let mut trouble = Trouble::default();
+        for (i, (fault, count)) in self.faults.iter().enumerate() {
+            let Fault::Service { service, effect } = fault else {
+                continue;
+            };
+            if *service != to {
+                continue;
+            }
+            match effect {
+                Effect::Delay(delay) => trouble.delay += *delay,
+                Effect::Reset { share } => trouble.reset |= hits(i, count, *share).0,
+                Effect::Truncate { share } => trouble.truncate |= hits(i, count, *share).0,
+                Effect::Status { code, share } => match (hits(i, count, *share), code) {
+                    ((false, _), _) => {}
+                    ((true, true), 500..) => trouble.lost = Some(status(*code)),
+                    ((true, _), _) => trouble.before = Some(status(*code)),
+                },
+            }
+        }
+        trouble
+    }
+}
+
+fn status(code: u16) -> ApiError {
+    match code {
+        429 => ApiError::resource_exhausted("Quota exceeded, by a fault switched on."),
+        500 => ApiError::internal("Internal error encountered, by a fault switched on."),
+        501 => ApiError::unimplemented("Not implemented, by a fault switched on."),
+        504 => ApiError::deadline_exceeded("Deadline exceeded, by a fault switched on."),
+        code => ApiError {
+            code,
+            ..ApiError::unavailable("The service is currently unavailable, by a fault switched on.")
+        },
+    }
+}
+
+/// Whether a fault hits its next request, and a second coin beside it. The counter is spread over
+/// the unit interval by splitmix64, so that any run of requests meets about its share.
+fn hits(fault: usize, count: &AtomicU64, share: f64) -> (bool, bool) {
+    let n = count.fetch_add(1, Ordering::Relaxed);
+    let seed = n.wrapping_add((fault as u64) << 32);
+    let mut x = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^= x >> 31;
+    // The upper 53 bits are a fraction; the lowest is the coin.
+    let fraction = (x >> 11) as f64 / (1_u64 << 53) as f64;
+    (fraction < share, x & 1 == 1)
+}
+
+impl Trouble {
+    /// The answer, as far as it gets through.
+    pub(in crate::emulator) fn after(self, response: Response, dialect: Dialect) -> Response {
+        if self.reset {
+            let (head, _) = response.into_parts();
+            return Response::from_parts(head, broken());
+        }
+        if let Some(error) = &self.lost {
+            return error.respond(dialect);
+        }
+        if self.truncate {
+            let (head, body) = response.into_parts();
+            return Response::from_parts(head, half(body));
+        }
+        response
+    }
+}
+
+/// A body that breaks the connection at once, so that not even the head is sent.
+fn broken() -> Body {
+    Body::from_stream(futures_util::stream::once(async {
+        Err::<Bytes, _>(std::io::Error::other(BROKEN))
+    }))
+}
+
+/// The first piece of a body, cut in half, then a broken connection.
+fn half(body: Body) -> Body {
+    let pieces = body.into_data_stream();
+    Body::from_stream(futures_util::stream::unfold(
+        Some((pieces, false)),
+        |state| async {
+            let (mut pieces, begun) = state?;
+            if !begun && let Some(Ok(piece)) = pieces.next().await {
+                return Some((Ok(piece.slice(..piece.len() / 2)), Some((pieces, true))));
+            }
+            // What was given is sent before the break only if the server is let go once.
+            tokio::task::yield_now().await;
+            Some((Err(std::io::Error::other(BROKEN)), None))
+        },
+    ))
+}
+
+const BROKEN: &str = "broken off by a fault switched on";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_round_trip() {
+        for text in [
+            "canary:error:0.5",
+            "canary:delay:800ms",
+            "storage:503:0.1",
+            "aiplatform:429:1",
+            "monitoring:delay:1500ms",
+            "logging:reset:0.25",
+            "storage:truncate:0",
+        ] {
+            assert_eq!(text.parse::<Fault>().unwrap().to_string(), text);
+        }
+        assert_eq!(
+            "storage:delay:2s".parse::<Fault>().unwrap().to_string(),
+            "storage:delay:2000ms"
+        );
+    }
+
+    #[test]
+    fn a_wrong_word_is_told_the_forms() {
+        for text in [
+            "",
+            "canary",
+            "canary:error:2",
+            "canary:503:0.1",
+            "storage:404:0.1",
+            "gcs:503:0.1",
+            "storage:503:nan",
+            "storage:delay:5",
+            "storage:delay:-1s",
+        ] {
+            let error = text.parse::<Fault>().unwrap_err().to_string();
+            assert!(error.contains("SERVICE:CODE:SHARE"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_met_and_repeats() {
+        let run = || {
+            let faults = Faults::new(vec!["storage:503:0.1".parse().unwrap()]);
+            let hit = |_| {
+                let trouble = faults.next(Service::Storage);
+                (trouble.before.is_some(), trouble.lost.is_some())
+            };
+            (0..10_000).map(hit).collect::<Vec<_>>()
+        };
+        let first = run();
+        assert_eq!(first, run());
+        let before = first.iter().filter(|(before, _)| *before).count();
+        let after = first.iter().filter(|(_, lost)| *lost).count();
+        assert!((400..600).contains(&before), "{before}");
+        assert!((400..600).contains(&after), "{after}");
+        let none = Faults::new(vec!["storage:503:1".parse().unwrap()]);
+        assert!(none.next(Service::Vertex).before.is_none());
+    }
+}

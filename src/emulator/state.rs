@@ -1,0 +1,403 @@
+//! What the emulator knows, on disk: JSON documents, large blobs, counters, and the folder's lock.
+//!
+//! A document is one file, written whole to a temporary name, synced and renamed before anybody
+//! sees it, so a kill at any moment loses nothing acknowledged and leaves nothing half-written. A
+//! blob is written and synced before the document that names it. Everything but blobs is also held
+//! in memory, in the order of the keys.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::error::ApiError;
+use crate::error::Input;
+use crate::workspace::{Digest, write_atomically};
+
+/// So many numbers of a counter are set aside on disk at a time; a kill skips what is left of them.
+const RESERVED: u64 = 64;
+
+/// The state of an emulator.
+pub(in crate::emulator) struct Store {
+    documents_dir: PathBuf,
+    blobs_dir: PathBuf,
+    documents: RwLock<BTreeMap<String, Value>>,
+    /// Held while a document is written: readers never wait for the disk.
+    writing: Mutex<()>,
+    counters: Mutex<BTreeMap<String, Counter>>,
+    _lock: File,
+}
+
+/// A file's content: the key is inside, because a file's name may have been cut.
+#[derive(Serialize, Deserialize)]
+struct Document {
+    key: String,
+    value: Value,
+}
+
+#[derive(Clone, Copy)]
+struct Counter {
+    next: u64,
+    reserved: u64,
+}
+
+fn counter_key(kind: &str) -> String {
+    format!("counters/{kind}")
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Store {
+    /// Opens the state in a folder, which is made where it is missing, and locks it.
+    ///
+    /// # Errors
+    /// [`Input`] when another serin uses the folder, or when it cannot be read.
+    pub(in crate::emulator) fn open(state: &Path) -> anyhow::Result<Self> {
+        let unusable = |e: io::Error| {
+            Input::new(format!("the state folder cannot be used: {e}"))
+                .at_file(state)
+                .hint("name another one with `--state DIR`")
+        };
+        let documents_dir = state.join("emulator/documents");
+        let blobs_dir = state.join("emulator/blobs");
+        fs::create_dir_all(state).map_err(unusable)?;
+        let lock = File::create(state.join("lock")).map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let input = Input::new("the state folder is in use by another serin")
+                    .at_file(state)
+                    .hint("wait for it to end, or name another folder with `--state DIR`");
+                return Err(input.into());
+            }
+            Err(TryLockError::Error(e)) => return Err(unusable(e).into()),
+        }
+        fs::create_dir_all(&documents_dir).map_err(unusable)?;
+        fs::create_dir_all(&blobs_dir).map_err(unusable)?;
+        let mut documents = BTreeMap::new();
+        for folder in fs::read_dir(&documents_dir).map_err(unusable)? {
+            for file in fs::read_dir(folder.map_err(unusable)?.path()).map_err(unusable)? {
+                let path = file.map_err(unusable)?.path();
+                if path.extension().is_none_or(|e| e != "json") {
+                    // What a kill left of a write that nobody was told of.
+                    fs::remove_file(&path).map_err(unusable)?;
+                    continue;
+                }
+                let text = fs::read(&path).map_err(unusable)?;
+                let document: Document = serde_json::from_slice(&text).map_err(|e| {
+                    Input::new(format!("is no document of an emulator's state: {e}"))
+                        .at_file(&path)
+                        .hint("the file was changed from outside; remove it or the state folder")
+                })?;
+                documents.insert(document.key, document.value);
+            }
+        }
+        Ok(Self {
+            documents_dir,
+            blobs_dir,
+            documents: RwLock::new(documents),
+            writing: Mutex::new(()),
+            counters: Mutex::new(BTreeMap::new()),
+            _lock: lock,
+        })
+    }
+
+    /// The document under a key; `None` where there is none.
+    pub(in crate::emulator) fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        let documents = self
+            .documents
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        documents
+            .get(key)
+            .and_then(|value| T::deserialize(value).ok())
+    }
+
+    /// Writes a document; when this returns it survives any kill.
+    ///
+    /// # Errors
+    /// When the disk refuses; the document is then as it was.
+    pub(in crate::emulator) fn put<T: Serialize>(&self, key: &str, body: &T) -> io::Result<()> {
+        let _writing = locked(&self.writing);
+        self.write(key, serde_json::to_value(body)?)
+    }
+
+    /// Removes a document; says whether it was there.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(in crate::emulator) fn delete(&self, key: &str) -> io::Result<bool> {
+        let _writing = locked(&self.writing);
+        let path = self.file(key);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other?,
+        }
+        if let Some(folder) = path.parent() {
+            File::open(folder)?.sync_all()?;
+        }
+        let mut documents = self
+            .documents
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        documents.remove(key);
+        Ok(true)
+    }
+
+    /// Every document whose key begins with `prefix`, by the bytes of the keys.
+    pub(in crate::emulator) fn list<T: DeserializeOwned>(&self, prefix: &str) -> Vec<(String, T)> {
+        let documents = self
+            .documents
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        documents
+            .range(prefix.to_owned()..)
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .filter_map(|(key, value)| Some((key.clone(), T::deserialize(value).ok()?)))
+            .collect()
+    }
+
+    /// The keys that begin with `prefix` and are not before `from`, in order, while `each` wants more.
+    pub(in crate::emulator) fn keys(
+        &self,
+        prefix: &str,
+        from: &str,
+        mut each: impl FnMut(&str) -> bool,
+    ) {
+        let documents = self
+            .documents
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        for (key, _) in documents.range(prefix.max(from).to_owned()..) {
+            if !key.starts_with(prefix) || !each(key) {
+                break;
+            }
+        }
+    }
+
+    /// Changes a document under a lock that every other write waits for. `change` must not write
+    /// itself. When it fails, nothing is changed.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` where there is no such document, what `change` says, or the disk's refusal.
+    pub(in crate::emulator) fn update<T: Serialize + DeserializeOwned, R>(
+        &self,
+        key: &str,
+        change: impl FnOnce(&mut T) -> Result<R, ApiError>,
+    ) -> Result<R, ApiError> {
+        let _writing = locked(&self.writing);
+        let mut body: T = self
+            .get(key)
+            .ok_or_else(|| ApiError::not_found(format!("{key} is not found.")))?;
+        let result = change(&mut body)?;
+        let value = serde_json::to_value(body).map_err(io::Error::from)?;
+        self.write(key, value)?;
+        Ok(result)
+    }
+
+    /// The next number of a counter, from 1: never the same twice, whatever happens in between.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(in crate::emulator) fn next_id(&self, kind: &str) -> io::Result<u64> {
+        let mut counters = locked(&self.counters);
+        let stored: u64 = self.get(&counter_key(kind)).unwrap_or(1);
+        let counter = counters.entry(kind.to_owned()).or_insert(Counter {
+            next: stored,
+            reserved: stored,
+        });
+        if counter.next == counter.reserved {
+            self.put(&counter_key(kind), &(counter.reserved + RESERVED))?;
+            counter.reserved += RESERVED;
+        }
+        counter.next += 1;
+        Ok(counter.next - 1)
+    }
+
+    /// Gives back the numbers that were set aside, so that an orderly end skips none.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(in crate::emulator) fn close(&self) -> io::Result<()> {
+        let mut counters = locked(&self.counters);
+        for (kind, counter) in std::mem::take(&mut *counters) {
+            self.put(&counter_key(&kind), &counter.next)?;
+        }
+        Ok(())
+    }
+
+    /// The file of a blob, which is written and synced by whoever makes it.
+    pub(in crate::emulator) fn blob(&self, name: &str) -> PathBuf {
+        self.blobs_dir.join(name)
+    }
+
+    /// Makes the names of blobs that were created or renamed survive a kill.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(in crate::emulator) fn sync_blobs(&self) -> io::Result<()> {
+        File::open(&self.blobs_dir)?.sync_all()
+    }
+
+    /// Removes every blob that `keep` does not want: what a kill left without a document.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or a file cannot be removed.
+    pub(in crate::emulator) fn sweep_blobs(&self, keep: impl Fn(&str) -> bool) -> io::Result<()> {
+        for file in fs::read_dir(&self.blobs_dir)? {
+            let file = file?;
+            if !file.file_name().to_str().is_some_and(&keep) {
+                fs::remove_file(file.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, key: &str, value: Value) -> io::Result<()> {
+        let document = Document {
+            key: key.to_owned(),
+            value,
+        };
+        let mut text = serde_json::to_vec_pretty(&document)?;
+        text.push(b'\n');
+        write_atomically(&self.file(key), &text)?;
+        let mut documents = self
+            .documents
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        documents.insert(document.key, document.value);
+        Ok(())
+    }
+
+    fn file(&self, key: &str) -> PathBuf {
+        let (folder, rest) = key.split_once('/').unwrap_or(("single", key));
+        self.documents_dir
+            .join(encode(folder))
+            .join(format!("{}.json", encode(rest)))
+    }
+}
+
+/// A file name for any text: no separators, no capitals (some file systems fold them), no leading
+/// dot, at most 200 bytes.
+fn encode(text: &str) -> String {
+    let mut name = String::with_capacity(text.len());
+    for (i, byte) in text.bytes().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' => name.push(char::from(byte)),
+            b'.' if i > 0 => name.push('.'),
+            _ => name.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    if name.len() > 200 {
+        // All ASCII, so any byte is a boundary; `~` cannot come from the encoding.
+        name.truncate(130);
+        name.push('~');
+        name.push_str(Digest::of(text.as_bytes()).as_str());
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_survive_and_come_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let long = format!("storage/o/b/{}", "ä/Ö".repeat(300));
+        {
+            let store = Store::open(folder.path()).unwrap();
+            for key in ["storage/o/b/a", "storage/o/b/a/b", "storage/o/b/A", &long] {
+                store.put(key, &key.to_owned()).unwrap();
+            }
+            store
+                .update("storage/o/b/a", |text: &mut String| {
+                    text.push('!');
+                    Ok(())
+                })
+                .unwrap();
+            assert!(store.delete("storage/o/b/A").unwrap());
+            assert!(!store.delete("storage/o/b/A").unwrap());
+        }
+        fs::write(
+            folder.path().join("emulator/documents/storage/.writing-x"),
+            "half",
+        )
+        .unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let found = store.list::<String>("storage/o/b/");
+        let keys: Vec<&str> = found.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, ["storage/o/b/a", "storage/o/b/a/b", &long]);
+        assert_eq!(found[0].1, "storage/o/b/a!");
+        assert!(
+            !folder
+                .path()
+                .join("emulator/documents/storage/.writing-x")
+                .exists()
+        );
+    }
+
+    #[test]
+    fn a_failed_update_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        store.put("a/b", &1_u64).unwrap();
+        let refused = store.update("a/b", |n: &mut u64| {
+            *n = 2;
+            Err::<(), _>(ApiError::aborted("no"))
+        });
+        assert_eq!(refused.unwrap_err().code, 409);
+        assert_eq!(store.get::<u64>("a/b"), Some(1));
+    }
+
+    #[test]
+    fn a_number_is_never_given_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let killed = Store::open(folder.path()).unwrap();
+        assert_eq!(killed.next_id("job").unwrap(), 1);
+        assert_eq!(killed.next_id("job").unwrap(), 2);
+        drop(killed);
+        let store = Store::open(folder.path()).unwrap();
+        let next = store.next_id("job").unwrap();
+        assert!(next > 2);
+        store.close().unwrap();
+        drop(store);
+        let store = Store::open(folder.path()).unwrap();
+        assert_eq!(store.next_id("job").unwrap(), next + 1);
+    }
+
+    #[test]
+    fn a_folder_has_one_user() {
+        let folder = tempfile::tempdir().unwrap();
+        let _first = Store::open(folder.path()).unwrap();
+        let error = Store::open(folder.path()).err().unwrap();
+        let input = error.downcast_ref::<Input>().unwrap();
+        assert!(
+            input.to_string().contains("in use by another serin"),
+            "{input}"
+        );
+    }
+
+    #[test]
+    fn names_are_safe_and_distinct() {
+        for (key, name) in [
+            ("a/b", "a%2fb"),
+            ("..", "%2e."),
+            ("A", "%41"),
+            ("", ""),
+            ("~", "%7e"),
+        ] {
+            assert_eq!(encode(key), name);
+        }
+        let long = "x".repeat(1024);
+        assert!(encode(&long).len() <= 200);
+        assert_ne!(encode(&long), encode(&format!("{long}y")));
+    }
+}
