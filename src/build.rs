@@ -45,9 +45,8 @@ pub fn parse_substitutions(flags: &[String]) -> Result<BTreeMap<String, String>,
         for pair in pairs.split(separator).filter(|pair| !pair.is_empty()) {
             let Some((key, value)) = pair.split_once('=') else {
                 let message = format!("`{pair}` is no substitution: expected KEY=VALUE");
-                return Err(Input::new(message).hint(
-                    "a value with commas needs another separator, as in `^:^_A=1,2:_B=3`",
-                ));
+                return Err(Input::new(message)
+                    .hint("a value with commas needs another separator, as in `^:^_A=1,2:_B=3`"));
             };
             values.insert(key.to_owned(), value.to_owned());
         }

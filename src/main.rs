@@ -19,6 +19,8 @@ use serin::{build, emulator, serve};
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(report_panic));
+    // reqwest is built without a provider of cryptography, so that ring is the only one in the binary.
+    let _already_there = rustls::crypto::ring::default_provider().install_default();
     match std::panic::catch_unwind(|| dispatch(Cli::parse())) {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(e)) => {
@@ -128,10 +130,15 @@ async fn run(flags: RunFlags) -> Result<u8> {
     let report = build::run(options).await?;
     let cloud = match &report.emulator {
         Some(url) => summary::Cloud::Running { url },
-        None => summary::Cloud::Stopped { state: &report.state },
+        None => summary::Cloud::Stopped {
+            state: &report.state,
+        },
     };
     println!();
-    print!("{}", summary::summary(&Workspace::new(&report.workspace), &cloud)?);
+    print!(
+        "{}",
+        summary::summary(&Workspace::new(&report.workspace), &cloud)?
+    );
     Ok(report.code)
 }
 

@@ -58,19 +58,35 @@ pub(super) fn check(resolved: &Resolved, own: &SelfImages) -> Result<(), Input> 
         let mark = step.name.as_ref().map_or(step.mark, |name| name.mark);
         if !own.contains(step.image()) {
             place.get_or_insert(mark);
-            problems.push(format!("step {} needs the image `{}`", step.label(index), step.image()));
+            problems.push(format!(
+                "step {} needs the image `{}`",
+                step.label(index),
+                step.image()
+            ));
         }
-        for (is_there, what) in
-            [(!step.volumes.is_empty(), "volumes"), (!step.secret_env.is_empty(), "secretEnv")]
-        {
+        for (is_there, what) in [
+            (!step.volumes.is_empty(), "volumes"),
+            (!step.secret_env.is_empty(), "secretEnv"),
+        ] {
             if is_there {
                 place.get_or_insert(step.mark);
                 problems.push(format!("step {} needs `{what}`", step.label(index)));
             }
         }
     }
-    let cannot = ["images", "artifacts", "availableSecrets", "secrets", "dependencies", "gitConfig"];
-    for field in build.fields.iter().filter(|field| cannot.contains(&field.value)) {
+    let cannot = [
+        "images",
+        "artifacts",
+        "availableSecrets",
+        "secrets",
+        "dependencies",
+        "gitConfig",
+    ];
+    for field in build
+        .fields
+        .iter()
+        .filter(|field| cannot.contains(&field.value))
+    {
         place.get_or_insert(field.mark);
         problems.push(format!("the build needs `{}`", field.value));
     }
@@ -85,7 +101,11 @@ pub(super) fn check(resolved: &Resolved, own: &SelfImages) -> Result<(), Input> 
 pub(super) fn write_script(text: &str, folder: &Path, index: usize) -> std::io::Result<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
     let path = folder.join(format!("script-{index}"));
-    let first = if text.starts_with("#!") { "" } else { "#!/bin/sh\n" };
+    let first = if text.starts_with("#!") {
+        ""
+    } else {
+        "#!/bin/sh\n"
+    };
     std::fs::write(&path, format!("{first}{text}"))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
     Ok(path)

@@ -114,10 +114,10 @@ pub fn resolve(
     overrides: &BTreeMap<String, String>,
     builtins: &Builtins,
 ) -> Result<Resolved> {
-    let bytes = fs::read(path)
-        .map_err(|e| Input::new(format!("cannot be read: {e}")).at_file(path))?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Input::new("is no UTF-8 text").at_file(path))?;
+    let bytes =
+        fs::read(path).map_err(|e| Input::new(format!("cannot be read: {e}")).at_file(path))?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| Input::new("is no UTF-8 text").at_file(path))?;
     resolve_text(path, &text, overrides, builtins)
         .map_err(|problem| problem.into_input(path).into())
 }
@@ -202,10 +202,13 @@ fn given(build: &Build, overrides: &BTreeMap<String, String>) -> Result<Vec<Give
             continue;
         }
         if !substitute::is_overridable(key) {
-            let mut names: Vec<&str> =
-                substitute::built_ins().filter(|k| substitute::is_overridable(k)).collect();
+            let mut names: Vec<&str> = substitute::built_ins()
+                .filter(|k| substitute::is_overridable(k))
+                .collect();
             names.extend(build.substitutions.iter().map(|(key, _)| key.as_str()));
-            let message = format!("`--substitutions`: the key `{key}` does not respect the format `^_[A-Z0-9_]+$` and is not an overridable built-in substitution");
+            let message = format!(
+                "`--substitutions`: the key `{key}` does not respect the format `^_[A-Z0-9_]+$` and is not an overridable built-in substitution"
+            );
             return Err(match did_you_mean(key, names) {
                 Some(hint) => Problem::anywhere(message).hint(hint),
                 None => Problem::anywhere(message),

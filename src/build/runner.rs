@@ -63,7 +63,11 @@ pub struct RunReport {
 pub async fn run(options: RunOptions) -> Result<RunReport> {
     let place = Place::find(&options)?;
     let build_id = build_id();
-    let resolved = resolve(&place.config, &options.substitutions, &Builtins::new(build_id.clone()))?;
+    let resolved = resolve(
+        &place.config,
+        &options.substitutions,
+        &Builtins::new(build_id.clone()),
+    )?;
     image::check(&resolved, &options.self_images)?;
     let log = Arc::new(Log::stdout());
     for warning in &resolved.warnings {
@@ -74,10 +78,26 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
     let groups = Groups::new(&serin).context("starting the watchdog")?;
     let _lock = place.lock()?;
     let cloud = Cloud::start(&options, &place, &serin, &groups).await?;
-    let ended = steps(&resolved, &options.self_images, &place, &cloud, &groups, &serin, &build_id, &log).await;
+    let ended = steps(
+        &resolved,
+        &options.self_images,
+        &place,
+        &cloud,
+        &groups,
+        &serin,
+        &build_id,
+        &log,
+    )
+    .await;
     let emulator = cloud.stop().await;
     let (code, status) = ended?;
-    Ok(RunReport { code, status, workspace: place.workspace, state: place.state, emulator })
+    Ok(RunReport {
+        code,
+        status,
+        workspace: place.workspace,
+        state: place.state,
+        emulator,
+    })
 }
 
 /// The cloud of a build: an emulator of its own, or one that runs already.
@@ -97,7 +117,11 @@ impl Cloud {
         if let Some(url) = &options.emulator {
             let url = url.trim_end_matches('/').to_owned();
             let clock = ask_clock(&url).await?;
-            return Ok(Self { own: None, url, clock });
+            return Ok(Self {
+                own: None,
+                url,
+                clock,
+            });
         }
         let running = emulator::start(emulator::Options {
             state: place.state.clone(),
@@ -113,7 +137,11 @@ impl Cloud {
             println!("fault: {fault}");
         }
         let (url, clock) = (running.url().to_owned(), running.clock());
-        Ok(Self { own: Some(running), url, clock })
+        Ok(Self {
+            own: Some(running),
+            url,
+            clock,
+        })
     }
 
     /// Ends an emulator of the build's own; gives the address of one that goes on.
@@ -156,7 +184,10 @@ async fn steps(
     let mut redirects = emulator::variables(&cloud.url);
     redirects.push((CLOCK_VARIABLE.to_owned(), cloud.clock.to_string()));
     log.line(&format!("workspace: {}", place.workspace.display()));
-    log.line(&format!("clock: {} times as fast as real time", cloud.clock.scale));
+    log.line(&format!(
+        "clock: {} times as fast as real time",
+        cloud.clock.scale
+    ));
     for (name, value) in &redirects {
         log.line(&format!("every step has {name}={value}"));
     }
@@ -183,7 +214,13 @@ async fn steps(
             if !only {
                 log.line(&format!("Starting Step {}", job.label));
             }
-            running.spawn(step::run(job, only, groups.clone(), log.clone(), stopped.clone()));
+            running.spawn(step::run(
+                job,
+                only,
+                groups.clone(),
+                log.clone(),
+                stopped.clone(),
+            ));
         }
         let ended = tokio::select! {
             ended = running.join_next() => ended,
@@ -244,7 +281,11 @@ async fn steps(
     for (index, step) in build.steps.iter().enumerate() {
         let status = schedule.status(index);
         let name = format!("step {}", step.label(index));
-        rows.push(Row { name, status, duration: durations[index] });
+        rows.push(Row {
+            name,
+            status,
+            duration: durations[index],
+        });
     }
     log.table(&rows);
     Ok((code, status))
@@ -263,7 +304,10 @@ impl Failure {
         match self {
             Self::Step { index, ended } => {
                 let image = resolved.build.steps[*index].image();
-                format!("build step {index} \"{image}\" failed: {}", ended.describe())
+                format!(
+                    "build step {index} \"{image}\" failed: {}",
+                    ended.describe()
+                )
             }
             Self::Timeout => "context deadline exceeded".to_owned(),
             Self::Interrupted(signal) => format!("the build was cancelled: {signal}"),

@@ -84,7 +84,11 @@ impl Schedule {
                 ids.filter_map(|id| index_of(id)).collect()
             },
             allow_failure: step.allow_failure,
-            allow_exit_codes: step.allow_exit_codes.iter().map(|code| code.value).collect(),
+            allow_exit_codes: step
+                .allow_exit_codes
+                .iter()
+                .map(|code| code.value)
+                .collect(),
             status: Status::Queued,
             met: false,
         };

@@ -151,7 +151,12 @@ mod tests {
 
     #[test]
     fn a_gitignore_or_a_repository_leaves_out_what_git_does() {
-        let files = [("a", ""), ("b.log", ""), (".gitignore", "*.log"), (".git/x", "")];
+        let files = [
+            ("a", ""),
+            ("b.log", ""),
+            (".gitignore", "*.log"),
+            (".git/x", ""),
+        ];
         assert_eq!(copied(&files, &[]).unwrap(), ["a"]);
         assert_eq!(copied(&[("a", ""), (".git/x", "")], &[]).unwrap(), ["a"]);
     }

@@ -277,7 +277,7 @@ fn record(
     ];
     ctx.workspace
         .write(&deployed, &[&ctx.config_path(), &files[0], &files[1]])?;
-    println!("{}", terminal::deploy(&deployed));
+    print!("{}", terminal::deploy(&deployed));
     let outcome = match deployed.verdict {
         DeployVerdict::Promoted => Outcome::Done,
         DeployVerdict::RolledBack | DeployVerdict::Held => Outcome::Rejected,

@@ -203,14 +203,13 @@ impl Reader<'_> {
             return Ok(text.to_owned());
         }
         let text: String = text.chars().take(80).collect();
-        let problem = Problem::new(
-            node.mark,
-            format!("`{}` cannot be `{text}`", self.path()),
-        );
-        Err(problem.hint(match did_you_mean(&text, words.iter().copied()) {
-            Some(hint) => hint,
-            None => format!("it takes one of {}", words.join(", ")),
-        }))
+        let problem = Problem::new(node.mark, format!("`{}` cannot be `{text}`", self.path()));
+        Err(
+            problem.hint(match did_you_mean(&text, words.iter().copied()) {
+                Some(hint) => hint,
+                None => format!("it takes one of {}", words.join(", ")),
+            }),
+        )
     }
 
     fn map(&self, node: &Node) -> Result<Vec<(String, Mark, String)>, Problem> {
@@ -259,7 +258,10 @@ impl Reader<'_> {
 
     fn wrong_type(&self, node: &Node, expected: &str) -> Problem {
         let (path, what) = (self.path(), node.describe());
-        let problem = Problem::new(node.mark, format!("`{path}` must be {expected}, not {what}"));
+        let problem = Problem::new(
+            node.mark,
+            format!("`{path}` must be {expected}, not {what}"),
+        );
         match &node.value {
             Value::Scalar(scalar, _)
                 if expected == "a string" && !matches!(scalar, Scalar::Null | Scalar::Text) =>

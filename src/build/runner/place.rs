@@ -40,12 +40,21 @@ impl Place {
                 let message = "a config by name and one by `--config`: one of them is enough";
                 return Err(Input::new(message).at_file(&options.source).into());
             }
-            let parent = options.source.parent().filter(|p| !p.as_os_str().is_empty());
-            (parent.unwrap_or(Path::new(".")).to_owned(), options.source.clone())
+            let parent = options
+                .source
+                .parent()
+                .filter(|p| !p.as_os_str().is_empty());
+            (
+                parent.unwrap_or(Path::new(".")).to_owned(),
+                options.source.clone(),
+            )
         };
         if !config.is_file() {
             let hint = format!("name a folder with a {CONFIG}, or write one with `serin init`");
-            return Err(Input::new("there is no such config").at_file(&config).hint(hint).into());
+            return Err(Input::new("there is no such config")
+                .at_file(&config)
+                .hint(hint)
+                .into());
         }
         let beside = config.parent().filter(|p| !p.as_os_str().is_empty());
         let state = match &options.state {
@@ -53,11 +62,22 @@ impl Place {
             None => beside.unwrap_or(Path::new(".")).join(FOLDER),
         };
         fs::create_dir_all(&state).with_context(|| format!("making {}", state.display()))?;
-        let state = state.canonicalize().with_context(|| format!("finding {}", state.display()))?;
-        let workspace = options.workspace.clone().unwrap_or_else(|| state.join("workspace"));
+        let state = state
+            .canonicalize()
+            .with_context(|| format!("finding {}", state.display()))?;
+        let workspace = options
+            .workspace
+            .clone()
+            .unwrap_or_else(|| state.join("workspace"));
         let workspace = std::path::absolute(&workspace)
             .with_context(|| format!("finding {}", workspace.display()))?;
-        Ok(Self { config, source, workspace, builder: state.join("builder"), state })
+        Ok(Self {
+            config,
+            source,
+            workspace,
+            builder: state.join("builder"),
+            state,
+        })
     }
 
     /// Keeps other builds away from this state and its workspace while the file is held.
@@ -79,7 +99,11 @@ impl Place {
     /// Clears what the build before left and copies the source.
     pub(super) fn prepare(&self, build_id: &str) -> Result<()> {
         self.clear_workspace()?;
-        source::copy(&self.source, &self.workspace, &[self.state.clone(), self.workspace.clone()])?;
+        source::copy(
+            &self.source,
+            &self.workspace,
+            &[self.state.clone(), self.workspace.clone()],
+        )?;
         let marker = self.workspace.join(FOLDER).join(MARKER);
         write_atomically(&marker, format!("{build_id}\n").as_bytes())
             .with_context(|| format!("writing {}", marker.display()))?;
@@ -95,13 +119,16 @@ impl Place {
     fn clear_workspace(&self) -> Result<()> {
         let path = &self.workspace;
         fs::create_dir_all(path).with_context(|| format!("making {}", path.display()))?;
-        let mut entries = fs::read_dir(path).with_context(|| format!("reading {}", path.display()))?;
+        let mut entries =
+            fs::read_dir(path).with_context(|| format!("reading {}", path.display()))?;
         let is_empty = entries.next().is_none();
         if !is_empty && !path.join(FOLDER).join(MARKER).is_file() {
-            return Err(Input::new("holds files that no build of serin's has put there")
-                .at_file(path)
-                .hint("name an empty or new folder with `--workspace DIR`")
-                .into());
+            return Err(
+                Input::new("holds files that no build of serin's has put there")
+                    .at_file(path)
+                    .hint("name an empty or new folder with `--workspace DIR`")
+                    .into(),
+            );
         }
         // The marker goes last, so that a build killed here finds the folder still serin's.
         for entry in fs::read_dir(path)? {

@@ -69,7 +69,10 @@ impl Job {
         let start = Start::of(step);
         let warning = start.warning();
         let mut environment = BTreeMap::from([
-            ("HOME".to_owned(), place.builder.join("home").display().to_string()),
+            (
+                "HOME".to_owned(),
+                place.builder.join("home").display().to_string(),
+            ),
             ("BUILDER_OUTPUT".to_owned(), output.display().to_string()),
         ]);
         let program = match start {
@@ -148,8 +151,15 @@ async fn run_to_end(
     let mut group = match groups.spawn(&mut command) {
         Ok(group) => group,
         Err(e) => {
-            let why = format!("starting step container failed: {}: {e}", job.program.display());
-            return Ok(Ended { end: End::NotStarted, took: started.elapsed(), why });
+            let why = format!(
+                "starting step container failed: {}: {e}",
+                job.program.display()
+            );
+            return Ok(Ended {
+                end: End::NotStarted,
+                took: started.elapsed(),
+                why,
+            });
         }
     };
     let lines = tokio::spawn(copy_lines(group.stdout(), prefix.clone(), log.clone()));
@@ -159,7 +169,11 @@ async fn run_to_end(
     for stream in [lines, errors] {
         stream.await.context("reading a step's output")?;
     }
-    Ok(Ended { end, took: started.elapsed(), why })
+    Ok(Ended {
+        end,
+        took: started.elapsed(),
+        why,
+    })
 }
 
 /// Waits for a step's own end, its time-out or the build's word, whichever comes first.
@@ -187,11 +201,17 @@ async fn wait(
     Ok(match first {
         First::Exit(status) => {
             let code = exit_code(status);
-            (End::Exit(code), format!("step exited with non-zero status: {code}"))
+            (
+                End::Exit(code),
+                format!("step exited with non-zero status: {code}"),
+            )
         }
         First::Timeout => {
             group.stop(GRACE).await.context("ending a step")?;
-            (End::Timeout, "its timeout is over: context deadline exceeded".to_owned())
+            (
+                End::Timeout,
+                "its timeout is over: context deadline exceeded".to_owned(),
+            )
         }
         First::Stopped => {
             group.stop(GRACE).await.context("ending a step")?;
@@ -203,7 +223,10 @@ async fn wait(
 /// The exit code as a container engine tells it: 128 and the signal's number after a signal.
 fn exit_code(status: ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
-    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1)
+    status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .unwrap_or(1)
 }
 
 async fn copy_lines(stream: Option<impl AsyncRead + Unpin>, prefix: String, log: Arc<Log>) {
@@ -211,7 +234,11 @@ async fn copy_lines(stream: Option<impl AsyncRead + Unpin>, prefix: String, log:
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
     // A stream that breaks has no more lines to give.
-    while reader.read_until(b'\n', &mut line).await.is_ok_and(|read| read > 0) {
+    while reader
+        .read_until(b'\n', &mut line)
+        .await
+        .is_ok_and(|read| read > 0)
+    {
         let text = String::from_utf8_lossy(&line);
         log.line(&format!("{prefix}{}", text.trim_end_matches(['\r', '\n'])));
         line.clear();
