@@ -351,7 +351,7 @@ mod tests {
         store.put("a/b", &1_u64).unwrap();
         let refused = store.update("a/b", |n: &mut u64| {
             *n = 2;
-            Err::<(), _>(ApiError::aborted("no"))
+            Err::<(), _>(ApiError::already_exists("no"))
         });
         assert_eq!(refused.unwrap_err().code, 409);
         assert_eq!(store.get::<u64>("a/b"), Some(1));
