@@ -114,6 +114,7 @@ fn step(
 }
 
 async fn run(flags: RunFlags) -> Result<u8> {
+    let emulator = flags.emulator.clone();
     let options = build::RunOptions {
         source: flags.source,
         config: flags.config,
@@ -128,7 +129,7 @@ async fn run(flags: RunFlags) -> Result<u8> {
         faults: flags.cloud.faults,
     };
     let report = build::run(options).await?;
-    let cloud = match &report.emulator {
+    let cloud = match emulator.as_deref() {
         Some(url) => summary::Cloud::Running { url },
         None => summary::Cloud::Stopped {
             state: &report.state,

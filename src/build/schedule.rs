@@ -149,11 +149,6 @@ impl Schedule {
     pub(super) fn status(&self, index: usize) -> Status {
         self.steps[index].status
     }
-
-    /// Whether a step is under way.
-    pub(super) fn is_working(&self) -> bool {
-        self.steps.iter().any(|step| step.status == Status::Working)
-    }
 }
 
 #[cfg(test)]
@@ -181,7 +176,7 @@ mod tests {
             assert!(schedule.start().is_empty());
             assert_eq!(schedule.end(i, End::Exit(0)), Next::GoesOn);
         }
-        assert!(!schedule.is_working());
+        assert!(schedule.start().is_empty());
     }
 
     #[test]
@@ -213,7 +208,6 @@ mod tests {
         let mut schedule = schedule(&["id: a", "id: b, waitFor: ['-']", "id: c"]);
         assert_eq!(schedule.start(), [0, 1]);
         assert_eq!(schedule.end(0, End::Exit(3)), Next::Fails);
-        assert!(schedule.is_working());
         assert_eq!(schedule.end(1, End::Killed), Next::Fails);
         assert!(schedule.start().is_empty());
         let statuses: Vec<String> = (0..3).map(|i| schedule.status(i).to_string()).collect();

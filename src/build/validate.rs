@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::config::{Build, Step, Text};
 use super::problem::{Mark, Problem};
 pub(super) use names::after;
+pub(super) use volumes::clean as clean_path;
 
 const STEPS: usize = 300;
 const ARGS: usize = 100;

@@ -45,10 +45,6 @@ impl FromStr for GsUri {
     type Err = Input;
 
     /// Holds bucket and name against Google's rules for their characters and lengths.
-    #[expect(
-        clippy::result_large_err,
-        reason = "an error of the user's ends the program"
-    )]
     fn from_str(text: &str) -> Result<Self, Input> {
         let wrong = |why: &str| Input::new(format!("`{text}` is no Cloud Storage URI: {why}"));
         let rest = text

@@ -14,8 +14,8 @@ use crate::harness::Project;
 
 /// Runs one of `tests/clients/*.py` by the interpreter that the test command has prepared.
 ///
-/// Without it the test is skipped with a line that says so; with `CI=true` that is a failure.
-fn python(variable: &str, script: &str, arguments: &[&str]) {
+/// `url` is where Cloud Storage is. Without the interpreter the test is skipped with a line that says so; with `CI=true` that is a failure.
+fn python(variable: &str, script: &str, url: &str, arguments: &[&str]) {
     let Some(interpreter) = std::env::var_os(variable) else {
         assert!(
             std::env::var("CI").as_deref() != Ok("true"),
@@ -30,6 +30,7 @@ fn python(variable: &str, script: &str, arguments: &[&str]) {
     let output = Command::new(interpreter)
         .arg(path)
         .args(arguments)
+        .env("STORAGE_EMULATOR_HOST", url)
         .output()
         .unwrap();
     assert!(
@@ -44,7 +45,7 @@ fn python(variable: &str, script: &str, arguments: &[&str]) {
 fn google_cloud_storage_for_python_works() {
     let project = Project::empty();
     let (_emulator, url) = emulate(&project, "cloud");
-    python("SERIN_PYTHON_CLIENTS", "storage.py", &[&url]);
+    python("SERIN_PYTHON_CLIENTS", "storage.py", &url, &[]);
 }
 
 #[test]
@@ -69,6 +70,7 @@ fn google_cloud_aiplatform_for_python_works_on_a_model_of_serin() {
     python(
         "SERIN_PYTHON_CLIENTS",
         "vertex.py",
+        &url,
         &[&url, &artifact, &instance],
     );
 }
@@ -108,6 +110,6 @@ fn xgboost_2_and_3_predict_what_serin_predicts() {
     .unwrap();
     for variable in ["SERIN_PYTHON_XGBOOST2", "SERIN_PYTHON_XGBOOST3"] {
         let (folder, expected) = (folder.to_str().unwrap(), expected.to_str().unwrap());
-        python(variable, "xgboost_reads.py", &[folder, expected]);
+        python(variable, "xgboost_reads.py", "", &[folder, expected]);
     }
 }

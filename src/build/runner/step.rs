@@ -1,246 +1,192 @@
-//! One step as a process: its program, its environment, its lines, its end.
+//! One step as a process: started, its lines logged, ended in time.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Command;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
-use super::place::Place;
-use crate::build::image::{Start, write_script};
 use crate::build::log::Log;
-use crate::build::resolve::Resolved;
 use crate::build::schedule::End;
-use crate::clock::Clock;
 use crate::process::{Group, Groups};
 
 /// How long a step may take to end after SIGTERM, in real time.
 const GRACE: Duration = Duration::from_secs(10);
-/// Where programs of this machine are found; a container brings its own.
-const MACHINE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// How long a step's pipes are read on after its end, in real time: somebody who left its process
+/// group may hold them open.
+const LAST_LINES: Duration = Duration::from_millis(500);
+/// Longer lines are cut into several.
+const LINE_BYTES: usize = 64 << 10;
+/// How much of `$BUILDER_OUTPUT/output` is kept.
+const OUTPUT_BYTES: u64 = 50 << 10;
 
-/// What is needed to start a step.
-pub(super) struct Job {
-    index: usize,
-    /// `#1 - "train"`.
-    pub(super) label: String,
-    image: String,
-    program: PathBuf,
-    args: Vec<String>,
-    folder: PathBuf,
-    environment: BTreeMap<String, String>,
-    timeout: Option<Duration>,
-    warning: Option<String>,
+/// What the build asks of the steps that run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    GoOn,
+    /// End by SIGTERM, and by SIGKILL after a while.
+    Gently,
+    /// End by SIGKILL.
+    AtOnce,
 }
 
-/// How a step ended.
+/// A step that is ready to start.
+pub(super) struct Ready {
+    pub(super) index: usize,
+    pub(super) command: Command,
+    /// Before each line of its output.
+    pub(super) prefix: String,
+    /// In real time.
+    pub(super) timeout: Option<Duration>,
+    /// Its `$BUILDER_OUTPUT`.
+    pub(super) outputs: PathBuf,
+}
+
+/// A step that is over.
 pub(super) struct Ended {
+    pub(super) index: usize,
     pub(super) end: End,
+    /// Why it could not be started.
+    pub(super) trouble: Option<String>,
+    /// In real time.
     pub(super) took: Duration,
-    why: String,
+    /// What it left in `$BUILDER_OUTPUT/output`.
+    pub(super) output: Vec<u8>,
 }
 
-impl Ended {
-    /// The reason of a failure in Cloud Build's words.
-    pub(super) fn describe(&self) -> &str {
-        &self.why
-    }
-}
-
-impl Job {
-    /// The step as its config says, in this build's folders.
-    pub(super) fn new(
-        resolved: &Resolved,
-        index: usize,
-        place: &Place,
-        serin: &Path,
-        redirects: &[(String, String)],
-        clock: Clock,
-    ) -> Result<Self> {
-        let build = &resolved.build;
-        let step = &build.steps[index];
-        let output = place.builder.join("outputs").join(index.to_string());
-        std::fs::create_dir_all(&output).with_context(|| format!("making {}", output.display()))?;
-        let start = Start::of(step);
-        let warning = start.warning();
-        let mut environment = BTreeMap::from([
-            (
-                "HOME".to_owned(),
-                place.builder.join("home").display().to_string(),
-            ),
-            ("BUILDER_OUTPUT".to_owned(), output.display().to_string()),
-        ]);
-        let program = match start {
-            Start::Serin => serin.to_owned(),
-            Start::Program(program) => {
-                environment.insert("PATH".to_owned(), MACHINE_PATH.to_owned());
-                PathBuf::from(program)
-            }
-            Start::Script(text) => {
-                environment.insert("PATH".to_owned(), MACHINE_PATH.to_owned());
-                write_script(&text, &place.builder, index).context("writing a step's script")?
-            }
-        };
-        if step.automapped(&build.options) {
-            environment.extend(resolved.values.clone());
-        }
-        for entry in build.options.env.iter().chain(&step.env) {
-            let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
-            environment.insert(name.to_owned(), value.to_owned());
-        }
-        // Last, so that no step of a rehearsal reaches the real cloud.
-        environment.extend(redirects.iter().cloned());
-        let folder = match &step.dir {
-            Some(dir) => place.workspace.join(dir.as_str()),
-            None => place.workspace.clone(),
-        };
-        std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-        Ok(Self {
-            index,
-            label: step.label(index),
-            image: step.image().to_owned(),
-            program,
-            args: step.args.iter().map(|arg| arg.value.clone()).collect(),
-            folder,
-            environment,
-            timeout: step.timeout.as_ref().map(|t| clock.to_real(t.value)),
-            warning,
-        })
-    }
-}
-
-/// Runs a step to its end, or until `stopped` says that the build ends it.
+/// Runs a step to its end.
 pub(super) async fn run(
-    job: Job,
-    only: bool,
+    mut ready: Ready,
     groups: Groups,
     log: Arc<Log>,
-    stopped: watch::Receiver<bool>,
-) -> (usize, Result<Ended>) {
-    let index = job.index;
-    (index, run_to_end(job, only, groups, log, stopped).await)
-}
-
-async fn run_to_end(
-    job: Job,
-    only: bool,
-    groups: Groups,
-    log: Arc<Log>,
-    mut stopped: watch::Receiver<bool>,
-) -> Result<Ended> {
+    stop: watch::Receiver<Stop>,
+) -> Ended {
     let started = Instant::now();
-    let prefix = log.prefix(job.index, &job.label, only);
-    log.line(&format!("{prefix}Already have image: {}", job.image));
-    if let Some(warning) = &job.warning {
-        log.line(&format!("{prefix}warning: {warning}"));
-    }
-    let mut command = Command::new(&job.program);
-    command
-        .args(&job.args)
-        .current_dir(&job.folder)
-        .env_clear()
-        .envs(&job.environment)
+    let command = ready
+        .command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut group = match groups.spawn(&mut command) {
-        Ok(group) => group,
-        Err(e) => {
-            let why = format!(
-                "starting step container failed: {}: {e}",
-                job.program.display()
-            );
-            return Ok(Ended {
-                end: End::NotStarted,
-                took: started.elapsed(),
-                why,
-            });
+    let (end, trouble) = match groups.spawn(command) {
+        Ok(mut group) => {
+            let stdout = group.stdout().map(|out| pump(out, &log, &ready.prefix));
+            let stderr = group.stderr().map(|err| pump(err, &log, &ready.prefix));
+            let end = finish(&mut group, ready.timeout, stop).await;
+            for mut pump in [stdout, stderr].into_iter().flatten() {
+                if tokio::time::timeout(LAST_LINES, &mut pump).await.is_err() {
+                    pump.abort();
+                }
+            }
+            (end, None)
         }
+        Err(error) => (End::NotStarted, Some(error.to_string())),
     };
-    let lines = tokio::spawn(copy_lines(group.stdout(), prefix.clone(), log.clone()));
-    let errors = tokio::spawn(copy_lines(group.stderr(), prefix, log));
-    let (end, why) = wait(&mut group, job.timeout, &mut stopped).await?;
-    // What the step's children still hold open was ended with it, so both streams end.
-    for stream in [lines, errors] {
-        stream.await.context("reading a step's output")?;
-    }
-    Ok(Ended {
+    Ended {
+        index: ready.index,
         end,
+        trouble,
         took: started.elapsed(),
-        why,
-    })
+        output: output(&ready.outputs),
+    }
 }
 
-/// Waits for a step's own end, its time-out or the build's word, whichever comes first.
-async fn wait(
+/// Waits for the process, for its time to be up, or for the build to end it.
+async fn finish(
     group: &mut Group,
     timeout: Option<Duration>,
-    stopped: &mut watch::Receiver<bool>,
-) -> Result<(End, String)> {
+    mut stop: watch::Receiver<Stop>,
+) -> End {
     let time_is_up = async {
         match timeout {
             Some(timeout) => tokio::time::sleep(timeout).await,
             None => std::future::pending().await,
         }
     };
-    enum First {
-        Exit(ExitStatus),
-        Timeout,
-        Stopped,
-    }
-    let first = tokio::select! {
-        status = group.wait() => First::Exit(status.context("waiting for a step")?),
-        () = time_is_up => First::Timeout,
-        _ = stopped.wait_for(|stopped| *stopped) => First::Stopped,
+    let why = tokio::select! {
+        status = group.wait() => return exit(status),
+        () = time_is_up => None,
+        how = until_stopped(&mut stop, Stop::GoOn) => Some(how),
     };
-    Ok(match first {
-        First::Exit(status) => {
-            let code = exit_code(status);
-            (
-                End::Exit(code),
-                format!("step exited with non-zero status: {code}"),
-            )
+    if why == Some(Stop::Gently) {
+        group.signal(rustix::process::Signal::TERM);
+        tokio::select! {
+            _ = group.wait() => return End::Killed,
+            () = tokio::time::sleep(GRACE) => {}
+            _ = until_stopped(&mut stop, Stop::Gently) => {}
         }
-        First::Timeout => {
-            group.stop(GRACE).await.context("ending a step")?;
-            (
-                End::Timeout,
-                "its timeout is over: context deadline exceeded".to_owned(),
-            )
+    }
+    group.signal(rustix::process::Signal::KILL);
+    let _status = group.wait().await;
+    match why {
+        None => End::Timeout,
+        Some(_) => End::Killed,
+    }
+}
+
+/// Waits until the build asks for something else.
+async fn until_stopped(stop: &mut watch::Receiver<Stop>, present: Stop) -> Stop {
+    match stop.wait_for(|asked| *asked != present).await {
+        Ok(asked) => *asked,
+        // The build is gone, and the step with it.
+        Err(_) => Stop::AtOnce,
+    }
+}
+
+/// The exit code as a container's is: 128 and the signal's number where a signal ended it.
+fn exit(status: std::io::Result<ExitStatus>) -> End {
+    use std::os::unix::process::ExitStatusExt;
+    match status {
+        Ok(status) => End::Exit(
+            status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or_default()),
+        ),
+        Err(_) => End::Exit(1),
+    }
+}
+
+/// Logs a pipe line by line.
+fn pump(
+    pipe: impl AsyncRead + Unpin + Send + 'static,
+    log: &Arc<Log>,
+    prefix: &str,
+) -> JoinHandle<()> {
+    let (log, prefix) = (log.clone(), prefix.to_owned());
+    tokio::spawn(async move {
+        let mut pipe = BufReader::new(pipe);
+        let mut line = Vec::new();
+        while let Ok(buffer) = pipe.fill_buf().await {
+            if buffer.is_empty() {
+                break;
+            }
+            let end = buffer.iter().position(|b| *b == b'\n');
+            let room = LINE_BYTES - line.len();
+            let part = end.unwrap_or(buffer.len()).min(room);
+            line.extend_from_slice(&buffer[..part]);
+            let is_whole = end.is_some_and(|end| end <= room);
+            pipe.consume(part + usize::from(is_whole));
+            if is_whole || line.len() == LINE_BYTES {
+                log.line(&format!("{prefix}{}", String::from_utf8_lossy(&line)));
+                line.clear();
+            }
         }
-        First::Stopped => {
-            group.stop(GRACE).await.context("ending a step")?;
-            (End::Killed, "the build ended it".to_owned())
+        if !line.is_empty() {
+            log.line(&format!("{prefix}{}", String::from_utf8_lossy(&line)));
         }
     })
 }
 
-/// The exit code as a container engine tells it: 128 and the signal's number after a signal.
-fn exit_code(status: ExitStatus) -> i32 {
-    use std::os::unix::process::ExitStatusExt;
-    status
-        .code()
-        .or_else(|| status.signal().map(|signal| 128 + signal))
-        .unwrap_or(1)
-}
-
-async fn copy_lines(stream: Option<impl AsyncRead + Unpin>, prefix: String, log: Arc<Log>) {
-    let Some(stream) = stream else { return };
-    let mut reader = BufReader::new(stream);
-    let mut line = Vec::new();
-    // A stream that breaks has no more lines to give.
-    while reader
-        .read_until(b'\n', &mut line)
-        .await
-        .is_ok_and(|read| read > 0)
-    {
-        let text = String::from_utf8_lossy(&line);
-        log.line(&format!("{prefix}{}", text.trim_end_matches(['\r', '\n'])));
-        line.clear();
+fn output(folder: &Path) -> Vec<u8> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    if let Ok(file) = std::fs::File::open(folder.join("output")) {
+        // What cannot be read counts as not written.
+        let _read = file.take(OUTPUT_BYTES).read_to_end(&mut bytes);
     }
+    bytes
 }

@@ -422,22 +422,3 @@ async fn buckets_have_a_life() {
     assert_eq!(gcs.send("GET", "/storage/v1/b/bkt", "").await.code, 404);
     gcs.running.stop().await;
 }
-
-/// Google's own client, where `SERIN_CLIENT_PYTHON` names a Python that has it.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_python_client_finds_nothing_amiss() {
-    let Ok(python) = std::env::var("SERIN_CLIENT_PYTHON") else {
-        return;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let running = on(folder.path(), &[]).await;
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/storage.py");
-    let status = tokio::process::Command::new(python)
-        .arg(script)
-        .env("STORAGE_EMULATOR_HOST", running.url())
-        .status()
-        .await
-        .unwrap();
-    assert!(status.success());
-    running.stop().await;
-}
