@@ -1,0 +1,98 @@
+//! What is wrong with a build's config, and where.
+
+use std::path::Path;
+
+use crate::error::{Input, Place};
+
+/// A place in the config; line and column count from 1, the column in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Mark {
+    pub(super) line: usize,
+    pub(super) column: usize,
+}
+
+impl Mark {
+    /// Where a file begins.
+    pub(super) const START: Self = Self { line: 1, column: 1 };
+
+    pub(super) fn place(self, path: &Path) -> Place {
+        Place::Text {
+            path: path.to_owned(),
+            line: self.line,
+            column: self.column,
+        }
+    }
+}
+
+/// A value of the config and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Spot<T> {
+    pub(super) value: T,
+    pub(super) mark: Mark,
+}
+
+impl<T> std::ops::Deref for Spot<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+/// Why a config is refused, or what it is warned about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    /// None for what was not written in the file, such as the command line.
+    pub(super) mark: Option<Mark>,
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+}
+
+impl Problem {
+    pub(super) fn new(mark: Mark, message: impl Into<String>) -> Self {
+        Self {
+            mark: Some(mark),
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    pub(super) fn anywhere(message: impl Into<String>) -> Self {
+        Self {
+            mark: None,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same for the user, in the file that it is about.
+    pub(super) fn into_input(self, path: &Path) -> Input {
+        let place = match self.mark {
+            Some(mark) => mark.place(path),
+            None => Place::File(path.to_owned()),
+        };
+        let input = Input::new(self.message).at(place);
+        match self.hint {
+            Some(hint) => input.hint(hint),
+            None => input,
+        }
+    }
+}
+
+/// `did you mean …?` with the name nearest to a wrong one, where one is near at all.
+pub(super) fn did_you_mean<'a>(
+    wrong: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
+    let bare = |name: &str| name.replace(['_', '-'], "").to_lowercase();
+    let wrong = bare(wrong);
+    let near = |name: &&str| strsim::normalized_damerau_levenshtein(&wrong, &bare(name));
+    let nearest = names
+        .into_iter()
+        .max_by(|a, b| near(a).total_cmp(&near(b)))?;
+    (near(&nearest) >= 0.5).then(|| format!("did you mean `{nearest}`?"))
+}

@@ -1,0 +1,285 @@
+//! From a file to the build that Cloud Build would run: read, checked, substitutions filled in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::Result;
+use serde_json::{Map, Value, json};
+
+use super::config::{self, Build, DEFAULT_TIMEOUT, Data, Item};
+use super::git;
+use super::problem::{Mark, Problem, did_you_mean};
+use super::substitute::{self, Given, Rules};
+use super::validate;
+use crate::error::Input;
+
+/// The project of a build where nothing names one.
+const LOCAL_PROJECT: &str = "local-project";
+/// A project's number where there is no project.
+const PROJECT_NUMBER: &str = "123456789012";
+/// The id of a build that is only checked.
+const NO_BUILD: &str = "00000000-0000-0000-0000-000000000000";
+
+/// The values of the built-in substitutions.
+pub struct Builtins {
+    /// `$PROJECT_ID`.
+    pub project: String,
+    /// `$BUILD_ID`.
+    pub build_id: String,
+    /// Git's facts by folder: one look serves every config of a folder.
+    checkouts: Mutex<BTreeMap<PathBuf, BTreeMap<&'static str, String>>>,
+}
+
+impl Builtins {
+    /// The built-ins of a build that is run: the project is `CLOUDSDK_CORE_PROJECT`, else
+    /// `GOOGLE_CLOUD_PROJECT`, else `local-project`.
+    pub fn new(build_id: String) -> Self {
+        let project = ["CLOUDSDK_CORE_PROJECT", "GOOGLE_CLOUD_PROJECT"]
+            .into_iter()
+            .filter_map(|name| std::env::var(name).ok())
+            .find(|project| !project.is_empty());
+        Self {
+            project: project.unwrap_or_else(|| LOCAL_PROJECT.to_owned()),
+            build_id,
+            checkouts: Mutex::default(),
+        }
+    }
+
+    /// The same for configs that are only checked: every build has the same id.
+    pub fn for_check() -> Self {
+        Self::new(NO_BUILD.to_owned())
+    }
+
+    /// Every built-in, those from git only where `wanted` asks for one.
+    fn values(
+        &self,
+        config: &Path,
+        wanted: impl Fn(&str) -> bool,
+    ) -> (BTreeMap<String, String>, Vec<&'static str>) {
+        let mut values: BTreeMap<String, String> = substitute::built_ins()
+            .map(|key| (key.to_owned(), String::new()))
+            .collect();
+        for (key, value) in [
+            ("PROJECT_ID", self.project.as_str()),
+            ("PROJECT_NUMBER", PROJECT_NUMBER),
+            ("BUILD_ID", &self.build_id),
+            ("LOCATION", "global"),
+        ] {
+            values.insert(key.to_owned(), value.to_owned());
+        }
+        let mut from_git = Vec::new();
+        if git::KEYS.iter().any(|key| wanted(key)) {
+            let folder = match config.parent() {
+                Some(folder) if !folder.as_os_str().is_empty() => folder,
+                _ => Path::new("."),
+            };
+            let mut checkouts = self
+                .checkouts
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let facts = checkouts
+                .entry(folder.to_owned())
+                .or_insert_with(|| git::facts(folder));
+            for (key, value) in facts.iter().filter(|(key, _)| wanted(key)) {
+                from_git.push(*key);
+                values.insert((*key).to_owned(), value.clone());
+            }
+        }
+        (values, from_git)
+    }
+}
+
+/// A build that Cloud Build would accept, its substitutions filled in.
+pub struct Resolved {
+    /// The config's file, as it was named.
+    pub path: PathBuf,
+    /// What the user should know, each with its place.
+    pub warnings: Vec<Input>,
+    pub(super) build: Build,
+    /// Every substitution with its value, built-ins included.
+    pub(super) values: BTreeMap<String, String>,
+    /// The keys of the file and the command line.
+    given: BTreeSet<String>,
+    item: Item,
+}
+
+/// Reads a config, checks it and fills in its substitutions. `overrides` are the command line's.
+///
+/// # Errors
+/// [`Input`] with the place in the file, for everything that Cloud Build refuses at submission.
+pub fn resolve(
+    path: &Path,
+    overrides: &BTreeMap<String, String>,
+    builtins: &Builtins,
+) -> Result<Resolved> {
+    let bytes = fs::read(path)
+        .map_err(|e| Input::new(format!("cannot be read: {e}")).at_file(path))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Input::new("is no UTF-8 text").at_file(path))?;
+    resolve_text(path, &text, overrides, builtins)
+        .map_err(|problem| problem.into_input(path).into())
+}
+
+fn resolve_text(
+    path: &Path,
+    text: &str,
+    overrides: &BTreeMap<String, String>,
+    builtins: &Builtins,
+) -> Result<Resolved, Problem> {
+    let mut warnings = Vec::new();
+    let mut item = config::read(text, &mut warnings)?;
+    let written = item.build();
+    let given = given(&written, overrides)?;
+    validate::before(&written)?;
+    validate::substitutions(&given)?;
+    warn_of_plain_env(&written, &mut warnings);
+
+    let options = &written.options;
+    let automapped = written.steps.iter().any(|step| step.automapped(options));
+    let rules = Rules {
+        loose: options.loose,
+        dynamic: options.dynamic,
+        automapped,
+    };
+    let (values, from_git) = {
+        let templates: Vec<(Mark, &str)> = item
+            .templates()
+            .into_iter()
+            .map(|(mark, text)| (mark, &**text))
+            .collect();
+        let matched = substitute::match_keys(&templates, &given, rules)?;
+        let by_hand = |key: &str| given.iter().any(|given| given.key == key);
+        let wanted = |key: &str| (automapped || matched.used.contains(key)) && !by_hand(key);
+        let (built_ins, from_git) = builtins.values(path, wanted);
+        (matched.values(built_ins)?, from_git)
+    };
+    substitute::fill(item.templates(), &values)?;
+    let mut build = item.build();
+    let mut seen = BTreeSet::new();
+    build
+        .tags
+        .retain(|tag| !tag.is_empty() && seen.insert(tag.value.clone()));
+    validate::after(&build)?;
+    if !from_git.is_empty() {
+        warnings.push(Problem::anywhere(format!(
+            "{} {} from the git checkout; a build that `gcloud builds submit` starts has nothing there",
+            from_git.join(", "),
+            if from_git.len() == 1 { "comes" } else { "come" },
+        )));
+    }
+    Ok(Resolved {
+        path: path.to_owned(),
+        warnings: warnings
+            .into_iter()
+            .map(|warning| warning.into_input(path))
+            .collect(),
+        build,
+        values,
+        given: given.into_iter().map(|given| given.key).collect(),
+        item,
+    })
+}
+
+/// The keys of the file with the command line's laid over them.
+fn given(build: &Build, overrides: &BTreeMap<String, String>) -> Result<Vec<Given>, Problem> {
+    let mut given = Vec::new();
+    for (key, value) in &build.substitutions {
+        if !substitute::is_user_key(key) {
+            let message = format!("`.substitutions`: `{}` is no key of your own", key.value);
+            return Err(Problem::new(key.mark, message)
+                .hint("a key is `_` followed by capital letters, digits and `_`"));
+        }
+        given.push(Given {
+            key: key.value.clone(),
+            value: overrides.get(&key.value).unwrap_or(value).clone(),
+            mark: Some(key.mark),
+        });
+    }
+    for (key, value) in overrides {
+        if given.iter().any(|given: &Given| given.key == *key) {
+            continue;
+        }
+        if !substitute::is_overridable(key) {
+            let own = build.substitutions.iter().map(|(key, _)| key.as_str());
+            let names = own.chain(substitute::built_ins().filter(|k| substitute::is_overridable(k)));
+            let message = format!("`--substitutions`: the key `{key}` does not respect the format `^_[A-Z0-9_]+$` and is not an overridable built-in substitution");
+            return Err(match did_you_mean(key, names) {
+                Some(hint) => Problem::anywhere(message).hint(hint),
+                None => Problem::anywhere(message),
+            });
+        }
+        given.push(Given {
+            key: key.clone(),
+            value: value.clone(),
+            mark: None,
+        });
+    }
+    Ok(given)
+}
+
+fn warn_of_plain_env(build: &Build, warnings: &mut Vec<Problem>) {
+    for (i, entry) in build.options.env.iter().enumerate() {
+        let refers = substitute::pieces(entry)
+            .iter()
+            .any(|piece| matches!(piece, substitute::Piece::Key(_)));
+        if refers {
+            warnings.push(
+                Problem::new(
+                    entry.mark,
+                    format!("`.options.env[{i}]`: no substitution is filled in here"),
+                )
+                .hint("put it into the `env` of the steps"),
+            );
+        }
+    }
+}
+
+impl Resolved {
+    /// The build as one line of JSON in the API's names: substitutions filled in, `timeout` and
+    /// `substitutions` always there.
+    pub fn to_json(&self) -> String {
+        let mut build = match json_of(&self.item) {
+            Value::Object(build) => build,
+            _ => Map::new(),
+        };
+        let written = build.get("timeout").and_then(Value::as_str);
+        if self.build.timeout.is_none() || written.is_none() {
+            let default = format!("{}s", DEFAULT_TIMEOUT.as_secs());
+            build.insert("timeout".to_owned(), default.into());
+        }
+        let substitutions: Map<String, Value> = self
+            .given
+            .iter()
+            .filter_map(|key| Some((key.clone(), self.values.get(key)?.clone().into())))
+            .collect();
+        build.insert("substitutions".to_owned(), substitutions.into());
+        let tags: Vec<&str> = self.build.tags.iter().map(|tag| tag.as_str()).collect();
+        if tags.is_empty() {
+            build.remove("tags");
+        } else {
+            build.insert("tags".to_owned(), json!(tags));
+        }
+        Value::Object(build).to_string()
+    }
+}
+
+fn json_of(item: &Item) -> Value {
+    match &item.data {
+        Data::Text(text) | Data::Template(text) | Data::Duration(text, _) => json!(text),
+        Data::Bool(value) => json!(value),
+        Data::Int32(value) => json!(value),
+        // The API's JSON has 64-bit integers as strings.
+        Data::Int64(value) => json!(value.to_string()),
+        Data::List(items) => items.iter().map(json_of).collect(),
+        Data::Map(entries) => entries
+            .iter()
+            .map(|(key, _, value)| (key.clone(), json!(value)))
+            .collect(),
+        Data::Object(members) => members
+            .iter()
+            .map(|(name, item)| ((*name).to_owned(), json_of(item)))
+            .collect(),
+    }
+}
