@@ -1,1 +1,247 @@
-//! The clap tree, nothing else.
+//! The clap tree, nothing else. `--help` is the manual: what a command reads, writes and exits with.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+const EXITS: &str = "\
+Exit codes:
+  0    done
+  1    rejected by a check, gate or canary
+  2    the input is wrong: a flag, a config, a file that cannot be opened or is no table
+  3    the cloud failed, after retries
+  4    a bug
+  130  interrupted (SIGINT), 143 terminated (SIGTERM), after cleaning up";
+
+/// Every step of a machine-learning cloudbuild.yaml on Google Cloud, and the build itself on a laptop.
+#[derive(Debug, Parser)]
+#[command(name = "serin", version, after_help = EXITS, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check the tables and freeze a snapshot of them
+    ///
+    /// Reads serin.yaml, its tables and schema.yaml. Writes .serin/lint.json and, unless the data is
+    /// rejected, .serin/dataset.json, .serin/profile.json and .serin/data/{train,test}.parquet.
+    #[command(after_help = EXITS)]
+    Lint(LintFlags),
+    /// Train the model of the snapshot in a Vertex AI custom job
+    ///
+    /// Reads .serin/dataset.json. Uploads the snapshot, runs `serin fit` in a job or finds the job that an
+    /// equal build ran, follows its log and writes .serin/train.json and .serin/model/.
+    #[command(after_help = EXITS)]
+    Train(TrainFlags),
+    /// Score the model and the champion on the test rows and apply the gates
+    ///
+    /// Reads .serin/train.json and .serin/dataset.json. Writes .serin/validate.json. Exits with 1 where a
+    /// gate rejects or has too little evidence.
+    #[command(after_help = EXITS)]
+    Validate(CommonFlags),
+    /// Upload the model and register it as a version in the Model Registry
+    ///
+    /// Reads .serin/validate.json and .serin/model/. Writes .serin/push.json. A digest that is registered
+    /// already is found, not made again.
+    #[command(after_help = EXITS)]
+    Push(PushFlags),
+    /// Roll the version out to its endpoint as a canary
+    ///
+    /// Reads .serin/push.json. Deploys beside the champion, moves traffic in stages while it reads Cloud
+    /// Monitoring, then promotes or rolls back. Writes .serin/deploy.json. Exits with 1 where it rolled back.
+    #[command(after_help = EXITS)]
+    Deploy(CommonFlags),
+    /// Run a cloudbuild.yaml on this machine, with serin's own emulator as its cloud
+    ///
+    /// Copies the source into a workspace, starts the emulator and runs the steps as Cloud Build would. The
+    /// emulator's state stays in .serin/ beside the config, so the next run finds this run's champion.
+    /// Exits with the code of the first step that failed where its image is serin's own, else 1.
+    #[command(after_help = EXITS)]
+    Run(RunFlags),
+    /// Serve the emulated cloud: Vertex AI, Cloud Storage, Cloud Monitoring and Cloud Logging on one port
+    ///
+    /// Reads and writes its state folder, which no other serin may use meanwhile. Ends with SIGINT or SIGTERM.
+    #[command(after_help = EXITS)]
+    Emulate(EmulateFlags),
+    /// Fit the built-in learner; what the default training container runs
+    ///
+    /// Reads the specification and the training data, writes model.bst and model.json.
+    #[command(after_help = EXITS)]
+    Fit(FitFlags),
+    /// Serve a model directory; what the default serving container runs
+    ///
+    /// Reads AIP_STORAGE_URI or --model, listens on AIP_HTTP_PORT, answers AIP_HEALTH_ROUTE and
+    /// AIP_PREDICT_ROUTE as Vertex AI's contract says. Ends with SIGTERM after the open requests.
+    #[command(after_help = EXITS)]
+    Serve(ServeFlags),
+    /// Write a first serin.yaml, schema.yaml and cloudbuild.yaml from a look at the data
+    ///
+    /// Reads the CSV files, overwrites nothing.
+    #[command(after_help = EXITS)]
+    Init(InitFlags),
+    /// End the children of a serin that is gone (started by serin itself)
+    #[command(hide = true)]
+    Watchdog,
+}
+
+#[derive(Debug, Args)]
+pub struct ConfigFlag {
+    /// What the build is about
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "serin.yaml",
+        env = "SERIN_CONFIG"
+    )]
+    pub config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct CommonFlags {
+    /// The project, by id
+    #[arg(long, env = "SERIN_PROJECT")]
+    pub project: String,
+    /// The location of job, model and endpoint
+    #[arg(long, env = "SERIN_REGION")]
+    pub region: String,
+    #[command(flatten)]
+    pub config: ConfigFlag,
+}
+
+#[derive(Debug, Args)]
+pub struct LintFlags {
+    #[command(flatten)]
+    pub common: CommonFlags,
+    /// Which of a table's places to read
+    #[arg(long, value_enum, default_value = "local", env = "SERIN_SOURCE")]
+    pub source: crate::steps::lint::Source,
+}
+
+#[derive(Debug, Args)]
+pub struct TrainFlags {
+    #[command(flatten)]
+    pub common: CommonFlags,
+    /// The image of serin that the job runs
+    #[arg(long, env = "SERIN_IMAGE")]
+    pub image: String,
+    /// The learner's seed: row sampling and the split for early stopping
+    #[arg(long, default_value_t = 1, env = "SERIN_SEED")]
+    pub seed: u64,
+    /// Instead of train.builtin.max_depth
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=30), env = "SERIN_MAX_DEPTH")]
+    pub max_depth: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub struct PushFlags {
+    #[command(flatten)]
+    pub common: CommonFlags,
+    /// The image of serin that serves the model; in the model's own region
+    #[arg(long, env = "SERIN_IMAGE")]
+    pub image: String,
+}
+
+#[derive(Debug, Args)]
+pub struct RunFlags {
+    /// A folder with a cloudbuild.yaml, or the file
+    #[arg(default_value = ".")]
+    pub source: PathBuf,
+    /// Another config in or beside the folder
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Values for the build's substitutions; may be given several times
+    #[arg(short, long, value_name = "KEY=VALUE,…")]
+    pub substitutions: Vec<String>,
+    /// Where to put the build's workspace [default: in the state folder]
+    #[arg(long, value_name = "DIR")]
+    pub workspace: Option<PathBuf>,
+    #[command(flatten)]
+    pub cloud: CloudFlags,
+    /// Use an emulator that runs already, or a proxy before it
+    #[arg(long, value_name = "URL", conflicts_with_all = ["time_scale", "faults"])]
+    pub emulator: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct CloudFlags {
+    /// Where the emulated cloud keeps its state [default: .serin beside the config]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// How much faster than real time the build's clock runs
+    #[arg(long, value_name = "N", default_value_t = crate::emulator::DEFAULT_TIME_SCALE,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub time_scale: u32,
+    /// An image that is serin's own, beside those whose repository ends in `serin`
+    #[arg(long = "self", value_name = "IMAGE")]
+    pub own_images: Vec<String>,
+    /// Something that goes wrong in the emulated cloud, as in canary:error:0.5 or canary:delay:800ms
+    #[arg(long = "fault", value_name = "FAULT")]
+    pub faults: Vec<crate::emulator::faults::Fault>,
+}
+
+#[derive(Debug, Args)]
+pub struct EmulateFlags {
+    /// The port on 127.0.0.1; 0 takes a free one
+    #[arg(long, default_value_t = 8085)]
+    pub port: u16,
+    #[command(flatten)]
+    pub cloud: CloudFlags,
+}
+
+#[derive(Debug, Args)]
+pub struct FitFlags {
+    /// What to fit, written by `serin train`; a path or gs:// URI
+    #[arg(long = "spec", value_name = "URI")]
+    pub specification: String,
+    /// The training data; a path or gs:// URI
+    #[arg(long, value_name = "URI", env = "AIP_TRAINING_DATA_URI")]
+    pub training_data: String,
+    /// Where the model goes; a path or gs:// URI
+    #[arg(long, value_name = "URI", env = "AIP_MODEL_DIR")]
+    pub model_dir: String,
+}
+
+#[derive(Debug, Args)]
+pub struct ServeFlags {
+    /// The model directory; a path or gs:// URI
+    #[arg(long, value_name = "URI", env = "AIP_STORAGE_URI")]
+    pub model: String,
+    #[arg(long, default_value_t = 8080, env = "AIP_HTTP_PORT")]
+    pub port: u16,
+    /// The address to listen on
+    #[arg(long, default_value = "0.0.0.0")]
+    pub host: std::net::IpAddr,
+    #[arg(long, default_value = "/health", env = "AIP_HEALTH_ROUTE")]
+    pub health_route: String,
+    #[arg(long, default_value = "/predict", env = "AIP_PREDICT_ROUTE")]
+    pub predict_route: String,
+}
+
+#[derive(Debug, Args)]
+pub struct InitFlags {
+    /// The CSV files
+    #[arg(required = true, value_name = "TABLE.csv")]
+    pub tables: Vec<PathBuf>,
+    /// The column to predict
+    #[arg(long, value_name = "COLUMN")]
+    pub label: String,
+    /// The column that several tables share
+    #[arg(long, value_name = "COLUMN")]
+    pub join_on: Option<String>,
+    /// Where to write the files
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub dir: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tree_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

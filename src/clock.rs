@@ -22,7 +22,12 @@ pub struct Timestamp(OffsetDateTime);
 impl Timestamp {
     /// The operating system's time, for what is not on a build's clock.
     pub fn real_now() -> Self {
-        Self(OffsetDateTime::now_utc())
+        Self(OffsetDateTime::now_utc()).whole_micros()
+    }
+
+    /// Without what is below a microsecond, which the text of an instant leaves out too.
+    fn whole_micros(self) -> Self {
+        Self::from_unix_micros(self.unix_micros())
     }
 
     /// Microseconds since 1970-01-01T00:00:00Z.
@@ -84,9 +89,8 @@ impl fmt::Display for Timestamp {
 impl FromStr for Timestamp {
     type Err = time::error::Parse;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(
-            OffsetDateTime::parse(text, &Rfc3339)?.to_offset(time::UtcOffset::UTC),
-        ))
+        let instant = OffsetDateTime::parse(text, &Rfc3339)?;
+        Ok(Self(instant.to_offset(time::UtcOffset::UTC)).whole_micros())
     }
 }
 
@@ -204,6 +208,12 @@ mod tests {
     fn text_round_trips() {
         let clock = Clock::starting_at(Timestamp::from_unix_micros(1_700_000_000_000_001), 300);
         assert_eq!(clock.to_string().parse::<Clock>().unwrap(), clock);
+    }
+
+    #[test]
+    fn an_instant_has_whole_microseconds() {
+        let read: Timestamp = "2026-01-01T00:00:00.123456789Z".parse().unwrap();
+        assert_eq!(read.to_string().parse::<Timestamp>().unwrap(), read);
     }
 
     #[test]

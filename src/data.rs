@@ -1,1 +1,48 @@
-//! To be written.
+//! Data: tables as they are read, their types, the join, the split, the frozen snapshot, its profile
+//! and the checks.
+//!
+//! Plain functions over files and columns; knows no cloud and no step.
+
+pub mod checks;
+pub mod csv;
+pub mod findings;
+pub mod frame;
+pub mod instances;
+pub mod join;
+pub mod label;
+pub mod profile;
+pub mod schema;
+pub mod snapshot;
+pub mod source;
+pub mod split;
+pub mod table;
+pub mod types;
+
+/// A value from a table for a message: on one line, without control characters, cut after 40 characters.
+pub fn shown(value: &str) -> String {
+    let mut text = String::new();
+    for (n, c) in value.chars().enumerate() {
+        if n == 40 {
+            text.push('…');
+            break;
+        }
+        if c.is_control() {
+            text.extend(c.escape_default());
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_shown_value_is_short_and_on_one_line() {
+        assert_eq!(super::shown("a\r\nb \"c\" é"), "a\\r\\nb \"c\" é");
+        assert_eq!(
+            super::shown(&"x".repeat(50)),
+            format!("{}…", "x".repeat(40))
+        );
+    }
+}

@@ -7,9 +7,11 @@
 
 mod body;
 mod clock;
+mod container;
 mod error;
 pub mod faults;
 mod fields;
+mod filter;
 mod logging;
 mod monitoring;
 mod operations;
@@ -17,6 +19,8 @@ mod server;
 mod serving;
 mod state;
 mod storage;
+#[cfg(test)]
+mod tests;
 mod vertex;
 
 use std::future::Future;
@@ -34,6 +38,9 @@ use crate::error::Input;
 use crate::image::SelfImages;
 use crate::process::Groups;
 use state::Store;
+
+/// How much faster than real time a rehearsal runs where nobody says otherwise.
+pub const DEFAULT_TIME_SCALE: u32 = 300;
 
 /// How an emulator is started.
 pub struct Options {

@@ -112,12 +112,20 @@ impl fmt::Display for Input {
     }
 }
 
+/// What the user got wrong, also where a request to the cloud failed for it.
+fn input(error: &anyhow::Error) -> Option<&Input> {
+    let cloud = || error.downcast_ref::<crate::gcp::Error>()?.input.as_deref();
+    error.downcast_ref::<Input>().or_else(cloud)
+}
+
 /// The exit code for an error: the first typed error in its chain decides.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.downcast_ref::<Input>().is_some() {
+    if input(error).is_some() {
         code::INPUT
     } else if error.downcast_ref::<crate::gcp::Error>().is_some() {
         code::CLOUD
+    } else if let Some(interrupted) = error.downcast_ref::<crate::process::Interrupted>() {
+        interrupted.0
     } else {
         code::BUG
     }
@@ -126,7 +134,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 /// The text for standard error: the message with its causes, then a drawing and one hint.
 pub fn render(error: &anyhow::Error) -> String {
     let mut text = format!("error: {error:#}");
-    if let Some(input) = error.downcast_ref::<Input>() {
+    if let Some(input) = input(error) {
         if let Some(drawing) = &input.drawing {
             text.push('\n');
             text.push_str(drawing.trim_end());

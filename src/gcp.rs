@@ -1,7 +1,29 @@
 //! Clients of Google Cloud's public REST APIs: the one HTTP path, and a struct a service over it.
 //!
 //! Knows no step. Methods carry Google's names in snake case and say whether they may be sent twice.
+//! The same requests go to Google or to an emulator; only the base URLs differ.
 
+mod call;
+mod client;
+mod endpoint;
 mod error;
+pub mod logging;
+pub mod monitoring;
+mod names;
+mod operations;
+mod retry;
+#[cfg(test)]
+mod scripted;
+pub mod storage;
+mod token;
+pub mod vertex;
+mod wire;
 
-pub use error::Error;
+pub use client::Client;
+pub use error::{Error, Status};
+pub use logging::Logging;
+pub use monitoring::Monitoring;
+pub use names::{GsUri, resource_id, resource_version, same_resource};
+pub use operations::Operation;
+pub use storage::{Bucket, Object, Precondition, Storage};
+pub use vertex::Vertex;

@@ -1,3 +1,177 @@
 //! Entry: parse, dispatch, exit code.
 
-fn main() {}
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+
+use serin::cli::{
+    Cli, CloudFlags, Command, CommonFlags, EmulateFlags, LintFlags, RunFlags, ServeFlags,
+};
+use serin::config::Config;
+use serin::error::{self, code};
+use serin::image::SelfImages;
+use serin::process::Groups;
+use serin::steps::{self, Context};
+use serin::workspace::Workspace;
+use serin::{build, emulator, serve};
+
+fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(report_panic));
+    match std::panic::catch_unwind(|| dispatch(Cli::parse())) {
+        Ok(Ok(code)) => ExitCode::from(code),
+        Ok(Err(e)) => {
+            eprintln!("{}", error::render(&e));
+            ExitCode::from(error::exit_code(&e))
+        }
+        Err(_) => ExitCode::from(code::BUG),
+    }
+}
+
+/// A panic is a bug and says so in one sentence; a reader that went away is not.
+fn report_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let text = panic.payload_as_str().unwrap_or("no message");
+    if text.contains("Broken pipe") {
+        std::process::exit(0);
+    }
+    let place = panic
+        .location()
+        .map(|l| format!(" at {}:{}", l.file(), l.line()));
+    eprintln!(
+        "error: a bug in serin{}: {text}\nhint: please report it with the command and this message",
+        place.unwrap_or_default()
+    );
+}
+
+fn dispatch(cli: Cli) -> Result<u8> {
+    match cli.command {
+        Command::Lint(flags) => Ok(lint(&flags)?.exit_code()),
+        Command::Train(flags) => step(flags.common, async |ctx| {
+            let args = steps::train::TrainArgs {
+                image: flags.image,
+                seed: flags.seed,
+                max_depth: flags.max_depth,
+            };
+            steps::train::train(ctx, &args).await
+        }),
+        Command::Validate(flags) => step(flags, async |ctx| steps::validate::validate(ctx).await),
+        Command::Push(flags) => step(flags.common, async |ctx| {
+            steps::push::push(ctx, &flags.image).await
+        }),
+        Command::Deploy(flags) => step(flags, async |ctx| steps::deploy::deploy(ctx).await),
+        Command::Run(flags) => many_threads()?.block_on(run(flags)),
+        Command::Emulate(flags) => {
+            many_threads()?.block_on(emulate(flags))?;
+            Ok(code::DONE)
+        }
+        Command::Fit(flags) => {
+            let ends = steps::fit::Ends {
+                specification: flags.specification,
+                training_data: flags.training_data,
+                model_dir: flags.model_dir,
+            };
+            one_thread()?.block_on(steps::fit::fit(&ends))?;
+            Ok(code::DONE)
+        }
+        Command::Serve(flags) => {
+            many_threads()?.block_on(serve_model(flags))?;
+            Ok(code::DONE)
+        }
+        Command::Init(flags) => {
+            let args = steps::init::Args {
+                label: flags.label,
+                join_on: flags.join_on,
+                dir: flags.dir,
+                tables: flags.tables,
+            };
+            Ok(steps::init::init(&args, &mut std::io::stdout())?.exit_code())
+        }
+        Command::Watchdog => {
+            serin::process::watchdog(std::io::stdin().lock())?;
+            Ok(code::DONE)
+        }
+    }
+}
+
+fn lint(flags: &LintFlags) -> Result<steps::Outcome> {
+    let config = Config::read(&flags.common.config.config)?;
+    let workspace = Workspace::new(".");
+    let outcome = steps::lint::lint(&config, &workspace, flags.source, &mut std::io::stdout())?;
+    steps::finish(&workspace, "lint", outcome, &serde_json::json!({}))?;
+    Ok(outcome)
+}
+
+/// Runs a step that speaks to the cloud.
+fn step(
+    flags: CommonFlags,
+    run: impl AsyncFnOnce(&Context) -> Result<steps::Outcome>,
+) -> Result<u8> {
+    let ctx = Context::open(&flags.config.config, flags.project, flags.region)?;
+    Ok(one_thread()?.block_on(run(&ctx))?.exit_code())
+}
+
+async fn run(flags: RunFlags) -> Result<u8> {
+    let options = build::runner::RunOptions {
+        source: flags.source,
+        config: flags.config,
+        substitutions: build::substitute::parse_flags(&flags.substitutions)?,
+        workspace: flags.workspace,
+        state: flags.cloud.state,
+        self_images: SelfImages {
+            named: flags.cloud.own_images,
+        },
+        emulator: flags.emulator,
+        time_scale: flags.cloud.time_scale,
+        faults: flags.cloud.faults,
+    };
+    build::runner::run(options).await
+}
+
+async fn emulate(flags: EmulateFlags) -> Result<()> {
+    let CloudFlags {
+        state,
+        time_scale,
+        own_images,
+        faults,
+    } = flags.cloud;
+    let serin = std::env::current_exe().context("finding this program's own file")?;
+    let groups = Groups::new(&serin).context("starting the watchdog")?;
+    emulator::serve_until_interrupted(emulator::Options {
+        state: state.unwrap_or_else(|| PathBuf::from(".serin")),
+        port: flags.port,
+        time_scale,
+        serin,
+        own_images: SelfImages { named: own_images },
+        faults,
+        groups,
+    })
+    .await
+}
+
+async fn serve_model(flags: ServeFlags) -> Result<()> {
+    let (model, _folder) = steps::model_files::local(&flags.model).await?;
+    serve::serve(serve::Options {
+        model,
+        host: flags.host,
+        port: flags.port,
+        health_route: flags.health_route,
+        predict_route: flags.predict_route,
+    })
+    .await
+}
+
+/// A step waits for the cloud most of the time: one thread is enough.
+fn one_thread() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")
+}
+
+fn many_threads() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")
+}

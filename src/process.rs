@@ -153,3 +153,25 @@ pub fn watchdog(input: impl BufRead) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// A signal asked this process to end.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("interrupted by {}", if *.0 == crate::error::code::TERMINATED { "SIGTERM" } else { "SIGINT" })]
+pub struct Interrupted(pub u8);
+
+/// Waits for SIGINT or SIGTERM; the error carries the exit code that goes with it.
+///
+/// Where the handlers cannot be installed this never ends, and the signals keep their default effect.
+pub async fn interrupted() -> Interrupted {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => Interrupted(crate::error::code::INTERRUPTED),
+        _ = terminate.recv() => Interrupted(crate::error::code::TERMINATED),
+    }
+}

@@ -1,6 +1,29 @@
-//! The five steps of a build, one file each, and what they share.
+//! The steps of a build, one file each, and what they share.
+//!
+//! A step reads like its row in the design: what it needs, a few `find_or_…` effects that are
+//! harmless to repeat, and the record it writes. A rejection is an [`Outcome`], never an error.
 
-use crate::error::code;
+pub mod deploy;
+pub mod fit;
+pub mod init;
+pub mod lint;
+pub mod model_files;
+pub mod push;
+pub mod summary;
+pub mod train;
+pub mod validate;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::{Input, code};
+use crate::gcp::vertex::Vertex;
+use crate::gcp::{Client, Precondition, Storage};
+use crate::workspace::Workspace;
 
 /// How a command ended when nothing went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,9 +44,144 @@ impl Outcome {
 
 /// What every step that speaks to the cloud has at hand.
 pub struct Context {
-    pub config: crate::config::Config,
-    pub workspace: crate::workspace::Workspace,
-    pub clock: crate::clock::Clock,
+    pub config: Config,
+    pub workspace: Workspace,
+    pub clock: Clock,
     pub project: String,
     pub region: String,
+    pub client: Client,
+}
+
+impl Context {
+    /// The context of a step that runs in the current directory.
+    ///
+    /// # Errors
+    /// [`Input`] for a config, clock or endpoint variable that cannot be understood.
+    pub fn open(config: &Path, project: String, region: String) -> Result<Self> {
+        let clock = Clock::from_env().map_err(|e| Input::new(e.to_string()))?;
+        Ok(Self {
+            config: Config::read(config)?,
+            workspace: Workspace::new("."),
+            clock,
+            project,
+            region,
+            client: Client::from_env(clock)?,
+        })
+    }
+
+    pub fn storage(&self) -> Storage {
+        Storage::new(&self.client)
+    }
+
+    pub fn vertex(&self) -> Vertex {
+        Vertex::new(&self.client, &self.project, &self.region)
+    }
+
+    /// The config's path as the records name it.
+    pub fn config_path(&self) -> String {
+        self.config.path.display().to_string()
+    }
+
+    /// The URI of an object of the project's bucket.
+    pub fn gs(&self, name: &str) -> String {
+        format!("gs://{}/{name}", *self.config.bucket)
+    }
+
+    /// Makes sure that the bucket is there, and makes it where `create_bucket` says so.
+    async fn find_or_create_bucket(&self) -> Result<()> {
+        let (storage, bucket) = (self.storage(), &self.config.bucket);
+        let wrong = |message: String| Input::new(message).at(bucket.place.clone());
+        match storage.buckets_get(bucket).await {
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) => {}
+            Err(e) if e.http == Some(403) => {
+                return Err(wrong(format!(
+                    "this account may not use the bucket: {}",
+                    e.message
+                ))
+                .hint("grant it `roles/storage.objectUser` there, or name another bucket")
+                .into());
+            }
+            Err(e) => return Err(e.into()),
+        }
+        if !self.config.create_bucket {
+            let message = format!("the bucket `gs://{}` does not exist", **bucket);
+            return Err(wrong(message)
+                .hint("make it, or let serin make it with `create_bucket: true`")
+                .into());
+        }
+        match storage
+            .buckets_insert(&self.project, bucket, &self.region)
+            .await
+        {
+            Ok(_) => println!("created the bucket gs://{}", **bucket),
+            // Another step or build was faster; that it is ours shows in the next request.
+            Err(e) if e.is_conflict() => {}
+            Err(e) => return Err(e.into()),
+        }
+        Ok(())
+    }
+
+    /// Uploads a file under a name that its content decides, unless it is there already.
+    async fn find_or_upload(&self, name: &str, path: &Path) -> Result<bool> {
+        let storage = self.storage();
+        if storage
+            .objects_get(&self.config.bucket, name)
+            .await?
+            .is_some()
+        {
+            return Ok(false);
+        }
+        let uploaded = storage
+            .objects_insert_file(
+                &self.config.bucket,
+                name,
+                "application/octet-stream",
+                path,
+                Precondition::Absent,
+            )
+            .await;
+        match uploaded {
+            Ok(_) => Ok(true),
+            Err(e) if e.is_conflict() => Ok(false),
+            Err(e) => Err(e).with_context(|| format!("uploading {}", self.gs(name))),
+        }
+    }
+}
+
+/// What every step does at its end: the HTML page with what there is now, and a one-line JSON summary
+/// where Cloud Build keeps it (`$BUILDER_OUTPUT/output`).
+///
+/// # Errors
+/// When one of the two cannot be written.
+pub fn finish(
+    workspace: &Workspace,
+    step: &str,
+    outcome: Outcome,
+    facts: &serde_json::Value,
+) -> Result<()> {
+    let page = crate::report::write(workspace).context("writing the HTML report")?;
+    println!("report: {}", page.display());
+    let Some(folder) = std::env::var_os("BUILDER_OUTPUT").map(PathBuf::from) else {
+        return Ok(());
+    };
+    let outcome = match outcome {
+        Outcome::Done => "done",
+        Outcome::Rejected => "rejected",
+    };
+    let line = json!({ "step": step, "outcome": outcome, "facts": facts });
+    crate::workspace::write_atomically(&folder.join("output"), format!("{line}\n").as_bytes())
+        .with_context(|| format!("writing the step's summary to {}", folder.display()))
+}
+
+/// The names of a folder's files, sorted.
+fn files_of(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in
+        std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?
+    {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
 }

@@ -19,10 +19,17 @@ const AHEAD: Duration = Duration::from_secs(6);
 /// When the disk refuses.
 pub(in crate::emulator) fn start(store: &Store, scale: u32) -> io::Result<Clock> {
     let real = Timestamp::real_now();
-    let shown = store
-        .get::<Timestamp>(KEY)
-        .map_or(real, |last| last.max(real));
+    // A microsecond on, because what is kept is cut to microseconds.
+    let shown = store.get(KEY).map_or(real, |last: Timestamp| {
+        last.max(real) + Duration::from_micros(1)
+    });
     let clock = Clock::starting_at(shown, scale);
+    // Cut likewise, so that whoever is told the clock has the same.
+    let clock = Clock {
+        real: Timestamp::from_unix_micros(clock.real.unix_micros()),
+        shown: Timestamp::from_unix_micros(clock.shown.unix_micros()),
+        ..clock
+    };
     store.put(KEY, &bound(&clock))?;
     Ok(clock)
 }

@@ -42,6 +42,7 @@ macro_rules! kinds {
 }
 
 kinds! {
+    not_modified 304 "OK" "notModified";
     invalid_argument 400 "INVALID_ARGUMENT" "invalid";
     failed_precondition 400 "FAILED_PRECONDITION" "failedPrecondition";
     permission_denied 403 "PERMISSION_DENIED" "forbidden";
@@ -123,8 +124,13 @@ impl ApiError {
         json!({ "error": error })
     }
 
-    /// The whole answer.
+    /// The whole answer; one of 304 has no body.
     pub(in crate::emulator) fn respond(&self, dialect: Dialect) -> Response {
+        if self.code == 304 {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            return response;
+        }
         let mut response = Response::new(Body::from(self.body(dialect).to_string()));
         *response.status_mut() =
             StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

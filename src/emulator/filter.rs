@@ -361,7 +361,11 @@ mod tests {
             "a", "a=", "a=1 AND", "(a=1", "a=1)", "=1", "a=\"x", "a!1", "AND",
         ] {
             let error = Filter::parse(text).unwrap_err();
-            assert_eq!((error.code, error.status), (400, "INVALID_ARGUMENT"), "{text}");
+            assert_eq!(
+                (error.code, error.status),
+                (400, "INVALID_ARGUMENT"),
+                "{text}"
+            );
         }
         assert!(Filter::parse(&"(".repeat(100_000)).is_err());
         let filter = Filter::parse("colour=red").unwrap();

@@ -283,7 +283,10 @@ async fn serve(
         Some(service) => emulator.faults.next(service),
         None => super::faults::Trouble::default(),
     };
-    tokio::time::sleep(trouble.delay).await;
+    // Even a sleep of nothing lasts until the timer's next millisecond.
+    if !trouble.delay.is_zero() {
+        tokio::time::sleep(trouble.delay).await;
+    }
     if let Some(error) = &trouble.before {
         return error.respond(dialect);
     }

@@ -1,17 +1,110 @@
-//! Cloud Storage, the JSON API.
+//! Cloud Storage, the JSON API: buckets, objects with generations and preconditions, uploads in one
+//! piece, in parts and resumable, downloads with ranges, lists, compose, copy and rewrite.
+//!
+//! Left out: access control (everybody may everything), the XML API, notifications, soft delete.
+//! An object is a document naming its generation, and a blob of that name that never changes.
 
-use std::sync::Arc;
+mod buckets;
+mod bytes;
+mod copy;
+mod download;
+mod list;
+mod multipart;
+mod object;
+mod patch;
+mod resumable;
+#[cfg(test)]
+mod tests;
+mod upload;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use axum::http::Method;
 
 use super::Emulator;
-use super::server::Route;
+use super::error::ApiError;
+use super::server::{Route, route, streaming};
 
+/// What is kept in memory only.
 #[derive(Default)]
-pub(in crate::emulator) struct Runtime;
-
-pub(in crate::emulator) fn routes() -> Vec<Route> {
-    Vec::new()
+pub(in crate::emulator) struct Runtime {
+    /// Held while a bucket or an object is checked and written.
+    commit: Mutex<()>,
+    /// Held, one by one, while a resumable upload takes bytes; with what is hashed so far.
+    sessions: Mutex<BTreeMap<String, resumable::Progress>>,
 }
 
-pub(in crate::emulator) fn start(_emulator: &Arc<Emulator>) -> anyhow::Result<()> {
+pub(in crate::emulator) fn routes() -> Vec<Route> {
+    let (get, post, put) = (Method::GET, Method::POST, Method::PUT);
+    let (patch, delete) = (Method::PATCH, Method::DELETE);
+    let mut routes = vec![
+        route(get.clone(), "storage/v1/b", buckets::list),
+        route(post.clone(), "storage/v1/b", buckets::insert),
+        route(get.clone(), "storage/v1/b/*", buckets::get),
+        route(patch.clone(), "storage/v1/b/*", buckets::patch),
+        route(put.clone(), "storage/v1/b/*", buckets::update),
+        route(delete.clone(), "storage/v1/b/*", buckets::delete),
+        route(get.clone(), "storage/v1/b/*/storageLayout", buckets::layout),
+        route(get.clone(), "storage/v1/b/*/o", list::list),
+        route(get.clone(), "storage/v1/b/*/o/*", download::get),
+        route(get, "download/storage/v1/b/*/o/*", download::get),
+        route(patch, "storage/v1/b/*/o/*", patch::patch),
+        route(put.clone(), "storage/v1/b/*/o/*", patch::update),
+        route(delete.clone(), "storage/v1/b/*/o/*", patch::delete),
+        route(post.clone(), "storage/v1/b/*/o/*/compose", copy::compose),
+        route(
+            post.clone(),
+            "storage/v1/b/*/o/*/rewriteTo/b/*/o/*",
+            copy::rewrite,
+        ),
+        route(
+            post.clone(),
+            "storage/v1/b/*/o/*/copyTo/b/*/o/*",
+            copy::copy,
+        ),
+    ];
+    for uploads in [
+        "upload/storage/v1/b/*/o",
+        "resumable/upload/storage/v1/b/*/o",
+    ] {
+        routes.push(streaming(post.clone(), uploads, upload::insert));
+        routes.push(streaming(put.clone(), uploads, resumable::put));
+        routes.push(route(delete.clone(), uploads, resumable::cancel));
+    }
+    routes
+}
+
+/// Removes what a kill left, blobs that nothing names, and uploads that are over.
+///
+/// # Errors
+/// When the state cannot be read or changed.
+pub(in crate::emulator) fn start(emulator: &Arc<Emulator>) -> anyhow::Result<()> {
+    let store = &emulator.store;
+    let mut named = BTreeSet::new();
+    for (_, object) in store.list::<object::Object>(object::LIVE) {
+        named.insert(object.blob());
+    }
+    for (_, object) in store.list::<object::Object>(object::OLD) {
+        named.insert(object.blob());
+    }
+    let now = emulator.clock.now();
+    for (key, session) in store.list::<resumable::Session>(resumable::SESSIONS) {
+        if session.expired(now) {
+            store.delete(&key)?;
+        } else {
+            named.insert(resumable::blob(&key));
+        }
+    }
+    store.sweep_blobs(|name| named.contains(name))?;
     Ok(())
+}
+
+/// Runs what reads and writes files where it holds up nobody else.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| ApiError::internal(e.to_string()))?
 }

@@ -1,29 +1,119 @@
-use std::sync::Arc;
+//! Vertex AI: custom jobs, the model registry, endpoints and predictions.
+//!
+//! Left out: pipelines, batch prediction, evaluations, explanations, dedicated endpoints. A project's
+//! id and its number name the same resources; answers carry the number.
 
-use super::Emulator;
+mod copies;
+mod deploy;
+mod endpoints;
+mod jobs;
+mod list;
+mod message;
+mod models;
+mod names;
+mod patch;
+mod predict;
+mod run;
+#[cfg(test)]
+mod tests;
+mod upload;
+mod versions;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::Notify;
+
 use super::error::ApiError;
 use super::operations::Operation;
 use super::server::Route;
+use super::{Emulator, monitoring};
 
+/// What is kept in memory only.
 #[derive(Default)]
-pub(in crate::emulator) struct Runtime;
-
-pub(in crate::emulator) fn routes() -> Vec<Route> {
-    Vec::new()
+pub(in crate::emulator) struct Runtime {
+    /// Held while it is checked whether an operation may begin, and it begins.
+    admission: Mutex<()>,
+    /// How to tell a running job that it is cancelled, by its key.
+    cancels: Mutex<BTreeMap<String, Arc<Notify>>>,
+    /// Whose turn it is on an endpoint, by its key.
+    turns: Mutex<BTreeMap<String, predict::Turns>>,
 }
 
-/// Takes up what the state says is running, at the emulator's start.
-pub(in crate::emulator) async fn start(_emulator: &Arc<Emulator>) -> anyhow::Result<()> {
+impl Runtime {
+    fn admission(&self) -> MutexGuard<'_, ()> {
+        self.admission
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an operation has to do once its time is over.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "work", rename_all = "camelCase")]
+enum Work {
+    UploadModel(upload::Upload),
+    DeleteModel(names::Place),
+    DeleteVersion { model: names::Place, version: u64 },
+    DeleteJob(names::Place),
+    CreateEndpoint(endpoints::NewEndpoint),
+    DeleteEndpoint(names::Place),
+    Deploy(deploy::Deploy),
+    Undeploy(deploy::Undeploy),
+    MutateDeployed(deploy::Mutate),
+}
+
+pub(in crate::emulator) fn routes() -> Vec<Route> {
+    let mut routes = jobs::routes();
+    routes.extend(models::routes());
+    routes.extend(versions::routes());
+    routes.extend(endpoints::routes());
+    routes.extend(deploy::routes());
+    routes.extend(predict::routes());
+    routes
+}
+
+/// Takes up what the state says is running, at the emulator's start: deployed models are served
+/// again, and jobs begin anew, as after a restart of their machine.
+///
+/// # Errors
+/// When the state cannot be written.
+pub(in crate::emulator) async fn start(emulator: &Arc<Emulator>) -> anyhow::Result<()> {
+    monitoring::start(emulator);
+    deploy::start(emulator);
+    run::start(emulator)?;
     Ok(())
 }
 
-/// Ends the children.
-pub(in crate::emulator) async fn stop(_emulator: &Arc<Emulator>) {}
+/// Keeps what was counted. The children ended with the tasks that watched them.
+pub(in crate::emulator) async fn stop(emulator: &Arc<Emulator>) {
+    monitoring::keep(emulator);
+}
 
-/// Does the work of an operation once its time is over: first run and after a restart alike.
+/// Does the work of an operation once its time is over: first run and after a restart alike, so
+/// every kind of work finds out what of it is done already.
+///
+/// # Errors
+/// What the operation fails with.
 pub(in crate::emulator) async fn resume(
-    _emulator: &Arc<Emulator>,
+    emulator: &Arc<Emulator>,
     operation: &Operation,
-) -> Result<serde_json::Value, ApiError> {
-    Err(ApiError::unimplemented(operation.name.clone()))
+) -> Result<Value, ApiError> {
+    let work = Work::deserialize(&operation.work)
+        .map_err(|e| ApiError::internal(format!("the operation cannot be understood: {e}")))?;
+    match work {
+        Work::UploadModel(upload) => upload::finish(emulator, operation, upload).await,
+        Work::DeleteModel(model) => versions::finish_delete(emulator, &model).await,
+        Work::DeleteVersion { model, version } => {
+            versions::finish_delete_version(emulator, &model, version).await
+        }
+        Work::DeleteJob(job) => jobs::finish_delete(emulator, &job),
+        Work::CreateEndpoint(endpoint) => endpoints::finish_create(emulator, operation, endpoint),
+        Work::DeleteEndpoint(endpoint) => endpoints::finish_delete(emulator, &endpoint),
+        Work::Deploy(deploy) => deploy::finish_deploy(emulator, operation, deploy).await,
+        Work::Undeploy(undeploy) => deploy::finish_undeploy(emulator, undeploy).await,
+        Work::MutateDeployed(mutate) => deploy::finish_mutate(emulator, mutate),
+    }
 }

@@ -296,7 +296,8 @@ pub struct GateResult {
     pub metric: String,
     /// The rule in words, as in `at_least 0.9` or `no_worse_than champion by 0.01`.
     pub rule: String,
-    /// The challenger's value of the metric.
+    /// The challenger's value of the metric; null in JSON and NaN here where the rows define none.
+    #[serde(deserialize_with = "number_or_null")]
     pub value: f64,
     pub verdict: Verdict,
     /// For a relative gate: how much worse the challenger is (below zero: better), with its interval.
@@ -304,6 +305,10 @@ pub struct GateResult {
     pub worse_by: Option<MetricValue>,
     /// One sentence with the numbers.
     pub message: String,
+}
+
+fn number_or_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Option::deserialize(deserializer).map(|value| value.unwrap_or(f64::NAN))
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

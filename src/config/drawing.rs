@@ -1,0 +1,21 @@
+//! The line of `serin.yaml` that a message is about, drawn as compilers do.
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use super::File;
+use super::yaml::Mark;
+
+/// Draws the marked part of its line.
+pub(super) fn draw(file: &File, mark: &Mark) -> String {
+    let start = file.text.floor_char_boundary(mark.span.start);
+    let (before, rest) = file.text.split_at(start);
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    let rest = rest.split(['\r', '\n']).next().unwrap_or_default();
+    let marked = mark.span.end.saturating_sub(start).min(rest.len());
+    let line = file.text.get(line_start..start + rest.len());
+    let from = start - line_start;
+    let snippet = Snippet::source(line.unwrap_or_default())
+        .line_start(mark.line)
+        .annotation(AnnotationKind::Primary.span(from..from + marked));
+    Renderer::plain().render(&[Group::with_level(Level::ERROR).element(snippet)])
+}

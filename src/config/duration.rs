@@ -1,0 +1,67 @@
+//! Durations as a person writes them.
+
+use std::time::Duration;
+
+const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+
+/// A duration such as `90s`, `10m`, `1h30m` or `500ms`: whole numbers with units that fall.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut units = UNITS.as_slice();
+    let mut millis = 0u64;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let (number, tail) = rest.split_at(digits);
+        let letters = tail.find(|c: char| c.is_ascii_digit());
+        let (unit, tail) = tail.split_at(letters.unwrap_or(tail.len()));
+        let at = units.iter().position(|(name, _)| *name == unit)?;
+        let factor = units.get(at)?.1;
+        millis = millis.checked_add(number.parse::<u64>().ok()?.checked_mul(factor)?)?;
+        units = units.get(at + 1..)?;
+        rest = tail;
+    }
+    (!text.is_empty()).then(|| Duration::from_millis(millis))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_whole_numbers_with_falling_units() {
+        for (text, millis) in [
+            ("90s", 90_000),
+            ("10m", 600_000),
+            ("1h30m", 5_400_000),
+            ("1h0m5s", 3_605_000),
+            ("500ms", 500),
+            ("1s500ms", 1500),
+            ("0s", 0),
+        ] {
+            assert_eq!(
+                parse_duration(text),
+                Some(Duration::from_millis(millis)),
+                "{text}"
+            );
+        }
+        for text in [
+            "",
+            "10",
+            "s",
+            "m10",
+            "10 m",
+            "1.5h",
+            "-1s",
+            "+1s",
+            "5m1h",
+            "1m1m",
+            "1d",
+            "10M",
+            "99999999999999999999s",
+            "9999999999999999h",
+            "١s",
+        ] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+}

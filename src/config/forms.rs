@@ -1,0 +1,115 @@
+//! What names and dates must look like.
+
+/// Vertex AI's rule for the ids of models.
+pub(super) fn is_model_id(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
+    text.len() <= 63
+        && text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && text.chars().all(plain)
+}
+
+/// Vertex AI's rule for the ids of endpoints.
+pub(super) fn is_endpoint_id(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    text.len() <= 63
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.ends_with(plain)
+        && text.chars().all(|c| plain(c) || c == '-')
+}
+
+/// Cloud Storage's rule for buckets, without the longer names that are domains.
+pub(super) fn is_bucket_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    (3..=63).contains(&text.len())
+        && text.starts_with(plain)
+        && text.ends_with(plain)
+        && text
+            .chars()
+            .all(|c| plain(c) || matches!(c, '-' | '_' | '.'))
+}
+
+/// A name that may stand in a file's name.
+pub(super) fn is_table_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    !text.is_empty() && text.len() <= 128 && text.chars().all(plain)
+}
+
+/// `YYYY`, `YYYY-MM` or `YYYY-MM-DD`, the last with a time behind it or without.
+pub(super) fn is_date(text: &str) -> bool {
+    let (date, time) = match text.find(['T', ' ']) {
+        Some(at) => text.split_at(at),
+        None => (text, ""),
+    };
+    let parts: Vec<&str> = date.split('-').collect();
+    let number = |part: &str, width, range: std::ops::RangeInclusive<u32>| {
+        part.len() == width
+            && part.bytes().all(|b| b.is_ascii_digit())
+            && part.parse().is_ok_and(|n| range.contains(&n))
+    };
+    let in_time = |c: char| c.is_ascii_digit() || ":.+-ZT ".contains(c);
+    let dated = match parts[..] {
+        [year] => number(year, 4, 0..=9999),
+        [year, month] => number(year, 4, 0..=9999) && number(month, 2, 1..=12),
+        [year, month, day] => {
+            number(year, 4, 0..=9999) && number(month, 2, 1..=12) && number(day, 2, 1..=31)
+        }
+        _ => false,
+    };
+    dated && (time.is_empty() || (parts.len() == 3 && time.len() > 1 && time.chars().all(in_time)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_follow_vertex_ai() {
+        let long = "a".repeat(63);
+        for id in ["a", "_a", "a-1_b", "a-", &long] {
+            assert!(is_model_id(id), "{id}");
+        }
+        for id in ["", "1a", "-a", "A", "a.b", "é", &format!("{long}a")] {
+            assert!(!is_model_id(id), "{id}");
+        }
+        for id in ["a", "a1", "a-1", &long] {
+            assert!(is_endpoint_id(id), "{id}");
+        }
+        for id in ["", "1", "a-", "a_b", "-a", "A", &format!("{long}a")] {
+            assert!(!is_endpoint_id(id), "{id}");
+        }
+    }
+
+    #[test]
+    fn buckets_follow_cloud_storage() {
+        for name in ["abc", "1.2", "a-b_c", "my-project-churn"] {
+            assert!(is_bucket_name(name), "{name}");
+        }
+        for name in ["ab", "-ab", "ab-", "aBc", "a b", "", &"a".repeat(64)] {
+            assert!(!is_bucket_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn dates_are_iso_8601() {
+        for text in [
+            "2026",
+            "2026-12",
+            "2026-12-31",
+            "2026-12-31T23:59:59.5+01:00",
+        ] {
+            assert!(is_date(text), "{text}");
+        }
+        for text in [
+            "",
+            "26",
+            "2026-13",
+            "2026-1",
+            "2026-01-32",
+            "2026T10",
+            "2026-01-01T",
+            "+026",
+        ] {
+            assert!(!is_date(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,531 @@
+//! The sections of `serin.yaml`: their fields, defaults, ranges, and what must fit together.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::cursor::{Cursor, Fields, one_of};
+use super::forms::{is_bucket_name, is_date, is_endpoint_id, is_model_id, is_table_name};
+use super::yaml::Kind;
+use super::{
+    Builtin, Config, Data, Deploy, Drift, File, Gate, GateRule, Join, JoinKind, Label, Limits,
+    Lint, Replay, Split, SplitRule, Spot, Table, Train, Validate, yaml,
+};
+use crate::error::Place;
+
+/// The longest a custom job of Vertex AI may run.
+const LONGEST_JOB: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// As long as the longest build of Cloud Build.
+const LONGEST_STAGE: Duration = Duration::from_secs(24 * 3600);
+
+pub(super) fn config(file: &File) -> Result<Config> {
+    let root = match yaml::parse(&file.text) {
+        Ok(root) => root,
+        Err(error) => return Err(file.error(&error.mark, error.message).into()),
+    };
+    let root = Cursor {
+        file,
+        node: &root,
+        path: String::new(),
+    };
+    if matches!(root.node.kind, Kind::Null) {
+        return Err(root
+            .error("the file is empty")
+            .hint("`serin init` writes a first one from your tables")
+            .into());
+    }
+    let top = root.fields("")?;
+    if let Some(push) = top.get("push")
+        && let Some(registry) = push.fields("push")?.get("registry")
+    {
+        registry.word(&[("vertex", ())])?;
+    }
+    Ok(Config {
+        path: file.path.clone(),
+        model: top.need("model")?.text_where(
+            "a model id: at most 63 of `a-z`, `0-9`, `-`, `_`, the first a letter or `_`",
+            is_model_id,
+        )?,
+        bucket: bucket(&top.need("bucket")?)?,
+        create_bucket: match top.get("create_bucket") {
+            Some(create) => create.word(&[("true", true), ("false", false)])?,
+            None => false,
+        },
+        data: data(&top.need("data")?.fields("data")?)?,
+        lint: top.get("lint").map(lint).transpose()?.unwrap_or_default(),
+        train: train(&top.need("train")?.fields("train")?)?,
+        validate: top
+            .get("validate")
+            .map(validate)
+            .transpose()?
+            .unwrap_or_default(),
+        deploy: deploy(&top.need("deploy")?.fields("deploy")?)?,
+    })
+}
+
+fn bucket(field: &Cursor) -> Result<Spot<String>> {
+    let what = "a bucket such as `gs://my-bucket`";
+    let mut text = field.text(what)?;
+    let Some(rest) = text.value.strip_prefix("gs://") else {
+        let error = field.expected(what);
+        return Err(if is_bucket_name(&text) {
+            error.hint(format!("did you mean `gs://{}`?", *text))
+        } else {
+            error
+        }
+        .into());
+    };
+    let (name, path) = match rest.split_once('/') {
+        Some((name, path)) => (name, Some(path)),
+        None => (rest, None),
+    };
+    if !is_bucket_name(name) {
+        return Err(field
+            .expected(
+                "a bucket's name: 3 to 63 of `a-z`, `0-9`, `-`, `_`, `.`, a letter or digit at both ends",
+            )
+            .into());
+    }
+    if path.is_some() {
+        return Err(field
+            .error("expected a bucket without a path: serin lays out its own folders in it")
+            .hint(format!("write `gs://{name}`"))
+            .into());
+    }
+    text.value = name.to_owned();
+    Ok(text)
+}
+
+fn data(fields: &Fields) -> Result<Data> {
+    if let Some(query) = fields.get("query") {
+        return Err(query
+            .error("queries come later: this version joins the tables itself")
+            .hint("write `data.tables` and `data.join`")
+            .into());
+    }
+    let tables = tables(fields.need("tables")?)?;
+    let label = label(&fields.need("label")?.fields("data.label")?)?;
+    let join = fields.get("join").map(|field| join(field, &label.column));
+    let join = join.transpose()?;
+    if tables.len() > 1 && join.is_none() {
+        return Err(fields
+            .missing("join")
+            .hint("several tables need one, as in `join: {on: customer_id, how: inner}`")
+            .into());
+    }
+    if tables.len() == 1 {
+        fields.refuse("join", "joins several tables, and there is one")?;
+    }
+    let drop = fields.get("drop");
+    let drop = drop.map_or(Ok(vec![]), |drop| drop.names(Some(&label.column)))?;
+    let split = match fields.get("split") {
+        Some(field) => split(&field.fields("data.split")?, &label.column)?,
+        None => Split {
+            seed: 0,
+            rule: SplitRule::Hash {
+                test: 0.2,
+                by: vec![],
+            },
+        },
+    };
+    Ok(Data {
+        tables,
+        join,
+        label,
+        drop,
+        split,
+    })
+}
+
+fn tables(field: Cursor) -> Result<Vec<Table>> {
+    let what = "a mapping of names to tables, as in `account: data/account.csv`";
+    let listed = field.map(what)?;
+    let mut tables = Vec::new();
+    for (key, field) in listed.entries() {
+        if !is_table_name(&key.text) {
+            let message = format!(
+                "`{}`: expected a table's name of letters, digits, `-` and `_`",
+                field.path
+            );
+            return Err(field.file.error(&key.mark, message).into());
+        }
+        let place = field.file.place(&key.mark);
+        tables.push(table(key.text.clone(), place, field)?);
+    }
+    if tables.is_empty() {
+        return Err(listed.cursor.error("expected at least one table").into());
+    }
+    Ok(tables)
+}
+
+fn table(name: String, place: Place, field: Cursor) -> Result<Table> {
+    let (local, bigquery) = match &field.node.kind {
+        Kind::Text(text) if text.starts_with("bq://") => (None, Some(bigquery(&field)?)),
+        Kind::Text(_) => (Some(local(&field)?), None),
+        _ => {
+            let table = field.fields("data.tables.*")?;
+            let local = table.get("local").map(|field| local(&field)).transpose()?;
+            let bigquery = table.get("bigquery").map(|field| bigquery(&field));
+            let bigquery = bigquery.transpose()?;
+            if local.is_none() && bigquery.is_none() {
+                return Err(table
+                    .cursor
+                    .error("expected the table's place: `local`, `bigquery` or both")
+                    .into());
+            }
+            (local, bigquery)
+        }
+    };
+    Ok(Table {
+        name,
+        local,
+        bigquery,
+        place,
+    })
+}
+
+fn local(field: &Cursor) -> Result<Spot<String>> {
+    let path = field.text("a file's path")?;
+    if path.starts_with("gs://") {
+        return Err(field
+            .error("tables in Cloud Storage come later: this version reads local files")
+            .hint("copy the file beside `serin.yaml` and name its path")
+            .into());
+    }
+    if let Some((scheme, _)) = path.split_once("://") {
+        return Err(field
+            .error(format!(
+                "expected a file's path, found a `{scheme}://` address"
+            ))
+            .into());
+    }
+    Ok(path)
+}
+
+fn bigquery(field: &Cursor) -> Result<Spot<String>> {
+    let mut table = field.text_where("a table such as `project.dataset.table`", |text| {
+        let parts: Vec<&str> = text.trim_start_matches("bq://").split('.').collect();
+        let plain = |c: char| !c.is_whitespace() && !"/`'\"".contains(c);
+        parts.len() >= 3
+            && parts
+                .iter()
+                .all(|part| !part.is_empty() && part.chars().all(plain))
+    })?;
+    if let Some(bare) = table.value.strip_prefix("bq://") {
+        table.value = bare.to_owned();
+    }
+    Ok(table)
+}
+
+fn join(field: Cursor, label: &str) -> Result<Join> {
+    let fields = field.fields("data.join")?;
+    let on = fields.need("on")?;
+    let names = on.names(Some(label))?;
+    if names.is_empty() {
+        return Err(on.error("expected at least one column, found none").into());
+    }
+    let kinds = [
+        ("inner", JoinKind::Inner),
+        ("left", JoinKind::Left),
+        ("outer", JoinKind::Outer),
+    ];
+    let how = fields.get("how").map(|how| how.word(&kinds)).transpose()?;
+    Ok(Join {
+        on: names,
+        how: how.unwrap_or(JoinKind::Inner),
+    })
+}
+
+fn label(fields: &Fields) -> Result<Label> {
+    let positive = fields.get("positive");
+    Ok(Label {
+        column: fields.need("column")?.text("a column's name")?,
+        positive: positive.map(|field| field.text("a class")).transpose()?,
+    })
+}
+
+fn split(fields: &Fields, label: &str) -> Result<Split> {
+    let seed = match fields.get("seed") {
+        Some(seed) => seed.integer(0, u64::MAX)?,
+        None => 0,
+    };
+    let rule = match fields.get("time") {
+        Some(time) => {
+            for name in ["test", "by", "seed"] {
+                fields.refuse(name, "has no meaning beside `time`")?;
+            }
+            let time = time.fields("data.split.time")?;
+            let date = "a date or time in ISO 8601, as in `2026-01-31`";
+            SplitRule::Time {
+                column: time.need("column")?.text("a column's name")?,
+                test_from: time.need("test_from")?.text_where(date, is_date)?.value,
+            }
+        }
+        None => SplitRule::Hash {
+            test: match fields.get("test") {
+                Some(test) => test.number("a share between 0 and 1", |x| x > 0.0 && x < 1.0)?,
+                None => 0.2,
+            },
+            by: fields
+                .get("by")
+                .map_or(Ok(vec![]), |by| by.names(Some(label)))?,
+        },
+    };
+    Ok(Split { seed, rule })
+}
+
+fn lint(field: Cursor) -> Result<Lint> {
+    let fields = field.fields("lint")?;
+    let schema = fields.get("schema").map(|schema| local(&schema));
+    let drift = match fields.get("drift") {
+        Some(field) => {
+            let place = field.place();
+            let drift = field.fields("lint.drift")?;
+            if let Some(against) = drift.get("against") {
+                against.word(&[("champion", ())])?;
+            }
+            let psi = match drift.get("psi") {
+                Some(psi) => psi.number("a number above 0", |x| x > 0.0)?,
+                None => 0.2,
+            };
+            Some(Drift { psi, place })
+        }
+        None => None,
+    };
+    Ok(Lint {
+        schema: schema.transpose()?,
+        drift,
+    })
+}
+
+fn train(fields: &Fields) -> Result<Train> {
+    let ways = ["builtin", "container", "python", "pipeline"];
+    let chosen: Vec<&str> = ways
+        .into_iter()
+        .filter(|way| fields.key(way).is_some())
+        .collect();
+    match chosen[..] {
+        ["builtin"] => {}
+        [way] => {
+            let path = format!("`train.{way}` comes later: this version trains with `builtin`");
+            return Err(fields.error_at(way, path).into());
+        }
+        [] => {
+            return Err(fields
+                .missing("builtin")
+                .hint("`builtin: {}` takes the defaults")
+                .into());
+        }
+        [first, second, ..] => {
+            let message = format!("`train.{first}` and `train.{second}`: expected one of them");
+            return Err(fields.error_at(second, message).into());
+        }
+    }
+    let timeout = match fields.get("timeout") {
+        Some(timeout) => timeout.duration(LONGEST_JOB, "7 days")?,
+        None => Duration::from_secs(4 * 3600),
+    };
+    Ok(Train {
+        builtin: match fields.get("builtin") {
+            Some(field) => builtin(&field.fields("train.builtin")?)?,
+            None => Builtin::default(),
+        },
+        machine: machine(fields, "n1-standard-4")?,
+        service_account: service_account(fields)?,
+        timeout,
+    })
+}
+
+fn builtin(fields: &Fields) -> Result<Builtin> {
+    let default = Builtin::default();
+    let integer = |name: &str, high, default| match fields.get(name) {
+        Some(field) => field.integer(1, high),
+        None => Ok(default),
+    };
+    let share = |name: &str, default| match fields.get(name) {
+        Some(field) => field.number("a number above 0, at most 1", |x| x > 0.0 && x <= 1.0),
+        None => Ok(default),
+    };
+    Ok(Builtin {
+        max_depth: integer("max_depth", 32, default.max_depth)?,
+        learning_rate: share("learning_rate", default.learning_rate)?,
+        rounds: integer("rounds", 100_000, default.rounds)?,
+        subsample: share("subsample", default.subsample)?,
+        colsample_bytree: share("colsample_bytree", default.colsample_bytree)?,
+        min_child_weight: match fields.get("min_child_weight") {
+            Some(field) => field.number("a number of at least 0", |x| x >= 0.0)?,
+            None => default.min_child_weight,
+        },
+        early_stopping_rounds: integer(
+            "early_stopping_rounds",
+            100_000,
+            default.early_stopping_rounds,
+        )?,
+        validation: match fields.get("validation") {
+            Some(field) => field.number("a share between 0 and 1", |x| x > 0.0 && x < 1.0)?,
+            None => default.validation,
+        },
+    })
+}
+
+fn validate(field: Cursor) -> Result<Validate> {
+    let fields = field.fields("validate")?;
+    let gates = match fields.get("require") {
+        Some(require) => {
+            require.list("a list of gates, as in `- {metric: roc_auc, at_least: 0.9}`")?
+        }
+        None => vec![],
+    };
+    Ok(Validate {
+        require: gates.into_iter().map(gate).collect::<Result<_>>()?,
+        slices: fields
+            .get("slices")
+            .map_or(Ok(vec![]), |slices| slices.names(None))?,
+    })
+}
+
+fn gate(field: Cursor) -> Result<Gate> {
+    let fields = field.fields("validate.require")?;
+    let metric = fields.need("metric")?.text("a metric's name")?;
+    let rules = ["at_least", "at_most", "no_worse_than"];
+    let number = |field: Cursor| field.number("a number", |_| true);
+    let chosen: Vec<(&str, Cursor)> = rules
+        .into_iter()
+        .filter_map(|rule| Some((rule, fields.get(rule)?)))
+        .collect();
+    let [(rule, value)] = <[_; 1]>::try_from(chosen).map_err(|chosen| {
+        let found = match chosen[..] {
+            [] => "none",
+            _ => "several",
+        };
+        fields
+            .cursor
+            .error(format!("expected one of {}, found {found}", one_of(&rules)))
+    })?;
+    if rule != "no_worse_than" {
+        for name in ["by", "confidence"] {
+            fields.refuse(name, "has a meaning beside `no_worse_than` only")?;
+        }
+    }
+    let rule = match rule {
+        "at_least" => GateRule::AtLeast(number(value)?),
+        "at_most" => GateRule::AtMost(number(value)?),
+        _ => {
+            value.word(&[("champion", ())])?;
+            GateRule::NoWorseThanChampion {
+                by: match fields.get("by") {
+                    Some(by) => by.number("a number of at least 0", |x| x >= 0.0)?,
+                    None => 0.0,
+                },
+                confidence: match fields.get("confidence") {
+                    Some(field) => field.number("a confidence from 0.5 to 0.999", |x| {
+                        (0.5..=0.999).contains(&x)
+                    })?,
+                    None => 0.95,
+                },
+            }
+        }
+    };
+    Ok(Gate { metric, rule })
+}
+
+fn deploy(fields: &Fields) -> Result<Deploy> {
+    let duration = |name: &str, default: Duration| match fields.get(name) {
+        Some(field) => field.duration(LONGEST_STAGE, "24 hours"),
+        None => Ok(default),
+    };
+    Ok(Deploy {
+        endpoint: fields.need("endpoint")?.text_where(
+            "an endpoint id: at most 63 of `a-z`, `0-9`, `-`, the first a letter, the last no `-`",
+            is_endpoint_id,
+        )?,
+        machine: machine(fields, "n1-standard-2")?,
+        service_account: service_account(fields)?,
+        stages: match fields.get("stages") {
+            Some(stages) => read_stages(&stages)?,
+            None => vec![5, 25, 50, 100],
+        },
+        bake: duration("bake", Duration::from_secs(600))?,
+        min_requests: match fields.get("min_requests") {
+            Some(field) => field.integer(1, 1_000_000_000)?,
+            None => 500,
+        },
+        max_wait: duration("max_wait", Duration::from_secs(3600))?,
+        limits: limits(fields)?,
+        replay: fields.get("replay").map(replay).transpose()?,
+    })
+}
+
+fn read_stages(field: &Cursor) -> Result<Vec<u32>> {
+    let what = "a list of rising percentages that ends with 100, as in `[5, 25, 50, 100]`";
+    let mut stages: Vec<u32> = Vec::new();
+    for item in field.list(what)? {
+        let share = item.integer(1, 100)?;
+        if let Some(before) = stages.last().filter(|before| **before >= share) {
+            let error = item.error(format!("expected more than the {before} before it"));
+            return Err(error.into());
+        }
+        stages.push(share);
+    }
+    match stages.last() {
+        Some(100) => Ok(stages),
+        Some(last) => Err(field
+            .error(format!("expected 100 as the last share, found {last}"))
+            .into()),
+        None => Err(field.error(format!("expected {what}")).into()),
+    }
+}
+
+fn limits(deploy: &Fields) -> Result<Limits> {
+    let mut limits = Limits {
+        error_rate: 0.01,
+        latency_p95: Duration::from_millis(500),
+    };
+    if let Some(field) = deploy.get("limits") {
+        let fields = field.fields("deploy.limits")?;
+        if let Some(rate) = fields.get("error_rate") {
+            limits.error_rate = rate.number("a share from 0 to 1", |x| (0.0..=1.0).contains(&x))?;
+        }
+        if let Some(latency) = fields.get("latency_p95") {
+            limits.latency_p95 = latency.duration(Duration::from_secs(600), "10 minutes")?;
+        }
+    }
+    Ok(limits)
+}
+
+fn replay(field: Cursor) -> Result<Replay> {
+    let fields = field.fields("deploy.replay")?;
+    fields.need("from")?.word(&[("test", ())])?;
+    Ok(Replay {
+        concurrency: match fields.get("concurrency") {
+            Some(field) => field.integer(1, 256)?,
+            None => 8,
+        },
+    })
+}
+
+fn machine(fields: &Fields, default: &str) -> Result<String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    match fields.get("machine") {
+        Some(field) => Ok(field
+            .text_where("a machine type such as `n1-standard-4`", |text| {
+                text.chars().all(plain)
+            })?
+            .value),
+        None => Ok(default.to_owned()),
+    }
+}
+
+fn service_account(fields: &Fields) -> Result<Option<Spot<String>>> {
+    let is_address = |text: &str| {
+        let parts = text.split_once('@');
+        parts.is_some_and(|(name, host)| !name.is_empty() && host.contains('.'))
+            && !text.contains(char::is_whitespace)
+    };
+    let what = "an account's address, as in `trainer@my-project.iam.gserviceaccount.com`";
+    let account = fields.get("service_account");
+    account
+        .map(|field| field.text_where(what, is_address))
+        .transpose()
+}

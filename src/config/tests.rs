@@ -1,0 +1,420 @@
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::error::{code, exit_code, render};
+
+const WHOLE: &str = r#"# what the build is about
+model: customer-churn
+bucket: gs://my-project-churn
+create_bucket: true
+data:
+  tables:
+    account: {bigquery: my-project.churn.account, local: data/account.csv}
+    usage:   {bigquery: bq://my-project.churn.usage, local: data/usage.csv}
+  join: {on: customer_id, how: inner}
+  label: {column: churn, positive: "yes"}
+  drop: [customer_id]
+  split: {test: 0.2, by: customer_id, seed: 100}
+lint:     {schema: schema.yaml, drift: {against: champion, psi: 0.25}}
+train:    {builtin: {max_depth: 4}, machine: n1-standard-8, timeout: 1h30m}
+validate:
+  require:
+    - {metric: roc_auc, at_least: 0.90}
+    - {metric: log_loss, no_worse_than: champion, by: 0.01, confidence: 0.9}
+  slices: [area_code, international_plan]
+push:     {registry: vertex}
+deploy:
+  endpoint: customer-churn
+  stages: [10, 100]
+  bake: 5m
+  min_requests: 100
+  limits: {error_rate: 0.02, latency_p95: 250ms}
+  replay: {from: test, concurrency: 4}
+"#;
+
+const SMALL: &str = "\
+model: _m
+bucket: gs://abc
+data:
+  tables: {only: data.csv}
+  label: {column: price}
+train: {builtin:}
+deploy: {endpoint: e}
+";
+
+fn read(text: &str) -> Result<Config> {
+    Config::parse(Path::new("serin.yaml"), text.as_bytes())
+}
+
+/// The message and the hint for a text, without the drawing.
+fn refused(text: &str) -> String {
+    let error = read(text).expect_err("it should be refused");
+    assert_eq!(exit_code(&error), code::INPUT);
+    let shown = error.to_string();
+    match &error.downcast_ref::<Input>().unwrap().hint {
+        Some(hint) => format!("{shown}\nhint: {hint}"),
+        None => shown,
+    }
+}
+
+fn values<T: Clone>(spots: &[Spot<T>]) -> Vec<T> {
+    spots.iter().map(|spot| spot.value.clone()).collect()
+}
+
+#[test]
+fn a_whole_file_is_read() {
+    let config = read(WHOLE).unwrap();
+    assert_eq!(config.model.value, "customer-churn");
+    assert_eq!(config.model.place.to_string(), "serin.yaml:2:8");
+    assert_eq!(config.bucket.value, "my-project-churn");
+    assert!(config.create_bucket);
+    let data = &config.data;
+    let names: Vec<&str> = data.tables.iter().map(|t| t.name.as_str()).collect();
+    assert_eq!(names, ["account", "usage"]);
+    let usage = data.tables.last().unwrap();
+    assert_eq!(usage.local.as_ref().unwrap().value, "data/usage.csv");
+    assert_eq!(
+        usage.bigquery.as_ref().unwrap().value,
+        "my-project.churn.usage"
+    );
+    assert_eq!(usage.place.to_string(), "serin.yaml:8:5");
+    let join = data.join.as_ref().unwrap();
+    assert_eq!(
+        (values(&join.on), join.how),
+        (vec!["customer_id".to_owned()], JoinKind::Inner)
+    );
+    assert_eq!(data.label.positive.as_ref().unwrap().value, "yes");
+    assert_eq!(values(&data.drop), ["customer_id"]);
+    assert_eq!(data.split.seed, 100);
+    let SplitRule::Hash { test, by } = &data.split.rule else {
+        panic!("a split by hash");
+    };
+    assert_eq!((*test, values(by)), (0.2, vec!["customer_id".to_owned()]));
+    assert_eq!(config.lint.schema.as_ref().unwrap().value, "schema.yaml");
+    assert_eq!(config.lint.drift.as_ref().unwrap().psi, 0.25);
+    assert_eq!(
+        config.train.builtin,
+        Builtin {
+            max_depth: 4,
+            ..Builtin::default()
+        }
+    );
+    assert_eq!(config.train.machine, "n1-standard-8");
+    assert_eq!(config.train.timeout, Duration::from_secs(5400));
+    let rules: Vec<_> = config
+        .validate
+        .require
+        .iter()
+        .map(|g| g.rule.clone())
+        .collect();
+    assert_eq!(
+        rules,
+        [
+            GateRule::AtLeast(0.9),
+            GateRule::NoWorseThanChampion {
+                by: 0.01,
+                confidence: 0.9
+            }
+        ]
+    );
+    assert_eq!(
+        values(&config.validate.slices),
+        ["area_code", "international_plan"]
+    );
+    assert_eq!(config.deploy.stages, [10, 100]);
+    assert_eq!(config.deploy.bake, Duration::from_secs(300));
+    assert_eq!(config.deploy.min_requests, 100);
+    assert_eq!(
+        config.deploy.limits,
+        Limits {
+            error_rate: 0.02,
+            latency_p95: Duration::from_millis(250)
+        }
+    );
+    assert_eq!(config.deploy.replay, Some(Replay { concurrency: 4 }));
+}
+
+#[test]
+fn the_example_is_read() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let config = Config::read(&root.join("cloudbuild/churn/serin.yaml")).unwrap();
+    assert_eq!(config.model.value, "customer-churn");
+}
+
+#[test]
+fn what_is_left_out_has_a_default() {
+    let config = read(SMALL).unwrap();
+    assert!(!config.create_bucket && config.data.join.is_none() && config.data.drop.is_empty());
+    let SplitRule::Hash { test, by } = &config.data.split.rule else {
+        panic!("a split by hash");
+    };
+    assert_eq!((*test, by.len(), config.data.split.seed), (0.2, 0, 0));
+    assert!(config.lint.schema.is_none() && config.lint.drift.is_none());
+    assert_eq!(config.train.builtin, Builtin::default());
+    assert_eq!(config.train.machine, "n1-standard-4");
+    assert_eq!(config.train.timeout, Duration::from_secs(4 * 3600));
+    assert!(config.validate.require.is_empty() && config.validate.slices.is_empty());
+    let deploy = &config.deploy;
+    assert_eq!(deploy.machine, "n1-standard-2");
+    assert_eq!(deploy.stages, [5, 25, 50, 100]);
+    assert_eq!(
+        (deploy.bake, deploy.max_wait),
+        (Duration::from_secs(600), Duration::from_secs(3600))
+    );
+    assert_eq!((deploy.min_requests, deploy.replay.clone()), (500, None));
+    assert_eq!(deploy.limits.error_rate, 0.01);
+    assert_eq!(deploy.limits.latency_p95, Duration::from_millis(500));
+}
+
+#[test]
+fn scalars_stay_as_they_were_written() {
+    for written in ["yes", "no", "on", "True", "1", "0x10", "1.50", "2020-01-01"] {
+        let text = SMALL.replace(
+            "{column: price}",
+            &format!("{{column: price, positive: {written}}}"),
+        );
+        let config = read(&text).unwrap();
+        assert_eq!(config.data.label.positive.unwrap().value, written);
+    }
+}
+
+#[test]
+fn a_time_split_is_read() {
+    for from in [
+        "2026",
+        "2026-01",
+        "2026-01-31",
+        "2026-01-31T10:00:00Z",
+        "2026-01-31 10:00",
+    ] {
+        let split = format!("split: {{time: {{column: month, test_from: '{from}'}}}}\n  label:");
+        let config = read(&SMALL.replace("label:", &split)).unwrap();
+        let SplitRule::Time { column, test_from } = config.data.split.rule else {
+            panic!("a split by time");
+        };
+        assert_eq!((column.value.as_str(), test_from.as_str()), ("month", from));
+    }
+}
+
+#[test]
+fn carriage_returns_a_byte_order_mark_and_comments_do_no_harm() {
+    let text = format!("\u{feff}# comment\n{}", WHOLE.replace('\n', " # comment\n"));
+    assert!(read(&text.replace('\n', "\r\n")).is_ok());
+}
+
+/// Edits of `WHOLE`: what by what. The messages stand in the snapshot.
+const WRONG: &[(&str, &str)] = &[
+    ("model: customer-churn\n", "modle: customer-churn\n"),
+    ("model: customer-churn\n", ""),
+    ("model: customer-churn\n", "model:\n"),
+    ("model: customer-churn\n", "model: Customer\n"),
+    ("model: customer-churn\n", "model: [a]\n"),
+    ("gs://my-project-churn", "my-project-churn"),
+    ("gs://my-project-churn", "gs://my-project-churn/models"),
+    ("gs://my-project-churn", "gs://My_Bucket"),
+    ("create_bucket: true", "create_bucket: yes"),
+    ("create_bucket: true", "seed: 1"),
+    ("create_bucket: true", "frobnicate: 1"),
+    ("  join: {on: customer_id, how: inner}\n", ""),
+    ("how: inner", "how: innr"),
+    ("how: inner", "how: cross"),
+    ("on: customer_id, how", "on: [], how"),
+    ("on: customer_id, how", "on: [a, a], how"),
+    ("on: customer_id, how", "on: churn, how"),
+    (
+        "    usage:   {bigquery: bq://my-project.churn.usage, local: data/usage.csv}\n",
+        "",
+    ),
+    (
+        "usage:   {bigquery: bq://my-project.churn.usage, local: data/usage.csv}",
+        "usage: gs://b/usage.csv",
+    ),
+    (
+        "usage:   {bigquery: bq://my-project.churn.usage, local: data/usage.csv}",
+        "usage: {}",
+    ),
+    (
+        "usage:   {bigquery: bq://my-project.churn.usage, local: data/usage.csv}",
+        "usage: s3://b/usage.csv",
+    ),
+    ("usage:   {bigquery", "account: {bigquery"),
+    ("usage:   {bigquery", "\"us age\": {bigquery"),
+    ("my-project.churn.account", "churn.account"),
+    ("  tables:\n", "  query: features.sql\n  tables:\n"),
+    ("column: churn, ", ""),
+    ("drop: [customer_id]", "drop: [customer_id, churn]"),
+    ("drop: [customer_id]", "drop: {a: b}"),
+    ("test: 0.2", "test: 20"),
+    ("test: 0.2", "tset: 0.2"),
+    (
+        "{test: 0.2, by: customer_id, seed: 100}",
+        "{test: 0.2, time: {column: month, test_from: 2026-01-01}}",
+    ),
+    (
+        "{test: 0.2, by: customer_id, seed: 100}",
+        "{time: {column: month, test_from: january}}",
+    ),
+    ("seed: 100", "seed: -1"),
+    ("against: champion", "against: champoin"),
+    ("psi: 0.25", "psi: 0"),
+    ("{builtin: {max_depth: 4}, ", "{"),
+    ("{builtin: {max_depth: 4}, ", "{container: {image: x}, "),
+    ("{builtin: {max_depth: 4}, ", "{builtin: {}, python: {}, "),
+    ("max_depth: 4", "max_depth: 0"),
+    ("max_depth: 4", "maxdepth: 4"),
+    ("max_depth: 4", "learning_rate: fast"),
+    ("timeout: 1h30m", "timeout: 90"),
+    ("timeout: 1h30m", "timeout: 200h"),
+    ("at_least: 0.90", "at_leats: 0.90"),
+    ("at_least: 0.90", "at_least: 0.90, at_most: 1"),
+    ("at_least: 0.90", "at_least: 0.90, by: 1"),
+    (", at_least: 0.90", ""),
+    ("at_least: 0.90", "at_least: .inf"),
+    ("confidence: 0.9", "confidence: 95"),
+    ("registry: vertex", "registry: mlflow"),
+    ("endpoint: customer-churn", "endpoint: customer_churn"),
+    ("[10, 100]", "[10, 50]"),
+    ("[10, 100]", "[50, 10, 100]"),
+    ("[10, 100]", "[]"),
+    ("[10, 100]", "[10, 110]"),
+    (
+        "bake: 5m",
+        "bake: five minutes and then a very long text beside it",
+    ),
+    ("latency_p95: 250ms", "latency_p95: 0s"),
+    ("concurrency: 4", "concurrency: 257"),
+    ("from: test, ", ""),
+    ("push:     {registry", "push: &p {registry"),
+    ("push:     {registry", "push: !x {registry"),
+    ("# what the build is about\n", "--- 1\n---\n"),
+    ("[area_code, international_plan]", "[area_code"),
+    ("  slices:", " slices:"),
+    ("  bake: 5m", "\tbake: 5m"),
+    ("model: customer-churn\n", "? [a]\n: b\n"),
+    ("model: customer-churn\n", "bucket: gs://other\n"),
+];
+
+#[test]
+fn every_mistake_is_named_with_its_place() {
+    let mut messages = String::new();
+    for (what, by) in WRONG {
+        assert_eq!(
+            WHOLE.matches(what).count(),
+            1,
+            "{what} should stand in the file once"
+        );
+        let message = refused(&WHOLE.replacen(what, by, 1));
+        messages.push_str(&format!("{what:?} → {by:?}\n{message}\n\n"));
+    }
+    insta::assert_snapshot!(messages);
+}
+
+#[test]
+fn a_message_draws_the_line() {
+    let error = read(&WHOLE.replace("how: inner", "how: innr")).unwrap_err();
+    insta::assert_snapshot!(render(&error), @"
+    error: serin.yaml:9:32: `data.join.how`: expected `inner`, `left` or `outer`, found `innr`
+      |
+    9 |   join: {on: customer_id, how: innr}
+      |                                ^^^^
+    hint: did you mean `inner`?
+    ");
+}
+
+#[test]
+fn a_file_of_nothing_is_refused() {
+    for text in ["", "# only a comment\n", "---\n", "~"] {
+        assert!(
+            refused(text).contains("the file is empty\nhint: `serin init`"),
+            "{text:?}"
+        );
+    }
+    assert_eq!(
+        refused("[]"),
+        "serin.yaml:1:1: expected a mapping of fields, found a list"
+    );
+    let error = Config::parse(Path::new("serin.yaml"), b"model: a\nbucket: \xff").unwrap_err();
+    assert_eq!(error.to_string(), "serin.yaml: line 2 is no UTF-8 text");
+}
+
+#[test]
+fn a_missing_file_is_the_users_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = Config::read(&folder.path().join("serin.yaml")).unwrap_err();
+    assert_eq!(exit_code(&error), code::INPUT);
+    let shown = render(&error);
+    assert!(
+        shown.contains("serin.yaml: there is no such file"),
+        "{shown}"
+    );
+    assert!(shown.contains("hint: `serin init`"), "{shown}");
+    let error = Config::read(folder.path()).unwrap_err();
+    assert!(error.to_string().contains("cannot be read: "), "{error}");
+}
+
+#[test]
+fn a_field_is_nearest_to_itself() {
+    for (section, names) in cursor::FIELDS {
+        for name in *names {
+            assert_eq!(cursor::nearest(name, names), Some(*name), "{section}");
+        }
+    }
+}
+
+/// Pieces that look like a config, so that random texts get past the first line.
+fn pieces() -> impl Strategy<Value = String> {
+    let names = cursor::FIELDS
+        .iter()
+        .flat_map(|(_, names)| names.iter().copied());
+    let words: Vec<&str> = names
+        .chain([
+            "{", "}", "[", "]", ",", "- ", "\n", "\n  ", "&a ", "*a", "!t ", "|", "'", "\"", "é",
+            "champion",
+        ])
+        .chain([
+            "1", "0.5", "-1", "1e999", "nan", "10m", "gs://b", "bq://", "~", "? ", "# ", "---",
+            "\t", "\u{feff}",
+        ])
+        .collect();
+    let word = prop_oneof![
+        4 => proptest::sample::select(words).prop_map(|word| format!("{word}: ")),
+        1 => any::<char>().prop_map(String::from),
+    ];
+    proptest::collection::vec(word, 0..40).prop_map(|words| words.concat())
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Config::parse(Path::new("serin.yaml"), &bytes);
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(text in pieces()) {
+        if let Err(error) = read(&text) {
+            prop_assert_eq!(exit_code(&error), code::INPUT);
+        }
+    }
+
+    #[test]
+    fn no_edit_of_a_good_file_makes_it_panic(
+        at in 0..WHOLE.len(),
+        cut in 0..60usize,
+        piece in pieces(),
+    ) {
+        let end = (at + cut).min(WHOLE.len());
+        let text = format!("{}{piece}{}", &WHOLE[..WHOLE.floor_char_boundary(at)], &WHOLE[end..]);
+        if let Err(error) = read(&text) {
+            prop_assert_eq!(exit_code(&error), code::INPUT);
+            prop_assert!(!render(&error).is_empty());
+        }
+    }
+
+    #[test]
+    fn nesting_is_bounded(depth in 0..20_000usize, open in "[\\[{]|- |\\? |a: \\[") {
+        let _ = read(&open.repeat(depth));
+    }
+}

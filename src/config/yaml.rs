@@ -1,0 +1,184 @@
+//! YAML text to a tree in which everything knows its place.
+//!
+//! Scalars stay the text that was written, so `positive: yes` is the text `yes` and never a
+//! boolean: what a field holds is decided by the field. Anchors, aliases, tags and further
+//! documents are refused; a build's settings are short enough to be written out.
+
+use std::ops::Range;
+
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+
+/// A place in the text; line and column count from 1, the column in characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+    /// The same in bytes of the text.
+    pub(crate) span: Range<usize>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) mark: Mark,
+    pub(crate) kind: Kind,
+}
+
+#[derive(Debug)]
+pub(crate) enum Kind {
+    /// A value left out, or a plain `~` or `null`.
+    Null,
+    Text(String),
+    List(Vec<Node>),
+    /// Keys are unique, in the order of the file.
+    Map(Vec<(Key, Node)>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Key {
+    pub(crate) mark: Mark,
+    pub(crate) text: String,
+}
+
+/// Why a text cannot be read, and where.
+#[derive(Debug)]
+pub(crate) struct Error {
+    pub(crate) mark: Mark,
+    pub(crate) message: String,
+}
+
+/// Reads a text of one document.
+pub(crate) fn parse(text: &str) -> Result<Node, Error> {
+    let options = granit_parser::options! { emit_comments: false };
+    let mut reader = Reader {
+        text,
+        parser: Parser::new_from_str_with_options(text, options),
+    };
+    let mut root = None;
+    loop {
+        let (event, mark) = reader.next()?;
+        match event {
+            Event::StreamEnd => break,
+            Event::StreamStart | Event::DocumentEnd => {}
+            Event::DocumentStart(..) if root.is_none() => {
+                let (event, mark) = reader.next()?;
+                root = Some(reader.node(event, mark)?);
+            }
+            _ => {
+                return Err(Error {
+                    mark,
+                    message: "a second document, expected one".to_owned(),
+                });
+            }
+        }
+    }
+    Ok(root.unwrap_or_else(|| Node {
+        mark: mark_at(text, Span::default()),
+        kind: Kind::Null,
+    }))
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    parser: Parser<'a, granit_parser::StrInput<'a>>,
+}
+
+impl<'a> Reader<'a> {
+    fn next(&mut self) -> Result<(Event<'a>, Mark), Error> {
+        match self.parser.next_event() {
+            Some(Ok((event, span))) => Ok((event, mark_at(self.text, span))),
+            Some(Err(error)) => Err(self.syntax(&error)),
+            None => Ok((Event::StreamEnd, mark_at(self.text, Span::default()))),
+        }
+    }
+
+    fn syntax(&self, error: &ScanError) -> Error {
+        let at = *error.marker();
+        Error {
+            mark: mark_at(self.text, Span::new(at, at)),
+            message: format!("no valid YAML: {}", error.info()),
+        }
+    }
+
+    /// The node that begins with `event`; the parser's own limit on nesting bounds the recursion.
+    fn node(&mut self, event: Event<'a>, mark: Mark) -> Result<Node, Error> {
+        let (anchor, tagged) = (event.anchor_id(), event.tag().is_some());
+        if event.is_alias() || anchor.is_some() {
+            let message = "anchors and aliases are not read here: write the value out";
+            return Err(Error {
+                mark,
+                message: message.to_owned(),
+            });
+        }
+        if tagged {
+            let message = "tags such as `!name` are not read here: write the value without";
+            return Err(Error {
+                mark,
+                message: message.to_owned(),
+            });
+        }
+        let kind = match event {
+            Event::Scalar(text, ScalarStyle::Plain, ..)
+                if matches!(&*text, "" | "~" | "null" | "Null" | "NULL") =>
+            {
+                Kind::Null
+            }
+            Event::Scalar(text, ..) => Kind::Text(text.into_owned()),
+            Event::SequenceStart(..) => {
+                let mut items = Vec::new();
+                loop {
+                    match self.next()? {
+                        (Event::SequenceEnd, _) => break Kind::List(items),
+                        (event, mark) => items.push(self.node(event, mark)?),
+                    }
+                }
+            }
+            Event::MappingStart(..) => {
+                let mut entries = Vec::new();
+                loop {
+                    match self.next()? {
+                        (Event::MappingEnd, _) => break Kind::Map(entries),
+                        (event, mark) => {
+                            let key = self.key(event, mark, &entries)?;
+                            let (event, mark) = self.next()?;
+                            entries.push((key, self.node(event, mark)?));
+                        }
+                    }
+                }
+            }
+            _ => {
+                return Err(Error {
+                    mark,
+                    message: "no valid YAML: expected a value".to_owned(),
+                });
+            }
+        };
+        Ok(Node { mark, kind })
+    }
+
+    fn key(&mut self, event: Event<'a>, mark: Mark, before: &[(Key, Node)]) -> Result<Key, Error> {
+        let Kind::Text(text) = self.node(event, mark.clone())?.kind else {
+            return Err(Error {
+                mark,
+                message: "expected a field's name".to_owned(),
+            });
+        };
+        if let Some((first, _)) = before.iter().find(|(key, _)| key.text == text) {
+            let message = format!(
+                "`{text}` stands here a second time; the first is on line {}",
+                first.mark.line
+            );
+            return Err(Error { mark, message });
+        }
+        Ok(Key { mark, text })
+    }
+}
+
+fn mark_at(text: &str, span: Span) -> Mark {
+    let clamp = |at: Option<usize>| at.map_or(0, |at| text.floor_char_boundary(at));
+    let start = clamp(span.start.byte_offset());
+    Mark {
+        line: span.start.line().max(1),
+        column: span.start.col() + 1,
+        span: start..clamp(span.end.byte_offset()).max(start),
+    }
+}

@@ -1,0 +1,222 @@
+//! The label, the features, and the split of the joined table.
+
+use super::DatasetScope;
+use super::columns::listed;
+use crate::config::SplitRule;
+use crate::data::findings::{Evidence, Reporter};
+use crate::workspace::records::Task;
+
+/// More classes than this are no classes but names.
+const MOST_CLASSES: usize = 1000;
+
+/// Says something about a column of the joined table as a whole.
+fn about(scope: &DatasetScope, reporter: &mut Reporter, column: &str, evidence: Evidence) {
+    let known = scope.frame.find(column);
+    let known = known.and_then(|column| scope.frame.columns.get(column));
+    match known.and_then(|column| scope.frame.table_of(column)) {
+        Some(table) => reporter.found(table, column, None, || evidence),
+        None => {
+            let tables = scope.frame.tables.iter();
+            let (names, paths): (Vec<&str>, Vec<&str>) =
+                tables.map(|t| (t.name.as_str(), t.path.as_str())).unzip();
+            reporter.add(&names.join(", "), &paths.join(", "), column, None, || {
+                evidence
+            });
+        }
+    }
+}
+
+fn label<'a>(scope: &'a DatasetScope) -> &'a str {
+    &scope.config.data.label.column
+}
+
+/// A row without a label.
+pub(super) fn missing(scope: &DatasetScope, reporter: &mut Reporter) {
+    let Some(target) = scope.target else { return };
+    let Some(column) = scope.frame.columns.get(target.column) else {
+        return;
+    };
+    for row in &target.missing {
+        if let (Some(table), line) = scope.frame.place(column, *row) {
+            reporter.found(table, &column.name, line, || {
+                let mut evidence = Evidence::missing(&column.name);
+                if line.is_none() {
+                    let name = &column.name;
+                    evidence.sentence = format!("the join leaves a row without the label `{name}`");
+                }
+                evidence
+            });
+        }
+    }
+}
+
+/// A label that cannot be learnt: one value only, names instead of classes, or not two classes where one
+/// is called positive.
+pub(super) fn classes(scope: &DatasetScope, reporter: &mut Reporter) {
+    let Some(target) = scope.target else { return };
+    if scope.frame.rows() == 0 {
+        return;
+    }
+    let name = label(scope);
+    let distinct = target.distinct;
+    let (expected, sentence) = match target.task {
+        _ if distinct < 2 => {
+            let sentence = format!("the label `{name}` has the same value in every row");
+            ("two values or more".to_owned(), sentence)
+        }
+        Task::Binary if distinct != 2 => {
+            let place = &scope.config.data.label.column.place;
+            let sentence = format!(
+                "the label `{name}` has {distinct} classes, expected two, for {place} calls one of them positive"
+            );
+            ("two classes".to_owned(), sentence)
+        }
+        Task::Multiclass if distinct > MOST_CLASSES => {
+            let sentence = format!(
+                "the label `{name}` has {distinct} classes, expected at most {MOST_CLASSES}"
+            );
+            (format!("at most {MOST_CLASSES} classes"), sentence)
+        }
+        _ => return,
+    };
+    let evidence = Evidence::new(expected, format!("{distinct}"), sentence);
+    about(scope, reporter, name, evidence);
+}
+
+/// A class that the config or the schema names and no row has.
+pub(super) fn unseen(scope: &DatasetScope, reporter: &mut Reporter) {
+    let Some(target) = scope.target else { return };
+    if target.task == Task::Regression || scope.frame.rows() == 0 {
+        return;
+    }
+    let name = label(scope);
+    let mut expected: Vec<&str> = target.positive.iter().map(String::as_str).collect();
+    let domain = scope.rule.and_then(|rule| rule.domain.as_ref());
+    for class in domain.into_iter().flatten() {
+        if !expected.contains(&class.as_str()) {
+            expected.push(class);
+        }
+    }
+    for class in expected {
+        if !target.classes.iter().any(|seen| seen == class) {
+            let shown = crate::data::shown(class);
+            let sentence = format!(
+                "no row has the class `{shown}` of the label `{name}`; there are {}",
+                listed(&target.classes).trim_start_matches("one of ")
+            );
+            let evidence = Evidence::new(format!("the class `{shown}`"), "no such row", sentence);
+            about(scope, reporter, name, evidence);
+        }
+    }
+}
+
+/// A table of nothing but the label and dropped columns.
+pub(super) fn no_features(scope: &DatasetScope, reporter: &mut Reporter) {
+    let data = &scope.config.data;
+    let mut columns = scope.frame.columns.iter();
+    let is_feature =
+        |name: &str| name != label(scope) && !data.drop.iter().any(|dropped| dropped.value == name);
+    if !columns.any(|column| is_feature(&column.name)) {
+        let sentence = "without the label and the dropped columns there is nothing to learn from";
+        about(
+            scope,
+            reporter,
+            "",
+            Evidence::new("a feature", "none", sentence),
+        );
+    }
+}
+
+/// A row that a split by time cannot place.
+pub(super) fn time(scope: &DatasetScope, reporter: &mut Reporter) {
+    let SplitRule::Time { column, .. } = &scope.config.data.split.rule else {
+        return;
+    };
+    let column = scope
+        .frame
+        .find(column)
+        .and_then(|c| scope.frame.columns.get(c));
+    let Some(column) = column else { return };
+    for row in 0..scope.frame.rows() {
+        let value = scope.frame.value(column, row);
+        if value.is_some_and(is_iso_date) {
+            continue;
+        }
+        if let (Some(table), line) = scope.frame.place(column, row) {
+            reporter.found(table, &column.name, line, || match value {
+                Some(value) => Evidence::holds(&column.name, value, "a date such as `2026-01-31`"),
+                None => Evidence::missing(&column.name),
+            });
+        }
+    }
+}
+
+/// Whether a text begins as an ISO 8601 date does: a year alone, a year and a month, or a day.
+fn is_iso_date(text: &str) -> bool {
+    let digit = |b: &u8| b.is_ascii_digit();
+    match text.trim().as_bytes() {
+        year if year.len() == 4 => year.iter().all(digit),
+        [year @ .., b'-', a, b] if year.len() == 4 => {
+            year.iter().all(digit) && digit(a) && digit(b)
+        }
+        [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, ..] => {
+            [y1, y2, y3, y4, m1, m2, d1, d2].into_iter().all(digit)
+        }
+        _ => false,
+    }
+}
+
+/// A split that leaves a part without rows.
+pub(super) fn empty_part(scope: &DatasetScope, reporter: &mut Reporter) {
+    let Some(partition) = scope.partition else {
+        return;
+    };
+    let (train, test) = partition.counts();
+    for (rows, part) in [(train, "training"), (test, "test")] {
+        if rows == 0 && scope.frame.rows() > 0 {
+            let sentence = format!("the split leaves no rows for the {part} part");
+            about(scope, reporter, "", Evidence::new("rows", "none", sentence));
+        }
+    }
+}
+
+/// A class that only one part of the split has.
+pub(super) fn class_in_part(scope: &DatasetScope, reporter: &mut Reporter) {
+    let (Some(target), Some(partition)) = (scope.target, scope.partition) else {
+        return;
+    };
+    let mut counts = vec![[0_u64; 2]; target.classes.len()];
+    for row in 0..scope.frame.rows() {
+        let class = target.class(scope.frame, row);
+        let part = usize::from(partition.is_test(row));
+        if let Some(count) = class.and_then(|c| counts.get_mut(c)?.get_mut(part)) {
+            *count += 1;
+        }
+    }
+    for (class, counts) in target.classes.iter().zip(counts) {
+        for (count, part) in counts.into_iter().zip(["training", "test"]) {
+            if count == 0 {
+                let shown = crate::data::shown(class);
+                let sentence =
+                    format!("the {part} part has no row of the class `{shown}`; is it too rare?");
+                let evidence = Evidence::new("rows in both parts", "none", sentence);
+                about(scope, reporter, label(scope), evidence);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_begins_with_a_year() {
+        for text in ["2026", "2026-01", "2026-01-31", "2026-01-31T10:00:00Z"] {
+            assert!(is_iso_date(text), "{text}");
+        }
+        for text in ["", "31.01.2026", "2026/01/31", "é026-01-31", "2026-1-31"] {
+            assert!(!is_iso_date(text), "{text}");
+        }
+    }
+}

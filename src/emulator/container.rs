@@ -1,0 +1,183 @@
+//! How a container runs here: serin's own image as this very binary, in a folder of its own, with
+//! the environment that Vertex AI's contract gives and nothing else.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use super::error::ApiError;
+use super::{Emulator, variables};
+use crate::clock::CLOCK_VARIABLE;
+
+/// A variable of a container.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(in crate::emulator) struct EnvVar {
+    pub name: String,
+    pub value: String,
+}
+
+/// What is to be run.
+pub(in crate::emulator) struct Container<'a> {
+    pub image: &'a str,
+    /// In the place of the image's entry point, where it is not empty.
+    pub command: &'a [String],
+    pub args: &'a [String],
+    /// The user's variables, after the contract's.
+    pub env: &'a [EnvVar],
+}
+
+/// The variables' names must be C identifiers, and none of them the platform's own.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` with the name.
+pub(in crate::emulator) fn check_env(env: &[EnvVar], most: usize) -> Result<(), ApiError> {
+    if env.len() > most {
+        return Err(ApiError::invalid_argument(format!(
+            "At most {most} environment variables are allowed, got {}.",
+            env.len()
+        )));
+    }
+    for variable in env {
+        let name = &variable.name;
+        let mut bytes = name.bytes();
+        let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        if !bytes.next().is_some_and(|b| word(b) && !b.is_ascii_digit()) || !bytes.all(word) {
+            return Err(ApiError::invalid_argument(format!(
+                "Invalid environment variable name \"{name}\": it must be a C identifier."
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The command that stands for a container, and its working folder, which goes when it is dropped.
+///
+/// # Errors
+/// In a sentence, when the image cannot be run here.
+pub(in crate::emulator) fn prepare(
+    emulator: &Emulator,
+    container: &Container,
+    contract: Vec<(String, String)>,
+) -> Result<(Command, TempDir), String> {
+    if !emulator.own_images.contains(container.image) {
+        return Err(format!(
+            "The image {} cannot be run: this emulator runs only serin's own image.",
+            container.image
+        ));
+    }
+    let env = environment(contract, container.env);
+    let mut words: Vec<String> = container.command.to_vec();
+    if let Some(program) = words.first() {
+        let name = Path::new(program)
+            .file_name()
+            .and_then(|name| name.to_str());
+        if name != Some("serin") {
+            return Err(format!("The image has no program \"{program}\"."));
+        }
+        words.remove(0);
+    }
+    words.extend(container.args.iter().cloned());
+    let folder = tempfile::Builder::new()
+        .prefix("serin-container-")
+        .tempdir()
+        .map_err(|e| format!("No working directory could be made: {e}."))?;
+    let mut command = Command::new(&emulator.serin);
+    command
+        .args(words)
+        .current_dir(folder.path())
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", folder.path())
+        .env("TMPDIR", folder.path())
+        .envs(env)
+        // What a laptop lacks: where the cloud is, and how fast its clock runs.
+        .envs(variables(emulator.url()))
+        .env(CLOCK_VARIABLE, emulator.clock.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    Ok((command, folder))
+}
+
+/// The contract's variables, then the user's with `$(NAME)` of earlier ones expanded.
+fn environment(mut all: Vec<(String, String)>, env: &[EnvVar]) -> Vec<(String, String)> {
+    for variable in env {
+        let value = expand(&variable.value, &all);
+        all.push((variable.name.clone(), value));
+    }
+    all
+}
+
+/// `$(NAME)` of a known name is its value, of an unknown one stays; `$$` is a plain `$`.
+pub(in crate::emulator) fn expand(text: &str, known: &[(String, String)]) -> String {
+    let mut expanded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        expanded.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        let name = after.strip_prefix('(').and_then(|n| n.split_once(')'));
+        if let Some(escaped) = after.strip_prefix('$') {
+            expanded.push('$');
+            rest = escaped;
+        } else if let Some((name, tail)) = name
+            && let Some((_, value)) = known.iter().rev().find(|(known, _)| known == name)
+        {
+            expanded.push_str(value);
+            rest = tail;
+        } else {
+            expanded.push('$');
+            rest = after;
+        }
+    }
+    expanded.push_str(rest);
+    expanded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_to_earlier_variables_are_expanded() {
+        let known = [
+            ("A".to_owned(), "1".to_owned()),
+            ("A".to_owned(), "2".to_owned()),
+        ];
+        for (text, expected) in [
+            ("x$(A)y$(A)", "x2y2"),
+            ("$(B) $A $ $(A", "$(B) $A $ $(A"),
+            ("$$(A)", "$(A)"),
+            ("", ""),
+        ] {
+            assert_eq!(expand(text, &known), expected);
+        }
+        let env = ["$(P)/b", "$(X)/c"].map(|value| EnvVar {
+            name: "X".into(),
+            value: value.into(),
+        });
+        let all = environment(vec![("P".into(), "a".into())], &env);
+        assert_eq!(all[2].1, "a/b/c");
+    }
+
+    #[test]
+    fn names_of_variables_are_checked() {
+        let named = |name: &str| {
+            check_env(
+                &[EnvVar {
+                    name: name.into(),
+                    value: String::new(),
+                }],
+                100,
+            )
+        };
+        assert!(named("_a1").is_ok());
+        for name in ["", "1a", "a-b", "a b"] {
+            assert_eq!(named(name).unwrap_err().status, "INVALID_ARGUMENT");
+        }
+        assert!(check_env(&vec![EnvVar::default(); 2], 1).is_err());
+    }
+}

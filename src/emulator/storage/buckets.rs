@@ -1,0 +1,332 @@
+//! Buckets: insert, get, list, patch, update, delete, storage layout.
+
+use std::sync::{Arc, PoisonError};
+
+use axum::http::StatusCode;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::object::{LIVE, OLD, Preconditions};
+use crate::clock::Timestamp;
+use crate::emulator::error::ApiError;
+use crate::emulator::server::{Answer, Request, empty, json};
+use crate::emulator::{Emulator, project_number};
+
+const BUCKETS: &str = "buckets/";
+
+/// What a caller may set and change; anything else in a message is ignored.
+const SETTINGS: &[&str] = &[
+    "autoclass",
+    "billing",
+    "cors",
+    "customPlacementConfig",
+    "defaultEventBasedHold",
+    "encryption",
+    "hierarchicalNamespace",
+    "iamConfiguration",
+    "labels",
+    "lifecycle",
+    "logging",
+    "retentionPolicy",
+    "rpo",
+    "softDeletePolicy",
+    "versioning",
+    "website",
+];
+
+/// A bucket's document.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Bucket {
+    pub name: String,
+    project: String,
+    pub location: String,
+    pub storage_class: String,
+    metageneration: u64,
+    created: Timestamp,
+    updated: Timestamp,
+    settings: Map<String, Value>,
+}
+
+impl Bucket {
+    fn key(name: &str) -> String {
+        format!("{BUCKETS}{name}")
+    }
+
+    /// The bucket of a name.
+    ///
+    /// # Errors
+    /// 404 as Google says it.
+    pub(super) fn find(emulator: &Emulator, name: &str) -> Result<Self, ApiError> {
+        emulator
+            .store
+            .get(&Self::key(name))
+            .ok_or_else(|| ApiError::not_found("The specified bucket does not exist."))
+    }
+
+    /// Whether overwritten and deleted objects stay as noncurrent generations.
+    pub(super) fn versioned(&self) -> bool {
+        self.settings
+            .get("versioning")
+            .is_some_and(|versioning| versioning["enabled"] == true)
+    }
+
+    fn location_type(&self) -> &'static str {
+        match self.location.as_str() {
+            "US" | "EU" | "ASIA" => "multi-region",
+            location if location.contains('-') => "region",
+            _ => "dual-region",
+        }
+    }
+
+    fn resource(&self, base: &str) -> Value {
+        let name = &self.name;
+        let mut resource = json!({
+            "kind": "storage#bucket",
+            "id": name,
+            "selfLink": format!("{base}/storage/v1/b/{name}"),
+            "name": name,
+            "projectNumber": self.project,
+            "metageneration": self.metageneration.to_string(),
+            "location": self.location,
+            "locationType": self.location_type(),
+            "storageClass": self.storage_class,
+            "etag": BASE64_STANDARD.encode(self.metageneration.to_string()),
+            "timeCreated": self.created,
+            "updated": self.updated,
+            "iamConfiguration": {
+                "bucketPolicyOnly": {"enabled": false},
+                "uniformBucketLevelAccess": {"enabled": false},
+                "publicAccessPrevention": "inherited",
+            },
+        });
+        merge(&mut resource, &Value::Object(self.settings.clone()));
+        resource
+    }
+}
+
+/// JSON merge patch (RFC 7396): a null removes, an object is merged, anything else takes its place.
+pub(super) fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    if let Value::Object(fields) = target {
+        for (name, value) in patch {
+            if value.is_null() {
+                fields.remove(name);
+            } else {
+                merge(fields.entry(name.clone()).or_insert(Value::Null), value);
+            }
+        }
+    }
+}
+
+/// A message about a bucket: its settings, and the whole.
+fn read(request: &Request) -> Result<(Map<String, Value>, Value), ApiError> {
+    let wrong =
+        |e: String| ApiError::invalid_argument(format!("Parse Error: {e}")).reason("parseError");
+    let sent: Value = serde_json::from_slice(&request.body).map_err(|e| wrong(e.to_string()))?;
+    let Value::Object(fields) = &sent else {
+        return Err(wrong("expected an object".into()));
+    };
+    if let Some(labels) = fields.get("labels") {
+        let labelled = labels.as_object().is_some_and(|labels| {
+            labels
+                .values()
+                .all(|value| value.is_string() || value.is_null())
+        });
+        if !labelled && !labels.is_null() {
+            return Err(ApiError::invalid_argument("Invalid value for: labels"));
+        }
+    }
+    let settings = fields
+        .iter()
+        .filter(|(name, _)| SETTINGS.contains(&name.as_str()))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    Ok((settings, sent))
+}
+
+/// Three to 63 of `[a-z0-9._-]`, a letter or digit at both ends; with dots up to 222, each part up to 63.
+fn check_name(name: &str) -> Result<(), ApiError> {
+    let end = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = name.as_bytes();
+    let fits = name.len() >= 3
+        && name.len() <= if name.contains('.') { 222 } else { 63 }
+        && name.split('.').all(|part| part.len() <= 63)
+        && end(bytes.first())
+        && end(bytes.last())
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(b))
+        && !name.starts_with("goog");
+    if fits {
+        Ok(())
+    } else {
+        Err(ApiError::invalid_argument(format!(
+            "Invalid bucket name: '{name}'"
+        )))
+    }
+}
+
+pub(super) async fn insert(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let project = request
+        .get("project")
+        .filter(|p| !p.is_empty())
+        .ok_or_else(|| {
+            ApiError::invalid_argument("Required parameter: project").reason("required")
+        })?;
+    let (mut settings, sent) = read(&request)?;
+    settings.retain(|_, value| !value.is_null());
+    let name = sent["name"]
+        .as_str()
+        .ok_or_else(|| ApiError::invalid_argument("Required field: name").reason("required"))?;
+    check_name(name)?;
+    let now = emulator.clock.now();
+    let bucket = Bucket {
+        name: name.to_owned(),
+        project: project_number(project),
+        location: sent["location"]
+            .as_str()
+            .unwrap_or("US")
+            .to_ascii_uppercase(),
+        storage_class: sent["storageClass"]
+            .as_str()
+            .unwrap_or("STANDARD")
+            .to_owned(),
+        metageneration: 1,
+        created: now,
+        updated: now,
+        settings,
+    };
+    {
+        let commit = &emulator.storage.commit;
+        let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
+        if Bucket::find(&emulator, name).is_ok() {
+            return Err(ApiError::already_exists(
+                "Your previous request to create the named bucket succeeded and you already own it.",
+            ));
+        }
+        emulator.store.put(&Bucket::key(name), &bucket)?;
+    }
+    json(&bucket.resource(&request.base_url(&emulator)))
+}
+
+pub(super) async fn get(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let bucket = Bucket::find(&emulator, &request.wild[0])?;
+    let preconditions = Preconditions::of(&request)?;
+    preconditions.check(0, bucket.metageneration)?;
+    json(&bucket.resource(&request.base_url(&emulator)))
+}
+
+pub(super) async fn layout(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let bucket = Bucket::find(&emulator, &request.wild[0])?;
+    json(&json!({
+        "kind": "storage#storageLayout",
+        "bucket": bucket.name,
+        "location": bucket.location,
+        "locationType": bucket.location_type(),
+        "hierarchicalNamespace": {"enabled": false},
+    }))
+}
+
+pub(super) async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let project = request
+        .get("project")
+        .filter(|p| !p.is_empty())
+        .ok_or_else(|| {
+            ApiError::invalid_argument("Required parameter: project").reason("required")
+        })?;
+    let project = project_number(project);
+    let most = request
+        .parse::<usize>("maxResults")?
+        .unwrap_or(1000)
+        .clamp(1, 1000);
+    let prefix = format!("{BUCKETS}{}", request.get("prefix").unwrap_or_default());
+    let after = request.get("pageToken").unwrap_or_default();
+    let base = request.base_url(&emulator);
+    let mut found: Vec<Bucket> = emulator
+        .store
+        .list::<Bucket>(&prefix)
+        .into_iter()
+        .map(|(_, bucket)| bucket)
+        .filter(|bucket| bucket.project == project && bucket.name.as_str() > after)
+        .collect();
+    let more = found.len() > most;
+    found.truncate(most);
+    let mut page = json!({"kind": "storage#buckets"});
+    if more && let Some(last) = found.last() {
+        page["nextPageToken"] = last.name.clone().into();
+    }
+    if !found.is_empty() {
+        page["items"] = found.iter().map(|bucket| bucket.resource(&base)).collect();
+    }
+    json(&page)
+}
+
+pub(super) async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
+    alter(&emulator, &request, |settings, sent| {
+        let mut merged = Value::Object(std::mem::take(settings));
+        merge(&mut merged, &Value::Object(sent));
+        if let Value::Object(merged) = merged {
+            *settings = merged;
+        }
+    })
+}
+
+pub(super) async fn update(emulator: Arc<Emulator>, request: Request) -> Answer {
+    alter(&emulator, &request, |settings, mut sent| {
+        sent.retain(|_, value| !value.is_null());
+        *settings = sent;
+    })
+}
+
+fn alter(
+    emulator: &Arc<Emulator>,
+    request: &Request,
+    change: impl FnOnce(&mut Map<String, Value>, Map<String, Value>),
+) -> Answer {
+    let (settings, sent) = read(request)?;
+    let preconditions = Preconditions::of(request)?;
+    let commit = &emulator.storage.commit;
+    let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut bucket = Bucket::find(emulator, &request.wild[0])?;
+    preconditions.check(0, bucket.metageneration)?;
+    change(&mut bucket.settings, settings);
+    if let Some(class) = sent["storageClass"].as_str() {
+        class.clone_into(&mut bucket.storage_class);
+    }
+    bucket.metageneration += 1;
+    bucket.updated = emulator.clock.now();
+    emulator.store.put(&Bucket::key(&bucket.name), &bucket)?;
+    json(&bucket.resource(&request.base_url(emulator)))
+}
+
+pub(super) async fn delete(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let preconditions = Preconditions::of(&request)?;
+    let commit = &emulator.storage.commit;
+    let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
+    let bucket = Bucket::find(&emulator, &request.wild[0])?;
+    preconditions.check(0, bucket.metageneration)?;
+    for kind in [LIVE, OLD] {
+        let mut holds = false;
+        emulator
+            .store
+            .keys(&format!("{kind}{}/", bucket.name), "", |_| {
+                holds = true;
+                false
+            });
+        if holds {
+            return Err(ApiError::already_exists(
+                "The bucket you tried to delete is not empty.",
+            ));
+        }
+    }
+    emulator.store.delete(&Bucket::key(&bucket.name))?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}

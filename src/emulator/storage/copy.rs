@@ -1,0 +1,258 @@
+//! Objects made of objects: compose, copy, rewrite. Blobs never change, so a copy is a second name.
+
+use std::fs::{self, File};
+use std::io;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::bytes::{self, Sums};
+use super::object::{self, Attributes, New, Object, Preconditions, Sent};
+use super::{blocking, buckets::Bucket};
+use crate::emulator::Emulator;
+use crate::emulator::error::ApiError;
+use crate::emulator::server::{Answer, Request, json};
+
+/// At most so many objects become one.
+const MAX_SOURCES: usize = 32;
+/// A rewrite that is told how much to do does at least this much, as Google's.
+const MIN_REWRITE_BYTES: u64 = 1 << 20;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Compose {
+    #[serde(default)]
+    source_objects: Vec<Source>,
+    destination: Option<Sent>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Source {
+    name: String,
+    #[serde(default, deserialize_with = "int64")]
+    generation: Option<u64>,
+    object_preconditions: Option<SourcePreconditions>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SourcePreconditions {
+    #[serde(default, deserialize_with = "int64")]
+    if_generation_match: Option<u64>,
+}
+
+/// An int64, which may be sent as a number or a string.
+fn int64<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let text = match serde_json::Value::deserialize(deserializer)? {
+        serde_json::Value::Null => return Ok(None),
+        serde_json::Value::String(text) => text,
+        other => other.to_string(),
+    };
+    text.parse()
+        .map(Some)
+        .map_err(|_| serde::de::Error::custom("expected an int64"))
+}
+
+pub(super) async fn compose(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let sent: Compose = serde_json::from_slice(&request.body).map_err(|e| {
+        ApiError::invalid_argument(format!("Parse Error: {e}")).reason("parseError")
+    })?;
+    if sent.source_objects.is_empty() || sent.source_objects.len() > MAX_SOURCES {
+        return Err(ApiError::invalid_argument(format!(
+            "The number of source components provided ({}) is not between 1 and {MAX_SOURCES}.",
+            sent.source_objects.len()
+        )));
+    }
+    let preconditions = Preconditions::of(&request)?;
+    let resource = blocking(move || {
+        let [bucket, name] = [&request.wild[0], &request.wild[1]];
+        object::check_name(name)?;
+        let mut sums = Sums {
+            size: 0,
+            crc32c: 0,
+            md5: None,
+        };
+        let mut components = 0;
+        let mut whole = tempfile::Builder::new()
+            .prefix(".incoming-")
+            .tempfile_in(emulator.store.blob(""))?;
+        for source in sent.source_objects {
+            let (part, mut file) = open(&emulator, bucket, &source.name, source.generation)?;
+            let wanted = Preconditions {
+                generation: source
+                    .object_preconditions
+                    .and_then(|p| p.if_generation_match),
+                ..Preconditions::default()
+            };
+            wanted.check(part.generation, part.metageneration)?;
+            io::copy(&mut file, whole.as_file_mut())?;
+            let length = usize::try_from(part.size)
+                .map_err(|_| ApiError::internal("an object longer than memory"))?;
+            sums.crc32c = crc32c::crc32c_combine(sums.crc32c, part.crc32c, length);
+            sums.size += part.size;
+            components += part.component_count.unwrap_or(1);
+        }
+        whole.as_file().sync_all()?;
+        let destination = sent.destination.unwrap_or_default();
+        sums.check(destination.crc32c.as_deref(), None)?;
+        let new = New {
+            bucket: bucket.clone(),
+            name: name.clone(),
+            attributes: destination.attributes,
+            preconditions,
+            sums,
+            component_count: Some(components),
+            upload: None,
+        };
+        let object = object::commit(&emulator, new, whole.path())?;
+        Ok(object.resource(&request.base_url(&emulator)))
+    })
+    .await?;
+    json(&resource)
+}
+
+/// An object and its bytes, which stay readable whatever happens to its name.
+fn open(
+    emulator: &Emulator,
+    bucket: &str,
+    name: &str,
+    generation: Option<u64>,
+) -> Result<(Object, File), ApiError> {
+    let mut tries = 0;
+    loop {
+        let object = object::find(emulator, bucket, name, generation)?;
+        match bytes::open(emulator, &object.blob()) {
+            Ok(file) => return Ok((object, file)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound && tries < 100 => tries += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The source of a copy, checked, and what its copy is to be called.
+struct Plan {
+    source: Object,
+    attributes: Attributes,
+    bucket: String,
+    name: String,
+    preconditions: Preconditions,
+}
+
+fn plan(emulator: &Emulator, request: &Request) -> Result<Plan, ApiError> {
+    let [from, source, to, name] = request.wild.as_slice() else {
+        return Err(ApiError::internal("a copy with another number of names"));
+    };
+    object::check_name(name)?;
+    let source = object::find(emulator, from, source, request.parse("sourceGeneration")?)?;
+    Preconditions::of_source(request)?.check(source.generation, source.metageneration)?;
+    Bucket::find(emulator, to)?;
+    // Attributes that are sent replace the source's as a whole; a type stays.
+    let sent = Sent::read(&request.body)?.attributes;
+    let mut attributes = source.attributes.clone();
+    if sent != Attributes::default() {
+        let content_type = sent.content_type.clone().or(attributes.content_type);
+        attributes = Attributes {
+            content_type,
+            ..sent
+        };
+    }
+    Ok(Plan {
+        source,
+        attributes,
+        bucket: to.clone(),
+        name: name.clone(),
+        preconditions: Preconditions::of(request)?,
+    })
+}
+
+impl Plan {
+    fn carry_out(self, emulator: &Emulator) -> Result<Object, ApiError> {
+        let folder: TempDir = tempfile::Builder::new()
+            .prefix(".incoming-")
+            .tempdir_in(emulator.store.blob(""))?;
+        let file = folder.path().join("copy");
+        fs::hard_link(emulator.store.blob(&self.source.blob()), &file).map_err(|e| {
+            match e.kind() {
+                io::ErrorKind::NotFound => ApiError::not_found(format!(
+                    "No such object: {}/{}",
+                    self.source.bucket, self.source.name
+                )),
+                _ => e.into(),
+            }
+        })?;
+        let new = New {
+            bucket: self.bucket,
+            name: self.name,
+            attributes: self.attributes,
+            preconditions: self.preconditions,
+            sums: Sums {
+                size: self.source.size,
+                crc32c: self.source.crc32c,
+                md5: self.source.md5,
+            },
+            component_count: self.source.component_count,
+            upload: None,
+        };
+        object::commit(emulator, new, &file)
+    }
+}
+
+pub(super) async fn copy(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let resource = blocking(move || {
+        let object = plan(&emulator, &request)?.carry_out(&emulator)?;
+        Ok(object.resource(&request.base_url(&emulator)))
+    })
+    .await?;
+    json(&resource)
+}
+
+pub(super) async fn rewrite(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let answer = blocking(move || {
+        let plan = plan(&emulator, &request)?;
+        let (generation, size) = (plan.source.generation, plan.source.size);
+        let done = match request.get("rewriteToken") {
+            Some(token) => {
+                read_token(token)
+                    .filter(|(of, done)| *of == generation && *done < size)
+                    .ok_or_else(|| ApiError::invalid_argument("Invalid rewriteToken."))?
+                    .1
+            }
+            None => 0,
+        };
+        let most = request
+            .parse::<u64>("maxBytesRewrittenPerCall")?
+            .map_or(u64::MAX, |most| most.max(MIN_REWRITE_BYTES));
+        let done = done.saturating_add(most).min(size);
+        let mut answer = json!({
+            "kind": "storage#rewriteResponse",
+            "totalBytesRewritten": done.to_string(),
+            "objectSize": size.to_string(),
+            "done": done == size,
+        });
+        if done < size {
+            answer["rewriteToken"] = token(generation, done).into();
+        } else {
+            let object = plan.carry_out(&emulator)?;
+            answer["resource"] = object.resource(&request.base_url(&emulator));
+        }
+        Ok(answer)
+    })
+    .await?;
+    json(&answer)
+}
+
+/// How far a rewrite of a generation has come.
+fn token(generation: u64, done: u64) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(format!("{generation}:{done}"))
+}
+
+fn read_token(token: &str) -> Option<(u64, u64)> {
+    let text = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
+    let (generation, done) = text.split_once(':')?;
+    Some((generation.parse().ok()?, done.parse().ok()?))
+}

@@ -1,0 +1,382 @@
+//! `objects.list`: in pages of at most a thousand names and prefixes, by the names' bytes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use super::buckets::Bucket;
+use super::object::{LIVE, OLD, Object};
+use crate::emulator::Emulator;
+use crate::emulator::error::ApiError;
+use crate::emulator::server::{Answer, Request, json};
+
+/// An entry of a page, and where the next page goes on.
+#[derive(Clone, Debug, PartialEq)]
+enum Entry {
+    /// A name, and in lists of versions its generation.
+    Item(String, Option<u64>),
+    Prefix(String),
+}
+
+/// What is asked for.
+struct Query<'a> {
+    prefix: &'a str,
+    delimiter: Option<&'a str>,
+    from: &'a str,
+    to: Option<&'a str>,
+    glob: Option<&'a str>,
+    trailing: bool,
+    after: Option<Entry>,
+    most: usize,
+}
+
+/// A page in the making.
+struct Page<'a> {
+    query: &'a Query<'a>,
+    entries: Vec<Entry>,
+    more: bool,
+}
+
+impl Page<'_> {
+    /// Takes the next name; says whether another is wanted.
+    fn take(&mut self, name: &str, generation: Option<u64>) -> bool {
+        let query = self.query;
+        if query.to.is_some_and(|to| name >= to) {
+            return false;
+        }
+        if name < query.from || query.glob.is_some_and(|glob| !matches(glob, name)) {
+            return true;
+        }
+        let rest = name.get(query.prefix.len()..).unwrap_or_default();
+        let cut = query.delimiter.and_then(|d| Some(rest.find(d)? + d.len()));
+        let prefix = cut.and_then(|cut| name.get(..query.prefix.len() + cut));
+        if let Some(prefix) = prefix {
+            let new = Entry::Prefix(prefix.to_owned());
+            let seen = self.entries.iter().rev().take(2).any(|entry| *entry == new);
+            if !seen && self.is_after(&new) && !self.push(new) {
+                return false;
+            }
+            if !query.trailing || prefix != name {
+                return true;
+            }
+        }
+        let item = Entry::Item(name.to_owned(), generation);
+        !self.is_after(&item) || self.push(item)
+    }
+
+    fn push(&mut self, entry: Entry) -> bool {
+        if self.entries.len() == self.query.most {
+            self.more = true;
+            return false;
+        }
+        self.entries.push(entry);
+        true
+    }
+
+    /// Whether an entry comes after the last one of the page before.
+    fn is_after(&self, entry: &Entry) -> bool {
+        match (&self.query.after, entry) {
+            (None, _) => true,
+            (Some(Entry::Item(last, last_generation)), Entry::Item(name, generation)) => {
+                (name, generation) > (last, last_generation)
+            }
+            // A prefix stands before an object of the same name.
+            (Some(Entry::Item(last, _)), Entry::Prefix(prefix)) => {
+                prefix > last && !last.starts_with(prefix)
+            }
+            (Some(Entry::Prefix(last)), Entry::Prefix(prefix)) => prefix > last,
+            (Some(Entry::Prefix(last)), Entry::Item(name, _)) => name >= last,
+        }
+    }
+}
+
+pub(super) async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let bucket = &request.wild[0];
+    Bucket::find(&emulator, bucket)?;
+    let after = match request.get("pageToken").filter(|token| !token.is_empty()) {
+        Some(token) => Some(
+            Entry::read(token)
+                .ok_or_else(|| ApiError::invalid_argument("Invalid value for: pageToken"))?,
+        ),
+        None => None,
+    };
+    let most = request.parse::<usize>("maxResults")?.unwrap_or(1000);
+    if most == 0 {
+        return Err(ApiError::invalid_argument("Invalid value for: maxResults"));
+    }
+    let set = |name| request.get(name).filter(|text| !text.is_empty());
+    let query = Query {
+        prefix: set("prefix").unwrap_or_default(),
+        delimiter: set("delimiter"),
+        from: set("startOffset").unwrap_or_default(),
+        to: set("endOffset"),
+        glob: set("matchGlob"),
+        trailing: request.get("includeTrailingDelimiter") == Some("true"),
+        after,
+        most: most.min(1000),
+    };
+    let versions = request.get("versions") == Some("true");
+    let mut page = Page {
+        query: &query,
+        entries: Vec::new(),
+        more: false,
+    };
+    let live = format!("{LIVE}{bucket}/");
+    if versions {
+        for (name, generation) in all_versions(&emulator, bucket, query.prefix) {
+            if !page.take(&name, Some(generation)) {
+                break;
+            }
+        }
+    } else {
+        let last = match &query.after {
+            Some(Entry::Item(name, _) | Entry::Prefix(name)) => name.as_str(),
+            None => "",
+        };
+        let from = format!("{live}{}", query.from.max(last));
+        emulator
+            .store
+            .keys(&format!("{live}{}", query.prefix), &from, |key| {
+                page.take(&key[live.len()..], None)
+            });
+    }
+    let base = request.base_url(&emulator);
+    let mut answer = json!({"kind": "storage#objects"});
+    if page.more
+        && let Some(last) = page.entries.last()
+    {
+        answer["nextPageToken"] = last.token().into();
+    }
+    let (mut items, mut prefixes): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
+    for entry in page.entries {
+        match entry {
+            Entry::Prefix(prefix) => prefixes.push(prefix.into()),
+            // One deleted since the names were read is left out.
+            Entry::Item(name, generation) => items.extend(
+                super::object::find(&emulator, bucket, &name, generation)
+                    .ok()
+                    .map(|object| object.resource(&base)),
+            ),
+        }
+    }
+    if !items.is_empty() {
+        answer["items"] = items.into();
+    }
+    if !prefixes.is_empty() {
+        answer["prefixes"] = prefixes.into();
+    }
+    json(&answer)
+}
+
+/// Every generation below a prefix, by name and age.
+fn all_versions(emulator: &Emulator, bucket: &str, prefix: &str) -> Vec<(String, u64)> {
+    let mut found: BTreeMap<(String, u64), ()> = BTreeMap::new();
+    for kind in [LIVE, OLD] {
+        let objects = emulator
+            .store
+            .list::<Object>(&format!("{kind}{bucket}/{prefix}"));
+        for (_, object) in objects {
+            if object.name.starts_with(prefix) {
+                found.insert((object.name, object.generation), ());
+            }
+        }
+    }
+    found.into_keys().collect()
+}
+
+impl Entry {
+    fn token(&self) -> String {
+        let text = match self {
+            Self::Prefix(prefix) => format!("p{prefix}"),
+            Self::Item(name, None) => format!("i{name}"),
+            Self::Item(name, Some(generation)) => format!("v{generation:020}{name}"),
+        };
+        BASE64_URL_SAFE_NO_PAD.encode(text)
+    }
+
+    fn read(token: &str) -> Option<Self> {
+        let text = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
+        if let Some(prefix) = text.strip_prefix('p') {
+            return Some(Self::Prefix(prefix.to_owned()));
+        }
+        if let Some(name) = text.strip_prefix('i') {
+            return Some(Self::Item(name.to_owned(), None));
+        }
+        let (generation, name) = text.strip_prefix('v')?.split_at_checked(20)?;
+        Some(Self::Item(name.to_owned(), generation.parse().ok()))
+    }
+}
+
+/// `matchGlob`: `*` and `?` without `/`, `**` with it, `[abc]`, `[!a-c]`, `{a,b}`, `\` before a
+/// character that stands for itself.
+fn matches(glob: &str, name: &str) -> bool {
+    let glob: Vec<char> = glob.chars().collect();
+    let name: Vec<char> = name.chars().collect();
+    let mut steps = 100_000;
+    matches_from(&glob, &name, &mut steps)
+}
+
+/// `steps` bounds the work that a hostile pattern can cause; beyond it nothing matches.
+fn matches_from(glob: &[char], name: &[char], steps: &mut u32) -> bool {
+    *steps = steps.saturating_sub(1);
+    if *steps == 0 {
+        return false;
+    }
+    let Some((first, rest)) = glob.split_first() else {
+        return name.is_empty();
+    };
+    match first {
+        '*' => {
+            let deep = rest.first() == Some(&'*');
+            let rest = if deep { &rest[1..] } else { rest };
+            // `**/` also stands for no folder at all.
+            if deep && rest.first() == Some(&'/') && matches_from(&rest[1..], name, steps) {
+                return true;
+            }
+            (0..=name.len())
+                .take_while(|&n| n == 0 || deep || name[n - 1] != '/')
+                .any(|n| matches_from(rest, &name[n..], steps))
+        }
+        '{' => {
+            let Some(end) = rest.iter().position(|c| *c == '}') else {
+                return false;
+            };
+            rest[..end].split(|c| *c == ',').any(|choice| {
+                let whole = [choice, &rest[end + 1..]].concat();
+                matches_from(&whole, name, steps)
+            })
+        }
+        '[' => {
+            let (Some(end), Some((c, after))) = (
+                rest.iter().skip(1).position(|c| *c == ']').map(|i| i + 1),
+                name.split_first(),
+            ) else {
+                return false;
+            };
+            let (negated, set) = match &rest[..end] {
+                ['!' | '^', set @ ..] => (true, set),
+                set => (false, set),
+            };
+            *c != '/' && in_set(set, *c) != negated && matches_from(&rest[end + 1..], after, steps)
+        }
+        _ => {
+            let Some((c, after)) = name.split_first() else {
+                return false;
+            };
+            match (first, rest) {
+                ('?', rest) => *c != '/' && matches_from(rest, after, steps),
+                ('\\', [literal, rest @ ..]) => c == literal && matches_from(rest, after, steps),
+                (literal, rest) => c == literal && matches_from(rest, after, steps),
+            }
+        }
+    }
+}
+
+fn in_set(mut set: &[char], c: char) -> bool {
+    loop {
+        match set {
+            [low, '-', high, rest @ ..] => {
+                if (*low..=*high).contains(&c) {
+                    return true;
+                }
+                set = rest;
+            }
+            [one, rest @ ..] => {
+                if *one == c {
+                    return true;
+                }
+                set = rest;
+            }
+            [] => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn pages(names: &[String], delimiter: Option<&str>, trailing: bool, most: usize) -> Vec<Entry> {
+        let mut names = names.to_vec();
+        names.sort();
+        names.dedup();
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let query = Query {
+                prefix: "",
+                delimiter,
+                from: "",
+                to: None,
+                glob: None,
+                trailing,
+                after,
+                most,
+            };
+            let mut page = Page {
+                query: &query,
+                entries: Vec::new(),
+                more: false,
+            };
+            for name in &names {
+                if !page.take(name, None) {
+                    break;
+                }
+            }
+            let (more, entries) = (page.more, page.entries);
+            assert!(entries.len() <= most);
+            after = entries.last().and_then(|last| Entry::read(&last.token()));
+            all.extend(entries);
+            if !more {
+                return all;
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn pages_of_any_size_give_the_same(
+            names in prop::collection::vec("[ab/]{1,6}", 0..30),
+            most in 1_usize..5,
+            delimited: bool,
+            trailing: bool,
+        ) {
+            let delimiter = delimited.then_some("/");
+            let whole = pages(&names, delimiter, trailing, 1000);
+            prop_assert_eq!(pages(&names, delimiter, trailing, most), whole.clone());
+            let mut once = whole.clone();
+            once.dedup();
+            prop_assert_eq!(once.len(), whole.len());
+        }
+
+        #[test]
+        fn no_glob_makes_it_panic(glob in "[a*?\\[\\]{},!\\\\/-]{0,20}", name in "[a/\\]-]{0,20}") {
+            let _matched = matches(&glob, &name);
+        }
+    }
+
+    #[test]
+    fn globs_match_as_documented() {
+        for (glob, name, expected) in [
+            ("*.txt", "a.txt", true),
+            ("*.txt", "d/a.txt", false),
+            ("**/*.txt", "d/e/a.txt", true),
+            ("**/*.txt", "a.txt", true),
+            ("d/**", "d/e/a", true),
+            ("a?c", "abc", true),
+            ("a?c", "a/c", false),
+            ("[ab]x", "bx", true),
+            ("[!a-c]x", "bx", false),
+            ("[!a-c]x", "dx", true),
+            ("x.{csv,json}", "x.json", true),
+            ("x.{csv,json}", "x.txt", false),
+            ("a\\*", "a*", true),
+            ("a\\*", "ab", false),
+        ] {
+            assert_eq!(matches(glob, name), expected, "{glob} {name}");
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! An object: what is kept of it, how it is told, and how a new generation takes its place.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::PoisonError;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::buckets::Bucket;
+use super::bytes::Sums;
+use crate::clock::Timestamp;
+use crate::emulator::Emulator;
+use crate::emulator::error::ApiError;
+use crate::emulator::server::{Request, percent_encode};
+
+/// Where live objects are kept, by bucket and name.
+pub(super) const LIVE: &str = "objects/";
+/// Where the noncurrent ones of versioned buckets are, by bucket, name and generation.
+pub(super) const OLD: &str = "noncurrent/";
+/// Google's generations are microseconds, too long for a double's neighbourhood of small numbers;
+/// counted ones begin as high, so that a client that reads them as small integers is found out.
+const FIRST_GENERATION: u64 = 1_700_000_000_000_000;
+
+/// What a caller may set and change.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Attributes {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_encoding: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_disposition: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_language: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_control: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub custom_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_based_hold: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temporary_hold: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<BTreeMap<String, Option<String>>>,
+}
+
+/// A request's message about an object; unknown fields are ignored, as Cloud Storage ignores them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Sent {
+    pub name: Option<String>,
+    pub crc32c: Option<String>,
+    pub md5_hash: Option<String>,
+    #[serde(flatten)]
+    pub attributes: Attributes,
+}
+
+impl Sent {
+    /// Reads a message; an empty one says nothing.
+    pub(super) fn read(body: &[u8]) -> Result<Self, ApiError> {
+        if body.trim_ascii().is_empty() {
+            return Ok(Self::default());
+        }
+        let mut sent: Self = serde_json::from_slice(body).map_err(|e| {
+            ApiError::invalid_argument(format!("Parse Error: {e}")).reason("parseError")
+        })?;
+        if let Some(metadata) = &mut sent.attributes.metadata {
+            metadata.retain(|_, value| value.is_some());
+        }
+        Ok(sent)
+    }
+}
+
+/// An object's document.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Object {
+    pub bucket: String,
+    pub name: String,
+    pub generation: u64,
+    pub metageneration: u64,
+    pub size: u64,
+    pub crc32c: u32,
+    /// Base64; a composed object has none.
+    pub md5: Option<String>,
+    pub component_count: Option<u32>,
+    pub created: Timestamp,
+    pub updated: Timestamp,
+    /// The resumable upload that it came by.
+    pub upload: Option<String>,
+    /// When it became noncurrent.
+    pub deleted: Option<Timestamp>,
+    pub attributes: Attributes,
+}
+
+impl Object {
+    pub(super) fn key(bucket: &str, name: &str) -> String {
+        format!("{LIVE}{bucket}/{name}")
+    }
+
+    fn old_key(&self) -> String {
+        format!("{OLD}{}/{}/{:020}", self.bucket, self.name, self.generation)
+    }
+
+    /// The name of its blob.
+    pub(super) fn blob(&self) -> String {
+        self.generation.to_string()
+    }
+
+    pub(super) fn etag(&self) -> String {
+        BASE64_STANDARD.encode(format!("{}/{}", self.generation, self.metageneration))
+    }
+
+    pub(super) fn crc32c_text(&self) -> String {
+        crc32c_text(self.crc32c)
+    }
+
+    pub(super) fn storage_class(&self) -> &str {
+        self.attributes
+            .storage_class
+            .as_deref()
+            .unwrap_or("STANDARD")
+    }
+
+    /// Google's resource; `base` is the address the caller knows the emulator by.
+    pub(super) fn resource(&self, base: &str) -> Value {
+        let Self {
+            bucket,
+            name,
+            generation,
+            ..
+        } = self;
+        let path = format!("storage/v1/b/{bucket}/o/{}", percent_encode(name));
+        let mut resource = json!({
+            "kind": "storage#object",
+            "id": format!("{bucket}/{name}/{generation}"),
+            "selfLink": format!("{base}/{path}"),
+            "mediaLink": format!("{base}/download/{path}?generation={generation}&alt=media"),
+            "name": name,
+            "bucket": bucket,
+            "generation": generation.to_string(),
+            "metageneration": self.metageneration.to_string(),
+            "storageClass": self.storage_class(),
+            "size": self.size.to_string(),
+            "crc32c": self.crc32c_text(),
+            "etag": self.etag(),
+            "timeCreated": self.created,
+            "updated": self.updated,
+            "timeStorageClassUpdated": self.created,
+            "timeFinalized": self.created,
+        });
+        let optional = [
+            ("md5Hash", self.md5.clone().map(Value::from)),
+            ("componentCount", self.component_count.map(Value::from)),
+            ("timeDeleted", self.deleted.map(|t| t.to_string().into())),
+        ];
+        if let Value::Object(fields) = &mut resource {
+            for (name, value) in optional {
+                fields.extend(value.map(|value| (name.to_owned(), value)));
+            }
+            fields.extend(self.attributes.fields());
+        }
+        resource
+    }
+}
+
+impl Attributes {
+    /// The fields that are set, by Google's names.
+    pub(super) fn fields(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(fields)) => fields,
+            _ => Map::new(),
+        }
+    }
+}
+
+/// CRC-32C as Google writes it: four bytes, the highest first, in base64.
+pub(super) fn crc32c_text(sum: u32) -> String {
+    BASE64_STANDARD.encode(sum.to_be_bytes())
+}
+
+/// Which state of an object a request is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Preconditions {
+    pub generation: Option<u64>,
+    pub not_generation: Option<u64>,
+    pub metageneration: Option<u64>,
+    pub not_metageneration: Option<u64>,
+}
+
+impl Preconditions {
+    /// Those of the object in the path.
+    pub(super) fn of(request: &Request) -> Result<Self, ApiError> {
+        Ok(Self {
+            generation: request.parse("ifGenerationMatch")?,
+            not_generation: request.parse("ifGenerationNotMatch")?,
+            metageneration: request.parse("ifMetagenerationMatch")?,
+            not_metageneration: request.parse("ifMetagenerationNotMatch")?,
+        })
+    }
+
+    /// Those of the source of a copy.
+    pub(super) fn of_source(request: &Request) -> Result<Self, ApiError> {
+        Ok(Self {
+            generation: request.parse("ifSourceGenerationMatch")?,
+            not_generation: request.parse("ifSourceGenerationNotMatch")?,
+            metageneration: request.parse("ifSourceMetagenerationMatch")?,
+            not_metageneration: request.parse("ifSourceMetagenerationNotMatch")?,
+        })
+    }
+
+    /// Whether a write may go on; generation 0 stands for no live object.
+    pub(super) fn check(&self, generation: u64, metageneration: u64) -> Result<(), ApiError> {
+        let holds = self.matches(generation, metageneration)
+            && self.not_generation.is_none_or(|g| g != generation)
+            && self.not_metageneration.is_none_or(|g| g != metageneration);
+        if holds { Ok(()) } else { Err(not_met()) }
+    }
+
+    /// Whether a read may go on: what is unchanged is a 304.
+    pub(super) fn check_read(&self, object: &Object) -> Result<(), ApiError> {
+        if !self.matches(object.generation, object.metageneration) {
+            return Err(not_met());
+        }
+        if self.not_generation == Some(object.generation)
+            || self.not_metageneration == Some(object.metageneration)
+        {
+            return Err(ApiError::not_modified("Not Modified"));
+        }
+        Ok(())
+    }
+
+    /// As [`Self::check`] against what is live, if anything is.
+    pub(super) fn check_object(&self, live: Option<&Object>) -> Result<(), ApiError> {
+        match live {
+            Some(object) => self.check(object.generation, object.metageneration),
+            None => self.check(0, 0),
+        }
+    }
+
+    fn matches(&self, generation: u64, metageneration: u64) -> bool {
+        self.generation.is_none_or(|g| g == generation)
+            && self.metageneration.is_none_or(|g| g == metageneration)
+    }
+}
+
+fn not_met() -> ApiError {
+    ApiError::condition_not_met("At least one of the pre-conditions you specified did not hold.")
+}
+
+/// The object that a path and `generation` name.
+///
+/// # Errors
+/// 404 for the bucket or the object.
+pub(super) fn find(
+    emulator: &Emulator,
+    bucket: &str,
+    name: &str,
+    generation: Option<u64>,
+) -> Result<Object, ApiError> {
+    Bucket::find(emulator, bucket)?;
+    let live: Option<Object> = emulator.store.get(&Object::key(bucket, name));
+    let found = match (live, generation) {
+        (Some(object), None) => Some(object),
+        (Some(object), Some(g)) if g == object.generation => Some(object),
+        (_, Some(g)) => emulator.store.get(&format!("{OLD}{bucket}/{name}/{g:020}")),
+        (None, None) => None,
+    };
+    found.ok_or_else(|| ApiError::not_found(format!("No such object: {bucket}/{name}")))
+}
+
+/// What a new object is made of beside its bytes.
+pub(super) struct New {
+    pub bucket: String,
+    pub name: String,
+    pub attributes: Attributes,
+    pub preconditions: Preconditions,
+    pub sums: Sums,
+    pub component_count: Option<u32>,
+    /// The resumable upload that it comes by.
+    pub upload: Option<String>,
+}
+
+/// Makes a synced file of the blobs' folder the live object of a name. The file is moved, also
+/// where that is refused. Blocks.
+///
+/// # Errors
+/// 404 for the bucket, 412, or the disk's refusal.
+pub(super) fn commit(emulator: &Emulator, new: New, file: &Path) -> Result<Object, ApiError> {
+    let store = &emulator.store;
+    let generation = FIRST_GENERATION + store.next_id("generation")?;
+    let blob = store.blob(&generation.to_string());
+    fs::rename(file, &blob)?;
+    let result = store.sync_blobs().map_err(ApiError::from).and_then(|()| {
+        let commit = &emulator.storage.commit;
+        let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
+        let bucket = Bucket::find(emulator, &new.bucket)?;
+        let key = Object::key(&new.bucket, &new.name);
+        let live: Option<Object> = store.get(&key);
+        new.preconditions.check_object(live.as_ref())?;
+        let now = emulator.clock.now();
+        let mut attributes = new.attributes;
+        attributes
+            .storage_class
+            .get_or_insert_with(|| bucket.storage_class.clone());
+        let object = Object {
+            bucket: new.bucket,
+            name: new.name,
+            generation,
+            metageneration: 1,
+            size: new.sums.size,
+            crc32c: new.sums.crc32c,
+            md5: new.sums.md5,
+            component_count: new.component_count,
+            upload: new.upload,
+            created: now,
+            updated: now,
+            deleted: None,
+            attributes,
+        };
+        let kept = match &live {
+            Some(live) => retire(emulator, &bucket, live)?,
+            None => true,
+        };
+        store.put(&key, &object)?;
+        Ok((object, live.filter(|_| !kept)))
+    });
+    match result {
+        Ok((object, replaced)) => {
+            if let Some(replaced) = replaced {
+                forget_blob(emulator, &replaced);
+            }
+            Ok(object)
+        }
+        Err(error) => {
+            let _left_for_the_sweep = fs::remove_file(&blob);
+            Err(error)
+        }
+    }
+}
+
+/// Keeps a live object's generation as a noncurrent one where its bucket is versioned; says whether
+/// it did. To be called under the lock.
+fn retire(emulator: &Emulator, bucket: &Bucket, live: &Object) -> Result<bool, ApiError> {
+    if !bucket.versioned() {
+        return Ok(false);
+    }
+    let mut old = live.clone();
+    old.deleted = Some(emulator.clock.now());
+    emulator.store.put(&old.old_key(), &old)?;
+    Ok(true)
+}
+
+/// Deletes the live object, or one generation. Blocks.
+///
+/// # Errors
+/// 404, 412, or the disk's refusal.
+pub(super) fn delete(
+    emulator: &Emulator,
+    bucket: &str,
+    name: &str,
+    generation: Option<u64>,
+    preconditions: Preconditions,
+) -> Result<(), ApiError> {
+    let commit = &emulator.storage.commit;
+    let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
+    let object = find(emulator, bucket, name, generation)?;
+    preconditions.check(object.generation, object.metageneration)?;
+    let kept = generation.is_none() && retire(emulator, &Bucket::find(emulator, bucket)?, &object)?;
+    let key = if object.deleted.is_some() {
+        object.old_key()
+    } else {
+        Object::key(bucket, name)
+    };
+    emulator.store.delete(&key)?;
+    if !kept {
+        forget_blob(emulator, &object);
+    }
+    Ok(())
+}
+
+/// Removes a blob whose document is gone; what cannot be removed now goes at the next start.
+fn forget_blob(emulator: &Emulator, object: &Object) {
+    let _left_for_the_sweep = fs::remove_file(emulator.store.blob(&object.blob()));
+}
+
+/// Changes an object's attributes by `change`: one metageneration on. Blocks.
+///
+/// # Errors
+/// 404, 412, what `change` says, or the disk's refusal.
+pub(super) fn alter(
+    emulator: &Emulator,
+    request: &Request,
+    change: impl FnOnce(&Attributes) -> Result<Attributes, ApiError>,
+) -> Result<Object, ApiError> {
+    let preconditions = Preconditions::of(request)?;
+    let generation = request.parse("generation")?;
+    let commit = &emulator.storage.commit;
+    let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut object = find(emulator, &request.wild[0], &request.wild[1], generation)?;
+    preconditions.check(object.generation, object.metageneration)?;
+    object.attributes = change(&object.attributes)?;
+    object.metageneration += 1;
+    object.updated = emulator.clock.now();
+    let key = if object.deleted.is_some() {
+        object.old_key()
+    } else {
+        Object::key(&object.bucket, &object.name)
+    };
+    emulator.store.put(&key, &object)?;
+    Ok(object)
+}
+
+/// Checks an object's name.
+///
+/// # Errors
+/// 400 as Google says it.
+pub(super) fn check_name(name: &str) -> Result<(), ApiError> {
+    if name.is_empty() {
+        return Err(ApiError::invalid_argument("Required object name.").reason("required"));
+    }
+    if name.len() > 1024 || name.contains(['\r', '\n']) || name == "." || name == ".." {
+        return Err(ApiError::invalid_argument(format!(
+            "Invalid object name: {:?}",
+            name.chars().take(80).collect::<String>()
+        )));
+    }
+    Ok(())
+}

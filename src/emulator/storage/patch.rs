@@ -1,0 +1,69 @@
+//! Objects' attributes: patch and update; and deleting an object.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use serde_json::Value;
+
+use super::blocking;
+use super::buckets::merge;
+use super::object::{self, Attributes, Preconditions, Sent};
+use crate::emulator::Emulator;
+use crate::emulator::error::ApiError;
+use crate::emulator::server::{Answer, Request, empty, json};
+
+/// A null clears a field or a key of `metadata`; what is not named stays.
+pub(super) async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let invalid = |e: serde_json::Error| {
+        ApiError::invalid_argument(format!("Parse Error: {e}")).reason("parseError")
+    };
+    let sent: Value = serde_json::from_slice(&request.body).map_err(invalid)?;
+    if !sent.is_object() {
+        return Err(
+            ApiError::invalid_argument("Parse Error: expected an object").reason("parseError"),
+        );
+    }
+    answer(emulator, request, move |attributes| {
+        let mut merged = Value::Object(attributes.fields());
+        merge(&mut merged, &sent);
+        serde_json::from_value(merged).map_err(invalid)
+    })
+    .await
+}
+
+/// Everything that can be set is replaced.
+pub(super) async fn update(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let sent = Sent::read(&request.body)?;
+    answer(emulator, request, move |attributes| {
+        let mut replaced = sent.attributes;
+        if replaced.storage_class.is_none() {
+            replaced.storage_class.clone_from(&attributes.storage_class);
+        }
+        Ok(replaced)
+    })
+    .await
+}
+
+async fn answer(
+    emulator: Arc<Emulator>,
+    request: Request,
+    change: impl FnOnce(&Attributes) -> Result<Attributes, ApiError> + Send + 'static,
+) -> Answer {
+    let resource = blocking(move || {
+        let object = object::alter(&emulator, &request, change)?;
+        Ok(object.resource(&request.base_url(&emulator)))
+    })
+    .await?;
+    json(&resource)
+}
+
+pub(super) async fn delete(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let preconditions = Preconditions::of(&request)?;
+    let generation = request.parse("generation")?;
+    blocking(move || {
+        let [bucket, name] = [&request.wild[0], &request.wild[1]];
+        object::delete(&emulator, bucket, name, generation, preconditions)
+    })
+    .await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}

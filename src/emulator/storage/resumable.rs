@@ -1,0 +1,461 @@
+//! Resumable uploads: a session that keeps what it has acknowledged, whatever happens to client or
+//! emulator, and the protocol of 308 and `Range`.
+
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+
+use super::blocking;
+use super::buckets::Bucket;
+use super::bytes::{self, Hasher};
+use super::object::{self, New, Object, Preconditions, Sent};
+use super::upload::Target;
+use crate::clock::Timestamp;
+use crate::emulator::Emulator;
+use crate::emulator::error::ApiError;
+use crate::emulator::server::{Answer, Request, empty, json, percent_encode};
+
+/// Where sessions are kept.
+pub(super) const SESSIONS: &str = "uploads/";
+/// Every chunk but the last is a multiple of this.
+const QUANTUM: u64 = 262_144;
+const LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+const MAX_MESSAGE_BYTES: usize = 4 << 20;
+
+/// A session's document.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Session {
+    bucket: String,
+    started: Timestamp,
+    sent: Sent,
+    preconditions: Preconditions,
+    /// The whole's size, once it is known.
+    total: Option<u64>,
+    /// So many bytes are kept and acknowledged.
+    kept: u64,
+    /// What it ended in.
+    object: Option<Object>,
+}
+
+impl Session {
+    /// Whether it is over: a session lives for a week.
+    pub(super) fn expired(&self, now: Timestamp) -> bool {
+        now.since(self.started) > LIFE
+    }
+}
+
+/// A session's lock, and what is hashed of the bytes kept, unless a restart or a broken chunk lost it.
+pub(super) type Progress = Arc<tokio::sync::Mutex<Option<Hasher>>>;
+
+/// The name of a session's blob.
+pub(super) fn blob(key: &str) -> String {
+    format!("upload-{}", key.trim_start_matches(SESSIONS))
+}
+
+pub(super) async fn start(emulator: Arc<Emulator>, mut request: Request) -> Answer {
+    let body = request.take_stream();
+    let body = axum::body::to_bytes(body, MAX_MESSAGE_BYTES)
+        .await
+        .map_err(|_| ApiError::too_large("The metadata is too long."))?;
+    let mut sent = Sent::read(&body)?;
+    if sent.attributes.content_type.is_none() {
+        sent.attributes.content_type = request.header("x-upload-content-type").map(str::to_owned);
+    }
+    let total = match request.header("x-upload-content-length") {
+        Some(text) => Some(text.parse().map_err(|_| {
+            ApiError::invalid_argument(format!("Invalid X-Upload-Content-Length: {text}"))
+        })?),
+        None => None,
+    };
+    let target = Target::new(&request, sent)?;
+    Bucket::find(&emulator, &target.bucket)?;
+    let id = format!("{:020}", emulator.store.next_id("upload")?);
+    let base = request.base_url(&emulator);
+    let name = target.sent.name.clone().unwrap_or_default();
+    let location = format!(
+        "{base}/upload/storage/v1/b/{}/o?uploadType=resumable&name={}&upload_id={id}",
+        percent_encode(&target.bucket),
+        percent_encode(&name)
+    );
+    let session = Session {
+        bucket: target.bucket,
+        started: emulator.clock.now(),
+        sent: target.sent,
+        preconditions: target.preconditions,
+        total,
+        kept: 0,
+        object: None,
+    };
+    let key = format!("{SESSIONS}{id}");
+    blocking(move || Ok(emulator.store.put(&key, &session)?)).await?;
+    let mut response = empty(StatusCode::OK);
+    let headers = response.headers_mut();
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        headers.insert(header::LOCATION, location);
+    }
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert("x-guploader-uploadid", id);
+    }
+    Ok(response)
+}
+
+/// What a PUT says about its bytes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct ContentRange {
+    /// The first and, where it is told, the last byte; `None` asks for the status.
+    part: Option<(u64, Option<u64>)>,
+    total: Option<u64>,
+}
+
+/// Reads `bytes A-B/TOTAL`, `A-B/*`, `A-*/*`, `*/TOTAL`, `*/*`.
+fn content_range(text: &str) -> Option<ContentRange> {
+    let star = |text: &str| match text {
+        "*" => Some(None),
+        number => number.parse().ok().map(Some),
+    };
+    let (part, total) = text.trim().strip_prefix("bytes")?.trim().split_once('/')?;
+    let total = star(total)?;
+    if part == "*" {
+        return Some(ContentRange { part: None, total });
+    }
+    let (first, last) = part.split_once('-')?;
+    let (first, last): (u64, Option<u64>) = (first.parse().ok()?, star(last)?);
+    if last.is_some_and(|last| last < first || total.is_some_and(|total| last >= total)) {
+        return None;
+    }
+    Some(ContentRange {
+        part: Some((first, last)),
+        total,
+    })
+}
+
+fn gone(id: &str) -> ApiError {
+    ApiError::not_found(format!("No such upload session: {id}"))
+}
+
+fn session_key(request: &Request) -> Result<String, ApiError> {
+    let id = request
+        .get("upload_id")
+        .ok_or_else(|| ApiError::invalid_argument("Missing upload_id."))?;
+    Ok(format!("{SESSIONS}{id}"))
+}
+
+pub(super) async fn put(emulator: Arc<Emulator>, request: Request) -> Answer {
+    // In a task of its own: when the connection breaks, what has arrived is still kept.
+    tokio::spawn(take(emulator, request))
+        .await
+        .map_err(|e| ApiError::internal(e.to_string()))?
+}
+
+async fn take(emulator: Arc<Emulator>, mut request: Request) -> Answer {
+    let key = session_key(&request)?;
+    let progress = {
+        let sessions = &emulator.storage.sessions;
+        let mut sessions = sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.entry(key.clone()).or_default().clone()
+    };
+    let mut hasher = progress.lock().await;
+    let Some(mut session) = emulator.store.get::<Session>(&key) else {
+        forget(&emulator, &key);
+        return Err(gone(key.trim_start_matches(SESSIONS)));
+    };
+    let range = match request.header("content-range") {
+        Some(text) => content_range(text)
+            .ok_or_else(|| ApiError::invalid_argument(format!("Invalid Content-Range: {text}")))?,
+        // Without a range the body is everything.
+        None => ContentRange {
+            part: Some((0, None)),
+            total: request
+                .header("content-length")
+                .and_then(|n| n.parse().ok()),
+        },
+    };
+    let whole = request.header("content-range").is_none();
+    if let Some(object) = &session.object {
+        return json(&object.resource(&request.base_url(&emulator)));
+    }
+    if let Some(total) = range.total {
+        if session.total.is_some_and(|known| known != total) || total < session.kept {
+            return Err(ApiError::invalid_argument(format!(
+                "Invalid request. The total size {total} does not agree with what was said before."
+            )));
+        }
+        session.total = Some(total);
+    }
+    if let Some((first, last)) = range.part {
+        if first > session.kept {
+            return Err(ApiError::invalid_argument(format!(
+                "Invalid request.  According to the Content-Range header, the upload offset is \
+                 {first} byte(s), which exceeds already uploaded size of {} byte(s).",
+                session.kept
+            )));
+        }
+        let ends = whole || last.is_some_and(|last| Some(last + 1) == session.total);
+        if let Some(last) = last
+            && !ends
+        {
+            check_quantum(last + 1 - first)?;
+        }
+        let before = session.kept;
+        let mut known = match hasher.take() {
+            Some(known) if known.size() == before => known,
+            _ => rehash(&emulator, &key, before).await?,
+        };
+        let received = receive(&emulator, &key, &mut request, first, &session, &mut known).await;
+        let arrived = match &received {
+            Ok(()) => known.size(),
+            // Of a chunk that broke off, whole quanta stay.
+            Err(_) => (known.size() / QUANTUM * QUANTUM).max(before),
+        };
+        let complete = received.is_ok()
+            && (whole || session.total == Some(arrived))
+            && last.is_none_or(|last| arrived == last + 1);
+        let fits = match last {
+            Some(last) if arrived != last + 1 => Err(ApiError::invalid_argument(format!(
+                "Invalid request. There were {} byte(s) in the request body. There should have been \
+                 {} byte(s) (starting at offset {first} and ending at offset {last}) according to \
+                 the Content-Range header.",
+                arrived.saturating_sub(first),
+                last + 1 - first
+            ))),
+            _ if !complete => check_quantum(arrived.saturating_sub(first)),
+            _ => Ok(()),
+        };
+        if received.is_ok() {
+            fits?;
+        }
+        session.kept = arrived;
+        if whole && received.is_ok() {
+            session.total = Some(arrived);
+        }
+        let saved = emulator.clone();
+        let (path, document, name) = (
+            emulator.store.blob(&blob(&key)),
+            session.clone(),
+            key.clone(),
+        );
+        let acknowledged = session.kept > before || complete;
+        if acknowledged {
+            blocking(move || {
+                // Synced before it is acknowledged; the last chunk is acknowledged by the object.
+                OpenOptions::new().append(true).open(&path)?.sync_data()?;
+                saved.store.sync_blobs()?;
+                if !complete {
+                    saved.store.put(&name, &document)?;
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        received?;
+        *hasher = Some(known);
+    }
+    if session.total != Some(session.kept) {
+        return Ok(go_on(&request, session.kept));
+    }
+    let (crc32c, md5) = bytes::goog_hash(request.header("x-goog-hash"));
+    if let Some(crc32c) = crc32c {
+        session.sent.crc32c = Some(crc32c.to_owned());
+    }
+    if let Some(md5) = md5 {
+        session.sent.md5_hash = Some(md5.to_owned());
+    }
+    let known = match hasher.take() {
+        Some(known) if known.size() == session.kept => known,
+        _ => rehash(&emulator, &key, session.kept).await?,
+    };
+    let (shared, name) = (emulator.clone(), key.clone());
+    let object = blocking(move || finish(&shared, &name, session, known)).await;
+    forget(&emulator, &key);
+    json(&object?.resource(&request.base_url(&emulator)))
+}
+
+fn check_quantum(length: u64) -> Result<(), ApiError> {
+    if length.is_multiple_of(QUANTUM) {
+        return Ok(());
+    }
+    Err(ApiError::invalid_argument(format!(
+        "Invalid request.  The number of bytes uploaded is required to be equal or greater than \
+         {QUANTUM}, except for the final request (it's recommended to be the exact multiple of \
+         {QUANTUM}).  The received request contained {length} bytes, which does not meet this \
+         requirement."
+    )))
+}
+
+/// Appends a chunk's bytes to the session's file, leaving out those that are there already.
+async fn receive(
+    emulator: &Arc<Emulator>,
+    key: &str,
+    request: &mut Request,
+    first: u64,
+    session: &Session,
+    known: &mut Hasher,
+) -> Result<(), ApiError> {
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(emulator.store.blob(&blob(key)))?;
+    file.set_len(session.kept)?;
+    file.seek(SeekFrom::End(0))?;
+    let mut again = session.kept - first;
+    let mut pieces = request.take_stream().into_data_stream();
+    while let Some(piece) = bytes::next(&mut pieces).await? {
+        let skipped = again.min(piece.len() as u64);
+        again -= skipped;
+        let fresh = &piece[usize::try_from(skipped).unwrap_or(piece.len())..];
+        if session
+            .total
+            .is_some_and(|total| known.size() + fresh.len() as u64 > total)
+        {
+            return Err(ApiError::invalid_argument(
+                "Invalid request. There are more bytes than the total size allows.",
+            ));
+        }
+        known.update(fresh);
+        file.write_all(fresh)?;
+    }
+    Ok(())
+}
+
+/// The sums of the bytes kept, read again.
+async fn rehash(emulator: &Arc<Emulator>, key: &str, kept: u64) -> Result<Hasher, ApiError> {
+    if kept == 0 {
+        return Ok(Hasher::default());
+    }
+    let path = emulator.store.blob(&blob(key));
+    blocking(move || Ok(Hasher::of(fs::File::open(path)?.take(kept))?)).await
+}
+
+/// Makes the session's bytes the object. What fails for good ends the session. Blocks.
+fn finish(
+    emulator: &Emulator,
+    key: &str,
+    mut session: Session,
+    known: Hasher,
+) -> Result<Object, ApiError> {
+    let sums = known.finish();
+    let path = emulator.store.blob(&blob(key));
+    let made = || {
+        let sent = &session.sent;
+        let name = sent.name.clone().unwrap_or_default();
+        // A kill may have come between the object and the session's end.
+        if let Ok(live) = object::find(emulator, &session.bucket, &name, None)
+            && live.upload.as_deref() == Some(key)
+        {
+            return Ok(live);
+        }
+        sums.check(sent.crc32c.as_deref(), sent.md5_hash.as_deref())?;
+        if !path.exists() {
+            fs::File::create(&path)?.sync_all()?;
+        }
+        // The session's bytes stay until the object is named, so that a kill in between can be
+        // taken up: the object gets another name for the same file.
+        let linked = path.with_extension("done");
+        match fs::remove_file(&linked) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
+            _ => {}
+        }
+        fs::hard_link(&path, &linked)?;
+        let new = New {
+            bucket: session.bucket.clone(),
+            name,
+            attributes: sent.attributes.clone(),
+            preconditions: session.preconditions,
+            sums: sums.clone(),
+            component_count: None,
+            upload: Some(key.to_owned()),
+        };
+        object::commit(emulator, new, &linked)
+    };
+    let result = made();
+    match &result {
+        Ok(object) => {
+            session.object = Some(object.clone());
+            session.kept = object.size;
+            emulator.store.put(key, &session)?;
+        }
+        Err(error) if error.code < 500 => {
+            emulator.store.delete(key)?;
+        }
+        Err(_) => return result,
+    }
+    let _left_for_the_sweep = fs::remove_file(&path);
+    result
+}
+
+/// 308 with the bytes kept; where nothing is kept there is no `Range`.
+fn go_on(request: &Request, kept: u64) -> Response {
+    let plain = request
+        .header("x-guploader-no-308")
+        .is_some_and(|yes| yes.eq_ignore_ascii_case("yes"));
+    let mut response = empty(if plain {
+        StatusCode::OK
+    } else {
+        StatusCode::PERMANENT_REDIRECT
+    });
+    let headers = response.headers_mut();
+    if plain {
+        headers.insert(
+            "x-http-status-code-override",
+            HeaderValue::from_static("308"),
+        );
+    }
+    if kept > 0
+        && let Ok(range) = HeaderValue::from_str(&format!("bytes=0-{}", kept - 1))
+    {
+        headers.insert(header::RANGE, range);
+    }
+    response
+}
+
+/// Ends a session: 499, without a body.
+pub(super) async fn cancel(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let key = session_key(&request)?;
+    forget(&emulator, &key);
+    let there = {
+        let (emulator, key) = (emulator.clone(), key.clone());
+        blocking(move || Ok(emulator.store.delete(&key)?)).await?
+    };
+    if !there {
+        return Err(gone(key.trim_start_matches(SESSIONS)));
+    }
+    let _left_for_the_sweep = fs::remove_file(emulator.store.blob(&blob(&key)));
+    Ok(empty(StatusCode::from_u16(499).unwrap_or(StatusCode::GONE)))
+}
+
+/// Drops what is kept of a session in memory.
+fn forget(emulator: &Emulator, key: &str) {
+    let sessions = &emulator.storage.sessions;
+    let mut sessions = sessions.lock().unwrap_or_else(PoisonError::into_inner);
+    sessions.remove(key);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_ranges_are_read() {
+        let range = |part, total| Some(ContentRange { part, total });
+        for (text, expected) in [
+            ("bytes 0-9/20", range(Some((0, Some(9))), Some(20))),
+            ("bytes 0-9/*", range(Some((0, Some(9))), None)),
+            ("bytes 10-*/*", range(Some((10, None)), None)),
+            ("bytes */20", range(None, Some(20))),
+            ("bytes */*", range(None, None)),
+            ("bytes 5-4/20", None),
+            ("bytes 0-20/20", None),
+            ("bytes=0-9/20", None),
+            ("0-9/20", None),
+            ("bytes 0-9", None),
+        ] {
+            assert_eq!(content_range(text), expected, "{text}");
+        }
+    }
+}

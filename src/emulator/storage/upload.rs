@@ -1,0 +1,113 @@
+//! `objects.insert`: in one piece, in two parts, or the start of a resumable upload.
+
+use std::sync::Arc;
+
+use super::bytes::{self, Incoming};
+use super::multipart::{Multipart, boundary};
+use super::object::{self, New, Object, Preconditions, Sent};
+use super::{blocking, resumable};
+use crate::emulator::Emulator;
+use crate::emulator::error::ApiError;
+use crate::emulator::server::{Answer, Request, json};
+
+/// Where an upload goes and what is to hold of it.
+pub(super) struct Target {
+    pub bucket: String,
+    pub preconditions: Preconditions,
+    pub sent: Sent,
+}
+
+impl Target {
+    /// From the query and the message; the query's words win over an empty message.
+    pub(super) fn new(request: &Request, mut sent: Sent) -> Result<Self, ApiError> {
+        if let Some(name) = request.get("name") {
+            sent.name = Some(name.to_owned());
+        }
+        object::check_name(sent.name.as_deref().unwrap_or_default())?;
+        if let Some(encoding) = request.get("contentEncoding") {
+            sent.attributes.content_encoding = Some(encoding.to_owned());
+        }
+        Ok(Self {
+            bucket: request.wild[0].clone(),
+            preconditions: Preconditions::of(request)?,
+            sent,
+        })
+    }
+
+    /// Makes what has arrived the object: synced, verified, named.
+    pub(super) async fn finish(
+        self,
+        emulator: &Arc<Emulator>,
+        incoming: Incoming,
+    ) -> Result<Object, ApiError> {
+        let emulator = emulator.clone();
+        blocking(move || {
+            let (file, sums) = incoming.finish()?;
+            let Sent {
+                name,
+                crc32c,
+                md5_hash,
+                attributes,
+            } = self.sent;
+            sums.check(crc32c.as_deref(), md5_hash.as_deref())?;
+            let new = New {
+                bucket: self.bucket,
+                name: name.unwrap_or_default(),
+                attributes,
+                preconditions: self.preconditions,
+                sums,
+                component_count: None,
+                upload: None,
+            };
+            object::commit(&emulator, new, file.path())
+        })
+        .await
+    }
+}
+
+pub(super) async fn insert(emulator: Arc<Emulator>, request: Request) -> Answer {
+    match request.get("uploadType") {
+        Some("resumable") => resumable::start(emulator, request).await,
+        Some("multipart") => multipart(emulator, request).await,
+        Some("media") | None => media(emulator, request).await,
+        Some(other) => Err(ApiError::invalid_argument(format!(
+            "Invalid uploadType: {other}"
+        ))),
+    }
+}
+
+async fn media(emulator: Arc<Emulator>, mut request: Request) -> Answer {
+    let mut sent = Sent::default();
+    let (crc32c, md5) = bytes::goog_hash(request.header("x-goog-hash"));
+    sent.crc32c = crc32c.map(str::to_owned);
+    sent.md5_hash = md5.map(str::to_owned);
+    sent.attributes.content_type = request.header("content-type").map(str::to_owned);
+    let target = Target::new(&request, sent)?;
+    let mut incoming = Incoming::new(&emulator)?;
+    let mut pieces = request.take_stream().into_data_stream();
+    while let Some(piece) = bytes::next(&mut pieces).await? {
+        incoming.write(&piece)?;
+    }
+    let object = target.finish(&emulator, incoming).await?;
+    json(&object.resource(&request.base_url(&emulator)))
+}
+
+async fn multipart(emulator: Arc<Emulator>, mut request: Request) -> Answer {
+    let boundary = request
+        .header("content-type")
+        .and_then(boundary)
+        .ok_or_else(|| ApiError::invalid_argument("Missing multipart boundary."))?;
+    let mut parts = Multipart::new(&boundary);
+    let mut incoming = Incoming::new(&emulator)?;
+    let mut pieces = request.take_stream().into_data_stream();
+    while let Some(piece) = bytes::next(&mut pieces).await? {
+        parts.push(&piece, |data| incoming.write(data))?;
+    }
+    let head = parts.finish()?;
+    let mut sent = Sent::read(&head.message)?;
+    sent.attributes.content_type = sent.attributes.content_type.or(head.content_type);
+    let object = Target::new(&request, sent)?
+        .finish(&emulator, incoming)
+        .await?;
+    json(&object.resource(&request.base_url(&emulator)))
+}

@@ -1,0 +1,181 @@
+//! The emulator as a client sees it, and what its tests share.
+
+use std::path::Path;
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use super::*;
+
+/// An emulator on a folder, at sixty times the speed.
+pub(in crate::emulator) async fn on(folder: &Path, faults: &[&str]) -> Running {
+    start(Options {
+        state: folder.join("state"),
+        port: 0,
+        time_scale: 60,
+        serin: "/bin/false".into(),
+        own_images: SelfImages::default(),
+        faults: faults.iter().map(|fault| fault.parse().unwrap()).collect(),
+        groups: Groups::new(Path::new("/bin/cat")).unwrap(),
+    })
+    .await
+    .unwrap()
+}
+
+pub(in crate::emulator) fn client() -> reqwest::Client {
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+#[tokio::test]
+async fn the_clock_is_told_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = on(folder.path(), &[]).await;
+    let url = format!("{}/_serin/clock", running.url());
+    let told: Clock = client()
+        .get(url)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(told, running.clock());
+    assert_eq!(told.scale, 60);
+    let last = running.clock().now();
+    running.stop().await;
+    let again = on(folder.path(), &[]).await;
+    assert!(again.clock().now() >= last);
+    again.stop().await;
+}
+
+#[tokio::test]
+async fn an_unknown_path_names_the_missing_method() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = on(folder.path(), &[]).await;
+    for (path, status) in [
+        ("/storage/v1/nothing", Value::Null),
+        ("/v1/projects/p/locations/l/nothings", "NOT_FOUND".into()),
+        ("/v9/x", "NOT_FOUND".into()),
+    ] {
+        let url = format!("{}{path}", running.url());
+        let response = client().get(url).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        let body: Value = response.json().await.unwrap();
+        assert_eq!(body["error"]["code"], 404);
+        assert_eq!(body["error"]["status"], status);
+        let message = body["error"]["message"].as_str().unwrap();
+        assert!(message.contains(&format!("GET {path}")), "{message}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_emulator_on_a_state_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = on(folder.path(), &[]).await;
+    let groups = running.emulator.groups.clone();
+    let second = start(Options {
+        state: folder.path().join("state"),
+        port: 0,
+        time_scale: 1,
+        serin: "/bin/false".into(),
+        own_images: SelfImages::default(),
+        faults: Vec::new(),
+        groups,
+    })
+    .await;
+    let error = second.err().unwrap();
+    assert!(error.downcast_ref::<Input>().is_some(), "{error:#}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn faults_answer_break_off_and_cut_short() {
+    let folder = tempfile::tempdir().unwrap();
+    let get = async |faults: &[&str]| {
+        let running = on(folder.path(), faults).await;
+        let url = format!("{}/storage/v1/b?project=p", running.url());
+        let client = client();
+        let mut told = Vec::new();
+        for _ in 0..4 {
+            told.push(match client.get(&url).send().await {
+                Err(_) => "reset".to_owned(),
+                Ok(response) => {
+                    let status = response.status().as_u16();
+                    let body = response.text().await;
+                    let body = body.map_or("cut".to_owned(), |_| "whole".to_owned());
+                    format!("{status} {body}")
+                }
+            });
+        }
+        running.stop().await;
+        told.dedup();
+        told
+    };
+    assert_eq!(get(&["storage:429:1"]).await, ["429 whole"]);
+    assert_eq!(get(&["storage:503:1"]).await, ["503 whole"]);
+    assert_eq!(get(&["storage:reset:1"]).await, ["reset"]);
+    assert_eq!(get(&["storage:truncate:1"]).await, ["200 cut"]);
+    assert_eq!(get(&["aiplatform:503:1"]).await, ["200 whole"]);
+}
+
+#[tokio::test]
+async fn operations_take_time_and_are_taken_up_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = on(folder.path(), &[]).await;
+    let begin = |seconds| {
+        operations::begin(
+            &running.emulator,
+            "projects/p/locations/l/models/7",
+            json!({"@type": "type.googleapis.com/x"}),
+            json!({"unknown": "work"}),
+            Duration::from_secs(seconds),
+        )
+        .unwrap()
+    };
+    let (short, long) = (begin(1), begin(100_000));
+    assert!(short.name.starts_with(&format!(
+        "projects/{}/locations/l/models/7/operations/",
+        project_number("p")
+    )));
+    let client = client();
+    let ask = async |method: &str, url: String| -> Value {
+        let request = match method {
+            "POST" => client.post(url),
+            "DELETE" => client.delete(url),
+            _ => client.get(url),
+        };
+        request.send().await.unwrap().json().await.unwrap()
+    };
+    let url = |prefix: &str, name: &str| format!("{}/{prefix}/{name}", running.url());
+    for prefix in ["v1", "v1beta1", "ui"] {
+        let told = ask("GET", url(prefix, &long.name)).await;
+        assert_eq!(told["name"], long.name);
+        assert!(told.get("done").is_none());
+        assert!(told["metadata"]["genericMetadata"]["createTime"].is_string());
+    }
+    let ended = ask("POST", url("v1", &format!("{}:wait", short.name))).await;
+    assert_eq!(ended["done"], true, "{ended}");
+    assert!(ended["error"]["code"].is_i64(), "{ended}");
+    let elsewhere = long.name.replace("locations/l/", "locations/m/");
+    assert_eq!(
+        ask("GET", url("v1", &elsewhere)).await["error"]["code"],
+        404
+    );
+    assert_eq!(
+        ask("DELETE", url("v1", &long.name)).await["error"]["status"],
+        "FAILED_PRECONDITION"
+    );
+    running.stop().await;
+
+    let running = on(folder.path(), &[]).await;
+    let url = |name: &str| format!("{}/v1/{name}", running.url());
+    assert!(ask("GET", url(&long.name)).await.get("done").is_none());
+    ask("POST", url(&format!("{}:cancel", long.name))).await;
+    let cancelled = ask("GET", url(&long.name)).await;
+    assert_eq!(cancelled["error"]["code"], 1, "{cancelled}");
+    ask("DELETE", url(&long.name)).await;
+    assert_eq!(ask("GET", url(&long.name)).await["error"]["code"], 404);
+    running.stop().await;
+}

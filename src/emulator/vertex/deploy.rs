@@ -1,0 +1,555 @@
+//! Deploying a model to an endpoint and taking it away: the server comes up before the model counts
+//! as deployed, and one endpoint does one of these at a time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Work;
+use super::endpoints::{
+    DedicatedResources, DeployOptions, DeployedModel, Endpoint, check_resources, fill_resources,
+    find,
+};
+use super::message;
+use super::models::{self, Version};
+use super::names::{self, Place};
+use crate::emulator::Emulator;
+use crate::emulator::body::parse_body;
+use crate::emulator::error::ApiError;
+use crate::emulator::operations::{self, Operation};
+use crate::emulator::server::{Answer, Request, Route, route};
+use crate::emulator::serving::{self, Spec};
+
+/// Five to 45 minutes in the cloud.
+const DEPLOYING: Duration = Duration::from_secs(240);
+const UNDEPLOYING: Duration = Duration::from_secs(60);
+/// In a request's split, the model that it deploys.
+const THIS: &str = "0";
+
+pub(super) fn routes() -> Vec<Route> {
+    let post = Method::POST;
+    vec![
+        route(
+            post.clone(),
+            "v1/projects/*/locations/*/endpoints/*:deployModel",
+            deploy,
+        ),
+        route(
+            post.clone(),
+            "v1/projects/*/locations/*/endpoints/*:undeployModel",
+            undeploy,
+        ),
+        route(
+            post,
+            "v1/projects/*/locations/*/endpoints/*:mutateDeployedModel",
+            mutate,
+        ),
+    ]
+}
+
+/// Brings up the servers of every deployed model again.
+pub(super) fn start(emulator: &Arc<Emulator>) {
+    for (_, endpoint) in emulator.store.list::<Endpoint>("endpoints/") {
+        for deployed in &endpoint.deployed {
+            match spec(emulator, &endpoint, deployed) {
+                Ok(spec) => {
+                    serving::ensure(emulator, &server_key(&endpoint.place, &deployed.id), spec);
+                }
+                Err(error) => eprintln!("warning: {}: {error}", endpoint.place.name()),
+            }
+        }
+    }
+}
+
+/// The key of a deployed model's server.
+pub(super) fn server_key(endpoint: &Place, id: &str) -> String {
+    format!("{}/{id}", endpoint.key())
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct DeployMessage {
+    deployed_model: Option<DeployedMessage>,
+    traffic_split: BTreeMap<String, i32>,
+}
+
+/// A request's deployed model; what is output only is known, and ignored.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct DeployedMessage {
+    id: String,
+    model: String,
+    model_version_id: Value,
+    display_name: String,
+    create_time: Value,
+    dedicated_resources: Option<DedicatedResources>,
+    automatic_resources: Option<Value>,
+    shared_resources: String,
+    full_fine_tuned_resources: Option<Value>,
+    service_account: String,
+    enable_access_logging: bool,
+    disable_container_logging: bool,
+    disable_explanations: bool,
+    explanation_spec: Option<Value>,
+    private_endpoints: Value,
+    faster_deployment_config: Option<Value>,
+    rollout_options: Option<Value>,
+    status: Value,
+    system_labels: BTreeMap<String, String>,
+    checkpoint_id: String,
+    speculative_decoding_spec: Option<Value>,
+    gdc_connected_model: String,
+}
+
+/// What a deployment has to do.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Deploy {
+    endpoint: Place,
+    deployed: DeployedModel,
+    /// As it was sent; empty leaves the endpoint's as it is.
+    split: BTreeMap<String, i32>,
+}
+
+/// What an undeployment has to do.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Undeploy {
+    endpoint: Place,
+    id: String,
+    split: BTreeMap<String, i32>,
+}
+
+/// What a change of a deployed model has to do.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Mutate {
+    endpoint: Place,
+    id: String,
+    options: DeployOptions,
+}
+
+async fn deploy(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&[])?;
+    let place = Place::of(&request, "endpoints")?;
+    let sent: DeployMessage = parse_body(&request)?;
+    let required = |field: &str| {
+        ApiError::invalid_argument(format!("The {field} field is required.")).violation(field)
+    };
+    let model = sent
+        .deployed_model
+        .ok_or_else(|| required("deployed_model"))?;
+    if model.model.is_empty() {
+        return Err(required("deployed_model.model"));
+    }
+    let mut resources = model
+        .dedicated_resources
+        .ok_or_else(|| required("deployed_model.dedicated_resources"))?;
+    if model.automatic_resources.is_some() || !model.shared_resources.is_empty() {
+        return Err(
+            ApiError::invalid_argument("This model supports dedicated_resources only.")
+                .violation("deployed_model"),
+        );
+    }
+    fill_resources(&mut resources);
+    check_resources(&resources)?;
+    let named = Place::parse(&model.model, "models")?;
+    if !named.same_location(&place) {
+        return Err(ApiError::invalid_argument(format!(
+            "Model `{}` is not in the project and location of the endpoint.",
+            model.model
+        )));
+    }
+    let _admission = emulator.vertex.admission();
+    let endpoint = find(&emulator, &place)?;
+    let (found, version) = models::find_version(&emulator, &named)?;
+    let id = if model.id.is_empty() {
+        names::new_id(&emulator)?
+    } else {
+        model.id
+    };
+    // Generated ids are longer than what a caller may choose.
+    let digits = id.bytes().all(|b| b.is_ascii_digit());
+    if !digits || (id.len() > 10 && id.len() != 19) || id == THIS {
+        return Err(ApiError::invalid_argument(format!(
+            "Invalid deployed model id \"{id}\": it must have 1 to 10 digits."
+        ))
+        .violation("deployed_model.id"));
+    }
+    if endpoint.serves(&id) {
+        return Err(ApiError::already_exists(format!(
+            "DeployedModel with id `{id}` already exists in Endpoint `{}`.",
+            place.name()
+        )));
+    }
+    names::check_idle(&emulator, &place)?;
+    endpoint.check_split(&sent.traffic_split, |key| {
+        key == THIS || endpoint.serves(key)
+    })?;
+    let display_name = if model.display_name.is_empty() {
+        found.display_name.clone()
+    } else {
+        model.display_name
+    };
+    let work = Work::Deploy(Deploy {
+        endpoint: place.clone(),
+        deployed: DeployedModel {
+            id,
+            model: found.place,
+            version,
+            display_name,
+            created: emulator.clock.now(),
+            options: DeployOptions {
+                dedicated_resources: Some(resources),
+                service_account: model.service_account,
+                enable_access_logging: model.enable_access_logging,
+                disable_container_logging: model.disable_container_logging,
+                disable_explanations: model.disable_explanations,
+            },
+            operation: String::new(),
+        },
+        split: sent.traffic_split,
+    });
+    names::begin(
+        &emulator,
+        &place,
+        "DeployModelOperationMetadata",
+        &work,
+        DEPLOYING,
+    )
+}
+
+fn stage(emulator: &Emulator, operation: &Operation, stage: &str) {
+    let described = operations::describe(emulator, &operation.name, |metadata| {
+        metadata["deploymentStage"] = stage.into();
+    });
+    if let Err(error) = described {
+        eprintln!("warning: {}: {error}", operation.name);
+    }
+}
+
+/// Brings the server up and lets the model join the endpoint.
+///
+/// # Errors
+/// When the server does not become healthy, or what it needs is gone.
+pub(super) async fn finish_deploy(
+    emulator: &Arc<Emulator>,
+    operation: &Operation,
+    deploy: Deploy,
+) -> Result<Value, ApiError> {
+    let Deploy {
+        endpoint: place,
+        mut deployed,
+        split,
+    } = deploy;
+    operation.name.clone_into(&mut deployed.operation);
+    let endpoint = find(emulator, &place)?;
+    let key = server_key(&place, &deployed.id);
+    let spec = spec(emulator, &endpoint, &deployed)?;
+    stage(emulator, operation, "STARTING_MODEL_SERVER");
+    let server = serving::ensure(emulator, &key, spec);
+    if let Err(error) = server.comes_up().await {
+        serving::remove(emulator, &key).await;
+        stage(emulator, operation, "FAILED_TO_DEPLOY");
+        return Err(error);
+    }
+    let (now, etag) = (emulator.clock.now(), names::new_etag(emulator)?);
+    let message = emulator
+        .store
+        .update(&place.key(), |endpoint: &mut Endpoint| {
+            if let Some(there) = endpoint
+                .deployed
+                .iter()
+                .find(|d| d.operation == deployed.operation)
+            {
+                // A kill came between the endpoint and the operation's end.
+                return Ok(there.message());
+            }
+            deployed.created = now;
+            let message = deployed.message();
+            if !split.is_empty() {
+                let id = |key: String| {
+                    if key == THIS {
+                        deployed.id.clone()
+                    } else {
+                        key
+                    }
+                };
+                endpoint.traffic_split = split.into_iter().map(|(key, n)| (id(key), n)).collect();
+            }
+            endpoint.deployed.push(deployed);
+            endpoint.updated = now;
+            endpoint.etag = etag;
+            Ok(message)
+        })?;
+    stage(emulator, operation, "SUCCESSFULLY_DEPLOYED");
+    Ok(names::typed(
+        "DeployModelResponse",
+        json!({ "deployedModel": message }),
+    ))
+}
+
+/// How a deployed model's server is started.
+fn spec(
+    emulator: &Emulator,
+    endpoint: &Endpoint,
+    deployed: &DeployedModel,
+) -> Result<Spec, ApiError> {
+    let model = models::find(emulator, &deployed.model)?;
+    let missing = || {
+        deployed
+            .model
+            .with_id(format!("{}@{}", deployed.model.id, deployed.version))
+            .missing()
+    };
+    let version: &Version = model.versions.get(&deployed.version).ok_or_else(missing)?;
+    let container = version.container.clone().unwrap_or_default();
+    let Place {
+        id: endpoint_id, ..
+    } = &endpoint.place;
+    let base = format!("/v1/endpoints/{endpoint_id}/deployedModels/{}", deployed.id);
+    let or = |route: &str, default: String| {
+        if route.is_empty() {
+            default
+        } else {
+            route.to_owned()
+        }
+    };
+    let health_route = or(&container.health_route, base.clone());
+    let predict_route = or(&container.predict_route, format!("{base}:predict"));
+    let machine = deployed
+        .options
+        .dedicated_resources
+        .as_ref()
+        .and_then(|resources| resources.machine_spec.clone())
+        .unwrap_or_default();
+    let mut contract: Vec<(String, String)> = [
+        ("AIP_HEALTH_ROUTE", health_route.clone()),
+        ("AIP_PREDICT_ROUTE", predict_route.clone()),
+        ("AIP_STORAGE_URI", version.copy.clone()),
+        ("AIP_ENDPOINT_ID", endpoint_id.clone()),
+        ("AIP_DEPLOYED_MODEL_ID", deployed.id.clone()),
+        ("AIP_MODEL_NAME", endpoint_id.clone()),
+        ("AIP_VERSION_NAME", deployed.id.clone()),
+        ("AIP_PROJECT_NUMBER", endpoint.place.number()),
+        ("AIP_MACHINE_TYPE", machine.machine_type),
+        ("AIP_FRAMEWORK", "CUSTOM_CONTAINER".to_owned()),
+        ("AIP_MODE", "PREDICTION".to_owned()),
+        ("AIP_MODE_VERSION", "1.0.0".to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into();
+    if !machine.accelerator_type.is_empty() {
+        contract.push(("AIP_ACCELERATOR_TYPE".to_owned(), machine.accelerator_type));
+    }
+    Ok(Spec {
+        project: endpoint.place.project.clone(),
+        location: endpoint.place.location.clone(),
+        endpoint: endpoint_id.clone(),
+        deployed_model: deployed.id.clone(),
+        image: container.image_uri,
+        command: container.command,
+        args: container.args,
+        env: container.env,
+        health_route,
+        predict_route,
+        contract,
+    })
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct UndeployMessage {
+    deployed_model_id: String,
+    traffic_split: BTreeMap<String, i32>,
+}
+
+/// Whether a model may leave: it has no traffic, is the last one, or the given split takes it away.
+fn check_leaves(
+    endpoint: &Endpoint,
+    id: &str,
+    split: &BTreeMap<String, i32>,
+) -> Result<(), ApiError> {
+    if !endpoint.serves(id) {
+        return Err(ApiError::not_found(format!(
+            "DeployedModel with id `{id}` is not found in Endpoint `{}`.",
+            endpoint.place.name()
+        )));
+    }
+    let last = endpoint.deployed.len() == 1;
+    endpoint.check_split(split, |key| endpoint.serves(key))?;
+    let after = if split.is_empty() {
+        &endpoint.traffic_split
+    } else {
+        split
+    };
+    if !last && after.get(id).is_some_and(|weight| *weight > 0) {
+        return Err(ApiError::failed_precondition(format!(
+            "DeployedModel `{id}` has traffic on Endpoint `{}`: take it away first, or give a traffic_split without it.",
+            endpoint.place.name()
+        )));
+    }
+    Ok(())
+}
+
+async fn undeploy(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&[])?;
+    let place = Place::of(&request, "endpoints")?;
+    let sent: UndeployMessage = parse_body(&request)?;
+    if sent.deployed_model_id.is_empty() {
+        return Err(
+            ApiError::invalid_argument("The deployed_model_id field is required.")
+                .violation("deployed_model_id"),
+        );
+    }
+    let _admission = emulator.vertex.admission();
+    let endpoint = find(&emulator, &place)?;
+    check_leaves(&endpoint, &sent.deployed_model_id, &sent.traffic_split)?;
+    names::check_idle(&emulator, &place)?;
+    let work = Work::Undeploy(Undeploy {
+        endpoint: place.clone(),
+        id: sent.deployed_model_id,
+        split: sent.traffic_split,
+    });
+    names::begin(
+        &emulator,
+        &place,
+        "UndeployModelOperationMetadata",
+        &work,
+        UNDEPLOYING,
+    )
+}
+
+/// Takes the model off the endpoint, then ends its server.
+///
+/// # Errors
+/// When it got traffic meanwhile, or the state cannot be written.
+pub(super) async fn finish_undeploy(
+    emulator: &Arc<Emulator>,
+    undeploy: Undeploy,
+) -> Result<Value, ApiError> {
+    let Undeploy {
+        endpoint: place,
+        id,
+        split,
+    } = undeploy;
+    let (now, etag) = (emulator.clock.now(), names::new_etag(emulator)?);
+    let left = find(emulator, &place)?;
+    if left.serves(&id) {
+        emulator
+            .store
+            .update(&place.key(), |endpoint: &mut Endpoint| {
+                check_leaves(endpoint, &id, &split)?;
+                if !split.is_empty() {
+                    endpoint.traffic_split = split;
+                }
+                endpoint.traffic_split.remove(&id);
+                endpoint.deployed.retain(|deployed| deployed.id != id);
+                if endpoint.deployed.is_empty() {
+                    endpoint.traffic_split.clear();
+                }
+                endpoint.updated = now;
+                endpoint.etag = etag;
+                Ok(())
+            })?;
+    }
+    serving::remove(emulator, &server_key(&place, &id)).await;
+    Ok(names::typed("UndeployModelResponse", json!({})))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct MutateMessage {
+    deployed_model: Option<DeployedMessage>,
+    update_mask: String,
+}
+
+async fn mutate(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&[])?;
+    let place = Place::of(&request, "endpoints")?;
+    let sent: MutateMessage = parse_body(&request)?;
+    let model = sent.deployed_model.unwrap_or_default();
+    let allowed = [
+        "dedicatedResources.minReplicaCount",
+        "dedicatedResources.maxReplicaCount",
+        "dedicatedResources.requiredReplicaCount",
+        "dedicatedResources.autoscalingMetricSpecs",
+        "disableContainerLogging",
+    ];
+    let mask = message::update_mask(Some(&sent.update_mask), &allowed)?;
+    let _admission = emulator.vertex.admission();
+    let endpoint = find(&emulator, &place)?;
+    let deployed = endpoint
+        .deployed
+        .iter()
+        .find(|deployed| deployed.id == model.id);
+    let deployed = deployed.ok_or_else(|| {
+        ApiError::not_found(format!(
+            "DeployedModel with id `{}` is not found in Endpoint `{}`.",
+            model.id,
+            place.name()
+        ))
+    })?;
+    let mut options = deployed.options.clone();
+    let resources = options.dedicated_resources.get_or_insert_default();
+    let wanted = model.dedicated_resources.unwrap_or_default();
+    for field in mask {
+        match field.rsplit('.').next() {
+            Some("minReplicaCount") => resources.min_replica_count = wanted.min_replica_count,
+            Some("maxReplicaCount") => resources.max_replica_count = wanted.max_replica_count,
+            Some("requiredReplicaCount") => {
+                resources.required_replica_count = wanted.required_replica_count;
+            }
+            Some("autoscalingMetricSpecs") => {
+                resources
+                    .autoscaling_metric_specs
+                    .clone_from(&wanted.autoscaling_metric_specs);
+            }
+            _ => options.disable_container_logging = model.disable_container_logging,
+        }
+    }
+    check_resources(options.dedicated_resources.get_or_insert_default())?;
+    names::check_idle(&emulator, &place)?;
+    let work = Work::MutateDeployed(Mutate {
+        endpoint: place.clone(),
+        id: model.id,
+        options,
+    });
+    names::begin(
+        &emulator,
+        &place,
+        "MutateDeployedModelOperationMetadata",
+        &work,
+        UNDEPLOYING,
+    )
+}
+
+/// # Errors
+/// When the model was undeployed meanwhile, or the state cannot be written.
+pub(super) fn finish_mutate(emulator: &Emulator, mutate: Mutate) -> Result<Value, ApiError> {
+    let Mutate {
+        endpoint: place,
+        id,
+        options,
+    } = mutate;
+    let (now, etag) = (emulator.clock.now(), names::new_etag(emulator)?);
+    let message = emulator
+        .store
+        .update(&place.key(), |endpoint: &mut Endpoint| {
+            let deployed = endpoint
+                .deployed
+                .iter_mut()
+                .find(|deployed| deployed.id == id);
+            let deployed =
+                deployed.ok_or_else(|| ApiError::not_found(format!("`{id}` is gone.")))?;
+            deployed.options = options;
+            endpoint.updated = now;
+            endpoint.etag = etag;
+            Ok(deployed.message())
+        })?;
+    Ok(names::typed(
+        "MutateDeployedModelResponse",
+        json!({ "deployedModel": message }),
+    ))
+}

@@ -1,0 +1,426 @@
+//! Endpoints: the resource, and the methods that make, read and delete it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::jobs::MachineSpec;
+use super::message::{self, told};
+use super::names::{self, Place};
+use super::{Work, list, patch};
+use crate::clock::Timestamp;
+use crate::emulator::Emulator;
+use crate::emulator::body::parse_body;
+use crate::emulator::error::ApiError;
+use crate::emulator::operations::Operation;
+use crate::emulator::server::{Answer, Request, Route, json, route};
+
+const LASTING: Duration = Duration::from_secs(20);
+
+pub(super) fn routes() -> Vec<Route> {
+    let get = Method::GET;
+    vec![
+        route(Method::POST, "v1/projects/*/locations/*/endpoints", create),
+        route(
+            get.clone(),
+            "v1/projects/*/locations/*/endpoints",
+            list_endpoints,
+        ),
+        route(get, "v1/projects/*/locations/*/endpoints/*", get_endpoint),
+        route(
+            Method::PATCH,
+            "v1/projects/*/locations/*/endpoints/*",
+            patch::patch,
+        ),
+        route(
+            Method::DELETE,
+            "v1/projects/*/locations/*/endpoints/*",
+            delete,
+        ),
+    ]
+}
+
+/// An endpoint's document.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Endpoint {
+    pub place: Place,
+    pub display_name: String,
+    pub description: String,
+    pub labels: BTreeMap<String, String>,
+    pub etag: String,
+    pub created: Timestamp,
+    pub updated: Timestamp,
+    /// In the order of their deployment.
+    pub deployed: Vec<DeployedModel>,
+    /// In percent, by the ids of deployed models; they sum to 100, or there are none.
+    pub traffic_split: BTreeMap<String, i32>,
+    pub logging: Option<Value>,
+    pub network: String,
+    pub encryption_spec: Option<Value>,
+    pub client_connection_config: Option<Value>,
+}
+
+/// A model that serves.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct DeployedModel {
+    pub id: String,
+    pub model: Place,
+    pub version: u64,
+    pub display_name: String,
+    pub created: Timestamp,
+    pub options: DeployOptions,
+    /// The operation that deployed it.
+    pub operation: String,
+}
+
+/// What a caller says about how a model serves.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct DeployOptions {
+    pub dedicated_resources: Option<DedicatedResources>,
+    pub service_account: String,
+    pub enable_access_logging: bool,
+    pub disable_container_logging: bool,
+    pub disable_explanations: bool,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct DedicatedResources {
+    pub machine_spec: Option<MachineSpec>,
+    pub min_replica_count: i32,
+    pub max_replica_count: i32,
+    pub required_replica_count: i32,
+    pub initial_replica_count: i32,
+    pub autoscaling_metric_specs: Vec<AutoscalingMetricSpec>,
+    pub scale_to_zero_spec: Option<Value>,
+    pub spot: bool,
+    pub flex_start: Option<Value>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct AutoscalingMetricSpec {
+    pub metric_name: String,
+    pub target: i32,
+    pub monitored_resource_labels: BTreeMap<String, String>,
+}
+
+impl DeployedModel {
+    pub(super) fn message(&self) -> Value {
+        let mut message = told(&self.options);
+        if let Some(Value::Object(resources)) = message.get_mut("dedicatedResources") {
+            // An int32 of zero is unset.
+            resources.retain(|_, value| *value != json!(0));
+        }
+        message["id"] = self.id.clone().into();
+        message["model"] = self.model.name().into();
+        message["modelVersionId"] = self.version.to_string().into();
+        message["displayName"] = self.display_name.clone().into();
+        message["createTime"] = json!(self.created);
+        message
+    }
+}
+
+impl Endpoint {
+    pub(super) fn message(&self) -> Value {
+        let deployed: Vec<Value> = self.deployed.iter().map(DeployedModel::message).collect();
+        let mut message = json!({
+            "name": self.place.name(),
+            "displayName": self.display_name,
+            "description": self.description,
+            "etag": self.etag,
+            "createTime": self.created,
+            "updateTime": self.updated,
+            "deployedModels": deployed,
+            "predictRequestResponseLoggingConfig": self.logging,
+            "network": self.network,
+            "encryptionSpec": self.encryption_spec,
+            "clientConnectionConfig": self.client_connection_config,
+        });
+        message::prune(&mut message);
+        if !self.labels.is_empty() {
+            message["labels"] = json!(self.labels);
+        }
+        if !self.traffic_split.is_empty() {
+            message["trafficSplit"] = json!(self.traffic_split);
+        }
+        message
+    }
+
+    /// # Errors
+    /// `INVALID_ARGUMENT` for a split that does not sum to 100 or names what is not `deployed`.
+    pub(super) fn check_split(
+        &self,
+        split: &BTreeMap<String, i32>,
+        known: impl Fn(&str) -> bool,
+    ) -> Result<(), ApiError> {
+        let invalid =
+            |text: String| Err(ApiError::invalid_argument(text).violation("traffic_split"));
+        if let Some(id) = split.keys().find(|id| !known(id)) {
+            return invalid(format!(
+                "Invalid traffic split: there is no DeployedModel with id `{id}` in Endpoint `{}`.",
+                self.place.name()
+            ));
+        }
+        if let Some((id, weight)) = split
+            .iter()
+            .find(|(_, weight)| !(0..=100).contains(*weight))
+        {
+            return invalid(format!(
+                "Invalid traffic split: `{id}` gets {weight} percent."
+            ));
+        }
+        let sum: i32 = split.values().sum();
+        if !split.is_empty() && sum != 100 {
+            return invalid(format!("Invalid traffic split: the sum is {sum}, not 100."));
+        }
+        Ok(())
+    }
+
+    pub(super) fn serves(&self, id: &str) -> bool {
+        self.deployed.iter().any(|deployed| deployed.id == id)
+    }
+}
+
+/// A request's endpoint; what is output only is known, and ignored.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct EndpointMessage {
+    name: Value,
+    pub display_name: String,
+    pub description: String,
+    pub labels: BTreeMap<String, String>,
+    pub etag: String,
+    pub traffic_split: BTreeMap<String, i32>,
+    pub network: String,
+    pub enable_private_service_connect: bool,
+    pub dedicated_endpoint_enabled: bool,
+    pub encryption_spec: Option<Value>,
+    pub predict_request_response_logging_config: Option<Value>,
+    pub client_connection_config: Option<Value>,
+    pub private_service_connect_config: Option<Value>,
+    gen_ai_advanced_features_config: Value,
+    deployed_models: Value,
+    create_time: Value,
+    update_time: Value,
+    model_deployment_monitoring_job: Value,
+    dedicated_endpoint_dns: Value,
+    satisfies_pzs: Value,
+    satisfies_pzi: Value,
+}
+
+/// What the creation of an endpoint has to do.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct NewEndpoint(Endpoint);
+
+pub(super) fn find(emulator: &Emulator, place: &Place) -> Result<Endpoint, ApiError> {
+    emulator
+        .store
+        .get(&place.key())
+        .ok_or_else(|| place.missing())
+}
+
+async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&["endpointId"])?;
+    let collection = Place::of(&request, "endpoints")?;
+    let sent: EndpointMessage = parse_body(&request)?;
+    names::check_display_name(&sent.display_name, "endpoint.display_name")?;
+    names::check_labels(&sent.labels)?;
+    if sent.dedicated_endpoint_enabled
+        || sent.enable_private_service_connect
+        || sent.private_service_connect_config.is_some()
+    {
+        return Err(ApiError::unimplemented(
+            "This emulator has shared public endpoints only, neither dedicated nor private ones.",
+        ));
+    }
+    if !sent.traffic_split.is_empty() {
+        return Err(ApiError::invalid_argument(
+            "Invalid traffic split: a new endpoint has no deployed models.",
+        )
+        .violation("traffic_split"));
+    }
+    let _admission = emulator.vertex.admission();
+    let place = match request.get("endpointId").filter(|id| !id.is_empty()) {
+        None => collection.with_id(names::new_id(&emulator)?),
+        Some(id) if !names::is_endpoint_id(id) => {
+            return Err(ApiError::invalid_argument(format!(
+                "Invalid endpoint_id \"{id}\": a letter first and at most 63 of [a-z0-9-], the last a letter or digit; or at most 9 digits without a leading zero."
+            ))
+            .violation("endpoint_id"));
+        }
+        Some(id) => collection.with_id(id),
+    };
+    let taken = emulator.store.get::<Endpoint>(&place.key()).is_some();
+    if taken || names::running(&emulator, &place).is_some() {
+        let name = place.name();
+        return Err(ApiError::already_exists(format!(
+            "Endpoint `{name}` already exists."
+        )));
+    }
+    let now = emulator.clock.now();
+    let work = Work::CreateEndpoint(NewEndpoint(Endpoint {
+        place: place.clone(),
+        display_name: sent.display_name,
+        description: sent.description,
+        labels: sent.labels,
+        etag: names::new_etag(&emulator)?,
+        created: now,
+        updated: now,
+        deployed: Vec::new(),
+        traffic_split: BTreeMap::new(),
+        logging: sent.predict_request_response_logging_config,
+        network: sent.network,
+        encryption_spec: sent.encryption_spec,
+        client_connection_config: sent.client_connection_config,
+    }));
+    names::begin(
+        &emulator,
+        &place,
+        "CreateEndpointOperationMetadata",
+        &work,
+        LASTING,
+    )
+}
+
+/// # Errors
+/// When the state cannot be written.
+pub(super) fn finish_create(
+    emulator: &Emulator,
+    operation: &Operation,
+    NewEndpoint(endpoint): NewEndpoint,
+) -> Result<Value, ApiError> {
+    let key = endpoint.place.key();
+    let there: Option<Endpoint> = emulator.store.get(&key);
+    if there.is_none() {
+        emulator.store.put(&key, &endpoint)?;
+    }
+    let mut response = json!({"name": endpoint.place.name()});
+    response["displayName"] = endpoint.display_name.into();
+    response["createTime"] = json!(operation.created);
+    Ok(names::typed("Endpoint", response))
+}
+
+async fn get_endpoint(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&[])?;
+    json(&find(&emulator, &Place::of(&request, "endpoints")?)?.message())
+}
+
+async fn list_endpoints(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&[
+        "filter",
+        "pageSize",
+        "pageToken",
+        "readMask",
+        "orderBy",
+        "gdcZone",
+    ])?;
+    let place = Place::of(&request, "endpoints")?;
+    let endpoints = emulator.store.list::<Endpoint>(&place.key());
+    let items = endpoints
+        .into_iter()
+        .map(|(_, e)| (format!("{}|{}", e.created, e.place.id), e.message()))
+        .collect();
+    let fields = [
+        "displayName",
+        "endpoint",
+        "name",
+        "createTime",
+        "updateTime",
+    ];
+    list::page(
+        &request,
+        "endpoints",
+        &fields,
+        items,
+        list::order(&request)?,
+    )
+}
+
+fn check_empty(endpoint: &Endpoint) -> Result<(), ApiError> {
+    match endpoint.deployed.first() {
+        None => Ok(()),
+        Some(deployed) => Err(ApiError::failed_precondition(format!(
+            "Endpoint `{}` has deployed or being-deployed DeployedModel(s): {}. Undeploy them first.",
+            endpoint.place.name(),
+            deployed.id
+        ))),
+    }
+}
+
+async fn delete(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&[])?;
+    let place = Place::of(&request, "endpoints")?;
+    let _admission = emulator.vertex.admission();
+    check_empty(&find(&emulator, &place)?)?;
+    names::check_idle(&emulator, &place)?;
+    let work = Work::DeleteEndpoint(place.clone());
+    names::begin(&emulator, &place, "DeleteOperationMetadata", &work, LASTING)
+}
+
+/// # Errors
+/// When a model was deployed meanwhile, or the state cannot be written.
+pub(super) fn finish_delete(emulator: &Emulator, place: &Place) -> Result<Value, ApiError> {
+    if let Some(endpoint) = emulator.store.get::<Endpoint>(&place.key()) {
+        check_empty(&endpoint)?;
+        emulator.store.delete(&place.key())?;
+    }
+    Ok(names::nothing())
+}
+
+/// The replica counts and the machine must fit together.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` with the field.
+pub(super) fn check_resources(resources: &DedicatedResources) -> Result<(), ApiError> {
+    let field = "deployed_model.dedicated_resources";
+    let invalid = |name: &str, text: String| {
+        Err(ApiError::invalid_argument(text).violation(&format!("{field}.{name}")))
+    };
+    let machine = resources
+        .machine_spec
+        .as_ref()
+        .map_or("", |m| m.machine_type.as_str());
+    if machine.is_empty() {
+        return invalid(
+            "machine_spec.machine_type",
+            format!("The {field}.machine_spec.machine_type field is required."),
+        );
+    }
+    if resources.min_replica_count < 1 {
+        return invalid(
+            "min_replica_count",
+            format!("{field}.min_replica_count must be at least 1."),
+        );
+    }
+    if resources.max_replica_count < resources.min_replica_count {
+        return invalid(
+            "max_replica_count",
+            format!("{field}.max_replica_count must not be less than min_replica_count."),
+        );
+    }
+    if resources.required_replica_count < 0
+        || resources.required_replica_count > resources.min_replica_count
+    {
+        return invalid(
+            "required_replica_count",
+            format!("{field}.required_replica_count must not be more than min_replica_count."),
+        );
+    }
+    Ok(())
+}
+
+/// Takes a required count that is zero or absent for the least one.
+pub(super) fn fill_resources(resources: &mut DedicatedResources) {
+    if resources.max_replica_count == 0 {
+        resources.max_replica_count = resources.min_replica_count;
+    }
+    if let Some(machine) = &mut resources.machine_spec {
+        machine.accelerator_count = machine.accelerator_count.filter(|n| *n != 0);
+    }
+}

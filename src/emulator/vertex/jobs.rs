@@ -1,0 +1,458 @@
+//! Custom jobs: the resource and its methods; [`super::run`] runs them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use axum::http::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::message::{self, Int64, told};
+use super::names::{self, Place};
+use super::{Work, list, run};
+use crate::clock::Timestamp;
+use crate::emulator::Emulator;
+use crate::emulator::body::parse_body;
+use crate::emulator::container::{EnvVar, check_env};
+use crate::emulator::error::ApiError;
+use crate::emulator::server::{Answer, Request, Route, json, route};
+
+/// How long a job is queued, and then pending, on the emulator's clock.
+const QUEUED: Duration = Duration::from_secs(10);
+pub(super) const WAITING: Duration = Duration::from_secs(30);
+/// How long a job may run where nothing is said.
+const SEVEN_DAYS: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The error of a job is told this much after its end.
+const ERROR_AFTER: Duration = Duration::from_secs(30);
+const DELETION: Duration = Duration::from_secs(5);
+
+pub(super) fn routes() -> Vec<Route> {
+    let (get, post) = (Method::GET, Method::POST);
+    vec![
+        route(post.clone(), "v1/projects/*/locations/*/customJobs", create),
+        route(
+            get.clone(),
+            "v1/projects/*/locations/*/customJobs",
+            list_jobs,
+        ),
+        route(get, "v1/projects/*/locations/*/customJobs/*", get_job),
+        route(
+            post,
+            "v1/projects/*/locations/*/customJobs/*:cancel",
+            cancel,
+        ),
+        route(
+            Method::DELETE,
+            "v1/projects/*/locations/*/customJobs/*",
+            delete,
+        ),
+    ]
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct JobSpec {
+    pub worker_pool_specs: Vec<WorkerPoolSpec>,
+    pub scheduling: Option<Scheduling>,
+    pub service_account: String,
+    pub network: String,
+    pub reserved_ip_ranges: Vec<String>,
+    pub psc_interface_config: Option<Value>,
+    pub base_output_directory: Option<GcsDestination>,
+    pub protected_artifact_location_id: String,
+    pub tensorboard: String,
+    pub enable_web_access: bool,
+    pub enable_dashboard_access: bool,
+    pub experiment: String,
+    pub experiment_run: String,
+    pub models: Vec<String>,
+    pub persistent_resource_id: String,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct WorkerPoolSpec {
+    pub container_spec: Option<ContainerSpec>,
+    pub python_package_spec: Option<Value>,
+    pub machine_spec: Option<MachineSpec>,
+    pub replica_count: Option<Int64>,
+    pub disk_spec: Option<DiskSpec>,
+    pub nfs_mounts: Vec<Value>,
+    pub lustre_mounts: Vec<Value>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct ContainerSpec {
+    pub image_uri: String,
+    pub command: Vec<String>,
+    pub args: Vec<String>,
+    pub env: Vec<EnvVar>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct MachineSpec {
+    pub machine_type: String,
+    pub accelerator_type: String,
+    pub accelerator_count: Option<i32>,
+    pub gpu_partition_size: String,
+    pub tpu_topology: String,
+    pub multihost_gpu_node_count: Option<i32>,
+    pub reservation_affinity: Option<Value>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct DiskSpec {
+    boot_disk_type: String,
+    boot_disk_size_gb: i32,
+}
+
+impl Default for DiskSpec {
+    fn default() -> Self {
+        Self {
+            boot_disk_type: "pd-ssd".into(),
+            boot_disk_size_gb: 100,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Scheduling {
+    pub timeout: String,
+    pub restart_job_on_worker_restart: bool,
+    pub strategy: Strategy,
+    pub disable_retries: bool,
+    pub max_wait_duration: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(super) enum Strategy {
+    #[default]
+    #[serde(rename = "STRATEGY_UNSPECIFIED")]
+    Unspecified,
+    OnDemand,
+    LowCost,
+    Standard,
+    Spot,
+    // 5 is no number of this enum: it holds the place, and is refused.
+    Unused,
+    FlexStart,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct GcsDestination {
+    pub output_uri_prefix: String,
+}
+
+/// A request's message; the output-only fields in it are ignored, whatever they hold.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct JobMessage {
+    name: Value,
+    display_name: String,
+    job_spec: JobSpec,
+    labels: BTreeMap<String, String>,
+    encryption_spec: Option<Value>,
+    state: Value,
+    create_time: Value,
+    start_time: Value,
+    end_time: Value,
+    update_time: Value,
+    error: Value,
+    web_access_uris: Value,
+    satisfies_pzs: Value,
+    satisfies_pzi: Value,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum State {
+    /// Queued, then pending, by the time since its creation.
+    Waiting,
+    Running,
+    Succeeded,
+    Failed,
+    Cancelling,
+    Cancelled,
+}
+
+/// A job's document.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Job {
+    pub place: Place,
+    display_name: String,
+    pub spec: JobSpec,
+    labels: BTreeMap<String, String>,
+    encryption_spec: Option<Value>,
+    pub state: State,
+    pub created: Timestamp,
+    pub updated: Timestamp,
+    pub started: Option<Timestamp>,
+    pub ended: Option<Timestamp>,
+    /// A code of google.rpc.Status, and the message.
+    pub error: Option<(i32, String)>,
+}
+
+impl Job {
+    /// Whether nothing will change any more.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(
+            self.state,
+            State::Succeeded | State::Failed | State::Cancelled
+        )
+    }
+
+    /// How long it may run.
+    pub(super) fn timeout(&self) -> Duration {
+        let scheduling = self.spec.scheduling.as_ref();
+        let asked = scheduling.and_then(|s| message::duration(&s.timeout, "timeout").ok()?);
+        asked.filter(|asked| !asked.is_zero()).unwrap_or(SEVEN_DAYS)
+    }
+
+    fn message(&self, now: Timestamp) -> Value {
+        let state = match self.state {
+            State::Waiting if now < self.created + QUEUED => "QUEUED",
+            State::Waiting => "PENDING",
+            State::Running => "RUNNING",
+            State::Succeeded => "SUCCEEDED",
+            State::Failed => "FAILED",
+            State::Cancelling => "CANCELLING",
+            State::Cancelled => "CANCELLED",
+        };
+        let mut spec = told(&self.spec);
+        if let Some(Value::Object(scheduling)) = spec.get_mut("scheduling")
+            && scheduling.get("strategy") == Some(&json!("STRATEGY_UNSPECIFIED"))
+        {
+            scheduling.remove("strategy");
+        }
+        let mut message = json!({
+            "name": self.place.name(),
+            "displayName": self.display_name,
+            "jobSpec": spec,
+            "state": format!("JOB_STATE_{state}"),
+            "createTime": self.created,
+            "updateTime": self.updated,
+        });
+        let optional = [
+            ("startTime", self.started.map(|t| json!(t))),
+            ("endTime", self.ended.map(|t| json!(t))),
+            ("encryptionSpec", self.encryption_spec.clone()),
+            (
+                "labels",
+                Some(json!(self.labels)).filter(|_| !self.labels.is_empty()),
+            ),
+        ];
+        if let Value::Object(fields) = &mut message {
+            for (name, value) in optional {
+                fields.extend(value.map(|value| (name.to_owned(), value)));
+            }
+        }
+        if let (Some((code, text)), Some(ended)) = (&self.error, self.ended)
+            && now >= ended + ERROR_AFTER
+        {
+            message["error"] = json!({"code": code, "message": text});
+        }
+        message
+    }
+}
+
+fn check(spec: &JobSpec) -> Result<(), ApiError> {
+    let invalid =
+        |field: &str, text: String| Err(ApiError::invalid_argument(text).violation(field));
+    let pools = &spec.worker_pool_specs;
+    if pools.is_empty() {
+        return invalid(
+            "job_spec.worker_pool_specs",
+            "The job_spec.worker_pool_specs field is required.".into(),
+        );
+    }
+    for (i, pool) in pools.iter().enumerate() {
+        let at = |name: &str| format!("job_spec.worker_pool_specs[{i}].{name}");
+        let empty = pool.container_spec.is_none() && pool.python_package_spec.is_none();
+        if empty && i > 0 {
+            continue;
+        }
+        if empty || (pool.container_spec.is_some() && pool.python_package_spec.is_some()) {
+            let field = at("container_spec");
+            return invalid(
+                &field,
+                format!(
+                    "Exactly one of container_spec and python_package_spec must be set in job_spec.worker_pool_specs[{i}]."
+                ),
+            );
+        }
+        let machine = pool
+            .machine_spec
+            .as_ref()
+            .map_or("", |m| m.machine_type.as_str());
+        if machine.is_empty() && spec.persistent_resource_id.is_empty() {
+            let field = at("machine_spec.machine_type");
+            return invalid(&field, format!("The {field} field is required."));
+        }
+        let replicas = pool.replica_count.unwrap_or_default().0;
+        if replicas < 0 || (i == 0 && replicas > 1) {
+            let field = at("replica_count");
+            return invalid(
+                &field,
+                format!("{field} is {replicas}: the first pool has one replica."),
+            );
+        }
+        if let Some(container) = &pool.container_spec {
+            if container.image_uri.is_empty() {
+                let field = at("container_spec.image_uri");
+                return invalid(&field, format!("The {field} field is required."));
+            }
+            check_env(&container.env, 100)?;
+        }
+    }
+    if let Some(scheduling) = &spec.scheduling {
+        message::duration(&scheduling.timeout, "job_spec.scheduling.timeout")?;
+        message::duration(
+            &scheduling.max_wait_duration,
+            "job_spec.scheduling.max_wait_duration",
+        )?;
+        if scheduling.strategy == Strategy::Unused {
+            return invalid(
+                "job_spec.scheduling.strategy",
+                "Invalid scheduling strategy.".into(),
+            );
+        }
+    }
+    if let Some(output) = &spec.base_output_directory
+        && !output.output_uri_prefix.starts_with("gs://")
+    {
+        return invalid(
+            "job_spec.base_output_directory.output_uri_prefix",
+            format!("\"{}\" is no Cloud Storage URI.", output.output_uri_prefix),
+        );
+    }
+    Ok(())
+}
+
+async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&[])?;
+    let place = Place::of(&request, "customJobs")?;
+    let sent: JobMessage = parse_body(&request)?;
+    names::check_display_name(&sent.display_name, "display_name")?;
+    names::check_labels(&sent.labels)?;
+    check(&sent.job_spec)?;
+    let now = emulator.clock.now();
+    let mut spec = sent.job_spec;
+    for pool in &mut spec.worker_pool_specs {
+        pool.replica_count.get_or_insert(Int64(1));
+        pool.disk_spec.get_or_insert_default();
+    }
+    let job = Job {
+        place: place.with_id(names::new_id(&emulator)?),
+        display_name: sent.display_name,
+        spec,
+        labels: sent.labels,
+        encryption_spec: sent.encryption_spec,
+        state: State::Waiting,
+        created: now,
+        updated: now,
+        started: None,
+        ended: None,
+        error: None,
+    };
+    emulator.store.put(&job.place.key(), &job)?;
+    let message = job.message(now);
+    run::begin(&emulator, &job);
+    json(&message)
+}
+
+fn find(emulator: &Emulator, place: &Place) -> Result<Job, ApiError> {
+    let found = emulator.store.get(&place.key());
+    found.ok_or_else(|| place.missing())
+}
+
+async fn get_job(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&[])?;
+    let job = find(&emulator, &Place::of(&request, "customJobs")?)?;
+    json(&job.message(emulator.clock.now()))
+}
+
+async fn list_jobs(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&["filter", "pageSize", "pageToken", "readMask"])?;
+    let place = Place::of(&request, "customJobs")?;
+    let now = emulator.clock.now();
+    let jobs = emulator.store.list::<Job>(&place.key());
+    let items = jobs
+        .into_iter()
+        .map(|(_, job)| {
+            (
+                format!("{}|{}", job.created, job.place.id),
+                job.message(now),
+            )
+        })
+        .collect();
+    let fields = [
+        "displayName",
+        "state",
+        "createTime",
+        "updateTime",
+        "endTime",
+    ];
+    list::page(
+        &request,
+        "customJobs",
+        &fields,
+        items,
+        list::Order::NewestFirst,
+    )
+}
+
+async fn cancel(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let place = Place::of(&request, "customJobs")?;
+    let _empty: Map<String, Value> = parse_body(&request)?;
+    find(&emulator, &place)?;
+    let now = emulator.clock.now();
+    emulator.store.update(&place.key(), |job: &mut Job| {
+        if job.is_final() {
+            return Err(ApiError::failed_precondition(format!(
+                "CustomJob `{}` is in a final state and cannot be cancelled.",
+                job.place.name()
+            )));
+        }
+        job.state = State::Cancelling;
+        job.updated = now;
+        Ok(())
+    })?;
+    let cancels = &emulator.vertex.cancels;
+    let cancels = cancels.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(cancelled) = cancels.get(&place.key()) {
+        cancelled.notify_one();
+    }
+    json(&json!({}))
+}
+
+async fn delete(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&[])?;
+    let place = Place::of(&request, "customJobs")?;
+    let _admission = emulator.vertex.admission();
+    if !find(&emulator, &place)?.is_final() {
+        return Err(ApiError::failed_precondition(format!(
+            "CustomJob `{}` is not in a final state: cancel it first.",
+            place.name()
+        )));
+    }
+    names::check_idle(&emulator, &place)?;
+    let work = Work::DeleteJob(place.clone());
+    names::begin(
+        &emulator,
+        &place,
+        "DeleteOperationMetadata",
+        &work,
+        DELETION,
+    )
+}
+
+pub(super) fn finish_delete(emulator: &Emulator, place: &Place) -> Result<Value, ApiError> {
+    emulator.store.delete(&place.key())?;
+    Ok(names::nothing())
+}

@@ -1,0 +1,401 @@
+//! The model registry: the resource, and the methods that read it or change its words.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::http::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::endpoints::Endpoint;
+use super::message::{self, told};
+use super::names::{self, Place};
+use super::{list, upload};
+use crate::clock::Timestamp;
+use crate::emulator::Emulator;
+use crate::emulator::body::parse_body;
+use crate::emulator::container::EnvVar;
+use crate::emulator::error::ApiError;
+use crate::emulator::server::{Answer, Request, Route, json, route};
+
+/// The alias that always exists.
+pub(super) const DEFAULT: &str = "default";
+
+pub(super) fn routes() -> Vec<Route> {
+    let get = Method::GET;
+    vec![
+        route(
+            Method::POST,
+            "v1/projects/*/locations/*/models:upload",
+            upload::upload,
+        ),
+        route(get.clone(), "v1/projects/*/locations/*/models", list_models),
+        route(get.clone(), "v1/projects/*/locations/*/models/*", get_model),
+        route(
+            get,
+            "v1/projects/*/locations/*/models/*:listVersions",
+            list_versions,
+        ),
+        route(Method::PATCH, "v1/projects/*/locations/*/models/*", patch),
+    ]
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct ContainerSpec {
+    pub image_uri: String,
+    pub command: Vec<String>,
+    pub args: Vec<String>,
+    pub env: Vec<EnvVar>,
+    pub ports: Vec<Port>,
+    pub grpc_ports: Vec<Port>,
+    pub predict_route: String,
+    pub health_route: String,
+    pub invoke_route_prefix: String,
+    pub deployment_timeout: String,
+    pub shared_memory_size_mb: Option<message::Int64>,
+    pub startup_probe: Option<Value>,
+    pub health_probe: Option<Value>,
+    pub liveness_probe: Option<Value>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Port {
+    pub container_port: i32,
+}
+
+/// A model's document: every version of it, so that aliases move between them at once.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Model {
+    pub place: Place,
+    pub display_name: String,
+    pub description: String,
+    /// Beside those of each version; an answer merges both.
+    pub labels: BTreeMap<String, String>,
+    pub etag: String,
+    /// At least one.
+    pub versions: BTreeMap<u64, Version>,
+    /// The number of the last version there ever was.
+    pub last: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Version {
+    pub version_description: String,
+    pub aliases: Vec<String>,
+    pub labels: BTreeMap<String, String>,
+    pub metadata: Option<Value>,
+    pub metadata_schema_uri: String,
+    pub predict_schemata: Option<Value>,
+    pub explanation_spec: Option<Value>,
+    pub container: Option<ContainerSpec>,
+    /// Where the user uploaded from.
+    pub artifact_uri: String,
+    /// Where Vertex AI keeps its own copy; empty without artifacts.
+    pub copy: String,
+    pub created: Timestamp,
+    pub updated: Timestamp,
+    /// The operation that made it, which so makes it once only.
+    pub operation: String,
+}
+
+impl Model {
+    /// The version that a word means: a number, an alias, or nothing for the default one.
+    pub(super) fn version(&self, word: &str) -> Option<(u64, &Version)> {
+        let word = if word.is_empty() { DEFAULT } else { word };
+        let found = match word.parse::<u64>() {
+            Ok(number) => self.versions.get_key_value(&number),
+            Err(_) => self
+                .versions
+                .iter()
+                .find(|(_, version)| version.aliases.iter().any(|alias| alias == word)),
+        };
+        found.map(|(number, version)| (*number, version))
+    }
+
+    /// Gives an alias to a version and takes it from every other.
+    pub(super) fn name(&mut self, number: u64, alias: &str) {
+        for (other, version) in &mut self.versions {
+            version.aliases.retain(|a| a != alias);
+            if *other == number {
+                version.aliases.push(alias.to_owned());
+            }
+        }
+    }
+
+    /// The resource; `deployed` is where its versions serve, `named` how its name ends.
+    fn message(&self, number: u64, version: &Version, deployed: &[Deployed], named: &str) -> Value {
+        let here: Vec<Value> = deployed
+            .iter()
+            .filter(|d| d.model == self.place.key() && d.version == number)
+            .map(|d| json!({"endpoint": d.endpoint, "deployedModelId": d.id}))
+            .collect();
+        let first = self
+            .versions
+            .values()
+            .next()
+            .map_or(version.created, |v| v.created);
+        let last = self.versions.values().map(|v| v.updated).max();
+        let mut aliases = version.aliases.clone();
+        aliases.sort();
+        let mut labels = self.labels.clone();
+        labels.extend(version.labels.clone());
+        let mut message = json!({
+            "name": format!("{}{named}", self.place.name()),
+            "versionId": number.to_string(),
+            "versionAliases": aliases,
+            "versionCreateTime": version.created,
+            "versionUpdateTime": version.updated,
+            "createTime": first,
+            "updateTime": last,
+            "displayName": self.display_name,
+            "description": self.description,
+            "versionDescription": version.version_description,
+            "labels": labels,
+            "metadata": version.metadata,
+            "metadataSchemaUri": version.metadata_schema_uri,
+            "predictSchemata": version.predict_schemata,
+            "explanationSpec": version.explanation_spec,
+            "containerSpec": version.container.as_ref().map(told),
+            "artifactUri": version.artifact_uri,
+            "supportedDeploymentResourcesTypes": ["DEDICATED_RESOURCES"],
+            "supportedInputStorageFormats": ["jsonl", "bigquery", "csv", "tf-record", "tf-record-gzip", "file-list"],
+            "supportedOutputStorageFormats": ["jsonl", "bigquery"],
+            "deployedModels": here,
+            "etag": self.etag,
+            "modelSourceInfo": {"sourceType": "CUSTOM"},
+        });
+        message::prune(&mut message);
+        if labels.is_empty()
+            && let Value::Object(fields) = &mut message
+        {
+            fields.remove("labels");
+        }
+        message
+    }
+}
+
+/// A version that serves on an endpoint.
+pub(super) struct Deployed {
+    /// The model's key.
+    pub model: String,
+    pub version: u64,
+    /// The endpoint's name.
+    pub endpoint: String,
+    pub id: String,
+}
+
+/// Every version that serves in a place.
+pub(super) fn deployed(emulator: &Emulator, place: &Place) -> Vec<Deployed> {
+    let endpoints = Place {
+        kind: "endpoints".into(),
+        ..place.with_id("")
+    };
+    let mut all = Vec::new();
+    for (_, endpoint) in emulator.store.list::<Endpoint>(&endpoints.key()) {
+        for deployed in &endpoint.deployed {
+            all.push(Deployed {
+                model: deployed.model.key(),
+                version: deployed.version,
+                endpoint: endpoint.place.name(),
+                id: deployed.id.clone(),
+            });
+        }
+    }
+    all
+}
+
+/// A model and the word after `@` in a path's or a name's last segment.
+pub(super) fn split(place: &Place) -> (Place, String) {
+    match place.id.split_once('@') {
+        Some((id, version)) => (place.with_id(id), version.to_owned()),
+        None => (place.clone(), String::new()),
+    }
+}
+
+pub(super) fn find(emulator: &Emulator, place: &Place) -> Result<Model, ApiError> {
+    emulator
+        .store
+        .get(&place.key())
+        .ok_or_else(|| place.missing())
+}
+
+/// The model and version that a request's path names.
+///
+/// # Errors
+/// 404 for either.
+pub(super) fn find_version(emulator: &Emulator, named: &Place) -> Result<(Model, u64), ApiError> {
+    let (place, word) = split(named);
+    let model = find(emulator, &place)?;
+    let (number, _) = model.version(&word).ok_or_else(|| named.missing())?;
+    Ok((model, number))
+}
+
+/// How a version is told after a change.
+pub(super) fn tell(emulator: &Emulator, named: &Place) -> Answer {
+    let (place, word) = split(named);
+    let (model, number) = find_version(emulator, named)?;
+    let version = model.versions.get(&number).ok_or_else(|| named.missing())?;
+    let end = if word.is_empty() {
+        String::new()
+    } else {
+        format!("@{number}")
+    };
+    json(&model.message(number, version, &deployed(emulator, &place), &end))
+}
+
+async fn get_model(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&[])?;
+    tell(&emulator, &Place::of(&request, "models")?)
+}
+
+const FILTERED: [&str; 6] = [
+    "displayName",
+    "model",
+    "name",
+    "createTime",
+    "updateTime",
+    "versionId",
+];
+
+async fn list_models(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&["filter", "pageSize", "pageToken", "readMask", "orderBy"])?;
+    let place = Place::of(&request, "models")?;
+    let deployed = deployed(&emulator, &place);
+    let models = emulator.store.list::<Model>(&place.key());
+    let items = models.iter().filter_map(|(_, model)| {
+        let (number, version) = model.version(DEFAULT)?;
+        let message = model.message(number, version, &deployed, "");
+        let created = message.get("createTime")?.as_str()?;
+        Some((format!("{created}|{}", model.place.id), message))
+    });
+    let items = items.collect();
+    list::page(&request, "models", &FILTERED, items, list::order(&request)?)
+}
+
+async fn list_versions(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&["filter", "pageSize", "pageToken", "readMask", "orderBy"])?;
+    let (place, _) = split(&Place::of(&request, "models")?);
+    let model = find(&emulator, &place)?;
+    let deployed = deployed(&emulator, &place);
+    let items = model
+        .versions
+        .iter()
+        .map(|(number, version)| {
+            let message = model.message(*number, version, &deployed, &format!("@{number}"));
+            (format!("{}|{number:020}", version.created), message)
+        })
+        .collect();
+    list::page(&request, "models", &FILTERED, items, list::order(&request)?)
+}
+
+/// A request's model; what is immutable or output only is known, and ignored.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct ModelMessage {
+    pub name: Value,
+    pub display_name: String,
+    pub description: String,
+    pub version_description: String,
+    pub version_aliases: Vec<String>,
+    pub labels: BTreeMap<String, String>,
+    pub metadata: Option<Value>,
+    pub metadata_schema_uri: String,
+    pub predict_schemata: Option<Value>,
+    pub explanation_spec: Option<Value>,
+    pub container_spec: Option<ContainerSpec>,
+    pub artifact_uri: String,
+    pub etag: String,
+    encryption_spec: Value,
+    pipeline_job: Value,
+    base_model_source: Value,
+    data_stats: Value,
+    version_id: Value,
+    version_create_time: Value,
+    version_update_time: Value,
+    create_time: Value,
+    update_time: Value,
+    training_pipeline: Value,
+    metadata_artifact: Value,
+    model_source_info: Value,
+    original_model_info: Value,
+    supported_export_formats: Value,
+    supported_deployment_resources_types: Value,
+    supported_input_storage_formats: Value,
+    supported_output_storage_formats: Value,
+    deployed_models: Value,
+    satisfies_pzs: Value,
+    satisfies_pzi: Value,
+    checkpoints: Value,
+    default_checkpoint_id: Value,
+}
+
+/// Changes the model where the path names no version, else that version: each has its own fields, and
+/// both have labels.
+async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&["updateMask"])?;
+    let named = Place::of(&request, "models")?;
+    let (place, word) = split(&named);
+    let sent: ModelMessage = parse_body(&request)?;
+    let allowed = ["labels", "description", "versionDescription", "displayName"];
+    let mask = message::update_mask(request.get("updateMask"), &allowed)?;
+    let foreign = |field: &&&str| match **field {
+        "labels" => false,
+        "versionDescription" => word.is_empty(),
+        _ => !word.is_empty(),
+    };
+    if let Some(field) = mask.iter().find(foreign) {
+        let owner = if word.is_empty() {
+            "a version"
+        } else {
+            "the model"
+        };
+        return Err(ApiError::failed_precondition(format!(
+            "The field {field} belongs to {owner}, which \"{}\" does not name.",
+            named.id
+        )));
+    }
+    if mask.contains(&"labels") {
+        names::check_labels(&sent.labels)?;
+    }
+    if mask.contains(&"displayName") {
+        names::check_display_name(&sent.display_name, "display_name")?;
+    }
+    let (_, number) = find_version(&emulator, &named)?;
+    let (now, etag) = (emulator.clock.now(), names::new_etag(&emulator)?);
+    emulator.store.update(&place.key(), |model: &mut Model| {
+        if !sent.etag.is_empty() && sent.etag != model.etag {
+            return Err(stale(&named));
+        }
+        let version = model
+            .versions
+            .get_mut(&number)
+            .ok_or_else(|| named.missing())?;
+        for field in mask {
+            match field {
+                "labels" if word.is_empty() => model.labels.clone_from(&sent.labels),
+                "labels" => version.labels.clone_from(&sent.labels),
+                "description" => model.description.clone_from(&sent.description),
+                "versionDescription" => {
+                    version
+                        .version_description
+                        .clone_from(&sent.version_description);
+                }
+                _ => model.display_name.clone_from(&sent.display_name),
+            }
+        }
+        version.updated = now;
+        model.etag = etag;
+        Ok(())
+    })?;
+    tell(&emulator, &named)
+}
+
+/// The error of an etag that is not the resource's.
+pub(super) fn stale(place: &Place) -> ApiError {
+    ApiError::failed_precondition(format!(
+        "The etag of `{}` does not match: it was changed since it was read.",
+        place.name()
+    ))
+}

@@ -1,0 +1,59 @@
+//! `endpoints.patch`: words, labels and the traffic split, under the endpoint's etag.
+
+use std::sync::Arc;
+
+use super::endpoints::{Endpoint, EndpointMessage, find};
+use super::message;
+use super::models::stale;
+use super::names::{self, Place};
+use crate::emulator::Emulator;
+use crate::emulator::body::parse_body;
+use crate::emulator::server::{Answer, Request, json};
+
+pub(super) async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&["updateMask"])?;
+    let place = Place::of(&request, "endpoints")?;
+    let sent: EndpointMessage = parse_body(&request)?;
+    find(&emulator, &place)?;
+    let allowed = [
+        "trafficSplit",
+        "labels",
+        "displayName",
+        "description",
+        "predictRequestResponseLoggingConfig",
+    ];
+    let mask = message::update_mask(request.get("updateMask"), &allowed)?;
+    let (now, etag) = (emulator.clock.now(), names::new_etag(&emulator)?);
+    let patched = emulator
+        .store
+        .update(&place.key(), |endpoint: &mut Endpoint| {
+            if !sent.etag.is_empty() && sent.etag != endpoint.etag {
+                return Err(stale(&place));
+            }
+            for field in mask {
+                match field {
+                    "trafficSplit" => {
+                        endpoint.check_split(&sent.traffic_split, |id| endpoint.serves(id))?;
+                        endpoint.traffic_split.clone_from(&sent.traffic_split);
+                    }
+                    "labels" => {
+                        names::check_labels(&sent.labels)?;
+                        endpoint.labels.clone_from(&sent.labels);
+                    }
+                    "displayName" => {
+                        names::check_display_name(&sent.display_name, "endpoint.display_name")?;
+                        endpoint.display_name.clone_from(&sent.display_name);
+                    }
+                    "description" => endpoint.description.clone_from(&sent.description),
+                    _ => {
+                        let config = &sent.predict_request_response_logging_config;
+                        endpoint.logging.clone_from(config);
+                    }
+                }
+            }
+            endpoint.updated = now;
+            endpoint.etag = etag;
+            Ok(endpoint.message())
+        })?;
+    json(&patched)
+}

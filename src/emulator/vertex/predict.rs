@@ -1,0 +1,391 @@
+//! Predictions: the traffic split chooses a deployed model, its server answers, and it is measured.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::{Map, Number, Value, json};
+
+use super::deploy::server_key;
+use super::endpoints::{DeployedModel, Endpoint, find};
+use super::names::Place;
+use crate::emulator::Emulator;
+use crate::emulator::body::parse_body;
+use crate::emulator::error::{ApiError, Dialect};
+use crate::emulator::monitoring::{Measured, Target};
+use crate::emulator::server::{Answer, Request, Route, json, route};
+
+/// The largest request and answer of a shared endpoint.
+const MOST_BYTES: usize = 1_500_000;
+/// How long a shared endpoint waits for a container, in real time.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+pub(super) fn routes() -> Vec<Route> {
+    let post = Method::POST;
+    vec![
+        route(
+            post.clone(),
+            "v1/projects/*/locations/*/endpoints/*:predict",
+            predict,
+        ),
+        route(
+            post,
+            "v1/projects/*/locations/*/endpoints/*:rawPredict",
+            raw_predict,
+        ),
+    ]
+}
+
+/// Whose turn it is: smooth weighted round robin, so that the shares are exact.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    split: BTreeMap<String, i32>,
+    credits: BTreeMap<String, i64>,
+}
+
+impl Turns {
+    /// The next model of a split; `None` where nobody has any weight.
+    fn next(&mut self, split: &BTreeMap<String, i32>) -> Option<String> {
+        if self.split != *split {
+            self.split.clone_from(split);
+            self.credits.clear();
+        }
+        let total: i64 = split.values().map(|weight| i64::from(*weight)).sum();
+        for (id, weight) in split {
+            *self.credits.entry(id.clone()).or_default() += i64::from(*weight);
+        }
+        let weighty = self
+            .credits
+            .iter()
+            .filter(|(id, _)| split.get(*id).is_some_and(|w| *w > 0));
+        // Of equals, the first one.
+        let (id, _) = weighty.rev().max_by_key(|(_, credit)| **credit)?;
+        let id = id.clone();
+        *self.credits.entry(id.clone()).or_default() -= total;
+        Some(id)
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PredictMessage {
+    instances: Vec<Value>,
+    parameters: Option<Value>,
+    labels: BTreeMap<String, String>,
+}
+
+/// What a container answered.
+struct Reply {
+    status: StatusCode,
+    kind: Option<HeaderValue>,
+    body: bytes::Bytes,
+}
+
+/// A request on its way to a model.
+struct Turn {
+    started: Instant,
+    place: Place,
+    endpoint_display_name: String,
+    deployed: DeployedModel,
+    newest: bool,
+}
+
+fn choose(emulator: &Emulator, request: &Request, started: Instant) -> Result<Turn, ApiError> {
+    let place = Place::of(request, "endpoints")?;
+    if request.body.len() > MOST_BYTES {
+        return Err(ApiError::invalid_argument(format!(
+            "Request payload size exceeds the limit: {MOST_BYTES} bytes."
+        )));
+    }
+    let endpoint: Endpoint = find(emulator, &place)?;
+    let id = {
+        let turns = &emulator.vertex.turns;
+        let mut turns = turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns
+            .entry(place.key())
+            .or_default()
+            .next(&endpoint.traffic_split)
+    };
+    let newest = endpoint
+        .deployed
+        .iter()
+        .max_by_key(|d| d.created)
+        .map(|d| d.id.clone());
+    let mut deployed = endpoint.deployed.into_iter();
+    let deployed = id.as_ref().and_then(|id| deployed.find(|d| d.id == *id));
+    let deployed = deployed.ok_or_else(|| {
+        ApiError::failed_precondition(format!(
+            "Endpoint {} doesn't have traffic_split.",
+            place.name()
+        ))
+    })?;
+    Ok(Turn {
+        started,
+        newest: newest.as_ref() == Some(&deployed.id),
+        endpoint_display_name: endpoint.display_name,
+        place,
+        deployed,
+    })
+}
+
+impl Turn {
+    fn record(&self, emulator: &Emulator, code: u16, predictions: u64, model: Duration) {
+        let target = Target {
+            number: self.place.number(),
+            location: self.place.location.clone(),
+            endpoint: self.place.id.clone(),
+            endpoint_display_name: self.endpoint_display_name.clone(),
+            deployed_model: self.deployed.id.clone(),
+            model_display_name: self.deployed.display_name.clone(),
+        };
+        let total = self.started.elapsed();
+        let measured = Measured {
+            code,
+            predictions,
+            total,
+            model,
+        };
+        emulator
+            .monitoring
+            .record(emulator.clock.now(), target, &measured);
+    }
+
+    /// Sends a body to the model's server; the faults on the newest model are part of the server.
+    async fn ask(
+        &self,
+        emulator: &Emulator,
+        body: bytes::Bytes,
+        kind: &HeaderValue,
+    ) -> Result<Reply, ApiError> {
+        if self.newest {
+            let (fails, delay) = emulator.faults.next_canary();
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            if fails {
+                return Err(ApiError::internal(
+                    "Internal error encountered, by a fault of the newest model that is switched on.",
+                ));
+            }
+        }
+        let gone = || ApiError::unavailable("The model server is not available.");
+        let key = server_key(&self.place, &self.deployed.id);
+        let server = emulator.serving.get(&key).ok_or_else(gone)?;
+        let port = server.port().await?;
+        let route = &server.predict_route;
+        let sent = emulator
+            .serving
+            .client()?
+            .post(format!("http://127.0.0.1:{port}{route}"))
+            .header(header::CONTENT_TYPE, kind)
+            .timeout(TIMEOUT)
+            .body(body)
+            .send();
+        let told = |e: reqwest::Error| {
+            if e.is_timeout() {
+                ApiError::deadline_exceeded("The model server did not answer in time.")
+            } else {
+                gone()
+            }
+        };
+        let answer = sent.await.map_err(told)?;
+        let (status, kind) = (
+            answer.status(),
+            answer.headers().get(header::CONTENT_TYPE).cloned(),
+        );
+        let body = answer.bytes().await.map_err(told)?;
+        if body.len() > MOST_BYTES {
+            return Err(ApiError::failed_precondition(format!(
+                "Response size too large: {} bytes, at most {MOST_BYTES} are allowed.",
+                body.len()
+            )));
+        }
+        Ok(Reply { status, kind, body })
+    }
+}
+
+async fn predict(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let turn = choose(&emulator, &request, Instant::now())?;
+    let asked = Instant::now();
+    match predict_on(&emulator, &request, &turn).await {
+        Ok((response, predictions, model)) => {
+            turn.record(&emulator, response.status().as_u16(), predictions, model);
+            Ok(response)
+        }
+        Err(error) => {
+            turn.record(&emulator, error.code, 0, asked.elapsed());
+            Err(error)
+        }
+    }
+}
+
+async fn predict_on(
+    emulator: &Emulator,
+    request: &Request,
+    turn: &Turn,
+) -> Result<(Response, u64, Duration), ApiError> {
+    let sent: PredictMessage = parse_body(request)?;
+    if sent.instances.is_empty() {
+        return Err(
+            ApiError::invalid_argument("The instances field is required.").violation("instances"),
+        );
+    }
+    let mut body = Map::new();
+    body.insert("instances".into(), doubles(Value::Array(sent.instances)));
+    if let Some(parameters) = sent.parameters {
+        body.insert("parameters".into(), doubles(parameters));
+    }
+    let body = Value::Object(body).to_string();
+    let asked = Instant::now();
+    let kind = HeaderValue::from_static("application/json");
+    let reply = turn.ask(emulator, body.into(), &kind).await?;
+    let model = asked.elapsed();
+    if !reply.status.is_success() {
+        return Ok((pass_on(reply), 0, model));
+    }
+    let answer: Option<Value> = serde_json::from_slice(&reply.body).ok();
+    let Some(Value::Object(mut answer)) = answer else {
+        return Err(ApiError::internal(
+            "The model server's answer is no JSON object.",
+        ));
+    };
+    let Some(Value::Array(predictions)) = answer.remove("predictions") else {
+        return Err(ApiError::internal(
+            "The model server's answer has no list of predictions.",
+        ));
+    };
+    let count = predictions.len() as u64;
+    let mut response = json!({
+        "predictions": doubles(Value::Array(predictions)),
+        "deployedModelId": turn.deployed.id,
+        "model": turn.deployed.model.name(),
+        "modelDisplayName": turn.deployed.display_name,
+        "modelVersionId": turn.deployed.version.to_string(),
+    });
+    if let Some(metadata) = answer.remove("metadata") {
+        response["metadata"] = metadata;
+    }
+    Ok((json(&response)?, count, model))
+}
+
+async fn raw_predict(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let turn = choose(&emulator, &request, Instant::now())?;
+    let default = HeaderValue::from_static("application/json");
+    let kind = request
+        .headers
+        .get(header::CONTENT_TYPE)
+        .unwrap_or(&default);
+    let asked = Instant::now();
+    let reply = turn.ask(&emulator, request.body.clone(), kind).await;
+    let model = asked.elapsed();
+    let mut response = match reply {
+        Ok(reply) => pass_on(reply),
+        Err(error) => error.respond(Dialect::Status),
+    };
+    let ids = [
+        ("x-vertex-ai-endpoint-id", &turn.place.id),
+        ("x-vertex-ai-deployed-model-id", &turn.deployed.id),
+    ];
+    for (name, id) in ids {
+        if let Ok(id) = HeaderValue::from_str(id) {
+            response.headers_mut().insert(name, id);
+        }
+    }
+    let code = response.status();
+    turn.record(
+        &emulator,
+        code.as_u16(),
+        u64::from(code.is_success()),
+        model,
+    );
+    Ok(response)
+}
+
+fn pass_on(reply: Reply) -> Response {
+    let mut response = Response::new(Body::from(reply.body));
+    *response.status_mut() = reply.status;
+    if let Some(kind) = reply.kind {
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    }
+    response
+}
+
+/// Every number as a double: values on their way are protobuf's, which know no other.
+fn doubles(mut value: Value) -> Value {
+    match &mut value {
+        Value::Number(number) => {
+            if let Some(double) = number.as_f64().and_then(Number::from_f64) {
+                *number = double;
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                *item = doubles(std::mem::take(item));
+            }
+        }
+        Value::Object(fields) => {
+            for (_, field) in fields.iter_mut() {
+                *field = doubles(std::mem::take(field));
+            }
+        }
+        _ => {}
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn split(weights: &[(&str, i32)]) -> BTreeMap<String, i32> {
+        let weights = weights
+            .iter()
+            .map(|(id, weight)| ((*id).to_owned(), *weight));
+        weights.collect()
+    }
+
+    #[test]
+    fn a_small_share_is_spread_evenly() {
+        let split = split(&[("1", 95), ("2", 5)]);
+        let mut turns = Turns::default();
+        let got: Vec<String> = (0..100).filter_map(|_| turns.next(&split)).collect();
+        let places: Vec<usize> = (0..100).filter(|i| got[*i] == "2").collect();
+        assert_eq!(places.len(), 5);
+        assert!(
+            places.windows(2).all(|pair| pair[1] - pair[0] == 20),
+            "{places:?}"
+        );
+    }
+
+    #[test]
+    fn nobody_is_chosen_without_a_split() {
+        let mut turns = Turns::default();
+        assert_eq!(turns.next(&split(&[])), None);
+        assert_eq!(turns.next(&split(&[("1", 0)])), None);
+    }
+
+    #[test]
+    fn numbers_become_doubles() {
+        let value =
+            doubles(json!({"a": [1, "1", null, {"b": 9_007_199_254_740_993_i64}], "c": 0.5}));
+        assert_eq!(
+            value.to_string(),
+            r#"{"a":[1.0,"1",null,{"b":9007199254740992.0}],"c":0.5}"#
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn shares_are_exact_over_a_hundred(first in 0..=100) {
+            let split = split(&[("1", first), ("2", 100 - first)]);
+            let mut turns = Turns::default();
+            let got: Vec<String> = (0..100).filter_map(|_| turns.next(&split)).collect();
+            prop_assert_eq!(got.iter().filter(|id| *id == "1").count(), first as usize);
+        }
+    }
+}

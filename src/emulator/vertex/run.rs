@@ -1,0 +1,249 @@
+//! The running of custom jobs: waiting, the container as a child process, its end.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::Notify;
+
+use super::jobs::{ContainerSpec, Job, State, WAITING};
+use super::message::told;
+use super::names::Place;
+use crate::emulator::Emulator;
+use crate::emulator::container::{self, Container};
+use crate::emulator::error::ApiError;
+use crate::emulator::logging::{self, Source};
+
+/// Real time between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(5);
+/// Exits by SIGABRT and SIGSEGV are tried so often.
+const ATTEMPTS: u32 = 3;
+const TASK: &str = "workerpool0-0";
+
+/// How a job ended, with what its `error` says.
+enum End {
+    Succeeded,
+    /// With a code of google.rpc.Status.
+    Failed(i32, String),
+    Cancelled,
+}
+
+/// Takes up every job that has not ended; one that was running begins anew.
+///
+/// # Errors
+/// When the state cannot be written.
+pub(super) fn start(emulator: &Arc<Emulator>) -> Result<(), ApiError> {
+    for (_, job) in emulator.store.list::<Job>("customJobs/") {
+        match job.state {
+            State::Cancelling => finish(emulator, &job.place, End::Cancelled)?,
+            State::Waiting | State::Running => begin(emulator, &job),
+            State::Succeeded | State::Failed | State::Cancelled => {}
+        }
+    }
+    Ok(())
+}
+
+/// Runs a job in a task of its own.
+pub(super) fn begin(emulator: &Arc<Emulator>, job: &Job) {
+    let cancelled = Arc::new(Notify::new());
+    let cancels = &emulator.vertex.cancels;
+    let mut cancels = cancels.lock().unwrap_or_else(PoisonError::into_inner);
+    cancels.insert(job.place.key(), cancelled.clone());
+    drop(cancels);
+    let (shared, job) = (emulator.clone(), job.clone());
+    emulator.spawn(async move {
+        let end = run(&shared, &job, &cancelled).await;
+        let ended = end.and_then(|end| finish(&shared, &job.place, end));
+        if let Err(error) = ended {
+            eprintln!("warning: {}: {error}", job.place.name());
+        }
+        let cancels = &shared.vertex.cancels;
+        let mut cancels = cancels.lock().unwrap_or_else(PoisonError::into_inner);
+        cancels.remove(&job.place.key());
+    });
+}
+
+fn finish(emulator: &Emulator, place: &Place, end: End) -> Result<(), ApiError> {
+    let now = emulator.clock.now();
+    emulator.store.update(&place.key(), |job: &mut Job| {
+        (job.state, job.error) = match end {
+            End::Succeeded => (State::Succeeded, None),
+            End::Failed(code, text) => (State::Failed, Some((code, text))),
+            End::Cancelled => (State::Cancelled, Some((1, "CANCELED".into()))),
+        };
+        job.ended = Some(now);
+        job.updated = now;
+        Ok(())
+    })
+}
+
+async fn run(emulator: &Arc<Emulator>, job: &Job, cancelled: &Notify) -> Result<End, ApiError> {
+    let clock = emulator.clock;
+    let rest = (job.created + WAITING).since(clock.now());
+    tokio::select! {
+        () = clock.sleep(rest) => {}
+        () = cancelled.notified() => return Ok(End::Cancelled),
+    }
+    let now = clock.now();
+    let running = emulator.store.update(&job.place.key(), |job: &mut Job| {
+        if job.state == State::Cancelling {
+            return Ok(false);
+        }
+        job.state = State::Running;
+        job.started.get_or_insert(now);
+        job.updated = now;
+        Ok(true)
+    })?;
+    if !running {
+        return Ok(End::Cancelled);
+    }
+    let pools = &job.spec.worker_pool_specs;
+    let replicas: i64 = pools
+        .iter()
+        .filter_map(|pool| pool.replica_count)
+        .map(|n| n.0)
+        .sum();
+    let used = pools
+        .iter()
+        .filter(|pool| pool.container_spec.is_some())
+        .count();
+    if replicas > 1 && used > 1 {
+        let text = "This emulator runs jobs of one replica only.".to_owned();
+        return Ok(End::Failed(12, text));
+    }
+    let Some(container) = pools.first().and_then(|pool| pool.container_spec.as_ref()) else {
+        let text = "This emulator runs custom containers only, no Python packages.".to_owned();
+        return Ok(End::Failed(12, text));
+    };
+    let deadline = job.started.unwrap_or(now) + job.timeout();
+    let retries = !job
+        .spec
+        .scheduling
+        .as_ref()
+        .is_some_and(|s| s.disable_retries);
+    for attempt in 1.. {
+        let time = deadline.since(clock.now());
+        let code = match attempt_once(emulator, job, container, time, cancelled).await {
+            Attempt::Ended(0) => return Ok(End::Succeeded),
+            Attempt::Ended(code) => code,
+            Attempt::Other(end) => return Ok(end),
+        };
+        let crashed = matches!(code, 6 | 11 | 134 | 139);
+        if !(crashed && retries && attempt < ATTEMPTS) {
+            return Ok(End::Failed(3, exited(job, code)));
+        }
+    }
+    Ok(End::Cancelled)
+}
+
+fn exited(job: &Job, code: i32) -> String {
+    let Place { project, id, .. } = &job.place;
+    format!(
+        "The replica {TASK} exited with a non-zero status of {code}. Termination reason: Error. To find out more about why your job exited please check the logs: https://console.cloud.google.com/logs/viewer?project={project}&resource=ml_job%2Fjob_id%2F{id}"
+    )
+}
+
+enum Attempt {
+    /// With this exit status, as a shell tells it.
+    Ended(i32),
+    Other(End),
+}
+
+async fn attempt_once(
+    emulator: &Arc<Emulator>,
+    job: &Job,
+    spec: &ContainerSpec,
+    time: Duration,
+    cancelled: &Notify,
+) -> Attempt {
+    let failed = |text: String| Attempt::Other(End::Failed(3, text));
+    let container = Container {
+        image: &spec.image_uri,
+        command: &spec.command,
+        args: &spec.args,
+        env: &spec.env,
+    };
+    let (mut command, _folder) = match container::prepare(emulator, &container, contract(job)) {
+        Ok(prepared) => prepared,
+        Err(why) => return failed(why),
+    };
+    let mut group = match emulator.groups.spawn(&mut command) {
+        Ok(group) => group,
+        Err(e) => return failed(format!("The container could not be started: {e}.")),
+    };
+    if let Some(stdout) = group.stdout() {
+        emulator.spawn(logging::follow(
+            emulator.clone(),
+            source(job, "INFO"),
+            stdout,
+        ));
+    }
+    if let Some(stderr) = group.stderr() {
+        emulator.spawn(logging::follow(
+            emulator.clone(),
+            source(job, "ERROR"),
+            stderr,
+        ));
+    }
+    let end = tokio::select! {
+        status = group.wait() => {
+            return match status {
+                Ok(status) => Attempt::Ended(
+                    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()),
+                ),
+                Err(e) => failed(format!("Internal error occurred for the current attempt: {e}.")),
+            };
+        }
+        () = emulator.clock.sleep(time) => End::Failed(
+            4,
+            format!("The job exceeded its timeout of {} seconds.", job.timeout().as_secs()),
+        ),
+        () = cancelled.notified() => End::Cancelled,
+    };
+    if let Err(error) = group.stop(GRACE).await {
+        eprintln!(
+            "warning: {}: its process cannot be ended: {error}",
+            job.place.name()
+        );
+    }
+    Attempt::Other(end)
+}
+
+/// The variables that the training container's contract promises, and no other.
+fn contract(job: &Job) -> Vec<(String, String)> {
+    let cluster = json!({
+        "cluster": {"workerpool0": [format!("cmle-training-workerpool0-{}-0:2222", job.place.id)]},
+        "environment": "cloud",
+        "task": {"type": "workerpool0", "index": 0},
+        "job": told(&job.spec),
+    });
+    let mut contract = vec![
+        ("CLUSTER_SPEC".to_owned(), cluster.to_string()),
+        ("CLOUD_ML_PROJECT_ID".to_owned(), job.place.number()),
+        ("CLOUD_ML_JOB_ID".to_owned(), job.place.id.clone()),
+    ];
+    if let Some(output) = &job.spec.base_output_directory {
+        let prefix = output.output_uri_prefix.trim_end_matches('/');
+        for (name, folder) in [
+            ("AIP_MODEL_DIR", "model"),
+            ("AIP_CHECKPOINT_DIR", "checkpoints"),
+            ("AIP_TENSORBOARD_LOG_DIR", "logs"),
+        ] {
+            contract.push((name.to_owned(), format!("{prefix}/{folder}/")));
+        }
+    }
+    contract
+}
+
+fn source(job: &Job, severity: &'static str) -> Source {
+    Source {
+        project: job.place.project.clone(),
+        kind: "ml_job",
+        labels: BTreeMap::from([("job_id".to_owned(), job.place.id.clone())]),
+        task: TASK,
+        severity,
+        most: usize::MAX,
+    }
+}

@@ -1,0 +1,270 @@
+//! `models:upload`: a new model, or a new version of one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::models::{ContainerSpec, DEFAULT, Model, ModelMessage, Version, find, split};
+use super::names::{self, Place};
+use super::{Work, copies, message};
+use crate::emulator::Emulator;
+use crate::emulator::body::parse_body;
+use crate::emulator::container::check_env;
+use crate::emulator::error::ApiError;
+use crate::emulator::operations::Operation;
+use crate::emulator::server::{Answer, Request};
+
+const LASTING: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct UploadMessage {
+    parent_model: String,
+    model_id: String,
+    model: Option<ModelMessage>,
+    service_account: String,
+}
+
+/// What an upload has to do.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Upload {
+    model: Place,
+    /// Whether it is a version of a model that is there already.
+    next: bool,
+    /// The model's, where it is new.
+    display_name: String,
+    description: String,
+    version: Version,
+}
+
+pub(super) async fn upload(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&[])?;
+    let collection = Place::of(&request, "models")?;
+    let sent: UploadMessage = parse_body(&request)?;
+    let model = sent.model.ok_or_else(|| {
+        ApiError::invalid_argument("The model field is required.").violation("model")
+    })?;
+    check(&model, &collection.location)?;
+    let _admission = emulator.vertex.admission();
+    let next = !sent.parent_model.is_empty();
+    let place = if next {
+        let (parent, _) = split(&Place::parse(&sent.parent_model, "models")?);
+        if !parent.same_location(&collection) {
+            return Err(ApiError::invalid_argument(
+                "The parent model must be of the same project and location.",
+            ));
+        }
+        if !sent.model_id.is_empty() && sent.model_id != parent.id {
+            return Err(ApiError::invalid_argument(
+                "model_id and parent_model name different models.",
+            ));
+        }
+        find(&emulator, &parent)?;
+        parent
+    } else if sent.model_id.is_empty() {
+        collection.with_id(names::new_id(&emulator)?)
+    } else {
+        if !names::is_model_id(&sent.model_id) {
+            return Err(ApiError::invalid_argument(format!(
+                "Invalid model_id \"{}\": at most 63 of [a-z0-9_-], the first a letter or an underscore.",
+                sent.model_id
+            ))
+            .violation("model_id"));
+        }
+        let place = collection.with_id(sent.model_id);
+        let taken = emulator.store.get::<Model>(&place.key()).is_some();
+        if taken || names::running(&emulator, &place).is_some() {
+            return Err(ApiError::already_exists(format!(
+                "Model `{}` already exists.",
+                place.name()
+            )));
+        }
+        place
+    };
+    let now = emulator.clock.now();
+    let work = Work::UploadModel(Upload {
+        model: place.clone(),
+        next,
+        display_name: model.display_name,
+        description: model.description,
+        version: Version {
+            version_description: model.version_description,
+            aliases: model.version_aliases,
+            labels: model.labels,
+            metadata: model.metadata,
+            metadata_schema_uri: model.metadata_schema_uri,
+            predict_schemata: model.predict_schemata,
+            explanation_spec: model.explanation_spec,
+            container: model.container_spec,
+            artifact_uri: model.artifact_uri,
+            copy: String::new(),
+            created: now,
+            updated: now,
+            operation: String::new(),
+        },
+    });
+    names::begin(
+        &emulator,
+        &place,
+        "UploadModelOperationMetadata",
+        &work,
+        LASTING,
+    )
+}
+
+fn check(model: &ModelMessage, location: &str) -> Result<(), ApiError> {
+    names::check_display_name(&model.display_name, "model.display_name")?;
+    names::check_labels(&model.labels)?;
+    for alias in &model.version_aliases {
+        check_alias(alias)?;
+    }
+    let container = model.container_spec.as_ref().ok_or_else(|| {
+        ApiError::invalid_argument("The model.container_spec field is required.")
+            .violation("model.container_spec")
+    })?;
+    check_container(container, location)?;
+    if !model.artifact_uri.is_empty() && copies::bucket_and_folder(&model.artifact_uri).is_none() {
+        return Err(ApiError::invalid_argument(format!(
+            "Invalid artifact_uri \"{}\": expected gs://BUCKET/FOLDER.",
+            model.artifact_uri
+        ))
+        .violation("model.artifact_uri"));
+    }
+    Ok(())
+}
+
+/// # Errors
+/// `INVALID_ARGUMENT` for what no version may be called.
+pub(super) fn check_alias(alias: &str) -> Result<(), ApiError> {
+    if names::is_alias(alias) {
+        return Ok(());
+    }
+    Err(ApiError::invalid_argument(format!(
+        "Invalid version alias \"{alias}\": it must match [a-z][a-z0-9-]{{0,126}}[a-z0-9]."
+    ))
+    .violation("version_aliases"))
+}
+
+fn check_container(container: &ContainerSpec, location: &str) -> Result<(), ApiError> {
+    let image = &container.image_uri;
+    let refuse =
+        |text: String| Err(ApiError::invalid_argument(text).violation("model.container_spec"));
+    if image.is_empty() {
+        return refuse("The model.container_spec.image_uri field is required.".into());
+    }
+    // Images come from Artifact Registry in the model's own region; Google's own are excepted.
+    let (host, path) = image.split_once('/').unwrap_or(("", image));
+    let googles = path.starts_with("vertex-ai/")
+        && ["us", "europe", "asia"]
+            .iter()
+            .any(|r| host == format!("{r}-docker.pkg.dev"));
+    if host != format!("{location}-docker.pkg.dev") && !googles {
+        return refuse(format!(
+            "Unsupported container image \"{image}\": a serving image must be in Artifact Registry in the model's region, as in {location}-docker.pkg.dev/PROJECT/REPOSITORY/IMAGE."
+        ));
+    }
+    check_env(&container.env, 200)?;
+    if let Some(reserved) = container.env.iter().find(|v| v.name.starts_with("AIP_")) {
+        return refuse(format!(
+            "The environment variable {} is reserved: only Vertex AI sets names that begin with AIP_.",
+            reserved.name
+        ));
+    }
+    for route in [&container.predict_route, &container.health_route] {
+        if !route.is_empty() && !route.starts_with('/') {
+            return refuse(format!("The route \"{route}\" must begin with a slash."));
+        }
+    }
+    if let Some(port) = container
+        .ports
+        .iter()
+        .find(|p| !(1..=65535).contains(&p.container_port))
+    {
+        return refuse(format!("The port {} is none.", port.container_port));
+    }
+    message::duration(
+        &container.deployment_timeout,
+        "model.container_spec.deployment_timeout",
+    )?;
+    Ok(())
+}
+
+/// Copies the artifacts and registers the version.
+///
+/// # Errors
+/// What Google's operation fails with: artifacts that are not there, a model that is gone.
+pub(super) async fn finish(
+    emulator: &Arc<Emulator>,
+    operation: &Operation,
+    upload: Upload,
+) -> Result<Value, ApiError> {
+    let Upload {
+        model: place,
+        next,
+        display_name,
+        description,
+        mut version,
+    } = upload;
+    version.operation.clone_from(&operation.name);
+    let done = |model: &Model| {
+        let made = model
+            .versions
+            .iter()
+            .find(|(_, v)| v.operation == operation.name);
+        made.map(|(number, _)| *number)
+    };
+    let before: Option<Model> = emulator.store.get(&place.key());
+    let number = match before.as_ref().and_then(done) {
+        // A kill came between the version and the operation's end.
+        Some(number) => number,
+        None => {
+            if !version.artifact_uri.is_empty() {
+                let id = operation.name.rsplit('/').next().unwrap_or_default();
+                version.copy = copies::make(emulator, &place, id, &version.artifact_uri).await?;
+            }
+            let etag = names::new_etag(emulator)?;
+            version.created = emulator.clock.now();
+            version.updated = version.created;
+            let aliases = std::mem::take(&mut version.aliases);
+            // Versions of one model are added one by one.
+            let _admission = emulator.vertex.admission();
+            match emulator.store.get::<Model>(&place.key()) {
+                Some(_) => emulator.store.update(&place.key(), |model: &mut Model| {
+                    model.etag = etag;
+                    Ok(add(model, version, &aliases))
+                })?,
+                None if next => return Err(place.missing()),
+                None => {
+                    let mut model = Model {
+                        place: place.clone(),
+                        display_name,
+                        description,
+                        labels: BTreeMap::new(),
+                        etag,
+                        versions: BTreeMap::new(),
+                        last: 0,
+                    };
+                    let number = add(&mut model, version, &aliases);
+                    model.name(number, DEFAULT);
+                    emulator.store.put(&place.key(), &model)?;
+                    number
+                }
+            }
+        }
+    };
+    let response = json!({"model": place.name(), "modelVersionId": number.to_string()});
+    Ok(names::typed("UploadModelResponse", response))
+}
+
+fn add(model: &mut Model, version: Version, aliases: &[String]) -> u64 {
+    model.last += 1;
+    let number = model.last;
+    model.versions.insert(number, version);
+    for alias in aliases {
+        model.name(number, alias);
+    }
+    number
+}

@@ -1,0 +1,204 @@
+//! Versions of a model: their aliases, and the deletion of one or of all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::Method;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::models::{DEFAULT, Model, deployed, find, find_version, split, tell};
+use super::names::{self, Place};
+use super::{Work, copies, upload};
+use crate::emulator::Emulator;
+use crate::emulator::body::parse_body;
+use crate::emulator::error::ApiError;
+use crate::emulator::server::{Answer, Request, Route, route};
+
+const LASTING: Duration = Duration::from_secs(10);
+
+pub(super) fn routes() -> Vec<Route> {
+    let delete = Method::DELETE;
+    vec![
+        route(
+            Method::POST,
+            "v1/projects/*/locations/*/models/*:mergeVersionAliases",
+            merge_aliases,
+        ),
+        route(
+            delete.clone(),
+            "v1/projects/*/locations/*/models/*",
+            delete_model,
+        ),
+        route(
+            delete,
+            "v1/projects/*/locations/*/models/*:deleteVersion",
+            delete_version,
+        ),
+    ]
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct MergeMessage {
+    version_aliases: Vec<String>,
+}
+
+/// The version that a path must name by its number.
+fn numbered(named: &Place) -> Result<(Place, u64), ApiError> {
+    let (place, word) = split(named);
+    let number = word.parse().map_err(|_| {
+        ApiError::invalid_argument(format!(
+            "\"{}\" must name a version by its id, as in models/ID@1.",
+            named.id
+        ))
+    })?;
+    Ok((place, number))
+}
+
+async fn merge_aliases(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&[])?;
+    let named = Place::of(&request, "models")?;
+    let (place, number) = numbered(&named)?;
+    let sent: MergeMessage = parse_body(&request)?;
+    if sent.version_aliases.is_empty() {
+        return Err(
+            ApiError::invalid_argument("The version_aliases field is required.")
+                .violation("version_aliases"),
+        );
+    }
+    for word in &sent.version_aliases {
+        upload::check_alias(word.strip_prefix('-').unwrap_or(word))?;
+    }
+    find_version(&emulator, &named)?;
+    let (now, etag) = (emulator.clock.now(), names::new_etag(&emulator)?);
+    emulator.store.update(&place.key(), |model: &mut Model| {
+        for word in &sent.version_aliases {
+            let Some(alias) = word.strip_prefix('-') else {
+                model.name(number, word);
+                continue;
+            };
+            if alias == DEFAULT {
+                return Err(ApiError::invalid_argument(
+                    "The alias \"default\" cannot be removed: give it to another version.",
+                ));
+            }
+            if let Some(version) = model.versions.get_mut(&number) {
+                version.aliases.retain(|a| a != alias);
+            }
+        }
+        let version = model
+            .versions
+            .get_mut(&number)
+            .ok_or_else(|| named.missing())?;
+        version.updated = now;
+        model.etag = etag;
+        Ok(())
+    })?;
+    tell(&emulator, &named)
+}
+
+fn check_not_deployed(
+    emulator: &Emulator,
+    place: &Place,
+    version: Option<u64>,
+) -> Result<(), ApiError> {
+    let all = deployed(emulator, place);
+    let here = |d: &&super::models::Deployed| {
+        d.model == place.key() && version.is_none_or(|version| version == d.version)
+    };
+    match all.iter().find(here) {
+        None => Ok(()),
+        Some(deployed) => Err(ApiError::failed_precondition(format!(
+            "The Model \"{}\" is deployed or being deployed at the following Endpoint(s): {}.",
+            place.name(),
+            deployed.endpoint
+        ))),
+    }
+}
+
+fn check_not_only(model: &Model, number: u64) -> Result<(), ApiError> {
+    if model.versions.len() > 1 {
+        return Ok(());
+    }
+    Err(ApiError::failed_precondition(format!(
+        "Version {number} is the only one of the model \"{}\": delete the model instead.",
+        model.place.name()
+    )))
+}
+
+async fn delete_model(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&[])?;
+    let place = Place::of(&request, "models")?;
+    if place.id.contains('@') {
+        return Err(ApiError::invalid_argument(
+            "A model is deleted as a whole; a version by :deleteVersion.",
+        ));
+    }
+    let _admission = emulator.vertex.admission();
+    find(&emulator, &place)?;
+    check_not_deployed(&emulator, &place, None)?;
+    names::check_idle(&emulator, &place)?;
+    let work = Work::DeleteModel(place.clone());
+    names::begin(&emulator, &place, "DeleteOperationMetadata", &work, LASTING)
+}
+
+/// # Errors
+/// When the model was deployed meanwhile, or the state cannot be written.
+pub(super) async fn finish_delete(
+    emulator: &Arc<Emulator>,
+    place: &Place,
+) -> Result<Value, ApiError> {
+    check_not_deployed(emulator, place, None)?;
+    if let Some(model) = emulator.store.get::<Model>(&place.key()) {
+        for version in model.versions.values() {
+            copies::remove(emulator, &version.copy).await?;
+        }
+        emulator.store.delete(&place.key())?;
+    }
+    Ok(names::nothing())
+}
+
+async fn delete_version(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&["etag"])?;
+    let named = Place::of(&request, "models")?;
+    let (place, number) = numbered(&named)?;
+    let _admission = emulator.vertex.admission();
+    let (model, _) = find_version(&emulator, &named)?;
+    check_not_deployed(&emulator, &place, Some(number))?;
+    check_not_only(&model, number)?;
+    let work = Work::DeleteVersion {
+        model: place.clone(),
+        version: number,
+    };
+    names::begin(&emulator, &place, "DeleteOperationMetadata", &work, LASTING)
+}
+
+/// # Errors
+/// When the version was deployed meanwhile or became the only one, or the state cannot be written.
+pub(super) async fn finish_delete_version(
+    emulator: &Arc<Emulator>,
+    place: &Place,
+    number: u64,
+) -> Result<Value, ApiError> {
+    check_not_deployed(emulator, place, Some(number))?;
+    let model = find(emulator, place)?;
+    let Some(version) = model.versions.get(&number) else {
+        return Ok(names::nothing());
+    };
+    check_not_only(&model, number)?;
+    copies::remove(emulator, &version.copy).await?;
+    let etag = names::new_etag(emulator)?;
+    emulator.store.update(&place.key(), |model: &mut Model| {
+        model.versions.remove(&number);
+        model.etag = etag;
+        // The most recent one takes over what must not disappear.
+        if model.version(DEFAULT).is_none()
+            && let Some(newest) = model.versions.keys().next_back().copied()
+        {
+            model.name(newest, DEFAULT);
+        }
+        Ok(())
+    })?;
+    Ok(names::nothing())
+}

@@ -1,0 +1,145 @@
+//! A call of an API method before it is sent, and its answer.
+
+use bytes::Bytes;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::error::Error;
+use super::retry::Twice;
+
+/// How long one try of a call may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// A message.
+    Message,
+    /// A message that carries an object's bytes.
+    Object,
+    /// No limit on the whole, only on the silence between two pieces.
+    Stream,
+}
+
+/// One call of one method.
+pub(super) struct Call {
+    /// Google's name of the method, as in `models.upload`.
+    pub method: &'static str,
+    /// What it is about, for messages; never a URL, which may be a secret.
+    pub resource: String,
+    pub verb: Method,
+    pub url: String,
+    /// The URL is Google's own, so a token goes with it.
+    pub google: bool,
+    pub twice: Twice,
+    pub patience: Patience,
+    pub headers: HeaderMap,
+    pub body: Option<Bytes>,
+    /// A code outside 200 to 299 that is an answer all the same.
+    pub also_good: Option<StatusCode>,
+}
+
+impl Call {
+    /// Adds a query parameter.
+    #[must_use]
+    pub fn query(mut self, key: &str, value: &str) -> Self {
+        self.url
+            .push(if self.url.contains('?') { '&' } else { '?' });
+        self.url.push_str(key);
+        self.url.push('=');
+        self.url.push_str(&encode(value, b""));
+        self
+    }
+
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: &str) -> Self {
+        // A value that no header can hold came from a name with control characters; Google refuses it.
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
+    #[must_use]
+    pub fn body(mut self, content_type: &str, body: Bytes) -> Self {
+        self = self.header(CONTENT_TYPE, content_type);
+        self.body = Some(body);
+        self
+    }
+
+    /// Gives the call a JSON body.
+    ///
+    /// # Errors
+    /// When the message cannot be written as JSON, as a number that is not finite cannot.
+    pub fn json(self, message: &impl Serialize) -> Result<Self, Error> {
+        match serde_json::to_vec(message) {
+            Ok(bytes) => Ok(self.body("application/json", bytes.into())),
+            Err(e) => Err(self.error("INVALID_ARGUMENT", format!("cannot write the request: {e}"))),
+        }
+    }
+
+    #[must_use]
+    pub fn patience(mut self, patience: Patience) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// An error of this call that no answer's code tells.
+    pub fn error(&self, status: &str, message: impl Into<String>) -> Error {
+        Error::new(self.method, &self.resource, status, message)
+    }
+}
+
+/// The whole answer to a call.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub http: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Reply {
+    /// The message of the answer.
+    ///
+    /// # Errors
+    /// When it is not the message that the method promises.
+    pub fn json<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
+        // An empty answer is an empty message: so `:cancel` and deletions answer.
+        let body: &[u8] = if self.body.is_empty() {
+            b"{}"
+        } else {
+            &self.body
+        };
+        serde_json::from_slice(body).map_err(|e| Error {
+            http: Some(self.http.as_u16()),
+            ..call.error("DATA_LOSS", format!("the answer is not understood: {e}"))
+        })
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// Percent-encodes all but letters, digits, `-._~` and the bytes of `keep`.
+pub(super) fn encode(text: &str, keep: &[u8]) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || keep.contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_encoded_as_one_segment() {
+        assert_eq!(encode("d/ü 1\t%@", b""), "d%2F%C3%BC%201%09%25%40");
+        assert_eq!(encode("models/m@1", b"/@"), "models/m@1");
+    }
+}

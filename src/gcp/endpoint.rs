@@ -1,0 +1,171 @@
+//! Where the services are: Google's hosts, or what the usual variables put in their place.
+
+use reqwest::Method;
+use reqwest::header::HeaderMap;
+use url::Url;
+
+use super::call::{Call, Patience};
+use super::retry::Twice;
+use crate::error::Input;
+
+/// A service's address. Overridden addresses are spoken to directly and never see a token.
+#[derive(Clone, Debug)]
+pub(super) struct Base {
+    /// Without a slash at its end.
+    pub url: String,
+    pub google: bool,
+}
+
+impl Base {
+    fn google(host: &str) -> Self {
+        Self {
+            url: format!("https://{host}"),
+            google: true,
+        }
+    }
+
+    /// A call of this service; `path` is percent-encoded already.
+    pub fn call(
+        &self,
+        method: &'static str,
+        resource: &str,
+        verb: Method,
+        path: &str,
+        twice: Twice,
+    ) -> Call {
+        Call {
+            method,
+            resource: resource.to_owned(),
+            verb,
+            url: format!("{}{path}", self.url),
+            google: self.google,
+            twice,
+            patience: Patience::Message,
+            headers: HeaderMap::new(),
+            body: None,
+            also_good: None,
+        }
+    }
+}
+
+/// The addresses of a build.
+pub(super) struct Bases {
+    pub storage: Base,
+    /// `None` for Google's, which differ by location.
+    vertex: Option<Base>,
+    pub monitoring: Base,
+    pub logging: Base,
+}
+
+impl Bases {
+    /// Reads the variables that redirect Google's own tools.
+    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Input> {
+        let overridden = |name: &str| {
+            let value = variable(name).filter(|v| !v.is_empty());
+            value.map(|value| read_override(name, &value)).transpose()
+        };
+        let storage = variable("STORAGE_EMULATOR_HOST")
+            .filter(|v| !v.is_empty())
+            .map(|value| read_storage_host(&value))
+            .transpose()?;
+        Ok(Self {
+            storage: storage.unwrap_or_else(|| Base::google("storage.googleapis.com")),
+            vertex: overridden("CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM")?,
+            monitoring: overridden("CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING")?
+                .unwrap_or_else(|| Base::google("monitoring.googleapis.com")),
+            logging: overridden("CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING")?
+                .unwrap_or_else(|| Base::google("logging.googleapis.com")),
+        })
+    }
+
+    pub fn vertex(&self, location: &str) -> Base {
+        self.vertex
+            .clone()
+            .unwrap_or_else(|| Base::google(&format!("{location}-aiplatform.googleapis.com")))
+    }
+
+    /// Every service at one address.
+    #[cfg(test)]
+    pub fn all_at(base: &Base) -> Self {
+        Self {
+            storage: base.clone(),
+            vertex: Some(base.clone()),
+            monitoring: base.clone(),
+            logging: base.clone(),
+        }
+    }
+}
+
+/// `host:port` or a URL, with or without a slash at its end.
+fn read_storage_host(value: &str) -> Result<Base, Input> {
+    let url = if value.contains("://") {
+        value.to_owned()
+    } else {
+        format!("http://{value}")
+    };
+    read_url(&url).ok_or_else(|| {
+        Input::new(format!(
+            "`STORAGE_EMULATOR_HOST` is `{value}`, which is neither `HOST:PORT` nor an http URL"
+        ))
+    })
+}
+
+/// An http URL that ends in a slash, as gcloud asks for it.
+fn read_override(name: &str, value: &str) -> Result<Base, Input> {
+    let base = value.ends_with('/').then(|| read_url(value)).flatten();
+    base.ok_or_else(|| {
+        Input::new(format!(
+            "`{name}` is `{value}`, which is not an http URL that ends in `/`"
+        ))
+    })
+}
+
+fn read_url(value: &str) -> Option<Base> {
+    let url = Url::parse(value).ok()?;
+    let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    (matches!(url.scheme(), "http" | "https") && url.has_host() && plain).then(|| Base {
+        url: url.as_str().trim_end_matches('/').to_owned(),
+        google: false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn storage_takes_a_host_or_a_url() {
+        for value in ["127.0.0.1:80/", "http://127.0.0.1", "http://127.0.0.1:80/"] {
+            assert_eq!(
+                read_storage_host(value).unwrap().url,
+                "http://127.0.0.1",
+                "{value}"
+            );
+        }
+        for value in ["http://", "ftp://a", "a b", "http://a?b", "http://u@a"] {
+            assert!(read_storage_host(value).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn an_override_ends_in_a_slash() {
+        let bases = Bases::from_variables(|name| {
+            (name == "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM").then(|| "http://[::1]:8/".into())
+        })
+        .unwrap();
+        assert_eq!(bases.vertex("europe-west4").url, "http://[::1]:8");
+        assert!(!bases.vertex("europe-west4").google);
+        assert!(bases.storage.google);
+        let error = read_override("X", "http://[::1]:8").unwrap_err();
+        assert!(error.to_string().starts_with("`X` is `http://[::1]:8`"));
+    }
+
+    #[test]
+    fn google_s_hosts_carry_the_location() {
+        let bases = Bases::from_variables(|_| None).unwrap();
+        assert_eq!(
+            bases.vertex("europe-west4").url,
+            "https://europe-west4-aiplatform.googleapis.com"
+        );
+    }
+}

@@ -1,0 +1,185 @@
+//! A server that answers what a test tells it to, in order, and keeps what it was asked.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::client::{Client, Limits};
+use super::endpoint::Base;
+use super::token::Tokens;
+use crate::clock::{Clock, Timestamp};
+
+/// One answer.
+pub(super) enum Answer {
+    /// Code, headers, body.
+    Full(u16, Vec<(&'static str, String)>, Vec<u8>),
+    /// Promises more bytes than it sends, then closes.
+    Cut(u16, Vec<(&'static str, String)>, Vec<u8>),
+    /// Closes without an answer.
+    Close,
+    /// Never answers.
+    Hang,
+}
+
+impl Answer {
+    pub fn json(body: &str) -> Self {
+        Self::code(200, body)
+    }
+
+    pub fn code(http: u16, body: &str) -> Self {
+        Self::Full(http, Vec::new(), body.into())
+    }
+}
+
+/// One request as it came.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub verb: String,
+    /// The path with its query, still encoded.
+    pub target: String,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Asked {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(n, _)| n == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+pub(super) struct Scripted {
+    pub url: String,
+    answers: Arc<Mutex<VecDeque<Answer>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    connections: Arc<Mutex<usize>>,
+}
+
+impl Scripted {
+    pub async fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Self {
+            url: format!("http://{}", listener.local_addr().unwrap()),
+            answers: Arc::new(Mutex::new(answers.into_iter().collect())),
+            asked: Arc::default(),
+            connections: Arc::default(),
+        };
+        let (answers, asked) = (Arc::clone(&server.answers), Arc::clone(&server.asked));
+        let connections = Arc::clone(&server.connections);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                *connections.lock().unwrap() += 1;
+                tokio::spawn(serve(stream, Arc::clone(&answers), Arc::clone(&asked)));
+            }
+        });
+        server
+    }
+
+    /// Adds an answer, as one that names the server's own address.
+    pub fn then(&self, answer: Answer) {
+        self.answers.lock().unwrap().push_back(answer);
+    }
+
+    pub fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    pub fn connections(&self) -> usize {
+        *self.connections.lock().unwrap()
+    }
+
+    /// A client of an overridden address, whose clock makes a back-off of seconds one of
+    /// milliseconds.
+    pub fn client(&self) -> Client {
+        self.client_with(false, Tokens::google(|_| None))
+    }
+
+    /// As [`Scripted::client`]; `google` treats the address as Google's.
+    pub fn client_with(&self, google: bool, tokens: Tokens) -> Client {
+        let base = Base {
+            url: self.url.clone(),
+            google,
+        };
+        let clock = Clock::starting_at(Timestamp::from_unix_micros(0), 10_000);
+        let short = Duration::from_millis(60);
+        let long = Duration::from_secs(5);
+        let limits = Limits {
+            connect: long,
+            message: short,
+            object: long,
+            silence: long,
+            token: short,
+        };
+        Client::all_at(&base, clock, limits, tokens)
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    answers: Arc<Mutex<VecDeque<Answer>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
+) {
+    let mut stream = BufReader::new(stream);
+    while let Some(request) = read(&mut stream).await {
+        asked.lock().unwrap().push(request);
+        let answer = answers.lock().unwrap().pop_front();
+        let (http, headers, body, missing) = match answer {
+            Some(Answer::Full(http, headers, body)) => (http, headers, body, 0),
+            Some(Answer::Cut(http, headers, body)) => (http, headers, body, 10),
+            Some(Answer::Close) => return,
+            Some(Answer::Hang) => return std::future::pending().await,
+            None => (501, Vec::new(), b"no answer is left".to_vec(), 0),
+        };
+        let mut head = format!(
+            "HTTP/1.1 {http} X\r\nContent-Length: {}\r\n",
+            body.len() + missing
+        );
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        let sent = [head.as_bytes(), &body].concat();
+        if stream.write_all(&sent).await.is_err() || missing > 0 {
+            let _ = stream.shutdown().await;
+            return;
+        }
+    }
+}
+
+async fn read(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await.ok()? == 0 {
+            return None;
+        }
+        match line.trim_end() {
+            "" => break,
+            line => lines.push(line.to_owned()),
+        }
+    }
+    let mut first = lines.first()?.split(' ');
+    let (verb, target) = (first.next()?.to_owned(), first.next()?.to_owned());
+    let headers: Vec<(String, String)> = lines[1..]
+        .iter()
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+        .collect();
+    let length = headers.iter().find(|(name, _)| name == "content-length");
+    let mut body = vec![0; length.map_or(0, |(_, n)| n.parse().unwrap())];
+    stream.read_exact(&mut body).await.ok()?;
+    Some(Asked {
+        verb,
+        target,
+        headers,
+        body,
+    })
+}

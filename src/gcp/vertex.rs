@@ -1,0 +1,119 @@
+//! Vertex AI in one location: custom jobs, the model registry, endpoints.
+
+mod endpoints;
+mod jobs;
+mod models;
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub use endpoints::{DeployedModel, Endpoint, NewDeployedModel, Prediction};
+pub use jobs::{CustomJob, JobState, NewCustomJob};
+pub use models::{Model, NewModel};
+
+use super::call::{Call, encode};
+use super::client::Client;
+use super::endpoint::Base;
+use super::error::Error;
+use super::operations::{self, Operation};
+use super::retry::Twice;
+
+/// A client of Vertex AI in one project and location.
+#[derive(Clone, Debug)]
+pub struct Vertex {
+    client: Client,
+    base: Base,
+    parent: String,
+}
+
+impl Vertex {
+    pub fn new(client: &Client, project: &str, location: &str) -> Self {
+        Self {
+            client: client.clone(),
+            base: client.bases().vertex(location),
+            parent: format!("projects/{project}/locations/{location}"),
+        }
+    }
+
+    /// `projects/P/locations/L`.
+    pub fn parent(&self) -> String {
+        self.parent.clone()
+    }
+
+    /// Waits until an operation is done and gives its response. `at_most` is of the build's clock.
+    ///
+    /// # Errors
+    /// The operation's own error with its canonical status; `DEADLINE_EXCEEDED` where it takes
+    /// longer than `at_most`, while it may still go on; or a failed look at it.
+    pub async fn operations_wait(
+        &self,
+        operation: &Operation,
+        at_most: Duration,
+    ) -> Result<Value, Error> {
+        operations::wait(&self.client, &self.base, operation, at_most).await
+    }
+
+    /// A call on the resource `name`, with a `:verb` or `/collection` after it.
+    fn call(
+        &self,
+        method: &'static str,
+        verb: Method,
+        name: &str,
+        suffix: &str,
+        twice: Twice,
+    ) -> Call {
+        let path = format!("/v1/{}{suffix}", encode(name, b"/@"));
+        self.base.call(method, name, verb, &path, twice)
+    }
+
+    async fn send<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
+        self.client.send(call).await?.json(call)
+    }
+
+    async fn find<T: DeserializeOwned>(&self, call: &Call) -> Result<Option<T>, Error> {
+        match self.send(call).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn begin(&self, call: &Call) -> Result<Operation, Error> {
+        let operation: Operation = self.send(call).await?;
+        Ok(operation.begun_by(call.method))
+    }
+
+    /// All pages of a list; `page` gives a page's items and the token of the next.
+    async fn list<P: DeserializeOwned, T>(
+        &self,
+        method: &'static str,
+        name: &str,
+        suffix: &str,
+        filter: &str,
+        page: impl Fn(P) -> (Vec<T>, Option<String>),
+    ) -> Result<Vec<T>, Error> {
+        let mut all = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let mut call = self.call(method, Method::GET, name, suffix, Twice::Always);
+            if !filter.is_empty() {
+                call = call.query("filter", filter);
+            }
+            if let Some(token) = &token {
+                call = call.query("pageToken", token);
+            }
+            let (items, next) = page(self.send(&call).await?);
+            all.extend(items);
+            token = next.filter(|t| !t.is_empty());
+            if token.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

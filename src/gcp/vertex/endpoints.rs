@@ -1,0 +1,269 @@
+//! Endpoints: what is deployed, who gets which share of the traffic, and predictions.
+
+use std::collections::BTreeMap;
+
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Vertex;
+use crate::clock::Timestamp;
+use crate::gcp::error::Error;
+use crate::gcp::names::resource_version;
+use crate::gcp::operations::Operation;
+use crate::gcp::retry::Twice;
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoint {
+    /// `projects/NUMBER/locations/L/endpoints/ID`.
+    pub name: String,
+    #[serde(default)]
+    pub display_name: String,
+    /// Changes with every write.
+    #[serde(default)]
+    pub etag: String,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Percent by deployed model's id; who is not in it gets nothing. Sums to 100 or is empty.
+    #[serde(default)]
+    pub traffic_split: BTreeMap<String, u32>,
+    #[serde(default)]
+    pub deployed_models: Vec<DeployedModel>,
+}
+
+/// A version on an endpoint.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(from = "RawDeployedModel")]
+pub struct DeployedModel {
+    /// Digits.
+    pub id: String,
+    /// With or without `@VERSION`, and with the project's number.
+    pub model: String,
+    pub model_version_id: String,
+    pub display_name: String,
+    pub create_time: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawDeployedModel {
+    id: String,
+    #[serde(default)]
+    model: String,
+    #[serde(default)]
+    model_version_id: String,
+    #[serde(default)]
+    display_name: String,
+    create_time: Option<Timestamp>,
+}
+
+impl From<RawDeployedModel> for DeployedModel {
+    fn from(raw: RawDeployedModel) -> Self {
+        let model_version_id = if raw.model_version_id.is_empty() {
+            resource_version(&raw.model).unwrap_or_default().to_owned()
+        } else {
+            raw.model_version_id
+        };
+        Self {
+            id: raw.id,
+            model: raw.model,
+            model_version_id,
+            display_name: raw.display_name,
+            create_time: raw.create_time,
+        }
+    }
+}
+
+/// A version to deploy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewDeployedModel {
+    /// 1 to 10 digits, so that a repeat is recognised.
+    pub id: String,
+    /// The model's resource name with `@VERSION`.
+    pub model: String,
+    pub display_name: String,
+    pub machine_type: String,
+    /// At least 1.
+    pub min_replicas: u32,
+    pub max_replicas: u32,
+    pub service_account: Option<String>,
+}
+
+/// An answer, and who gave it.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Prediction {
+    /// One per instance, in order.
+    #[serde(default)]
+    pub predictions: Vec<Value>,
+    #[serde(default)]
+    pub deployed_model_id: String,
+    pub model_version_id: Option<String>,
+}
+
+impl Vertex {
+    /// Makes an endpoint. Its id lets one sending at most take effect.
+    ///
+    /// # Errors
+    /// When the cloud fails or refuses; a conflict where the id is taken, after a repeat perhaps by
+    /// oneself.
+    pub async fn endpoints_create(
+        &self,
+        id: &str,
+        display_name: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<Operation, Error> {
+        let call = self
+            .call(
+                "endpoints.create",
+                Method::POST,
+                &self.parent,
+                "/endpoints",
+                Twice::Precondition,
+            )
+            .query("endpointId", id)
+            .json(&json!({"displayName": display_name, "labels": labels}))?;
+        self.begin(&call).await
+    }
+
+    /// The endpoint, or `None` where there is none. May be sent twice.
+    ///
+    /// # Errors
+    /// When the cloud fails or refuses.
+    pub async fn endpoints_get(&self, name: &str) -> Result<Option<Endpoint>, Error> {
+        self.find(&self.call("endpoints.get", Method::GET, name, "", Twice::Always))
+            .await
+    }
+
+    /// Deploys a version without traffic. Its chosen id lets one sending at most take effect.
+    ///
+    /// # Errors
+    /// When the cloud fails or refuses; a conflict where the id is taken, after a repeat perhaps by
+    /// oneself, or where other work on the endpoint goes on.
+    pub async fn endpoints_deploy_model(
+        &self,
+        endpoint: &str,
+        new: &NewDeployedModel,
+    ) -> Result<Operation, Error> {
+        // No `trafficSplit`: one here would replace the endpoint's whole split without an etag.
+        let mut message = json!({
+            "deployedModel": {
+                "id": new.id,
+                "model": new.model,
+                "displayName": new.display_name,
+                "dedicatedResources": {
+                    "machineSpec": {"machineType": new.machine_type},
+                    "minReplicaCount": new.min_replicas,
+                    "maxReplicaCount": new.max_replicas,
+                },
+            },
+        });
+        if let Some(account) = &new.service_account {
+            message["deployedModel"]["serviceAccount"] = json!(account);
+        }
+        let call = self
+            .call(
+                "endpoints.deployModel",
+                Method::POST,
+                endpoint,
+                ":deployModel",
+                Twice::Precondition,
+            )
+            .json(&message)?;
+        self.begin(&call).await
+    }
+
+    /// Undeploys a version that has no traffic. Its id lets one sending at most take effect.
+    ///
+    /// # Errors
+    /// When the cloud fails or refuses; after a repeat perhaps because it is gone already.
+    pub async fn endpoints_undeploy_model(
+        &self,
+        endpoint: &str,
+        deployed_model_id: &str,
+    ) -> Result<Operation, Error> {
+        let call = self
+            .call(
+                "endpoints.undeployModel",
+                Method::POST,
+                endpoint,
+                ":undeployModel",
+                Twice::Precondition,
+            )
+            .json(&json!({"deployedModelId": deployed_model_id}))?;
+        self.begin(&call).await
+    }
+
+    /// Sets the whole traffic split if the endpoint's etag is still this one, which lets one sending
+    /// at most take effect. A conflict after a repeat is success if the split is the wanted one.
+    ///
+    /// # Errors
+    /// When the cloud fails or refuses; a conflict where the etag is stale.
+    pub async fn endpoints_patch_traffic_split(
+        &self,
+        endpoint: &str,
+        split: &BTreeMap<String, u32>,
+        etag: &str,
+    ) -> Result<Endpoint, Error> {
+        let call = self
+            .call(
+                "endpoints.patch",
+                Method::PATCH,
+                endpoint,
+                "",
+                Twice::Precondition,
+            )
+            .query("updateMask", "trafficSplit")
+            .json(&json!({"trafficSplit": split, "etag": etag}))?;
+        if etag.is_empty() {
+            // Google would take it for a blind overwrite.
+            return Err(call.error(
+                "INVALID_ARGUMENT",
+                "a traffic split is not set without an etag",
+            ));
+        }
+        match self.send(&call).await {
+            Err(error) if error.is_conflict_after_repeat() => {
+                let now = self.endpoints_get(endpoint).await?;
+                now.filter(|e| shares(&e.traffic_split).eq(shares(split)))
+                    .ok_or(error)
+            }
+            other => other,
+        }
+    }
+
+    /// Asks the endpoint for predictions. Sent once, whatever the model's server does: who judges a
+    /// canary counts every failure.
+    ///
+    /// # Errors
+    /// When the cloud or the model's server fails or refuses, with the HTTP code.
+    pub async fn endpoints_predict(
+        &self,
+        endpoint: &str,
+        instances: &[Value],
+    ) -> Result<Prediction, Error> {
+        #[derive(Serialize)]
+        struct Message<'a> {
+            instances: &'a [Value],
+        }
+        let call = self
+            .call(
+                "endpoints.predict",
+                Method::POST,
+                endpoint,
+                ":predict",
+                Twice::Never,
+            )
+            .json(&Message { instances })?;
+        match self.client.once(&call).await {
+            Ok(reply) => reply.json(&call),
+            Err(failed) => Err(failed.error),
+        }
+    }
+}
+
+/// A split without those that get nothing.
+fn shares(split: &BTreeMap<String, u32>) -> impl Iterator<Item = (&String, &u32)> {
+    split.iter().filter(|(_, percent)| **percent > 0)
+}

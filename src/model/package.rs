@@ -1,0 +1,354 @@
+//! The model directory: `model.bst` (XGBoost's format), `model.json` (what its columns and classes mean).
+//!
+//! Nothing in it is executed when it is loaded, and nothing in it changes from run to run for the same
+//! input. A model trained elsewhere is served too: beside its `model.bst` it needs a `model.json` with
+//! `schema`, `task`, `label` and `features`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use hessboost::model::BoostedModel;
+use serde::{Deserialize, Serialize};
+
+use super::encode::ModelFeature;
+use super::xgboost;
+use crate::error::Input;
+use crate::workspace::records::{ColumnType, ModelFiles, Task};
+use crate::workspace::{Digest, InputFile, write_atomically};
+
+/// The booster's file.
+pub const BOOSTER: &str = "model.bst";
+/// The file that says what the booster's columns and outputs are.
+pub const MANIFEST: &str = "model.json";
+
+/// `model.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub schema: String,
+    pub task: Task,
+    pub label: Label,
+    /// In the order of the booster's columns.
+    pub features: Vec<ModelFeature>,
+    /// Columns of the data that are no features; the prediction server ignores them.
+    #[serde(default)]
+    pub dropped: Vec<String>,
+    /// The metric that early stopping watched, at the best round.
+    #[serde(default)]
+    pub metrics: BTreeMap<String, f64>,
+    #[serde(default)]
+    pub rounds: usize,
+    /// By XGBoost's names.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, serde_json::Value>,
+    #[serde(default)]
+    pub seed: u64,
+    /// The training part that it learnt from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training_data: Option<Digest>,
+    /// The directory's other files.
+    #[serde(default)]
+    pub files: BTreeMap<String, Digest>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Label {
+    pub column: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub positive: Option<String>,
+    /// In the order of the booster's classes; for two classes the positive one is last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
+}
+
+impl Manifest {
+    pub const SCHEMA: &'static str = "serin/model/v1";
+
+    /// What cannot be, in words.
+    fn wrong(&self) -> Option<String> {
+        let classes = self.label.classes.len();
+        let needed = match self.task {
+            Task::Binary => classes == 2,
+            Task::Multiclass => classes >= 3,
+            Task::Regression => classes == 0,
+        };
+        if !needed {
+            return Some(
+                format!("names {classes} classes for a {:?} task", self.task).to_lowercase(),
+            );
+        }
+        if self.features.is_empty() {
+            return Some("names no features".to_owned());
+        }
+        let mut names = BTreeSet::new();
+        for feature in &self.features {
+            let name = &feature.name;
+            if !names.insert(name) {
+                return Some(format!("names the feature `{name}` twice"));
+            }
+            match (&feature.levels, feature.kind) {
+                (None, ColumnType::Category) => {
+                    return Some(format!("names no `levels` for the category `{name}`"));
+                }
+                (Some(levels), _)
+                    if levels.iter().collect::<BTreeSet<_>>().len() < levels.len() =>
+                {
+                    return Some(format!("names a level of `{name}` twice"));
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+/// A model as it was loaded.
+#[derive(Debug)]
+pub struct Model {
+    pub manifest: Manifest,
+    pub booster: BoostedModel,
+}
+
+/// Writes a model directory; the manifest's `files` are filled in here.
+///
+/// # Errors
+/// When the booster has no form in XGBoost's format or a file cannot be written.
+pub fn save(dir: &Path, mut manifest: Manifest, booster: &BoostedModel) -> Result<()> {
+    let bytes = xgboost::encode(booster)?;
+    manifest.files = BTreeMap::from([(BOOSTER.to_owned(), Digest::of(&bytes))]);
+    let mut text = serde_json::to_string_pretty(&manifest).context("writing JSON")?;
+    text.push('\n');
+    for (name, bytes) in [(BOOSTER, &*bytes), (MANIFEST, text.as_bytes())] {
+        let path = dir.join(name);
+        write_atomically(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Reads a model directory, and checks that its files are those it names and fit each other.
+///
+/// # Errors
+/// [`Input`] with the file and what is wrong with it.
+pub fn load(dir: &Path) -> Result<Model> {
+    let wrong = |name: &str, message: String| {
+        anyhow::Error::from(Input::new(message).at_file(&dir.join(name)))
+    };
+    let read = |name: &str| {
+        fs::read(dir.join(name)).map_err(|e| wrong(name, format!("cannot be read: {e}")))
+    };
+    let manifest: Manifest = serde_json::from_slice(&read(MANIFEST)?)
+        .map_err(|e| wrong(MANIFEST, format!("is no description of a model: {e}")))?;
+    if manifest.schema != Manifest::SCHEMA {
+        let message = format!(
+            "has schema `{}`, not `{}`",
+            manifest.schema,
+            Manifest::SCHEMA
+        );
+        return Err(wrong(MANIFEST, message));
+    }
+    if let Some(message) = manifest.wrong() {
+        return Err(wrong(MANIFEST, message));
+    }
+    let bytes = read(BOOSTER)?;
+    if let Some(named) = manifest.files.get(BOOSTER) {
+        let found = Digest::of(&bytes);
+        if found != *named {
+            let (named, found) = (named.short(), found.short());
+            let message = format!("has sha256 {found}, and `{MANIFEST}` names {named}");
+            return Err(wrong(BOOSTER, message));
+        }
+    }
+    let booster = xgboost::decode(&bytes)
+        .map_err(|e| wrong(BOOSTER, format!("is no model that can be read: {e}")))?;
+    let model = Model { manifest, booster };
+    match model.misfit() {
+        Some(message) => Err(wrong(BOOSTER, message)),
+        None => Ok(model),
+    }
+}
+
+impl Model {
+    /// How the booster is not what the manifest says, in words.
+    fn misfit(&self) -> Option<String> {
+        let features = self.manifest.features.len();
+        if self.booster.n_features() != features {
+            let found = self.booster.n_features();
+            return Some(format!(
+                "has {found} features, and `{MANIFEST}` names {features}"
+            ));
+        }
+        let objective = self.booster.objective().name();
+        let fits = match self.manifest.task {
+            Task::Binary => matches!(objective, "binary:logistic" | "reg:logistic"),
+            Task::Multiclass => objective == "multi:softprob",
+            Task::Regression => objective.starts_with("reg:") || objective.starts_with("count:"),
+        };
+        let task = format!("{:?}", self.manifest.task).to_lowercase();
+        if !fits {
+            return Some(format!(
+                "has the objective `{objective}`, which is none for a {task} task"
+            ));
+        }
+        let outputs = match self.manifest.task {
+            Task::Multiclass => self.manifest.label.classes.len(),
+            Task::Binary | Task::Regression => 1,
+        };
+        if self.booster.prediction_width() != outputs {
+            let found = self.booster.prediction_width();
+            return Some(format!(
+                "predicts {found} values a row, and a {task} task of this label needs {outputs}"
+            ));
+        }
+        None
+    }
+}
+
+/// The files of a model directory and their common digest; `prefix` is the directory's path in the workspace.
+///
+/// Files in folders count; names that begin with a dot do not.
+///
+/// # Errors
+/// [`Input`] for a directory that cannot be read or holds no file.
+pub fn digest(dir: &Path, prefix: &str) -> Result<ModelFiles> {
+    let mut names = Vec::new();
+    walk(dir, "", &mut names)
+        .map_err(|e| Input::new(format!("cannot be read: {e}")).at_file(dir))?;
+    names.sort_unstable();
+    if names.is_empty() {
+        return Err(Input::new("holds no model").at_file(dir).into());
+    }
+    let mut files = Vec::new();
+    let mut lines = Vec::new();
+    for name in names {
+        let sha256 =
+            Digest::of_file(&dir.join(&name)).with_context(|| format!("reading {name}"))?;
+        lines.push(format!("{sha256}  {name}\n"));
+        let path = if prefix.is_empty() {
+            name
+        } else {
+            format!("{prefix}/{name}")
+        };
+        files.push(InputFile { path, sha256 });
+    }
+    lines.sort_unstable();
+    let digest = Digest::of(lines.concat().as_bytes());
+    Ok(ModelFiles { digest, files })
+}
+
+fn walk(dir: &Path, prefix: &str, names: &mut Vec<String>) -> std::io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
+            continue;
+        };
+        if name.starts_with('.') {
+            continue;
+        }
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            walk(&entry.path(), &format!("{prefix}{name}/"), names)?;
+        } else if kind.is_file() {
+            names.push(format!("{prefix}{name}"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn made() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        testing::binary(60).fit(1, folder.path()).unwrap();
+        folder
+    }
+
+    fn refusal(folder: &Path) -> String {
+        let error = load(folder).unwrap_err();
+        assert!(error.downcast_ref::<Input>().is_some(), "{error:#}");
+        let text = error.to_string();
+        text.replace(&format!("{}/", folder.display()), "")
+    }
+
+    fn edit(folder: &Path, change: impl FnOnce(&mut serde_json::Value)) {
+        let path = folder.join(MANIFEST);
+        let mut value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        change(&mut value);
+        fs::write(path, value.to_string()).unwrap();
+    }
+
+    #[test]
+    fn a_missing_or_foreign_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(refusal(folder.path()).starts_with("model.json: cannot be read"));
+        fs::write(folder.path().join(MANIFEST), "[1]").unwrap();
+        assert!(refusal(folder.path()).starts_with("model.json: is no description"));
+        let folder = made();
+        edit(folder.path(), |v| v["schema"] = "other/v1".into());
+        assert!(refusal(folder.path()).contains("has schema `other/v1`"));
+    }
+
+    #[test]
+    fn a_manifest_that_does_not_fit_its_booster_is_refused() {
+        let folder = made();
+        edit(folder.path(), |v| {
+            v["features"].as_array_mut().unwrap().pop();
+        });
+        assert_eq!(
+            refusal(folder.path()),
+            "model.bst: has 4 features, and `model.json` names 3"
+        );
+        let folder = made();
+        edit(folder.path(), |v| {
+            v["task"] = "regression".into();
+            v["label"]["classes"] = serde_json::json!([]);
+        });
+        assert!(refusal(folder.path()).contains("`binary:logistic`"));
+    }
+
+    #[test]
+    fn another_booster_than_the_named_one_is_refused() {
+        let folder = made();
+        fs::write(folder.path().join(BOOSTER), "{}").unwrap();
+        assert!(refusal(folder.path()).starts_with("model.bst: has sha256"));
+        edit(folder.path(), |v| v["files"] = serde_json::json!({}));
+        assert!(refusal(folder.path()).starts_with("model.bst: is no model"));
+    }
+
+    #[test]
+    fn the_digest_is_that_of_sha256sums_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("b")).unwrap();
+        fs::write(folder.path().join("b/c"), "2").unwrap();
+        fs::write(folder.path().join("a"), "1").unwrap();
+        fs::write(folder.path().join(".hidden"), "3").unwrap();
+        let files = digest(folder.path(), ".serin/model").unwrap();
+        let paths: Vec<_> = files.files.iter().map(|f| f.path.as_str()).collect();
+        assert_eq!(paths, [".serin/model/a", ".serin/model/b/c"]);
+        let mut lines = [("1", "a"), ("2", "b/c")]
+            .map(|(text, name)| format!("{}  {name}\n", Digest::of(text.as_bytes())));
+        lines.sort();
+        assert_eq!(files.digest, Digest::of(lines.concat().as_bytes()));
+    }
+
+    proptest! {
+        #[test]
+        fn no_manifest_makes_it_panic(at: prop::sample::Index, byte: u8) {
+            thread_local!(static MADE: tempfile::TempDir = made());
+            MADE.with(|folder| {
+                let path = folder.path().join(MANIFEST);
+                let good = fs::read(&path).unwrap();
+                let mut bytes = good.clone();
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+                fs::write(&path, bytes).unwrap();
+                let _ = load(folder.path());
+                fs::write(&path, good).unwrap();
+            });
+        }
+    }
+}

@@ -1,0 +1,585 @@
+//! Builds as they end in practice, for the tests of pages and tables: the churn example in six columns.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::Records;
+use crate::clock::Timestamp;
+use crate::workspace::records::*;
+use crate::workspace::{Digest, InputFile};
+
+/// A second run that ended well: four stages beside a champion.
+pub(super) fn promoted() -> Records {
+    Records {
+        dataset: Some(dataset()),
+        profile: Some(profile()),
+        lint: Some(LintReport {
+            verdict: Verdict::Pass,
+            findings: vec![warning()],
+        }),
+        trained: Some(trained()),
+        validated: Some(validated(true)),
+        pushed: Some(pushed()),
+        deployed: Some(deployed(true, 6)),
+    }
+}
+
+/// The first run: there is no champion anywhere.
+pub(super) fn first_run() -> Records {
+    Records {
+        lint: Some(LintReport {
+            verdict: Verdict::Pass,
+            findings: Vec::new(),
+        }),
+        validated: Some(validated(false)),
+        deployed: Some(deployed(false, 6)),
+        ..promoted()
+    }
+}
+
+/// The data was refused, and nothing ran after it.
+pub(super) fn rejected_by_lint() -> Records {
+    let find =
+        |check: &str, column: &str, row, expected: &str, observed: &str, message: &str| Finding {
+            check: check.into(),
+            table: "usage".into(),
+            column: column.into(),
+            row,
+            severity: Severity::Reject,
+            expected: expected.into(),
+            observed: observed.into(),
+            message: message.into(),
+        };
+    Records {
+        dataset: Some(dataset()),
+        profile: Some(profile()),
+        lint: Some(LintReport {
+            verdict: Verdict::Reject,
+            findings: vec![
+                find(
+                    "schema.type",
+                    "total_day_minutes",
+                    Some(413),
+                    "number",
+                    "n/a",
+                    "data/usage.csv:413: column `total_day_minutes` holds `n/a`, expected a number",
+                ),
+                find(
+                    "schema.presence",
+                    "total_eve_calls",
+                    None,
+                    "present",
+                    "absent",
+                    "data/usage.csv: column `total_eve_calls` is missing, expected as the schema names it",
+                ),
+                warning(),
+            ],
+        }),
+        ..Records::default()
+    }
+}
+
+/// The canary failed in its first stage.
+pub(super) fn rolled_back() -> Records {
+    let mut records = promoted();
+    let mut deployed = deployed(true, 6);
+    deployed.verdict = DeployVerdict::RolledBack;
+    deployed.reason = "at 5% 99 of 199 requests failed (49.7%), the limit is 1.0%".into();
+    deployed.stages.truncate(1);
+    deployed.stages[0].verdict = Verdict::Reject;
+    deployed.stages[0].reason = deployed.reason.clone();
+    deployed.stages[0].challenger.errors = deployed.stages[0].challenger.requests / 2;
+    deployed.timeline.truncate(7);
+    for point in &mut deployed.timeline {
+        point.challenger.errors = point.challenger.requests / 2;
+    }
+    if let Some(last) = deployed.timeline.last_mut() {
+        last.percent = 0;
+        last.challenger = Traffic::default();
+    }
+    records.deployed = Some(deployed);
+    records
+}
+
+/// The challenger is neither surely good enough nor surely worse, so nothing was pushed.
+pub(super) fn inconclusive() -> Records {
+    let mut validated = validated(true);
+    validated.verdict = Verdict::Inconclusive;
+    validated.gates[1].verdict = Verdict::Inconclusive;
+    validated.gates[1].worse_by = Some(interval(0.0031, 0.0118));
+    validated.gates[1].message =
+        "log_loss is worse by 0.0031 (-0.0087 to 0.0149); 0.01 lies inside the interval".into();
+    Records {
+        validated: Some(validated),
+        pushed: None,
+        deployed: None,
+        ..promoted()
+    }
+}
+
+/// A canary of so many minutes.
+pub(super) fn long(minutes: u64) -> Records {
+    Records {
+        deployed: Some(deployed(true, minutes / 4)),
+        ..promoted()
+    }
+}
+
+/// A table of so many columns.
+pub(super) fn wide(columns: usize) -> Records {
+    let kinds = profile().columns;
+    let mut records = promoted();
+    if let Some(profile) = &mut records.profile {
+        profile.columns = (0..columns)
+            .map(|i| ColumnProfile {
+                name: format!("feature_{i:04}"),
+                ..kinds[i % kinds.len()].clone()
+            })
+            .collect();
+    }
+    records
+}
+
+/// Names that would break a page that trusts them.
+pub(super) const HOSTILE: [&str; 9] = [
+    "<script>alert(1)</script>",
+    "\"><img src=x onerror=alert(1)>",
+    "' onmouseover='alert(1)",
+    "</style><style>@import 'http://example.org';",
+    "&amp;&lt;javascript:",
+    "",
+    "\u{202e}txet desrever \u{1b}[2J\r\n\0",
+    "顧客の解約率👩‍👩‍👧 مرحبا",
+    "}{url(//example.org)}",
+];
+
+/// A build in which every text is hostile.
+pub(super) fn hostile() -> Records {
+    let long = "very_long_name_".repeat(400);
+    let names: Vec<String> = HOSTILE
+        .iter()
+        .map(|n| (*n).to_owned())
+        .chain([long])
+        .collect();
+    let at = |i: usize| names[i % names.len()].clone();
+    let mut records = rolled_back();
+    if let Some(p) = &mut records.profile {
+        let kinds = p.columns.clone();
+        p.columns = names
+            .iter()
+            .enumerate()
+            .flat_map(|(i, name)| {
+                kinds.iter().map(move |kind| ColumnProfile {
+                    name: name.clone(),
+                    table: HOSTILE[i % HOSTILE.len()].into(),
+                    top: kind
+                        .top
+                        .iter()
+                        .chain(&kind.top)
+                        .enumerate()
+                        .map(|(j, v)| ValueCount {
+                            value: HOSTILE[j % HOSTILE.len()].into(),
+                            ..v.clone()
+                        })
+                        .collect(),
+                    ..kind.clone()
+                })
+            })
+            .collect();
+    }
+    if let Some(d) = &mut records.dataset {
+        d.dropped = names.clone();
+        d.label.classes = names.clone();
+        d.label.column = at(1);
+        for (i, table) in d.tables.iter_mut().enumerate() {
+            table.name = at(i);
+            table.path = at(i + 3);
+        }
+    }
+    if let Some(t) = &mut records.trained {
+        t.job = at(0);
+        t.image = at(1);
+        t.output_uri = at(9);
+        t.parameters = names.iter().map(|n| (n.clone(), json!(n))).collect();
+    }
+    if let Some(v) = &mut records.validated {
+        let metrics: Metrics = names
+            .iter()
+            .map(|n| {
+                (
+                    n.clone(),
+                    MetricValue::Interval {
+                        value: 0.5,
+                        low: 0.4,
+                        high: 0.6,
+                    },
+                )
+            })
+            .collect();
+        v.metrics = MetricSets {
+            challenger: metrics.clone(),
+            champion: Some(metrics.clone()),
+        };
+        for (i, gate) in v.gates.iter_mut().enumerate() {
+            gate.metric = at(i);
+            gate.rule = at(i + 4);
+            gate.message = at(9);
+        }
+        for (i, slice) in v.slices.iter_mut().enumerate() {
+            slice.column = at(i);
+            slice.value = at(i + 5);
+            slice.challenger = metrics.clone();
+        }
+    }
+    if let Some(p) = &mut records.pushed {
+        p.model = at(0);
+        p.version = at(2);
+        p.artifact_uri = at(9);
+    }
+    if let Some(d) = &mut records.deployed {
+        d.endpoint = at(0);
+        d.deployed_model_id = at(1);
+        d.version = at(9);
+        d.reason = names.join(" ");
+    }
+    records.lint = Some(LintReport {
+        verdict: Verdict::Reject,
+        findings: names
+            .iter()
+            .enumerate()
+            .map(|(i, name)| Finding {
+                check: at(i + 1),
+                table: HOSTILE[i % HOSTILE.len()].into(),
+                column: name.clone(),
+                row: Some(u64::MAX),
+                severity: Severity::Reject,
+                expected: at(i + 2),
+                observed: at(i + 3),
+                message: at(i),
+            })
+            .collect(),
+    });
+    records
+}
+
+fn warning() -> Finding {
+    Finding {
+        check: "profile.category".into(),
+        table: "account".into(),
+        column: "area_code".into(),
+        row: None,
+        severity: Severity::Warn,
+        expected: "a category as text".into(),
+        observed: "415 and 2 more".into(),
+        message: "data/account.csv: column `area_code` is read as a category though every value is a number".into(),
+    }
+}
+
+fn time(minute: u64) -> Timestamp {
+    Timestamp::from_unix_micros(1_767_261_840_000_000) + Duration::from_secs(minute * 60)
+}
+
+fn digest(of: &str) -> Digest {
+    Digest::of(of.as_bytes())
+}
+
+fn dataset() -> Dataset {
+    let table = |name: &str| SourceTable {
+        name: name.into(),
+        path: format!("data/{name}.csv"),
+        rows: 5000,
+        sha256: digest(name),
+    };
+    let part = |name: &str, rows| SplitFile {
+        path: format!(".serin/{name}.parquet"),
+        rows,
+        sha256: digest(name),
+    };
+    Dataset {
+        train: part("train", 4012),
+        test: part("test", 988),
+        label: LabelColumn {
+            column: "churn".into(),
+            positive: Some("yes".into()),
+            task: Task::Binary,
+            classes: vec!["no".into(), "yes".into()],
+        },
+        seed: 100,
+        tables: vec![table("account"), table("usage")],
+        features: profile()
+            .columns
+            .into_iter()
+            .filter(|c| c.name != "churn")
+            .map(|c| Feature {
+                name: c.name,
+                kind: c.kind,
+            })
+            .collect(),
+        dropped: vec!["customer_id".into()],
+        digest: digest("snapshot"),
+    }
+}
+
+fn profile() -> Profile {
+    let number =
+        |name: &str, table: &str, missing, (min, max): (f64, f64), middle: f64, sharp: f64| {
+            let bins = |rows: f64, shift: f64| -> Vec<u64> {
+                let weight = |i: u32| {
+                    let at = (f64::from(i) + 0.5) / 12.0 - middle - shift;
+                    (-at * at * sharp).exp()
+                };
+                let sum: f64 = (0..12).map(weight).sum();
+                (0..12).map(|i| (weight(i) / sum * rows) as u64).collect()
+            };
+            let span = max - min;
+            ColumnProfile {
+                name: name.into(),
+                table: table.into(),
+                kind: ColumnType::Number,
+                count: 5000 - missing,
+                missing,
+                distinct: 1961,
+                numbers: Some(NumberProfile {
+                    min,
+                    max,
+                    mean: min + span * middle,
+                    standard_deviation: span / 6.4,
+                    quantiles: [-0.25, -0.1, 0.0, 0.1, 0.25]
+                        .map(|q| min + span * (middle + q).clamp(0.0, 1.0)),
+                    train_histogram: bins(4012.0, 0.0),
+                    test_histogram: bins(988.0, 0.02),
+                }),
+                top: Vec::new(),
+            }
+        };
+    let category =
+        |name: &str, kind, missing, distinct, values: &[(&str, u64, u64)]| ColumnProfile {
+            name: name.into(),
+            table: "account".into(),
+            kind,
+            count: 5000 - missing,
+            missing,
+            distinct,
+            numbers: None,
+            top: values
+                .iter()
+                .map(|(value, train, test)| ValueCount {
+                    value: (*value).into(),
+                    train: *train,
+                    test: *test,
+                })
+                .collect(),
+        };
+    let states = [
+        ("WV", 121, 37),
+        ("MN", 101, 24),
+        ("AL", 99, 25),
+        ("ID", 94, 25),
+        ("VA", 93, 25),
+        ("OH", 92, 24),
+        ("TX", 91, 25),
+        ("OR", 90, 24),
+        ("WY", 90, 25),
+        ("NY", 90, 24),
+    ];
+    Profile {
+        rows: 5000,
+        train_rows: 4012,
+        test_rows: 988,
+        columns: vec![
+            category("state", ColumnType::Category, 0, 51, &states),
+            category(
+                "area_code",
+                ColumnType::Category,
+                12,
+                3,
+                &[("415", 2001, 494), ("408", 1010, 249), ("510", 992, 242)],
+            ),
+            category(
+                "international_plan",
+                ColumnType::Boolean,
+                0,
+                2,
+                &[("no", 3633, 894), ("yes", 379, 94)],
+            ),
+            number("total_day_minutes", "usage", 2, (0.0, 351.5), 0.51, 22.0),
+            number(
+                "number_vmail_messages",
+                "usage",
+                231,
+                (0.0, 52.0),
+                0.02,
+                60.0,
+            ),
+            category(
+                "churn",
+                ColumnType::Category,
+                0,
+                2,
+                &[("no", 3448, 845), ("yes", 564, 143)],
+            ),
+        ],
+    }
+}
+
+fn trained() -> Trained {
+    let parameters = [
+        ("best_iteration", json!(142)),
+        ("colsample_bytree", json!(0.8)),
+        ("learning_rate", json!(0.1)),
+        ("max_depth", json!(6)),
+        ("objective", json!("binary:logistic")),
+    ];
+    let file = |name: &str| InputFile {
+        path: format!(".serin/model/{name}"),
+        sha256: digest(name),
+    };
+    Trained {
+        job: "projects/1234567890/locations/europe-west4/customJobs/7021434985613459456".into(),
+        key: digest("key"),
+        image: "europe-west4-docker.pkg.dev/my-project/serin/serin:1".into(),
+        seed: 2,
+        parameters: parameters.map(|(k, v)| (k.to_owned(), v)).into(),
+        output_uri: "gs://my-project-churn/jobs/6a1f0c2b9d3e/model".into(),
+        model: ModelFiles {
+            digest: digest("model"),
+            files: vec![file("model.bst"), file("model.json")],
+        },
+        started: Some(time(0)),
+        ended: Some(time(3) + Duration::from_secs(12)),
+    }
+}
+
+fn interval(value: f64, half: f64) -> MetricValue {
+    MetricValue::Interval {
+        value,
+        low: value - half,
+        high: value + half,
+    }
+}
+
+fn metrics(shift: f64) -> Metrics {
+    BTreeMap::from([
+        ("accuracy".into(), MetricValue::Point(0.9565 + shift)),
+        ("average_precision".into(), interval(0.9021 + shift, 0.0312)),
+        ("log_loss".into(), interval(0.1532 - shift, 0.0214)),
+        ("roc_auc".into(), interval(0.9294 + shift, 0.0187)),
+    ])
+}
+
+fn validated(champion: bool) -> Validated {
+    let slice = |column: &str, value: &str, rows, shift| SliceMetrics {
+        column: column.into(),
+        value: value.into(),
+        rows,
+        challenger: metrics(shift),
+        champion: champion.then(|| metrics(shift - 0.004)),
+    };
+    let worse = interval(-0.0041, 0.0062);
+    let mut gates = vec![GateResult {
+        metric: "roc_auc".into(),
+        rule: "at_least 0.9".into(),
+        value: 0.9294,
+        verdict: Verdict::Pass,
+        worse_by: None,
+        message: "roc_auc is 0.9294, at least 0.9 is asked for".into(),
+    }];
+    if champion {
+        gates.push(GateResult {
+            metric: "log_loss".into(),
+            rule: "no_worse_than champion by 0.01".into(),
+            value: 0.1532,
+            verdict: Verdict::Pass,
+            worse_by: Some(worse),
+            message:
+                "log_loss is better by 0.0041 (worse by -0.0103 to 0.0021), at most 0.01 is allowed"
+                    .into(),
+        });
+    }
+    Validated {
+        verdict: Verdict::Pass,
+        digest: digest("model"),
+        rows: 988,
+        metrics: MetricSets {
+            challenger: metrics(0.0),
+            champion: champion.then(|| metrics(-0.004)),
+        },
+        gates,
+        champion: champion.then(|| Champion {
+            model: "projects/my-project/locations/europe-west4/models/customer-churn".into(),
+            version: "1".into(),
+            digest: Some(digest("champion")),
+        }),
+        slices: vec![
+            slice("area_code", "408", 249, -0.01),
+            slice("area_code", "415", 494, 0.004),
+            slice("international_plan", "yes", 94, -0.03),
+        ],
+    }
+}
+
+fn pushed() -> Pushed {
+    Pushed {
+        model: "projects/my-project/locations/europe-west4/models/customer-churn".into(),
+        version: "2".into(),
+        digest: digest("model"),
+        artifact_uri: format!("gs://my-project-churn/models/{}/", digest("model")),
+        found: false,
+    }
+}
+
+/// Four stages of `minutes` each.
+fn deployed(champion: bool, minutes: u64) -> Deployed {
+    let shares = [5, 25, 50, 100];
+    let traffic = |requests: u64, p50: f64| Traffic {
+        requests,
+        errors: requests / 900,
+        latency_p50_ms: (requests > 0).then_some(p50),
+        latency_p95_ms: (requests > 0).then_some(p50 * 2.6),
+    };
+    let mut timeline = Vec::new();
+    let mut stages = Vec::new();
+    for (stage, percent) in shares.into_iter().enumerate() {
+        let stage = stage as u64;
+        let mut sums = (0, 0);
+        for minute in 0..minutes {
+            let all = 640 + (minute * 37 + stage * 53) % 90;
+            let ours = all * u64::from(percent) / 100;
+            sums = (sums.0 + ours, sums.1 + all - ours);
+            let wave = ((minute * 29 + stage * 11) % 17) as f64 / 10.0;
+            timeline.push(TimelinePoint {
+                minute: time(10 + stage * minutes + minute),
+                challenger: traffic(ours, 3.1 + wave),
+                champion: champion.then(|| traffic(all - ours, 3.4 + wave / 2.0)),
+                percent,
+            });
+        }
+        stages.push(Stage {
+            percent,
+            started: time(10 + stage * minutes),
+            ended: time(10 + (stage + 1) * minutes),
+            verdict: Verdict::Pass,
+            challenger: traffic(sums.0, 3.6),
+            champion: champion.then(|| traffic(sums.1, 3.7)),
+            reason: format!(
+                "{} of {} requests failed (limit 1.0%), p95 is 9.36 ms (limit 300 ms)",
+                sums.0 / 900,
+                sums.0
+            ),
+        });
+    }
+    Deployed {
+        verdict: DeployVerdict::Promoted,
+        unchanged: false,
+        endpoint: "projects/my-project/locations/europe-west4/endpoints/customer-churn".into(),
+        deployed_model_id: "8234567890123456789".into(),
+        champion_deployed_model_id: champion.then(|| "1234567890123456789".into()),
+        model: "projects/my-project/locations/europe-west4/models/customer-churn".into(),
+        version: "2".into(),
+        stages,
+        reason: "every stage passed; version 2 serves all traffic".into(),
+        timeline,
+    }
+}

@@ -1,0 +1,193 @@
+//! The page's frame: head, style, header with the five verdicts, and the parts every section uses.
+//!
+//! A name or value of the user stands only in text, never in an attribute; ids are made of serin's own
+//! words and numbers. The policy in the head forbids the page to load or run anything, whatever it holds.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::verdicts::{self, Overall, StepVerdict, Tone, last_segment};
+use super::{Records, deploy, lint, number, profile, train, validate};
+use crate::clock::Timestamp;
+use crate::workspace::Digest;
+
+const STYLE: &str = include_str!("page.css");
+
+/// A part of the page that can be jumped to.
+pub(super) struct Section {
+    /// The anchor.
+    pub(super) id: &'static str,
+    pub(super) title: &'static str,
+    pub(super) body: Markup,
+}
+
+/// The whole page.
+pub(super) fn page(records: &Records) -> Markup {
+    let steps = verdicts::of_steps(records);
+    let overall = verdicts::overall(&steps);
+    let sections: Vec<Section> = [
+        lint::findings(records),
+        lint::data(records),
+        profile::columns(records),
+        train::training(records),
+        validate::metrics(records),
+        validate::slices(records),
+        train::registry(records),
+        deploy::canary(records),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let model = model(records);
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="referrer" content="no-referrer";
+                meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+                title {
+                    (overall.word) ": "
+                    @if let Some((name, version)) = model { (name) " " (version) } @else { "a build" }
+                    ", serin"
+                }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                a.skip href="#main" { "Skip to the content" }
+                (header(model, &overall, &steps, &sections))
+                main id="main" {
+                    @for section in &sections {
+                        section id=(section.id) aria-labelledby={ (section.id) "-title" } {
+                            h2 id={ (section.id) "-title" } { (section.title) }
+                            (section.body)
+                        }
+                    }
+                }
+                footer {
+                    p { "Written by serin from the records under " code { ".serin/" } ". Every number on this page comes from one of them." }
+                }
+            }
+        }
+    }
+}
+
+/// The model's id and version, once it is registered.
+fn model(records: &Records) -> Option<(&str, &str)> {
+    let pushed = records.pushed.as_ref();
+    let deployed = records.deployed.as_ref();
+    pushed
+        .map(|p| (last_segment(&p.model), p.version.as_str()))
+        .or_else(|| deployed.map(|d| (last_segment(&d.model), d.version.as_str())))
+}
+
+fn header(
+    model: Option<(&str, &str)>,
+    overall: &Overall,
+    steps: &[StepVerdict],
+    sections: &[Section],
+) -> Markup {
+    html! {
+        header.top {
+            p.kicker { @if model.is_some() { "serin build report" } @else { "serin" } }
+            h1 {
+                @match &model {
+                    Some((name, version)) => { bdi { (name) } " " span.version { "version " bdi { (version) } } },
+                    None => "Build report",
+                }
+            }
+            div class={ "overall " (class(overall.tone)) } {
+                p.word { (sign(overall.tone)) " " (overall.word) }
+                p.sentence { (overall.sentence) }
+            }
+            ol.steps {
+                @for step in steps {
+                    li class=(class(step.tone)) {
+                        span.step { (step.step) } " "
+                        (tag(step.tone, step.word)) " "
+                        @if step.evidence != number::NONE { span.evidence { (step.evidence) } }
+                    }
+                }
+            }
+            @if !sections.is_empty() {
+                nav aria-label="Sections" {
+                    ul { @for section in sections { li { a href={ "#" (section.id) } { (section.title) } } } }
+                }
+            }
+        }
+    }
+}
+
+/// A verdict as a word with its sign and colour.
+pub(super) fn tag(tone: Tone, word: &str) -> Markup {
+    html! { span class={ "tag " (class(tone)) } { (sign(tone)) " " (word) } }
+}
+
+fn class(tone: Tone) -> &'static str {
+    match tone {
+        Tone::Good => "good",
+        Tone::Bad => "bad",
+        Tone::Unsure => "unsure",
+        Tone::Absent => "absent",
+    }
+}
+
+fn sign(tone: Tone) -> Markup {
+    let sign = match tone {
+        Tone::Good => "\u{2713}",
+        Tone::Bad => "\u{2715}",
+        Tone::Unsure => "?",
+        Tone::Absent => "\u{2013}",
+    };
+    html! { span.sign aria-hidden="true" { (sign) } }
+}
+
+/// A table that scrolls inside its own box where it is wider than the page.
+pub(super) fn table(id: &str, caption: &str, head: Markup, body: Markup) -> Markup {
+    html! {
+        div.scroll role="region" tabindex="0" aria-labelledby=(id) {
+            table {
+                caption id=(id) { (caption) }
+                thead { (head) }
+                tbody { (body) }
+            }
+        }
+    }
+}
+
+/// A list of names and what they are.
+pub(super) fn facts(facts: &[(&str, Markup)]) -> Markup {
+    html! {
+        dl.facts { @for (name, value) in facts { div { dt { (name) } dd { (value) } } } }
+    }
+}
+
+/// Names and long values such as resource names and digests, a line each.
+pub(super) fn names(facts: &[(&str, Markup)]) -> Markup {
+    html! {
+        dl.names { @for (name, value) in facts { dt { (name) } dd { (value) } } }
+    }
+}
+
+/// A name or value of the user: set apart from the text's direction, wrapped anywhere, never lost when empty.
+pub(super) fn name(text: &str) -> Markup {
+    html! {
+        @if text.trim().is_empty() { span.soft { "(empty)" } } @else { bdi.name { (text) } }
+    }
+}
+
+/// A sentence in a table's cell.
+pub(super) fn sentence(text: &str) -> Markup {
+    html! { div.text { (text) } }
+}
+
+/// A digest in full.
+pub(super) fn digest(digest: &Digest) -> Markup {
+    html! { code { (digest) } }
+}
+
+/// An instant to the second.
+pub(super) fn time(t: Timestamp) -> Markup {
+    html! { time datetime=(t) { (number::instant(t)) } }
+}

@@ -1,0 +1,321 @@
+//! Tables for the terminal: aligned, light, in plain ASCII without colour where standard output is none.
+//!
+//! Values of the user are shown with their control characters escaped, so that no cell can move the cursor.
+
+use std::io::IsTerminal;
+
+use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, LineStyle, Table, TableStyle};
+
+use super::verdicts::{self, Tone};
+use super::{Records, number};
+use crate::workspace::Workspace;
+use crate::workspace::records::{Deployed, Finding, LintReport, Severity, Traffic, Validated};
+
+/// More findings than this scroll away what matters.
+const MOST_FINDINGS: usize = 50;
+
+/// The columns of a build log.
+const LOG_WIDTH: u16 = 80;
+
+/// The five steps, their verdicts, and the evidence in a few words.
+pub fn summary(workspace: &Workspace) -> String {
+    summary_on(Screen::of_stdout(), &Records::peek(workspace))
+}
+
+/// The findings of the checks.
+pub fn lint(report: &LintReport) -> String {
+    lint_on(Screen::of_stdout(), report)
+}
+
+/// Gates and metrics.
+pub fn validate(validated: &Validated) -> String {
+    validate_on(Screen::of_stdout(), validated)
+}
+
+/// The canary's stages and its end.
+pub fn deploy(deployed: &Deployed) -> String {
+    deploy_on(Screen::of_stdout(), deployed)
+}
+
+/// What the text is made for.
+#[derive(Clone, Copy)]
+struct Screen {
+    width: u16,
+    terminal: bool,
+    colour: bool,
+}
+
+impl Screen {
+    fn of_stdout() -> Self {
+        let terminal = std::io::stdout().is_terminal();
+        Self {
+            width: Table::new().width().unwrap_or(LOG_WIDTH).max(40),
+            terminal,
+            colour: terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+        }
+    }
+
+    /// A table with a line under its head; the columns in `numbers` are flush right.
+    fn table(self, head: &[&str], numbers: &[usize], rows: Vec<Vec<Cell>>) -> String {
+        let line = if self.terminal { '\u{2500}' } else { '-' };
+        let mut table = Table::new();
+        table
+            .load_style(
+                TableStyle::new().header_separator(LineStyle::none().fill(line).junction(line)),
+            )
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_truncation_indicator("...")
+            .force_no_tty()
+            .set_width(self.width)
+            .set_header(head.iter().map(Cell::new).collect::<Vec<_>>());
+        if self.colour {
+            table.enforce_styling();
+        }
+        table.add_rows(rows);
+        for column in numbers {
+            if let Some(column) = table.column_mut(*column) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        let mut text = String::new();
+        for line in table.lines() {
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// A text of the user with its control characters, and those that turn the direction of text, escaped.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+            plain.extend(c.escape_default());
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
+}
+
+fn cell(text: &str) -> Cell {
+    Cell::new(plain(text))
+}
+
+fn toned(tone: Tone, word: &str) -> Cell {
+    let cell = Cell::new(word);
+    match tone {
+        Tone::Good => cell.fg(Color::Green),
+        Tone::Bad => cell.fg(Color::Red),
+        Tone::Unsure => cell.fg(Color::Yellow),
+        Tone::Absent => cell.fg(Color::DarkGrey),
+    }
+}
+
+fn summary_on(screen: Screen, records: &Records) -> String {
+    let rows = verdicts::of_steps(records)
+        .iter()
+        .map(|v| vec![cell(v.step), toned(v.tone, v.word), cell(&v.evidence)])
+        .collect();
+    screen.table(&["step", "verdict", "evidence"], &[], rows)
+}
+
+fn lint_on(screen: Screen, report: &LintReport) -> String {
+    if report.findings.is_empty() {
+        return "no findings\n".into();
+    }
+    // Rejections first, each kind in its own order, so that the cut falls on what matters least.
+    let mut findings: Vec<&Finding> = report.findings.iter().collect();
+    findings.sort_by_key(|f| f.severity);
+    let rows = findings
+        .iter()
+        .take(MOST_FINDINGS)
+        .map(|f| {
+            let (tone, word) = match f.severity {
+                Severity::Reject => (Tone::Bad, "reject"),
+                Severity::Warn => (Tone::Unsure, "warn"),
+            };
+            vec![toned(tone, word), cell(&f.check), cell(&f.message)]
+        })
+        .collect();
+    let mut text = screen.table(&["severity", "check", "finding"], &[], rows);
+    if let Some(more) = findings.len().checked_sub(MOST_FINDINGS).filter(|n| *n > 0) {
+        text.push_str(&format!(
+            "and {} more in .serin/lint.json\n",
+            number::count(more as u64)
+        ));
+    }
+    text
+}
+
+fn validate_on(screen: Screen, validated: &Validated) -> String {
+    let metrics = &validated.metrics;
+    let compared = metrics.champion.is_some();
+    let head = ["metric", "challenger", "champion"];
+    let rows = metrics
+        .challenger
+        .iter()
+        .map(|(name, value)| {
+            let mut row = vec![cell(name), cell(&number::metric_value(*value))];
+            if let Some(champion) = &metrics.champion {
+                let value = champion.get(name).copied();
+                row.push(cell(
+                    &value.map_or_else(|| number::NONE.into(), number::metric_value),
+                ));
+            }
+            row
+        })
+        .collect();
+    let mut text = screen.table(&head[..if compared { 3 } else { 2 }], &[], rows);
+    if !validated.gates.is_empty() {
+        let rows = validated
+            .gates
+            .iter()
+            .map(|g| {
+                vec![
+                    toned(g.verdict.into(), g.verdict.as_str()),
+                    cell(&g.metric),
+                    cell(&g.rule),
+                    cell(&g.message),
+                ]
+            })
+            .collect();
+        text.push('\n');
+        text.push_str(&screen.table(&["gate", "metric", "rule", "why"], &[], rows));
+    }
+    text
+}
+
+fn deploy_on(screen: Screen, deployed: &Deployed) -> String {
+    let mut text = String::new();
+    if !deployed.stages.is_empty() {
+        text = stages(screen, deployed);
+        text.push('\n');
+    }
+    let word = verdicts::deploy_word(deployed.verdict);
+    text.push_str(&format!("{word}: {}\n", plain(&deployed.reason)));
+    text
+}
+
+/// A line a stage and model: nine columns beside each other would not fit a build log.
+fn stages(screen: Screen, deployed: &Deployed) -> String {
+    let traffic = |name: &str, t: &Traffic| {
+        [
+            cell(name),
+            cell(&number::count(t.requests)),
+            cell(&number::count(t.errors)),
+            cell(&number::millis(t.latency_p50_ms)),
+            cell(&number::millis(t.latency_p95_ms)),
+        ]
+    };
+    let mut rows = Vec::new();
+    for stage in &deployed.stages {
+        let mut row = vec![
+            cell(&format!("{}%", stage.percent)),
+            toned(stage.verdict.into(), stage.verdict.as_str()),
+            cell(&number::duration(stage.ended.since(stage.started))),
+        ];
+        row.extend(traffic("challenger", &stage.challenger));
+        rows.push(row);
+        if let Some(champion) = &stage.champion {
+            let mut row: Vec<_> = std::iter::repeat_with(|| cell("")).take(3).collect();
+            row.extend(traffic("champion", champion));
+            rows.push(row);
+        }
+    }
+    screen.table(
+        &[
+            "share", "verdict", "took", "model", "requests", "errors", "p50 ms", "p95 ms",
+        ],
+        &[0, 4, 5, 6, 7],
+        rows,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixtures;
+
+    const LOG: Screen = Screen {
+        width: LOG_WIDTH,
+        terminal: false,
+        colour: false,
+    };
+
+    #[test]
+    fn the_summary_of_a_promoted_build() {
+        insta::assert_snapshot!(summary_on(LOG, &fixtures::promoted()));
+    }
+
+    #[test]
+    fn the_summary_of_an_empty_workspace() {
+        insta::assert_snapshot!(summary_on(LOG, &Records::default()));
+    }
+
+    #[test]
+    fn the_tables_of_a_rejected_build() {
+        let lint = fixtures::rejected_by_lint().lint.unwrap();
+        let validated = fixtures::inconclusive().validated.unwrap();
+        let deployed = fixtures::rolled_back().deployed.unwrap();
+        insta::assert_snapshot!(format!(
+            "{}\n{}\n{}",
+            lint_on(LOG, &lint),
+            validate_on(LOG, &validated),
+            deploy_on(LOG, &deployed)
+        ));
+    }
+
+    #[test]
+    fn a_log_is_plain_ascii_and_fits_its_width() {
+        let records = fixtures::rolled_back();
+        for width in [40, 80, 200] {
+            let screen = Screen { width, ..LOG };
+            let text = summary_on(screen, &records)
+                + &lint_on(screen, &fixtures::rejected_by_lint().lint.unwrap())
+                + &validate_on(screen, records.validated.as_ref().unwrap());
+            assert!(text.is_ascii());
+            for line in text.lines() {
+                assert!(line.len() <= usize::from(width), "{width}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn colour_comes_only_where_it_is_asked_for() {
+        let screen = Screen {
+            terminal: true,
+            colour: true,
+            ..LOG
+        };
+        assert!(summary_on(screen, &fixtures::promoted()).contains("\u{1b}["));
+        assert!(!summary_on(LOG, &fixtures::promoted()).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_hostile_value_cannot_move_the_cursor() {
+        let text = lint_on(LOG, &fixtures::hostile().lint.unwrap());
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text}");
+        assert!(text.contains("\\u{1b}[2J"), "{text}");
+        assert!(text.contains("\\u{202e}txet"), "{text}");
+    }
+
+    #[test]
+    fn many_findings_are_cut_after_the_rejections() {
+        let mut report = fixtures::rejected_by_lint().lint.unwrap();
+        let reject = report.findings[0].clone();
+        let warn = Finding {
+            severity: Severity::Warn,
+            check: "late.warning".into(),
+            ..reject.clone()
+        };
+        report.findings = std::iter::repeat_n(warn, 60).chain([reject]).collect();
+        let text = lint_on(LOG, &report);
+        assert!(text.lines().nth(2).unwrap().contains("reject"), "{text}");
+        assert!(
+            text.ends_with("and 11 more in .serin/lint.json\n"),
+            "{text}"
+        );
+    }
+}

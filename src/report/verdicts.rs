@@ -1,0 +1,344 @@
+//! The five verdicts of a build, and the one they come to: shared by the page and the terminal.
+
+use super::{Records, number};
+use crate::workspace::records::{
+    DeployVerdict, Deployed, Finding, LintReport, Profile, Pushed, Severity, Trained, Validated,
+    Verdict,
+};
+
+/// How a verdict is meant; it picks colour and sign, never replaces the word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tone {
+    Good,
+    Bad,
+    Unsure,
+    /// There is no record.
+    Absent,
+}
+
+impl From<Verdict> for Tone {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Pass => Self::Good,
+            Verdict::Reject => Self::Bad,
+            Verdict::Inconclusive => Self::Unsure,
+        }
+    }
+}
+
+impl From<DeployVerdict> for Tone {
+    fn from(verdict: DeployVerdict) -> Self {
+        match verdict {
+            DeployVerdict::Promoted => Self::Good,
+            DeployVerdict::RolledBack => Self::Bad,
+            DeployVerdict::Held => Self::Unsure,
+        }
+    }
+}
+
+/// What one step came to.
+pub(super) struct StepVerdict {
+    pub(super) step: &'static str,
+    pub(super) word: &'static str,
+    pub(super) tone: Tone,
+    /// A few words with the numbers.
+    pub(super) evidence: String,
+    /// The sentence behind a verdict that is not good.
+    pub(super) because: Option<String>,
+}
+
+/// What the build came to.
+pub(super) struct Overall {
+    pub(super) word: String,
+    pub(super) tone: Tone,
+    pub(super) sentence: String,
+}
+
+/// Lint, train, validate, push, deploy, in this order.
+pub(super) fn of_steps(records: &Records) -> [StepVerdict; 5] {
+    let mut verdicts = [
+        step("lint", records.lint.as_ref(), |r| {
+            of_lint(r, records.profile.as_ref())
+        }),
+        step("train", records.trained.as_ref(), of_train),
+        step("validate", records.validated.as_ref(), of_validate),
+        step("push", records.pushed.as_ref(), of_push),
+        step("deploy", records.deployed.as_ref(), of_deploy),
+    ];
+    let mut earlier_passed = false;
+    for verdict in &mut verdicts {
+        if verdict.tone == Tone::Absent && earlier_passed {
+            verdict.evidence = "left no record: still running, or it failed".into();
+        }
+        earlier_passed = verdict.tone == Tone::Good;
+    }
+    verdicts
+}
+
+/// The first verdict that is not good decides.
+pub(super) fn overall(verdicts: &[StepVerdict]) -> Overall {
+    let found = |tone| verdicts.iter().find(|v| v.tone == tone);
+    if let Some(v) = verdicts
+        .iter()
+        .find(|v| matches!(v.tone, Tone::Bad | Tone::Unsure))
+    {
+        let word = match (v.step, v.tone) {
+            ("deploy", Tone::Bad) => "Rolled back".to_owned(),
+            ("deploy", _) => "Held".to_owned(),
+            (step, Tone::Bad) => format!("Rejected by {step}"),
+            (step, _) => format!("Inconclusive at {step}"),
+        };
+        return Overall {
+            word,
+            tone: v.tone,
+            sentence: v.because.clone().unwrap_or_else(|| v.evidence.clone()),
+        };
+    }
+    match (found(Tone::Good), found(Tone::Absent)) {
+        (_, None) => Overall {
+            word: "Promoted".into(),
+            tone: Tone::Good,
+            sentence: verdicts
+                .last()
+                .and_then(|v| v.because.clone())
+                .unwrap_or_default(),
+        },
+        (None, _) => Overall {
+            word: "Nothing has run".into(),
+            tone: Tone::Absent,
+            sentence: "No step has left a record in this workspace.".into(),
+        },
+        (Some(_), Some(missing)) => Overall {
+            word: "Unfinished".into(),
+            tone: Tone::Absent,
+            sentence: format!("The step {} has left no record.", missing.step),
+        },
+    }
+}
+
+struct Judged {
+    word: &'static str,
+    tone: Tone,
+    evidence: String,
+    because: Option<String>,
+}
+
+fn step<T>(
+    step: &'static str,
+    record: Option<&T>,
+    judge: impl FnOnce(&T) -> Judged,
+) -> StepVerdict {
+    let judged = record.map_or_else(
+        || Judged {
+            word: "not run",
+            tone: Tone::Absent,
+            evidence: number::NONE.into(),
+            because: None,
+        },
+        judge,
+    );
+    StepVerdict {
+        step,
+        word: judged.word,
+        tone: judged.tone,
+        evidence: judged.evidence,
+        because: judged.because,
+    }
+}
+
+fn of_lint(report: &LintReport, profile: Option<&Profile>) -> Judged {
+    let rejecting = |f: &&Finding| f.severity == Severity::Reject;
+    let rejects = report.findings.iter().filter(rejecting).count() as u64;
+    let warns = report.findings.len() as u64 - rejects;
+    let mut parts = Vec::new();
+    if rejects > 0 {
+        parts.push(number::counted(rejects, "rejection"));
+    }
+    if warns > 0 {
+        parts.push(number::counted(warns, "warning"));
+    }
+    if report.findings.is_empty() {
+        parts.push("no findings".into());
+    }
+    if let Some(p) = profile {
+        parts.push(number::counted(p.columns.len() as u64, "column"));
+        parts.push(number::counted(p.rows, "row"));
+    }
+    Judged {
+        word: report.verdict.as_str(),
+        tone: report.verdict.into(),
+        evidence: parts.join(", "),
+        because: report
+            .findings
+            .iter()
+            .find(rejecting)
+            .map(|f| f.message.clone()),
+    }
+}
+
+fn of_train(trained: &Trained) -> Judged {
+    let mut parts = Vec::new();
+    if let Some(round) = best_round(trained) {
+        parts.push(format!("best round {round}"));
+    }
+    parts.push(format!("seed {}", trained.seed));
+    parts.push(format!("model {}", trained.model.digest.short()));
+    if let (Some(started), Some(ended)) = (trained.started, trained.ended) {
+        parts.push(number::duration(ended.since(started)));
+    }
+    Judged {
+        word: "done",
+        tone: Tone::Good,
+        evidence: parts.join(", "),
+        because: None,
+    }
+}
+
+/// The round that early stopping chose, where the learner reported it among its parameters.
+pub(super) fn best_round(trained: &Trained) -> Option<u64> {
+    ["best_iteration", "best_round"]
+        .iter()
+        .find_map(|name| trained.parameters.get(*name)?.as_u64())
+}
+
+fn of_validate(validated: &Validated) -> Judged {
+    let gates = &validated.gates;
+    let failed: Vec<_> = gates
+        .iter()
+        .filter(|g| g.verdict != Verdict::Pass)
+        .collect();
+    let shown: Vec<_> = if failed.is_empty() {
+        gates.iter().collect()
+    } else {
+        failed.clone()
+    };
+    let mut parts = vec![match gates.len() as u64 {
+        0 => "no gates".to_owned(),
+        n => format!(
+            "{} of {} passed",
+            number::count(n - failed.len() as u64),
+            number::counted(n, "gate")
+        ),
+    }];
+    for gate in shown.iter().take(2) {
+        parts.push(format!("{} {}", gate.metric, number::metric(gate.value)));
+    }
+    Judged {
+        word: validated.verdict.as_str(),
+        tone: validated.verdict.into(),
+        evidence: parts.join(", "),
+        because: failed.first().map(|g| g.message.clone()),
+    }
+}
+
+fn of_push(pushed: &Pushed) -> Judged {
+    let found = if pushed.found {
+        ", found by its digest"
+    } else {
+        ""
+    };
+    Judged {
+        word: "done",
+        tone: Tone::Good,
+        evidence: format!(
+            "version {} of {}{found}",
+            pushed.version,
+            last_segment(&pushed.model)
+        ),
+        because: None,
+    }
+}
+
+/// The id at the end of a resource name.
+pub(super) fn last_segment(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+fn of_deploy(deployed: &Deployed) -> Judged {
+    let evidence = match deployed.stages.last() {
+        _ if deployed.unchanged => "this digest already served all traffic".to_owned(),
+        None => "no stages".to_owned(),
+        Some(last) => {
+            let requests = deployed.stages.iter().map(|s| s.challenger.requests).sum();
+            let errors = deployed.stages.iter().map(|s| s.challenger.errors).sum();
+            format!(
+                "{} up to {}%, {}, {}",
+                number::counted(deployed.stages.len() as u64, "stage"),
+                last.percent,
+                number::counted(requests, "request"),
+                number::counted(errors, "error")
+            )
+        }
+    };
+    Judged {
+        word: deploy_word(deployed.verdict),
+        tone: deployed.verdict.into(),
+        evidence,
+        because: Some(deployed.reason.clone()),
+    }
+}
+
+/// The verdict of a canary as it is read.
+pub(super) fn deploy_word(verdict: DeployVerdict) -> &'static str {
+    match verdict {
+        DeployVerdict::RolledBack => "rolled back",
+        other => other.as_str(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixtures;
+
+    fn outcome(records: &Records) -> (String, Tone) {
+        let overall = overall(&of_steps(records));
+        (overall.word, overall.tone)
+    }
+
+    #[test]
+    fn the_first_verdict_that_is_not_good_decides() {
+        let of = |records| outcome(&records);
+        assert_eq!(of(fixtures::promoted()), ("Promoted".into(), Tone::Good));
+        assert_eq!(of(fixtures::first_run()), ("Promoted".into(), Tone::Good));
+        assert_eq!(
+            of(fixtures::rolled_back()),
+            ("Rolled back".into(), Tone::Bad)
+        );
+        assert_eq!(
+            of(fixtures::rejected_by_lint()),
+            ("Rejected by lint".into(), Tone::Bad)
+        );
+        assert_eq!(
+            of(fixtures::inconclusive()),
+            ("Inconclusive at validate".into(), Tone::Unsure)
+        );
+        assert_eq!(
+            of(Records::default()),
+            ("Nothing has run".into(), Tone::Absent)
+        );
+        // An older record behind a rejection changes nothing.
+        let stale = Records {
+            lint: fixtures::rejected_by_lint().lint,
+            ..fixtures::promoted()
+        };
+        assert_eq!(of(stale), ("Rejected by lint".into(), Tone::Bad));
+    }
+
+    #[test]
+    fn a_record_that_is_missing_leaves_the_build_unfinished() {
+        let records = Records {
+            pushed: None,
+            deployed: None,
+            ..fixtures::promoted()
+        };
+        assert_eq!(outcome(&records), ("Unfinished".into(), Tone::Absent));
+        let steps = of_steps(&records);
+        assert!(
+            steps[3].evidence.starts_with("left no record"),
+            "{}",
+            steps[3].evidence
+        );
+        assert_eq!(steps[4].evidence, number::NONE);
+    }
+}

@@ -1,0 +1,305 @@
+//! `serin deploy`: a canary on a Vertex AI endpoint, promoted or rolled back by what Cloud Monitoring saw.
+//!
+//! Observe (HTTP), decide (`canary`, pure), act (HTTP), and the journal before each act. The endpoint's
+//! own traffic split is the truth: after a kill the rollout goes on from what is really there.
+
+mod canary;
+mod endpoint;
+mod journal;
+mod judge;
+mod observe;
+mod replay;
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::json;
+
+use self::canary::{Observation, Plan};
+use self::endpoint::Target;
+use self::journal::Journal;
+use self::judge::Judgement;
+use self::observe::{Counts, METRICS_DELAY};
+use self::replay::Replay;
+use super::validate::versioned;
+use super::{Context, Outcome, finish};
+use crate::clock::Timestamp;
+use crate::gcp::{Error, resource_id};
+use crate::report::terminal;
+use crate::workspace::records::{
+    Dataset, DeployVerdict, Deployed, Pushed, Stage, TimelinePoint, Validated, Verdict,
+};
+use crate::workspace::{Record, Workspace};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Rolls the pushed version out to the endpoint, or rolls it back.
+///
+/// # Errors
+/// [`crate::error::Input`] for the workspace and the endpoint, `gcp::Error` when the cloud fails.
+pub async fn deploy(ctx: &Context) -> Result<Outcome> {
+    let rollout = RefCell::new(None);
+    let ended = tokio::select! {
+        ended = run(ctx, &rollout) => ended,
+        interrupted = crate::process::interrupted() => Err(interrupted.into()),
+    };
+    let abandoned = rollout.borrow().clone().filter(|_| !taken_over(&ended));
+    if let (Err(_), Some(target)) = (&ended, abandoned) {
+        // Nobody watches the canary any more: the champion takes all the traffic back.
+        println!("the rollout stops here: giving the champion all the traffic");
+        if let Err(e) = target.traffic_to_champion(ctx).await {
+            eprintln!("warning: the traffic is as it was: {e:#}");
+        }
+    }
+    ended
+}
+
+/// Whether the rollout ended because another build leads it now.
+fn taken_over(ended: &Result<Outcome>) -> bool {
+    let error = ended.as_ref().err().and_then(|e| e.downcast_ref::<Error>());
+    error.is_some_and(|e| e.method == journal::METHOD)
+}
+
+async fn run(ctx: &Context, rollout: &RefCell<Option<Target>>) -> Result<Outcome> {
+    let validated: Validated = ctx.workspace.read()?;
+    if validated.verdict != Verdict::Pass {
+        println!(
+            "validate ended in {}, so nothing is deployed",
+            validated.verdict.as_str()
+        );
+        return Ok(Outcome::Rejected);
+    }
+    let pushed: Pushed = ctx.workspace.read()?;
+    let endpoint = endpoint::find_or_create(ctx).await?;
+    let model = versioned(&pushed.model, &pushed.version);
+    let mut target = Target::choose(ctx, &endpoint, &pushed).await?;
+    if target.serves_everything() {
+        target.finish_promotion(ctx, &pushed).await?;
+        println!(
+            "{model} serves everything on {} already",
+            resource_id(&endpoint.name)
+        );
+        let reason = "this digest serves everything already".to_owned();
+        let end = End {
+            verdict: DeployVerdict::Promoted,
+            unchanged: true,
+            reason,
+        };
+        return record(ctx, &target, &pushed, end, Vec::new(), Vec::new());
+    }
+
+    ctx.find_or_create_bucket().await?;
+    let mut journal = Journal::take(ctx, &pushed.digest, &target.challenger).await?;
+    // While waiting for the journal another build may have moved things: look again.
+    let endpoint = endpoint::find_or_create(ctx).await?;
+    target = Target::choose(ctx, &endpoint, &pushed).await?;
+    if journal.entry.champion != target.champion {
+        journal.entry.champion.clone_from(&target.champion);
+        journal.entry.stages.clear();
+    }
+    journal.write().await?;
+    target.end_leftovers(ctx).await?;
+    target.deploy_dark(ctx, &pushed).await?;
+    *rollout.borrow_mut() = Some(target.clone());
+
+    let end = go_through_stages(ctx, &target, &mut journal).await?;
+    match end.verdict {
+        DeployVerdict::Promoted => {
+            target.finish_promotion(ctx, &pushed).await?;
+            println!("promoted {model}: {}", end.reason);
+        }
+        DeployVerdict::RolledBack | DeployVerdict::Held => {
+            target.traffic_to_champion(ctx).await?;
+            target.undeploy_challenger(ctx).await?;
+            println!("{} {model}: {}", words(end.verdict), end.reason);
+        }
+    }
+    rollout.borrow_mut().take();
+    let stages = std::mem::take(&mut journal.entry.stages);
+    let timeline = timeline(ctx, &target, &stages).await?;
+    journal.release().await?;
+    record(ctx, &target, &pushed, end, stages, timeline)
+}
+
+/// How a rollout ended and why.
+struct End {
+    verdict: DeployVerdict,
+    unchanged: bool,
+    reason: String,
+}
+
+/// Raises the challenger's share stage by stage until it has everything or a stage says no.
+async fn go_through_stages(
+    ctx: &Context,
+    target: &Target,
+    journal: &mut Journal<'_>,
+) -> Result<End> {
+    let config = &ctx.config.deploy;
+    let plan = Plan::new(config, target.champion.is_some());
+    let replay = match &config.replay {
+        Some(settings) => {
+            let dataset: Dataset = ctx.workspace.read()?;
+            let test = ctx.workspace.path(&dataset.test.path);
+            Some((
+                Replay::new(ctx, &target.endpoint, &dataset, &test)?,
+                settings.concurrency,
+            ))
+        }
+        None => None,
+    };
+    let mut stage = plan.stage_at(target.percent(ctx).await?);
+    loop {
+        let percent = plan.stages[stage];
+        journal.entry.stages.retain(|s| s.percent < percent);
+        journal.write().await?;
+        target.traffic_to_challenger(ctx, percent).await?;
+        println!(
+            "stage {} of {}: {percent} % to the challenger",
+            stage + 1,
+            plan.stages.len()
+        );
+        let started = ctx.clock.now();
+        let send = async {
+            match &replay {
+                Some((replay, n)) => replay.run(ctx, config, &target.challenger, *n).await,
+                None => std::future::pending().await,
+            }
+        };
+        let (judged, seen) = tokio::select! {
+            decided = watch(ctx, target, &plan, journal, started) => decided?,
+            never = send => match never {},
+        };
+        println!(
+            "stage {}: {} ({})",
+            stage + 1,
+            judged.verdict.as_str(),
+            judged.reason
+        );
+        journal.entry.stages.push(Stage {
+            percent,
+            started,
+            ended: ctx.clock.now(),
+            verdict: judged.verdict,
+            challenger: seen.challenger,
+            champion: seen.champion,
+            reason: judged.reason.clone(),
+        });
+        journal.write().await?;
+        stage += 1;
+        let verdict = match judged.verdict {
+            Verdict::Pass if stage < plan.stages.len() => continue,
+            Verdict::Pass => DeployVerdict::Promoted,
+            Verdict::Reject => DeployVerdict::RolledBack,
+            Verdict::Inconclusive => DeployVerdict::Held,
+        };
+        return Ok(End {
+            verdict,
+            unchanged: false,
+            reason: judged.reason,
+        });
+    }
+}
+
+/// Looks at a stage once a minute until there is something to decide.
+async fn watch(
+    ctx: &Context,
+    target: &Target,
+    plan: &Plan,
+    journal: &mut Journal<'_>,
+    started: Timestamp,
+) -> Result<(Judgement, Observation)> {
+    // Points are whole minutes: the first that is wholly the stage's begins after its start.
+    let from = started.floor_minute() + MINUTE;
+    let id = resource_id(&target.endpoint);
+    loop {
+        ctx.clock.sleep(MINUTE).await;
+        journal.write().await?;
+        let until = (ctx.clock.now() - METRICS_DELAY).floor_minute();
+        let counts = Counts::read(ctx, id, from, until).await?;
+        let seen = Observation {
+            challenger: counts.total(&target.challenger),
+            champion: target
+                .champion
+                .as_deref()
+                .map(|champion| counts.total(champion)),
+            covered: until.since(from),
+        };
+        if let Some(judged) = canary::next(&ctx.config.deploy, plan, &seen) {
+            return Ok((judged, seen));
+        }
+    }
+}
+
+/// The minutes of the whole rollout, for the page; they have no part in the verdict.
+async fn timeline(ctx: &Context, target: &Target, stages: &[Stage]) -> Result<Vec<TimelinePoint>> {
+    let Some(first) = stages.first() else {
+        return Ok(Vec::new());
+    };
+    let id = resource_id(&target.endpoint);
+    let counts = Counts::read(
+        ctx,
+        id,
+        first.started.floor_minute(),
+        ctx.clock.now().floor_minute(),
+    )
+    .await?;
+    let percent_at = |at| {
+        stages
+            .iter()
+            .rev()
+            .find(|s| s.started <= at)
+            .map_or(0, |s| s.percent)
+    };
+    Ok(counts.timeline(&target.challenger, target.champion.as_deref(), percent_at))
+}
+
+/// Writes `deploy.json`, the page and the table, and tells how to call the endpoint.
+fn record(
+    ctx: &Context,
+    target: &Target,
+    pushed: &Pushed,
+    end: End,
+    stages: Vec<Stage>,
+    timeline: Vec<TimelinePoint>,
+) -> Result<Outcome> {
+    let deployed = Deployed {
+        verdict: end.verdict,
+        unchanged: end.unchanged,
+        endpoint: format!(
+            "{}/endpoints/{}",
+            ctx.vertex().parent(),
+            resource_id(&target.endpoint)
+        ),
+        deployed_model_id: target.challenger.clone(),
+        champion_deployed_model_id: target.champion.clone(),
+        model: pushed.model.clone(),
+        version: pushed.version.clone(),
+        stages,
+        reason: end.reason,
+        timeline,
+    };
+    let files = [
+        Workspace::relative(Pushed::FILE),
+        Workspace::relative(Validated::FILE),
+    ];
+    ctx.workspace
+        .write(&deployed, &[&ctx.config_path(), &files[0], &files[1]])?;
+    println!("{}", terminal::deploy(&deployed));
+    println!("deploy: {}", words(deployed.verdict));
+    let outcome = match deployed.verdict {
+        DeployVerdict::Promoted => Outcome::Done,
+        DeployVerdict::RolledBack | DeployVerdict::Held => Outcome::Rejected,
+    };
+    let facts = json!({ "verdict": deployed.verdict, "endpoint": deployed.endpoint });
+    finish(&ctx.workspace, "deploy", outcome, &facts)?;
+    Ok(outcome)
+}
+
+fn words(verdict: DeployVerdict) -> &'static str {
+    match verdict {
+        DeployVerdict::Promoted => "promoted",
+        DeployVerdict::RolledBack => "rolled back",
+        DeployVerdict::Held => "held",
+    }
+}

@@ -1,0 +1,183 @@
+//! The rollout's journal: one object in the bucket, written before each effect.
+//!
+//! It is also the lease of the endpoint: whoever wrote it last holds it for a few minutes, and every
+//! write names the generation it replaces, so two builds can never both move the traffic.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::gcp::{Error, Precondition};
+use crate::steps::Context;
+use crate::workspace::Digest;
+use crate::workspace::records::Stage;
+
+/// How long a holder that says nothing keeps the endpoint.
+const LEASE: Duration = Duration::from_secs(180);
+
+/// What an error says that another build leads the rollout.
+pub(super) const METHOD: &str = "rollout";
+
+/// What is known about a rollout beside the endpoint itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Entry {
+    /// The challenger's digest: a run with another one is another rollout.
+    pub digest: Digest,
+    pub challenger: String,
+    pub champion: Option<String>,
+    pub started: Timestamp,
+    pub stages: Vec<Stage>,
+    pub holder: String,
+    pub lease_until: Timestamp,
+}
+
+/// The journal as this process holds it.
+pub(super) struct Journal<'a> {
+    ctx: &'a Context,
+    object: String,
+    generation: i64,
+    pub entry: Entry,
+}
+
+impl<'a> Journal<'a> {
+    /// Takes the endpoint's journal for the rollout of `digest`, waiting for another's lease to end.
+    ///
+    /// What an earlier run of the same rollout had written is kept.
+    ///
+    /// # Errors
+    /// When another build keeps renewing its lease, or the cloud fails.
+    pub async fn take(ctx: &'a Context, digest: &Digest, challenger: &str) -> Result<Self> {
+        let object = format!(
+            "rollouts/{}/{}/journal.json",
+            ctx.region, *ctx.config.deploy.endpoint
+        );
+        let holder = holder(ctx);
+        let fresh = || Entry {
+            digest: digest.clone(),
+            challenger: challenger.to_owned(),
+            champion: None,
+            started: ctx.clock.now(),
+            stages: Vec::new(),
+            holder: holder.clone(),
+            lease_until: ctx.clock.now(),
+        };
+        let mut waited_for: Option<i64> = None;
+        loop {
+            let found = ctx
+                .storage()
+                .objects_read(&ctx.config.bucket, &object)
+                .await?;
+            let Some((stored, bytes)) = found else {
+                let journal = Self {
+                    ctx,
+                    object: object.clone(),
+                    generation: 0,
+                    entry: fresh(),
+                };
+                return journal.taken().await;
+            };
+            let entry = serde_json::from_slice::<Entry>(&bytes)
+                .with_context(|| format!("reading {}", ctx.gs(&object)))?;
+            let now = ctx.clock.now();
+            if entry.lease_until > now {
+                if waited_for.is_some_and(|generation| generation != stored.generation) {
+                    return Err(held(ctx, &object, &entry).into());
+                }
+                println!(
+                    "another run holds the rollout until {}; waiting",
+                    entry.lease_until
+                );
+                waited_for = Some(stored.generation);
+                ctx.clock
+                    .sleep(entry.lease_until.since(now) + Duration::from_secs(1))
+                    .await;
+                continue;
+            }
+            let entry = if entry.digest == *digest && entry.challenger == challenger {
+                Entry {
+                    holder: holder.clone(),
+                    ..entry
+                }
+            } else {
+                fresh()
+            };
+            let journal = Self {
+                ctx,
+                object: object.clone(),
+                generation: stored.generation,
+                entry,
+            };
+            return journal.taken().await;
+        }
+    }
+
+    async fn taken(mut self) -> Result<Self> {
+        self.write().await?;
+        Ok(self)
+    }
+
+    /// Writes the journal and renews the lease.
+    ///
+    /// # Errors
+    /// When somebody else wrote it meanwhile: then this process must not go on.
+    pub async fn write(&mut self) -> Result<()> {
+        self.entry.lease_until = self.ctx.clock.now() + LEASE;
+        self.put().await
+    }
+
+    /// Ends the lease, so that the next run need not wait for it.
+    pub async fn release(mut self) -> Result<()> {
+        self.entry.lease_until = self.ctx.clock.now();
+        self.put().await
+    }
+
+    async fn put(&mut self) -> Result<()> {
+        let pre = match self.generation {
+            0 => Precondition::Absent,
+            generation => Precondition::Generation(generation),
+        };
+        let body = serde_json::to_vec(&self.entry).context("writing the journal")?;
+        let storage = self.ctx.storage();
+        let bucket = &self.ctx.config.bucket;
+        let written = storage
+            .objects_insert(
+                bucket,
+                &self.object,
+                "application/json",
+                Bytes::from(body),
+                pre,
+            )
+            .await;
+        match written {
+            Ok(object) => {
+                self.generation = object.generation;
+                Ok(())
+            }
+            Err(e) if e.is_conflict() => Err(held(self.ctx, &self.object, &self.entry).into()),
+            Err(e) => Err(e).context("writing the rollout's journal"),
+        }
+    }
+}
+
+fn held(ctx: &Context, object: &str, entry: &Entry) -> Error {
+    Error {
+        method: METHOD,
+        resource: ctx.gs(object),
+        http: Some(409),
+        status: "ABORTED".into(),
+        message: format!(
+            "another build is rolling out to this endpoint (its lease ends at {}); run `serin deploy` again when it is done",
+            entry.lease_until
+        ),
+        tries: 1,
+        input: None,
+    }
+}
+
+/// A name for this process that no other has.
+fn holder(ctx: &Context) -> String {
+    format!("{}-{}", std::process::id(), ctx.clock.now().unix_micros())
+}

@@ -1,0 +1,132 @@
+//! `serin fit`: what the default training container runs inside the job.
+//!
+//! Reads the snapshot and writes the model where Vertex AI's container contract says: at
+//! `AIP_TRAINING_DATA_URI` and `AIP_MODEL_DIR`. What to fit stands in the specification that
+//! `serin train` uploads beside the job's output.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Clock;
+use crate::config::Builtin;
+use crate::error::Input;
+use crate::gcp::{Client, GsUri, Precondition, Storage};
+use crate::model::learner;
+use crate::workspace::Digest;
+use crate::workspace::records::{Feature, LabelColumn};
+
+/// Everything that decides which model comes out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Specification {
+    /// The identity of the training part.
+    pub train_sha256: Digest,
+    pub label: LabelColumn,
+    pub features: Vec<Feature>,
+    pub dropped: Vec<String>,
+    pub parameters: Builtin,
+    pub seed: u64,
+}
+
+/// Where the three ends are; each a path or a `gs://` URI.
+pub struct Ends {
+    pub specification: String,
+    pub training_data: String,
+    pub model_dir: String,
+}
+
+/// Fits the built-in learner and writes the model directory, `model.json` last.
+///
+/// # Errors
+/// [`Input`] for a specification or snapshot that cannot be used; `gcp::Error` when the cloud fails.
+pub async fn fit(ends: &Ends) -> Result<()> {
+    let clock = Clock::from_env().map_err(|e| Input::new(e.to_string()))?;
+    let storage = Storage::new(&Client::from_env(clock)?);
+    let scratch = tempfile::tempdir().context("making a temporary folder")?;
+
+    let specification = fetch(&storage, &ends.specification, scratch.path()).await?;
+    let text = std::fs::read(&specification).context("reading the specification")?;
+    let specification: Specification = serde_json::from_slice(&text).map_err(|e| {
+        Input::new(format!(
+            "`{}` is no specification of a fit: {e}",
+            ends.specification
+        ))
+    })?;
+    let train = fetch(&storage, &ends.training_data, scratch.path()).await?;
+    let found = Digest::of_file(&train).context("reading the training data")?;
+    if found != specification.train_sha256 {
+        return Err(Input::new(format!(
+            "`{}` is not the snapshot of the specification (sha256 {}, expected {})",
+            ends.training_data,
+            found.short(),
+            specification.train_sha256.short()
+        ))
+        .into());
+    }
+
+    let out = match ends.model_dir.parse::<GsUri>() {
+        Ok(_) => scratch.path().join("model"),
+        Err(_) => PathBuf::from(&ends.model_dir),
+    };
+    let job = (specification.clone(), train, out.clone());
+    let report = tokio::task::spawn_blocking(move || {
+        let (s, train, out) = job;
+        learner::fit(
+            &train,
+            &s.label,
+            &s.features,
+            &s.dropped,
+            &s.parameters,
+            s.seed,
+            &out,
+        )
+    })
+    .await
+    .context("fitting the model")??;
+    println!(
+        "fitted {} rounds on {} rows and {} features, {} rows watched{}",
+        report.rounds,
+        report.rows,
+        specification.features.len(),
+        report.validation_rows,
+        report
+            .metrics
+            .iter()
+            .map(|(name, v)| format!(", {name} {v:.5}"))
+            .collect::<String>()
+    );
+
+    if let Ok(uri) = ends.model_dir.parse::<GsUri>() {
+        // `model.json` names the digest of the others, so it goes last: with it the model is whole.
+        for name in ["model.bst", "model.json"] {
+            let target = uri.join(name);
+            storage
+                .objects_insert_file(
+                    &target.bucket,
+                    &target.name,
+                    "application/octet-stream",
+                    &out.join(name),
+                    Precondition::None,
+                )
+                .await
+                .with_context(|| format!("writing {target}"))?;
+        }
+    }
+    println!("wrote the model to {}", ends.model_dir);
+    Ok(())
+}
+
+/// The local path of `from`, downloaded into `folder` where it is a `gs://` URI.
+async fn fetch(storage: &Storage, from: &str, folder: &Path) -> Result<PathBuf> {
+    let Ok(uri) = from.parse::<GsUri>() else {
+        return Ok(PathBuf::from(from));
+    };
+    let name = uri.name.rsplit('/').next().unwrap_or("object");
+    let path = folder.join(name);
+    storage
+        .objects_download(&uri.bucket, &uri.name, &path)
+        .await
+        .with_context(|| format!("reading {from}"))?;
+    Ok(path)
+}

@@ -1,0 +1,161 @@
+//! `serin init`: the first `serin.yaml`, `schema.yaml` and `cloudbuild.yaml`, from a look at the tables.
+
+mod files;
+mod look;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use self::look::Look;
+use super::Outcome;
+use super::lint::check;
+use crate::config::Config;
+use crate::data::findings::Findings;
+use crate::data::schema::Schema;
+use crate::data::source;
+use crate::data::table::Table;
+use crate::error::Input;
+use crate::workspace::records::Severity;
+use crate::workspace::{FOLDER, write_atomically};
+
+/// What `serin init` was asked for.
+#[derive(Clone, Debug)]
+pub struct Args {
+    /// The column to predict.
+    pub label: String,
+    /// The column that several tables are joined on.
+    pub join_on: Option<String>,
+    /// Where the files go; made if it is not there.
+    pub dir: PathBuf,
+    /// CSV files; those outside of `dir` are copied into its folder `data`.
+    pub tables: Vec<PathBuf>,
+}
+
+/// Looks at the tables and writes the files; what it did goes to `out`, a line each. Rejected, with the files
+/// written all the same, where `serin lint` would reject the tables as they are.
+///
+/// # Errors
+/// [`Input`] when a file is there already, a table cannot be opened or is none, or the label or the key is
+/// in no table.
+pub fn init(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
+    for name in ["serin.yaml", "schema.yaml", "cloudbuild.yaml"] {
+        let path = args.dir.join(name);
+        if path.exists() {
+            return Err(Input::new("is there already, and is not written over")
+                .at_file(&path)
+                .hint("name another folder with `--dir DIR`, or move the file away")
+                .into());
+        }
+    }
+    if args.tables.len() > 1 && args.join_on.is_none() {
+        return Err(Input::new("several tables need a column to be joined on")
+            .hint("name it with `--join-on COLUMN`")
+            .into());
+    }
+    if args.tables.len() == 1 && args.join_on.is_some() {
+        return Err(Input::new("`--join-on` is for several tables, and there is one").into());
+    }
+    let seen = args
+        .tables
+        .iter()
+        .map(|path| {
+            let cells = source::read(path, &path.display().to_string())?;
+            Ok((path.as_path(), cells))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let look = Look::at(seen, &args.label, args.join_on.as_deref())?;
+    fs::create_dir_all(&args.dir)
+        .map_err(|e| Input::new(format!("the folder cannot be made: {e}")).at_file(&args.dir))?;
+    let mut places = Vec::new();
+    for path in &args.tables {
+        places.push(place(path, &args.dir, out)?);
+    }
+    for name in look.write(&args.dir, &places)? {
+        say(out, &format!("wrote {}", args.dir.join(name).display()))?;
+    }
+    for line in look.story() {
+        say(out, &line)?;
+    }
+    rehearse(&args.dir, out)
+}
+
+fn say(out: &mut dyn Write, line: &str) -> Result<()> {
+    writeln!(out, "{line}").context("writing to standard output")
+}
+
+/// A table's path relative to `dir`, into which it is copied if it lies outside.
+fn place(path: &Path, dir: &Path, out: &mut dyn Write) -> Result<String> {
+    let wrong = |message: String| anyhow::Error::from(Input::new(message).at_file(path));
+    let full = |path: &Path| {
+        path.canonicalize()
+            .map_err(|e| wrong(format!("cannot be found: {e}")))
+    };
+    let (table, folder) = (full(path)?, full(dir)?);
+    if let Ok(inside) = table.strip_prefix(&folder)
+        && !inside.starts_with(FOLDER)
+    {
+        let parts = inside.iter().map(|part| part.to_str());
+        let parts = parts.collect::<Option<Vec<_>>>();
+        let parts = parts.ok_or_else(|| wrong("the path is no UTF-8 text".to_owned()))?;
+        return Ok(parts.join("/"));
+    }
+    let name = table.file_name().and_then(|name| name.to_str());
+    let name = name.ok_or_else(|| wrong("the file's name is no UTF-8 text".to_owned()))?;
+    let relative = format!("data/{name}");
+    let copy = dir.join(&relative);
+    let bytes = fs::read(&table).map_err(|e| wrong(format!("cannot be read: {e}")))?;
+    match fs::read(&copy) {
+        Ok(found) if found == bytes => return Ok(relative),
+        Ok(_) => {
+            let message = format!(
+                "another file is there already, and {} was to be copied there",
+                path.display()
+            );
+            return Err(Input::new(message).at_file(&copy).into());
+        }
+        Err(_) => write_atomically(&copy, &bytes)
+            .with_context(|| format!("copying {}", path.display()))?,
+    }
+    say(
+        out,
+        &format!("copied {} to {}", path.display(), copy.display()),
+    )?;
+    Ok(relative)
+}
+
+/// Reads what was written as `serin lint` will, and tells what it would reject.
+fn rehearse(dir: &Path, out: &mut dyn Write) -> Result<Outcome> {
+    let config = Config::read(&dir.join("serin.yaml")).context("reading back what was written")?;
+    let schema = Schema::read(&dir.join("schema.yaml")).context("reading back what was written")?;
+    let mut tables = Vec::new();
+    for table in &config.data.tables {
+        if let Some(local) = &table.local {
+            let cells = source::read(&dir.join(&**local), local)?;
+            let rule = schema.table(&table.name);
+            let kind = |column: &str| rule?.column(column)?.kind;
+            tables.push(Table::new(&table.name, local, cells, kind));
+        }
+    }
+    let mut findings = Findings::default();
+    check(&config, Some(&schema), &tables, &mut findings);
+    let rejected = findings.reject();
+    for finding in findings.report().findings {
+        if finding.severity == Severity::Reject {
+            say(
+                out,
+                &format!("lint will reject {}: {}", finding.check, finding.message),
+            )?;
+        }
+    }
+    if rejected {
+        return Ok(Outcome::Rejected);
+    }
+    say(out, &format!("next: serin run {}", dir.display()))?;
+    Ok(Outcome::Done)
+}
+
+#[cfg(test)]
+mod tests;

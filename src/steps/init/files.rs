@@ -1,0 +1,274 @@
+//! The texts of the files. Whatever comes from the user's tables stands in double quotes.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::look::{Look, TEST};
+use crate::data::table::{Column, Table};
+use crate::workspace::records::ColumnType;
+use crate::workspace::write_atomically;
+
+/// The build of the example: its steps are the same for every model.
+const BUILD: &str = include_str!("../../../cloudbuild/churn/cloudbuild.yaml");
+
+/// What is not sent to Cloud Build.
+const IGNORED: &str = include_str!("../../../cloudbuild/churn/.gcloudignore");
+
+/// A category of at most so many values gets them as its domain.
+const LARGEST_DOMAIN: usize = 12;
+
+impl Look {
+    /// Writes the files; their names. A `.gcloudignore` that is there stays.
+    pub(super) fn write(&self, dir: &Path, places: &[String]) -> Result<Vec<&'static str>> {
+        let mut files = vec![
+            ("serin.yaml", self.config(places)),
+            ("schema.yaml", self.schema()),
+            ("cloudbuild.yaml", build(dir)),
+        ];
+        if !dir.join(".gcloudignore").exists() {
+            files.push((".gcloudignore", IGNORED.to_owned()));
+        }
+        for (name, text) in &files {
+            let path = dir.join(name);
+            write_atomically(&path, text.as_bytes())
+                .with_context(|| format!("writing {}", path.display()))?;
+        }
+        Ok(files.into_iter().map(|(name, _)| name).collect())
+    }
+
+    fn config(&self, places: &[String]) -> String {
+        let table = self
+            .tables
+            .iter()
+            .find(|table| table.find(&self.label).is_some());
+        let table = table.map_or("", |table| table.name.as_str());
+        let id = id(&format!("{table}-{}", self.label));
+        let mut lines = vec![
+            "# What the model is. When and where it is built stands in cloudbuild.yaml.".to_owned(),
+            format!("model: {id}"),
+            format!("bucket: gs://serin-{id}   # names of buckets are worldwide: take your own"),
+            "create_bucket: true".to_owned(),
+            String::new(),
+            "data:".to_owned(),
+            "  tables:".to_owned(),
+        ];
+        for (table, place) in self.tables.iter().zip(places) {
+            lines.push(format!(
+                "    {}: {{local: {}}}",
+                quoted(&table.name),
+                quoted(place)
+            ));
+        }
+        if let Some(key) = &self.join_on {
+            lines.push(format!("  join: {{on: {}, how: inner}}", quoted(key)));
+        }
+        let label = quoted(&self.label);
+        lines.push(match &self.positive {
+            Some(positive) => {
+                format!(
+                    "  label: {{column: {label}, positive: {}}}",
+                    quoted(positive)
+                )
+            }
+            None => format!("  label: {{column: {label}}}"),
+        });
+        if !self.drop.is_empty() {
+            lines.push("  drop:   # columns that are no features".to_owned());
+            for dropped in &self.drop {
+                lines.push(format!(
+                    "    - {}   # {}",
+                    quoted(&dropped.column),
+                    dropped.why
+                ));
+            }
+        }
+        let by = self.by.iter().map(|by| format!("by: {}, ", quoted(by)));
+        let by: String = by.collect();
+        lines.push(format!(
+            "  split: {{test: {TEST}, {by}seed: {}}}",
+            self.seed
+        ));
+        lines.extend([
+            String::new(),
+            "lint: {schema: schema.yaml}".to_owned(),
+            String::new(),
+            "train:".to_owned(),
+            "  builtin: {max_depth: 6}".to_owned(),
+            String::new(),
+        ]);
+        lines.extend(self.validate());
+        lines.extend([
+            String::new(),
+            "push: {registry: vertex}".to_owned(),
+            String::new(),
+            "deploy:".to_owned(),
+            format!("  endpoint: {id}"),
+            "  stages: [5, 25, 50, 100]   # percent of the endpoint's traffic".to_owned(),
+            "  bake: 10m                  # a stage takes at least this long".to_owned(),
+            "  min_requests: 100          # and is judged on at least so many answers".to_owned(),
+            "  replay: {from: test, concurrency: 8}   # test rows are sent along while it is judged"
+                .to_owned(),
+        ]);
+        lines.join("\n") + "\n"
+    }
+
+    /// The gates: what a predictor scores that knows no feature. With few test rows they are only proposed.
+    fn validate(&self) -> Vec<String> {
+        let mut lines = vec!["validate:".to_owned()];
+        if self.gates.is_empty() {
+            lines.push("  require: []".to_owned());
+            return lines;
+        }
+        if self.few {
+            lines.push(
+                "  require: []   # the test rows are too few to judge a model by, later perhaps:"
+                    .to_owned(),
+            );
+        } else {
+            lines.push("  # A model has to be better than no model; raise these when you know how good yours is.".to_owned());
+            lines.push("  require:".to_owned());
+        }
+        let comment = if self.few { "# " } else { "" };
+        for gate in &self.gates {
+            lines.push(format!(
+                "    {comment}- {{metric: {}, {}: {}}}   # {}",
+                gate.metric, gate.rule, gate.value, gate.why
+            ));
+        }
+        lines
+    }
+
+    fn schema(&self) -> String {
+        let mut text = "\
+# What each column of each table must hold; `serin lint` rejects a build whose tables hold anything else.
+# Inferred from the tables as they were; say more where you know more, with `min`, `max`, `unique` or
+# `missing: {at_most: 0.05}`.
+tables:
+"
+        .to_owned();
+        for table in &self.tables {
+            let _ = write!(text, "  {}:\n    columns:\n", quoted(&table.name));
+            for column in &table.columns {
+                let _ = writeln!(
+                    text,
+                    "      {}: {{{}}}",
+                    quoted(&column.name),
+                    self.rule(table, column)
+                );
+            }
+        }
+        text
+    }
+
+    fn rule(&self, table: &Table, column: &Column) -> String {
+        let is_label = column.name == self.label;
+        let is_key = self.join_on.as_ref() == Some(&column.name);
+        let kind = if is_label { self.kind } else { column.kind };
+        let mut rule = format!("type: {}", kind.as_str());
+        if is_label || is_key || (column.missing == 0 && table.rows() > 0) {
+            rule.push_str(", required: true");
+        }
+        if self
+            .drop
+            .iter()
+            .any(|d| d.unique && d.column == column.name)
+        {
+            rule.push_str(", unique: true");
+        }
+        if kind == ColumnType::Category {
+            let values: BTreeSet<&str> = (0..column.rows())
+                .filter_map(|row| column.value(row))
+                .collect();
+            let repeated = values.len() <= LARGEST_DOMAIN && values.len() * 5 <= column.rows();
+            if !values.is_empty() && (is_label || repeated) {
+                let values: Vec<String> = values.into_iter().map(quoted).collect();
+                let _ = write!(rule, ", domain: [{}]", values.join(", "));
+            }
+        }
+        rule
+    }
+}
+
+/// The example's steps under a head of this folder's own.
+fn build(dir: &Path) -> String {
+    let steps = BUILD
+        .split_once("\nsteps:\n")
+        .map_or(BUILD, |(_, steps)| steps);
+    let dir = match dir.display().to_string() {
+        dir if dir.is_empty() || dir.contains(|c: char| c.is_control()) => ".".to_owned(),
+        dir => dir,
+    };
+    format!(
+        "\
+# From the tables to a promoted canary, in five steps of one image.
+#
+# On a laptop, with the emulator as the cloud:   serin run {dir}
+# On Google Cloud:                               gcloud builds submit --config={dir}/cloudbuild.yaml {dir}
+#
+# serin.yaml, beside this file, says what the model is; this file says when and where.
+steps:
+{steps}"
+    )
+}
+
+/// An id that Vertex AI takes for models and endpoints: small letters, digits and single hyphens, at most
+/// forty, the first one a letter.
+fn id(text: &str) -> String {
+    let mut id = String::new();
+    for c in text.to_lowercase().chars() {
+        if c.is_ascii_alphanumeric() {
+            id.push(c);
+        } else if !id.is_empty() && !id.ends_with('-') {
+            id.push('-');
+        }
+    }
+    if !id.starts_with(|c: char| c.is_ascii_lowercase()) {
+        id = format!("model-{id}");
+    }
+    id.truncate(40);
+    id.trim_end_matches('-').to_owned()
+}
+
+/// A text in YAML's double quotes.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            // What YAML takes for a line end or does not take at all.
+            c if c.is_control()
+                || matches!(
+                    c,
+                    '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
+                ) =>
+            {
+                let _ = write!(quoted, "\\u{:04x}", u32::from(c));
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_what_vertex_ai_takes() {
+        assert_eq!(id("account-Has Churned?"), "account-has-churned");
+        assert_eq!(id("2024-é"), "model-2024");
+        assert_eq!(id("é"), "model");
+        assert!(id(&"a-".repeat(60)).len() <= 40);
+    }
+
+    #[test]
+    fn quotes_hold_whatever_a_header_holds() {
+        assert_eq!(quoted("a: #b"), "\"a: #b\"");
+        assert_eq!(quoted("\"\\\n\u{2028}é"), "\"\\\"\\\\\\u000a\\u2028é\"");
+    }
+}

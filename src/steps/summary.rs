@@ -1,0 +1,70 @@
+//! What `serin run` says at its end: the verdicts, where the page is, how to call the endpoint.
+
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::data::instances::instances;
+use crate::report::terminal;
+use crate::workspace::Workspace;
+use crate::workspace::records::{Dataset, DeployVerdict, Deployed};
+
+/// How the endpoint can be reached after the build.
+pub enum Cloud<'a> {
+    /// The emulator ended with the build; its state is here.
+    Stopped { state: &'a Path },
+    /// An emulator that goes on running.
+    Running { url: &'a str },
+}
+
+/// The port that the hint proposes for an emulator started by hand.
+const PORT: u16 = 8085;
+
+/// The text for the end of a build, from the records that its steps left.
+///
+/// # Errors
+/// When the snapshot cannot be read.
+pub fn summary(workspace: &Workspace, cloud: &Cloud<'_>) -> Result<String> {
+    let mut text = terminal::summary(workspace);
+    let page = workspace.path(Workspace::relative("report.html"));
+    if page.exists() {
+        text.push_str(&format!("\nreport: {}\n", page.display()));
+    }
+    let (Some(deployed), Some(dataset)) =
+        (workspace.peek::<Deployed>(), workspace.peek::<Dataset>())
+    else {
+        return Ok(text);
+    };
+    if deployed.verdict != DeployVerdict::Promoted {
+        return Ok(text);
+    }
+    let rows = instances(&workspace.path(&dataset.test.path), &dataset.features)?;
+    let body = json!({ "instances": rows.iter().take(1).collect::<Vec<_>>() });
+    let url = match cloud {
+        Cloud::Running { url } => (*url).to_owned(),
+        Cloud::Stopped { state } => {
+            text.push_str(&format!(
+                "\nto call the endpoint, serve the state that this build left:\n  serin emulate --state {} --port {PORT}\n",
+                quoted(&state.display().to_string())
+            ));
+            format!("http://127.0.0.1:{PORT}")
+        }
+    };
+    text.push_str(&format!(
+        "{}:\n  curl -X POST -H 'Content-Type: application/json' \\\n    {url}/v1/{}:predict \\\n    -d {}\n",
+        if matches!(cloud, Cloud::Running { .. }) { "\nto call the endpoint" } else { "and in another terminal" },
+        deployed.endpoint,
+        quoted(&body.to_string())
+    ));
+    Ok(text)
+}
+
+/// A word for a POSIX shell.
+fn quoted(word: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-./:@%+=,".contains(&b);
+    if !word.is_empty() && word.bytes().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}

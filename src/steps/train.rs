@@ -1,0 +1,193 @@
+//! `serin train`: a Vertex AI custom job on the snapshot, followed to its end, and the model it made.
+
+mod job;
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use serde_json::json;
+
+use super::fit::Specification;
+use super::{Context, Outcome, finish, model_files};
+use crate::gcp::vertex::NewCustomJob;
+use crate::gcp::{GsUri, Precondition};
+use crate::model::package;
+use crate::workspace::records::{Dataset, LintReport, Trained, Verdict};
+use crate::workspace::{Digest, Record, Workspace};
+
+/// The flags of `serin train`, beside those of every step.
+pub struct TrainArgs {
+    /// The image whose `serin fit` the job runs.
+    pub image: String,
+    pub seed: u64,
+    /// Overrides `train.builtin.max_depth`.
+    pub max_depth: Option<u32>,
+}
+
+/// Trains the model of the snapshot, or finds the one that an equal job has made already.
+///
+/// # Errors
+/// [`Input`] for what the user wrote; `gcp::Error` when the job or the cloud fails.
+pub async fn train(ctx: &Context, args: &TrainArgs) -> Result<Outcome> {
+    let running = OnceCell::new();
+    tokio::select! {
+        ended = run(ctx, args, &running) => ended,
+        interrupted = crate::process::interrupted() => {
+            // Nobody would collect the model of a job that goes on.
+            if let Some(name) = running.get() {
+                println!("interrupted: cancelling {name}");
+                if let Err(e) = ctx.vertex().custom_jobs_cancel(name).await {
+                    eprintln!("warning: {name} could not be cancelled: {e}");
+                }
+            }
+            Err(interrupted.into())
+        }
+    }
+}
+
+async fn run(ctx: &Context, args: &TrainArgs, running: &OnceCell<String>) -> Result<Outcome> {
+    let lint: LintReport = ctx.workspace.read()?;
+    if lint.verdict == Verdict::Reject {
+        println!("lint rejected the data, so there is nothing to train on");
+        return Ok(Outcome::Rejected);
+    }
+    let dataset: Dataset = ctx.workspace.read()?;
+    let mut parameters = ctx.config.train.builtin.clone();
+    parameters.max_depth = args.max_depth.unwrap_or(parameters.max_depth);
+    let specification = Specification {
+        train_sha256: dataset.train.sha256.clone(),
+        label: dataset.label.clone(),
+        features: dataset.features.clone(),
+        dropped: dataset.dropped.clone(),
+        parameters,
+        seed: args.seed,
+    };
+    let specification = serde_json::to_vec(&specification).context("writing the specification")?;
+    let key = job_key(&specification, args, &ctx.config.train.machine);
+
+    ctx.find_or_create_bucket().await?;
+    let train_object = upload_snapshot(ctx, &dataset).await?;
+    let folder = format!("jobs/{key}");
+    let specification_object = format!("{folder}/fit.json");
+    put_once(ctx, &specification_object, specification.clone()).await?;
+
+    let new = NewCustomJob {
+        display_name: format!("serin-{}-{}", *ctx.config.model, key.short()),
+        labels: BTreeMap::from([
+            (job::KEY_LABEL.to_owned(), key.to_string()),
+            ("serin_model".to_owned(), ctx.config.model.to_string()),
+        ]),
+        machine_type: ctx.config.train.machine.clone(),
+        image_uri: args.image.clone(),
+        command: Vec::new(),
+        args: vec![
+            "fit".to_owned(),
+            format!("--spec={}", ctx.gs(&specification_object)),
+        ],
+        env: BTreeMap::from([
+            ("AIP_DATA_FORMAT".to_owned(), "parquet".to_owned()),
+            ("AIP_TRAINING_DATA_URI".to_owned(), ctx.gs(&train_object)),
+        ]),
+        timeout: ctx.config.train.timeout,
+        base_output: ctx.gs(&folder),
+        service_account: ctx
+            .config
+            .train
+            .service_account
+            .as_ref()
+            .map(|a| a.to_string()),
+    };
+    let job = job::find_or_create(ctx, &key, &folder, &new).await?;
+    let job = if job.state.is_final() {
+        job
+    } else {
+        let job = running.get_or_init(|| job.name.clone());
+        job::follow(ctx, job).await?
+    };
+    let output = GsUri {
+        bucket: ctx.config.bucket.to_string(),
+        name: format!("{folder}/model"),
+    };
+    model_files::download(&ctx.storage(), &output, &ctx.workspace.model_dir()).await?;
+
+    let model = package::digest(&ctx.workspace.model_dir(), &Workspace::relative("model"))?;
+    let used: Specification =
+        serde_json::from_slice(&specification).context("reading the specification")?;
+    let parameters = match serde_json::to_value(&used.parameters)? {
+        serde_json::Value::Object(fields) => fields.into_iter().collect(),
+        _ => BTreeMap::new(),
+    };
+    let trained = Trained {
+        job: job.name,
+        key,
+        image: args.image.clone(),
+        seed: args.seed,
+        parameters,
+        output_uri: output.to_string(),
+        model,
+        started: job.start_time,
+        ended: job.end_time,
+    };
+    let dataset_file = Workspace::relative(Dataset::FILE);
+    let config = ctx.config_path();
+    let mut inputs = vec![config.as_str(), dataset_file.as_str()];
+    inputs.extend(trained.model.files.iter().map(|f| f.path.as_str()));
+    ctx.workspace.write(&trained, &inputs)?;
+    println!(
+        "model {} with seed {}",
+        trained.model.digest.short(),
+        trained.seed
+    );
+    let facts = json!({ "job": trained.job, "digest": trained.model.digest });
+    finish(&ctx.workspace, "train", Outcome::Done, &facts)?;
+    Ok(Outcome::Done)
+}
+
+/// What makes two jobs the same: what is fitted, by which image, on which machine.
+fn job_key(specification: &[u8], args: &TrainArgs, machine: &str) -> Digest {
+    let mut text = specification.to_vec();
+    text.extend_from_slice(format!("\n{}\n{machine}", args.image).as_bytes());
+    Digest::of(&text)
+}
+
+/// Uploads both parts under the snapshot's digest; returns the training part's object.
+async fn upload_snapshot(ctx: &Context, dataset: &Dataset) -> Result<String> {
+    let folder = format!("snapshots/{}", dataset.digest);
+    let mut names = Vec::new();
+    for (part, name) in [
+        (&dataset.train, "train.parquet"),
+        (&dataset.test, "test.parquet"),
+    ] {
+        let object = format!("{folder}/{name}");
+        let made = ctx
+            .find_or_upload(&object, &ctx.workspace.path(&part.path))
+            .await?;
+        println!(
+            "{} {}",
+            if made { "uploaded" } else { "found" },
+            ctx.gs(&object)
+        );
+        names.push(object);
+    }
+    Ok(names.swap_remove(0))
+}
+
+/// Writes a small object whose name decides its content; one that is there already is the same.
+async fn put_once(ctx: &Context, name: &str, body: Vec<u8>) -> Result<()> {
+    let written = ctx
+        .storage()
+        .objects_insert(
+            &ctx.config.bucket,
+            name,
+            "application/json",
+            Bytes::from(body),
+            Precondition::Absent,
+        )
+        .await;
+    match written {
+        Err(e) if !e.is_conflict() => Err(e).with_context(|| format!("writing {}", ctx.gs(name))),
+        _ => Ok(()),
+    }
+}
