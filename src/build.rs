@@ -25,6 +25,6 @@ mod yaml;
 #[cfg(test)]
 mod corpus;
 
-pub use resolve::{Builtins, Resolved, resolve};
+pub use resolve::{Builtins, Resolved, parse_substitutions, resolve};
 pub use runner::{RunOptions, RunReport, StepReport, run};
 pub use schedule::Status;

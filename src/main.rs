@@ -112,10 +112,10 @@ fn step(
 }
 
 async fn run(flags: RunFlags) -> Result<u8> {
-    let options = build::runner::RunOptions {
+    let options = build::RunOptions {
         source: flags.source,
         config: flags.config,
-        substitutions: build::substitute::parse_flags(&flags.substitutions)?,
+        substitutions: build::parse_substitutions(&flags.substitutions)?,
         workspace: flags.workspace,
         state: flags.cloud.state,
         self_images: SelfImages {
@@ -125,7 +125,7 @@ async fn run(flags: RunFlags) -> Result<u8> {
         time_scale: flags.cloud.time_scale,
         faults: flags.cloud.faults,
     };
-    build::runner::run(options).await
+    Ok(build::run(options).await?.code)
 }
 
 async fn emulate(flags: EmulateFlags) -> Result<()> {

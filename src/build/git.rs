@@ -95,8 +95,19 @@ mod tests {
         assert!(facts(folder.path()).is_empty());
         let run = |args: &[&str]| git(folder.path(), args);
         run(&["init", "--quiet", "--initial-branch", "work"]);
-        let me = ["-c", "user.name=x", "-c", "user.email=x@y", "-c", "commit.gpgsign=false"];
-        run(&[&me[..], &["commit", "--quiet", "--allow-empty", "--message", "x"]].concat());
+        let me = [
+            "-c",
+            "user.name=x",
+            "-c",
+            "user.email=x@y",
+            "-c",
+            "commit.gpgsign=false",
+        ];
+        run(&[
+            &me[..],
+            &["commit", "--quiet", "--allow-empty", "--message", "x"],
+        ]
+        .concat());
         run(&["tag", "v1"]);
         run(&["remote", "add", "origin", "git@github.com:owner/name.git"]);
         let facts = facts(folder.path());

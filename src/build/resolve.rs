@@ -114,15 +114,15 @@ pub fn resolve(
     overrides: &BTreeMap<String, String>,
     builtins: &Builtins,
 ) -> Result<Resolved> {
-    let bytes = fs::read(path)
-        .map_err(|e| Input::new(format!("cannot be read: {e}")).at_file(path))?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Input::new("is no UTF-8 text").at_file(path))?;
+    let bytes =
+        fs::read(path).map_err(|e| Input::new(format!("cannot be read: {e}")).at_file(path))?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| Input::new("is no UTF-8 text").at_file(path))?;
     resolve_text(path, &text, overrides, builtins)
         .map_err(|problem| problem.into_input(path).into())
 }
 
-fn resolve_text(
+pub(super) fn resolve_text(
     path: &Path,
     text: &str,
     overrides: &BTreeMap<String, String>,
@@ -182,6 +182,31 @@ fn resolve_text(
     })
 }
 
+/// Reads what `--substitutions` was given: `K=V,K=V`, each parted at its first `=`. As in gcloud, a list
+/// that begins with `^D^` is parted by `D` instead of the comma. The last value of a key counts.
+///
+/// # Errors
+/// [`Input`] where a part is no `K=V`.
+pub fn parse_substitutions(flags: &[String]) -> Result<BTreeMap<String, String>> {
+    let mut substitutions = BTreeMap::new();
+    for flag in flags {
+        let other = flag.strip_prefix('^').and_then(|rest| rest.split_once('^'));
+        let (delimiter, list) = match other {
+            Some((delimiter, list)) if !delimiter.is_empty() => (delimiter, list),
+            _ => (",", flag.as_str()),
+        };
+        for part in list.split(delimiter).filter(|part| !part.is_empty()) {
+            let (key, value) = part.split_once('=').ok_or_else(|| {
+                Input::new(format!("`--substitutions`: `{part}` is no `KEY=VALUE`")).hint(
+                    "a value with a comma in it takes another delimiter, as in `^;^_A=x,y;_B=z`",
+                )
+            })?;
+            substitutions.insert(key.trim().to_owned(), value.to_owned());
+        }
+    }
+    Ok(substitutions)
+}
+
 /// The keys of the file with the command line's laid over them.
 fn given(build: &Build, overrides: &BTreeMap<String, String>) -> Result<Vec<Given>, Problem> {
     let mut given = Vec::new();
@@ -203,8 +228,13 @@ fn given(build: &Build, overrides: &BTreeMap<String, String>) -> Result<Vec<Give
         }
         if !substitute::is_overridable(key) {
             let own = build.substitutions.iter().map(|(key, _)| key.as_str());
-            let names = own.chain(substitute::built_ins().filter(|k| substitute::is_overridable(k)));
-            let message = format!("`--substitutions`: the key `{key}` does not respect the format `^_[A-Z0-9_]+$` and is not an overridable built-in substitution");
+            let mut names: Vec<&str> = substitute::built_ins()
+                .filter(|key| substitute::is_overridable(key))
+                .collect();
+            names.extend(own);
+            let message = format!(
+                "`--substitutions`: the key `{key}` does not respect the format `^_[A-Z0-9_]+$` and is not an overridable built-in substitution"
+            );
             return Err(match did_you_mean(key, names) {
                 Some(hint) => Problem::anywhere(message).hint(hint),
                 None => Problem::anywhere(message),
@@ -281,5 +311,27 @@ fn json_of(item: &Item) -> Value {
             .iter()
             .map(|(name, item)| ((*name).to_owned(), json_of(item)))
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_read_as_gcloud_reads_it() {
+        let parse = |flags: &[&str]| {
+            let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
+            parse_substitutions(&flags).map(|map| format!("{map:?}"))
+        };
+        assert_eq!(
+            parse(&["_A=1,_B=x=y", "_A=2"]).unwrap(),
+            r#"{"_A": "2", "_B": "x=y"}"#
+        );
+        assert_eq!(
+            parse(&["^;^_A=1,2;_B="]).unwrap(),
+            r#"{"_A": "1,2", "_B": ""}"#
+        );
+        assert!(parse(&["_A"]).is_err());
     }
 }

@@ -84,7 +84,11 @@ impl Schedule {
                 ids.filter_map(|id| index_of(id)).collect()
             },
             allow_failure: step.allow_failure,
-            allow_exit_codes: step.allow_exit_codes.iter().map(|code| code.value).collect(),
+            allow_exit_codes: step
+                .allow_exit_codes
+                .iter()
+                .map(|code| code.value)
+                .collect(),
             status: Status::Queued,
             met: false,
         };
@@ -145,11 +149,6 @@ impl Schedule {
     pub(super) fn status(&self, index: usize) -> Status {
         self.steps[index].status
     }
-
-    /// Whether a step is under way.
-    pub(super) fn is_working(&self) -> bool {
-        self.steps.iter().any(|step| step.status == Status::Working)
-    }
 }
 
 #[cfg(test)]
@@ -177,7 +176,7 @@ mod tests {
             assert!(schedule.start().is_empty());
             assert_eq!(schedule.end(i, End::Exit(0)), Next::GoesOn);
         }
-        assert!(!schedule.is_working());
+        assert!(schedule.start().is_empty());
     }
 
     #[test]
@@ -209,7 +208,6 @@ mod tests {
         let mut schedule = schedule(&["id: a", "id: b, waitFor: ['-']", "id: c"]);
         assert_eq!(schedule.start(), [0, 1]);
         assert_eq!(schedule.end(0, End::Exit(3)), Next::Fails);
-        assert!(schedule.is_working());
         assert_eq!(schedule.end(1, End::Killed), Next::Fails);
         assert!(schedule.start().is_empty());
         let statuses: Vec<String> = (0..3).map(|i| schedule.status(i).to_string()).collect();

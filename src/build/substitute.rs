@@ -180,12 +180,11 @@ pub(super) fn match_keys<'a>(
         } else if !rules.loose {
             mismatches.push((
                 mark,
-                format!(
-                    "key in the template \"{key}\" is not matched in the substitution data"
-                ),
+                format!("key in the template \"{key}\" is not matched in the substitution data"),
             ));
         }
     }
+    let unknown = !mismatches.is_empty();
     for own in given {
         if !rules.loose && !rules.automapped && !used.contains(&own.key) {
             mismatches.push((
@@ -205,11 +204,14 @@ pub(super) fn match_keys<'a>(
         });
     }
     let mark = mismatches.iter().find_map(|(mark, _)| *mark);
+    let in_template =
+        "a `$` for the shell is written `$$`, a substitution of your own begins with `_`";
+    let hint = unknown.then(|| in_template.to_owned());
     let messages: Vec<String> = mismatches.into_iter().map(|(_, message)| message).collect();
     Err(Problem {
         mark,
         message: messages.join("; "),
-        hint: Some("a `$` for the shell is written `$$`, a substitution of your own begins with `_`".to_owned()),
+        hint,
     })
 }
 
@@ -277,9 +279,9 @@ pub(super) fn fill(
             continue;
         }
         let filled = fill_one(template, values);
-        left = left.checked_sub(filled.len()).ok_or_else(|| {
-            Problem::new(mark, "the substitutions make the build too large")
-        })?;
+        left = left
+            .checked_sub(filled.len())
+            .ok_or_else(|| Problem::new(mark, "the substitutions make the build too large"))?;
         *template = filled;
     }
     Ok(())
@@ -339,7 +341,10 @@ mod tests {
             ("$_A_B", "$_A"),
             ("$_Abc", "valbc"),
             ("$Total", "total"),
-            ("$(x) $1 $? $lower ${lower} $", "$(x) $1 $? $lower ${lower} $"),
+            (
+                "$(x) $1 $? $lower ${lower} $",
+                "$(x) $1 $? $lower ${lower} $",
+            ),
             (
                 "${_A:-x} ${_A%x} ${_A[0]} ${_A",
                 "${_A:-x} ${_A%x} ${_A[0]} ${_A",
@@ -355,7 +360,9 @@ mod tests {
     fn every_mismatch_is_told_at_once() {
         let given = given(&[("_UNUSED", ""), ("_USED", ""), ("COMMIT_SHA", "")]);
         let templates = [(MARK, "$_USED $_MISSING $HOME $PROJECT_ID ${HOME}")];
-        let problem = match_keys(&templates, &given, Rules::default()).err().unwrap();
+        let problem = match_keys(&templates, &given, Rules::default())
+            .err()
+            .unwrap();
         assert_eq!(
             problem.message,
             "key in the template \"_MISSING\" is not matched in the substitution data; \
@@ -394,7 +401,12 @@ mod tests {
 
     #[test]
     fn a_circle_and_a_value_that_grows_are_refused() {
-        let problem = values(&[("_A", "$_B"), ("_B", "${_C:-$_A}"), ("_C", ""), ("_D", "$_A")]);
+        let problem = values(&[
+            ("_A", "$_B"),
+            ("_B", "${_C:-$_A}"),
+            ("_C", ""),
+            ("_D", "$_A"),
+        ]);
         assert!(problem.unwrap_err().message.contains("in a circle"));
         let names: Vec<String> = (0..40).map(|i| format!("_K{i}")).collect();
         let bodies: Vec<String> = (1..41).map(|i| format!("$_K{i}$_K{i}")).collect();

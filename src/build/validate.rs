@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::config::{Build, Step, Text};
 use super::problem::{Mark, Problem};
 pub(super) use names::after;
+pub(super) use volumes::clean as clean_path;
 
 const STEPS: usize = 300;
 const ARGS: usize = 100;
@@ -151,7 +152,9 @@ fn check_order(steps: &[Step]) -> Result<(), Problem> {
                 let wanted_id = &wanted.value;
                 let problem = Problem::new(
                     wanted.mark,
-                    format!("build step {label} depends on \"{wanted_id}\", which has not been defined"),
+                    format!(
+                        "build step {label} depends on \"{wanted_id}\", which has not been defined"
+                    ),
                 );
                 let later = |step: &Step| step.id.as_ref().is_some_and(|id| id.value == *wanted_id);
                 return Err(match steps[index..].iter().position(later) {
@@ -170,7 +173,10 @@ fn check_order(steps: &[Step]) -> Result<(), Problem> {
             return Err(Problem::new(id.mark, message));
         }
         if !ids.insert(id.as_str()) {
-            let message = format!("`.steps[{index}].id`: \"{}\" is the id of two steps", id.value);
+            let message = format!(
+                "`.steps[{index}].id`: \"{}\" is the id of two steps",
+                id.value
+            );
             return Err(Problem::new(id.mark, message));
         }
     }
@@ -222,7 +228,10 @@ fn count(path: &str, list: &[Text], most: usize) -> Result<(), Problem> {
         None => Ok(()),
         Some(first) => Err(Problem::new(
             first.mark,
-            format!("`{path}`: {} entries, at most {most} are allowed", list.len()),
+            format!(
+                "`{path}`: {} entries, at most {most} are allowed",
+                list.len()
+            ),
         )),
     }
 }

@@ -148,10 +148,7 @@ static OPTIONS: Message = Message {
         many("env", Text),
         many("secretEnv", Text),
         many("volumes", message(&VOLUME)),
-        one(
-            "substitutionOption",
-            Enum(&["MUST_MATCH", "ALLOW_LOOSE"]),
-        ),
+        one("substitutionOption", Enum(&["MUST_MATCH", "ALLOW_LOOSE"])),
         one("dynamicSubstitutions", Bool),
         one("automapSubstitutions", Bool),
         one(

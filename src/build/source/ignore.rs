@@ -225,7 +225,17 @@ mod tests {
     #[test]
     fn git_agrees() {
         let paths = [
-            "a", "b", "a.log", "d/a", "d/b", "d/a.log", "d/e/a", "d/e/b.txt", "e/d/a", "ab", "a b",
+            "a",
+            "b",
+            "a.log",
+            "d/a",
+            "d/b",
+            "d/a.log",
+            "d/e/a",
+            "d/e/b.txt",
+            "e/d/a",
+            "ab",
+            "a b",
         ];
         let folder = tempfile::tempdir().unwrap();
         let git = |args: &[&str]| {
@@ -237,8 +247,28 @@ mod tests {
             return;
         }
         for pattern in [
-            "a", "/a", "*.log", "d/", "d/a", "d/*", "d/**", "**/a", "d/**/a", "**/e/*", "?", "[ab]",
-            "*\n!a", "d/*\n!d/a", "*\n!*/\n!a", "d/e", "/*/a", "**", "***", "a*b", "[!a]", "e/**/a",
+            "a",
+            "/a",
+            "*.log",
+            "d/",
+            "d/a",
+            "d/*",
+            "d/**",
+            "**/a",
+            "d/**/a",
+            "**/e/*",
+            "?",
+            "[ab]",
+            "*\n!a",
+            "d/*\n!d/a",
+            "*\n!*/\n!a",
+            "d/e",
+            "/*/a",
+            "**",
+            "***",
+            "a*b",
+            "[!a]",
+            "e/**/a",
         ] {
             fs::write(folder.path().join(".git/info/exclude"), pattern).unwrap();
             let args = [&["check-ignore", "--no-index"][..], &paths[..]].concat();

@@ -434,7 +434,10 @@ mod tests {
     #[test]
     fn expansions_are_bashs() {
         for (value, expected) in [
-            ("${_B} $_B$$x", "feature/Some.Thing.x feature/Some.Thing.x$x"),
+            (
+                "${_B} $_B$$x",
+                "feature/Some.Thing.x feature/Some.Thing.x$x",
+            ),
             ("${_E:-none}", "none"),
             ("${_MISSING:-none}", "none"),
             ("${_N:-none}", "3"),
@@ -481,10 +484,31 @@ mod tests {
     fn bash_agrees_where_it_is_there() {
         let mut script = String::new();
         let cases = [
-            "${_B#*/}", "${_B##*.}", "${_B%.*}", "${_B%%.*}", "${_B//./-}", "${_B/./}",
-            "${_B/#f*e/x}", "${_B/%.*/x}", "${_B^^}", "${_B,,}", "${_B^}", "${_B,}", "${_B:3:4}",
-            "${_B: -4}", "${_B:2:-2}", "${_B//[a-e]/z}", "${_B//?/z}", "${_B#?}", "${_B%[!x]}",
-            "${_E:-x}", "${_E:+x}", "${_B//\\//-}", "${_B//t*/-}", "${_B:99}", "${_B::3}",
+            "${_B#*/}",
+            "${_B##*.}",
+            "${_B%.*}",
+            "${_B%%.*}",
+            "${_B//./-}",
+            "${_B/./}",
+            "${_B/#f*e/x}",
+            "${_B/%.*/x}",
+            "${_B^^}",
+            "${_B,,}",
+            "${_B^}",
+            "${_B,}",
+            "${_B:3:4}",
+            "${_B: -4}",
+            "${_B:2:-2}",
+            "${_B//[a-e]/z}",
+            "${_B//?/z}",
+            "${_B#?}",
+            "${_B%[!x]}",
+            "${_E:-x}",
+            "${_E:+x}",
+            "${_B//\\//-}",
+            "${_B//t*/-}",
+            "${_B:99}",
+            "${_B::3}",
         ];
         for case in cases {
             script.push_str(&format!("printf '%s\\n' \"{case}\"\n"));

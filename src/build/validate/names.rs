@@ -17,7 +17,9 @@ pub(in crate::build) fn after(build: &Build) -> Result<(), Problem> {
             let mark = step.name.as_ref().map_or(step.mark, |name| name.mark);
             return Err(Problem::new(
                 mark,
-                format!("`.steps[{index}].name`: invalid build step name \"{image}\": could not parse reference"),
+                format!(
+                    "`.steps[{index}].name`: invalid build step name \"{image}\": could not parse reference"
+                ),
             ));
         }
     }
@@ -34,14 +36,18 @@ pub(in crate::build) fn after(build: &Build) -> Result<(), Problem> {
         return Err(Problem::new(image.mark, message).hint("give one of the two"));
     }
     if let Some(tag) = build.tags.get(TAGS) {
-        let message = format!("`.tags`: {} tags, at most {TAGS} are allowed", build.tags.len());
+        let message = format!(
+            "`.tags`: {} tags, at most {TAGS} are allowed",
+            build.tags.len()
+        );
         return Err(Problem::new(tag.mark, message));
     }
     for (i, tag) in build.tags.iter().enumerate() {
         if !is_tag(tag) {
             let message = format!("`.tags[{i}]`: invalid build tag `{}`", tag.value);
-            return Err(Problem::new(tag.mark, message)
-                .hint("letters, digits, `_`, `.` and `-`, at most 128, not beginning with `.` or `-`"));
+            return Err(Problem::new(tag.mark, message).hint(
+                "letters, digits, `_`, `.` and `-`, at most 128, not beginning with `.` or `-`",
+            ));
         }
     }
     match &artifacts.objects {
@@ -54,7 +60,8 @@ fn check_images(path: &str, images: &[Text]) -> Result<(), Problem> {
     for (i, image) in images.iter().enumerate() {
         if image.len() > IMAGE_BYTES || !is_image(image) {
             let shown: String = image.chars().take(200).collect();
-            let message = format!("`{path}[{i}]`: invalid image name \"{shown}\": could not parse reference");
+            let message =
+                format!("`{path}[{i}]`: invalid image name \"{shown}\": could not parse reference");
             return Err(Problem::new(image.mark, message));
         }
     }

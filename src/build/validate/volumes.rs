@@ -48,7 +48,9 @@ fn check_list(path: &str, volumes: &[Volume], others: &[Volume]) -> Result<(), P
                 volume.mark,
                 format!("`{place}.name`: `{name}` is no name of a volume"),
             )
-            .hint("two or more letters, digits, `_`, `.` or `-`, beginning with a letter or digit"));
+            .hint(
+                "two or more letters, digits, `_`, `.` or `-`, beginning with a letter or digit",
+            ));
         }
         let Some(cleaned) = clean(&volume.path) else {
             return Err(Problem::new(
@@ -88,8 +90,14 @@ fn is_name(name: &str) -> bool {
 }
 
 fn is_reserved(path: &str) -> bool {
-    ["/workspace", "/builder/home", "/builder/outputs", "/var/run/docker.sock", "/cloudbuild"]
-        .contains(&path)
+    [
+        "/workspace",
+        "/builder/home",
+        "/builder/outputs",
+        "/var/run/docker.sock",
+        "/cloudbuild",
+    ]
+    .contains(&path)
         || path.starts_with("/cloudbuild/")
         || path.starts_with("/builder/outputs/")
 }

@@ -1,0 +1,195 @@
+//! One step as a process: started, its lines logged, ended in time.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::Command;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::build::log::Log;
+use crate::build::schedule::End;
+use crate::process::{Group, Groups};
+
+/// How long a step may take to end after SIGTERM, in real time.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long a step's pipes are read on after its end, in real time: somebody who left its process
+/// group may hold them open.
+const LAST_LINES: Duration = Duration::from_millis(500);
+/// Longer lines are cut into several.
+const LINE_BYTES: usize = 64 << 10;
+/// How much of `$BUILDER_OUTPUT/output` is kept.
+const OUTPUT_BYTES: u64 = 50 << 10;
+
+/// What the build asks of the steps that run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    GoOn,
+    /// End by SIGTERM, and by SIGKILL after a while.
+    Gently,
+    /// End by SIGKILL.
+    AtOnce,
+}
+
+/// A step that is ready to start.
+pub(super) struct Ready {
+    pub(super) index: usize,
+    pub(super) command: Command,
+    /// Before each line of its output.
+    pub(super) prefix: String,
+    /// In real time.
+    pub(super) timeout: Option<Duration>,
+    /// Its `$BUILDER_OUTPUT`.
+    pub(super) outputs: PathBuf,
+}
+
+/// A step that is over.
+pub(super) struct Ended {
+    pub(super) index: usize,
+    pub(super) end: End,
+    /// Why it could not be started.
+    pub(super) trouble: Option<String>,
+    /// In real time.
+    pub(super) took: Duration,
+    /// What it left in `$BUILDER_OUTPUT/output`.
+    pub(super) output: Vec<u8>,
+}
+
+/// Runs a step to its end.
+pub(super) async fn run(
+    mut ready: Ready,
+    groups: Groups,
+    log: Arc<Log>,
+    stop: watch::Receiver<Stop>,
+) -> Ended {
+    let started = Instant::now();
+    let command = ready
+        .command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let (end, trouble) = match groups.spawn(command) {
+        Ok(mut group) => {
+            let stdout = group.stdout().map(|out| pump(out, &log, &ready.prefix));
+            let stderr = group.stderr().map(|err| pump(err, &log, &ready.prefix));
+            let end = finish(&mut group, ready.timeout, stop).await;
+            for mut pump in [stdout, stderr].into_iter().flatten() {
+                if tokio::time::timeout(LAST_LINES, &mut pump).await.is_err() {
+                    pump.abort();
+                }
+            }
+            (end, None)
+        }
+        Err(error) => (End::NotStarted, Some(error.to_string())),
+    };
+    Ended {
+        index: ready.index,
+        end,
+        trouble,
+        took: started.elapsed(),
+        output: output(&ready.outputs),
+    }
+}
+
+/// Waits for the process, for its time to be up, or for the build to end it.
+async fn finish(
+    group: &mut Group,
+    timeout: Option<Duration>,
+    mut stop: watch::Receiver<Stop>,
+) -> End {
+    let time_is_up = async {
+        match timeout {
+            Some(timeout) => tokio::time::sleep(timeout).await,
+            None => std::future::pending().await,
+        }
+    };
+    let why = tokio::select! {
+        status = group.wait() => return exit(status),
+        () = time_is_up => None,
+        how = until_stopped(&mut stop, Stop::GoOn) => Some(how),
+    };
+    if why == Some(Stop::Gently) {
+        group.signal(rustix::process::Signal::TERM);
+        tokio::select! {
+            _ = group.wait() => return End::Killed,
+            () = tokio::time::sleep(GRACE) => {}
+            _ = until_stopped(&mut stop, Stop::Gently) => {}
+        }
+    }
+    group.signal(rustix::process::Signal::KILL);
+    let _status = group.wait().await;
+    match why {
+        None => End::Timeout,
+        Some(_) => End::Killed,
+    }
+}
+
+/// Waits until the build asks for something else.
+async fn until_stopped(stop: &mut watch::Receiver<Stop>, present: Stop) -> Stop {
+    match stop.wait_for(|asked| *asked != present).await {
+        Ok(asked) => *asked,
+        // The build is gone, and the step with it.
+        Err(_) => Stop::AtOnce,
+    }
+}
+
+/// The exit code as a container's is: 128 and the signal's number where a signal ended it.
+fn exit(status: std::io::Result<ExitStatus>) -> End {
+    use std::os::unix::process::ExitStatusExt;
+    match status {
+        Ok(status) => End::Exit(
+            status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or_default()),
+        ),
+        Err(_) => End::Exit(1),
+    }
+}
+
+/// Logs a pipe line by line.
+fn pump(
+    pipe: impl AsyncRead + Unpin + Send + 'static,
+    log: &Arc<Log>,
+    prefix: &str,
+) -> JoinHandle<()> {
+    let (log, prefix) = (log.clone(), prefix.to_owned());
+    tokio::spawn(async move {
+        let mut pipe = BufReader::new(pipe);
+        let mut line = Vec::new();
+        loop {
+            let Ok(buffer) = pipe.fill_buf().await else {
+                break;
+            };
+            if buffer.is_empty() {
+                break;
+            }
+            let end = buffer.iter().position(|b| *b == b'\n');
+            let room = LINE_BYTES - line.len();
+            let part = end.unwrap_or(buffer.len()).min(room);
+            line.extend_from_slice(&buffer[..part]);
+            let is_whole = end.is_some_and(|end| end <= room);
+            pipe.consume(part + usize::from(is_whole));
+            if is_whole || line.len() == LINE_BYTES {
+                log.line(&format!("{prefix}{}", String::from_utf8_lossy(&line)));
+                line.clear();
+            }
+        }
+        if !line.is_empty() {
+            log.line(&format!("{prefix}{}", String::from_utf8_lossy(&line)));
+        }
+    })
+}
+
+fn output(folder: &Path) -> Vec<u8> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    if let Ok(file) = std::fs::File::open(folder.join("output")) {
+        // What cannot be read counts as not written.
+        let _read = file.take(OUTPUT_BYTES).read_to_end(&mut bytes);
+    }
+    bytes
+}
