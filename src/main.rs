@@ -114,7 +114,6 @@ fn step(
 }
 
 async fn run(flags: RunFlags) -> Result<u8> {
-    let emulator = flags.emulator.clone();
     let options = build::RunOptions {
         source: flags.source,
         config: flags.config,
@@ -128,19 +127,7 @@ async fn run(flags: RunFlags) -> Result<u8> {
         time_scale: flags.cloud.time_scale,
         faults: flags.cloud.faults,
     };
-    let report = build::run(options).await?;
-    let cloud = match emulator.as_deref() {
-        Some(url) => summary::Cloud::Running { url },
-        None => summary::Cloud::Stopped {
-            state: &report.state,
-        },
-    };
-    println!();
-    print!(
-        "{}",
-        summary::summary(&Workspace::new(&report.workspace), &cloud)?
-    );
-    Ok(report.code)
+    Ok(build::run(options).await?.code)
 }
 
 async fn emulate(flags: EmulateFlags) -> Result<()> {

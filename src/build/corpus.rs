@@ -53,10 +53,8 @@ fn outcome(config: &Path) -> (String, String, String) {
         .and_then(|line| line.strip_prefix("# --substitutions "))
         .map(str::to_owned);
     let overrides = parse_substitutions(flags.as_slice()).unwrap();
-    let builtins = Builtins {
-        project: "my-project".to_owned(),
-        ..Builtins::for_check()
-    };
+    let mut builtins = Builtins::for_check();
+    builtins.project = "my-project".to_owned();
     // In no checkout, whose commit would be in the result.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cloudbuild.yaml");

@@ -27,6 +27,15 @@ impl Log {
         }
     }
 
+    /// Anything else, without colours.
+    #[cfg(test)]
+    pub(super) fn to(out: Box<dyn Write + Send>) -> Self {
+        Self {
+            out: Mutex::new(out),
+            colours: false,
+        }
+    }
+
     pub(super) fn line(&self, text: &str) {
         self.write(text, None);
     }

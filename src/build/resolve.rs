@@ -29,7 +29,7 @@ pub struct Builtins {
     /// `$BUILD_ID`.
     pub build_id: String,
     /// Git's facts by folder: one look serves every config of a folder.
-    pub(super) checkouts: Mutex<BTreeMap<PathBuf, BTreeMap<&'static str, String>>>,
+    checkouts: Mutex<BTreeMap<PathBuf, BTreeMap<&'static str, String>>>,
 }
 
 impl Builtins {

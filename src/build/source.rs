@@ -20,7 +20,8 @@ pub(super) struct Copied {
     pub(super) size_bytes: u64,
 }
 
-/// Copies a folder. `leave_out` are folders in it that are not part of the source.
+/// Copies a folder into a workspace that is there. `leave_out` are folders in it, the workspace perhaps
+/// among them, that are not part of the source.
 ///
 /// # Errors
 /// [`Input`] when a file cannot be read, or a symbolic link leads back to a folder above it.
@@ -124,6 +125,7 @@ mod tests {
             symlink(target, source.join(path))?;
         }
         let workspace = source.join("out");
+        fs::create_dir_all(&workspace)?;
         copy(&source, &workspace, std::slice::from_ref(&workspace))?;
         let mut found = Vec::new();
         let mut open = vec![workspace.clone()];

@@ -184,6 +184,7 @@ pub(super) fn match_keys<'a>(
             ));
         }
     }
+    let unknown = !mismatches.is_empty();
     for own in given {
         if !rules.loose && !rules.automapped && !used.contains(&own.key) {
             mismatches.push((
@@ -203,14 +204,14 @@ pub(super) fn match_keys<'a>(
         });
     }
     let mark = mismatches.iter().find_map(|(mark, _)| *mark);
+    let in_template =
+        "a `$` for the shell is written `$$`, a substitution of your own begins with `_`";
+    let hint = unknown.then(|| in_template.to_owned());
     let messages: Vec<String> = mismatches.into_iter().map(|(_, message)| message).collect();
     Err(Problem {
         mark,
         message: messages.join("; "),
-        hint: Some(
-            "a `$` for the shell is written `$$`, a substitution of your own begins with `_`"
-                .to_owned(),
-        ),
+        hint,
     })
 }
 

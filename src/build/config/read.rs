@@ -115,10 +115,7 @@ impl Reader<'_> {
         message.fields.iter().find(known).ok_or_else(|| {
             let name: String = name.chars().take(80).collect();
             let path = format!("{}.{name}", self.path().trim_end_matches('.'));
-            let problem = Problem::new(
-                key.mark,
-                format!("`{path}`: {} has no field `{name}`", message.name),
-            );
+            let problem = Problem::new(key.mark, format!("`{path}`: unknown field `{name}`"));
             match did_you_mean(&name, message.fields.iter().map(|field| field.name)) {
                 Some(hint) => problem.hint(hint),
                 None => problem,
@@ -132,6 +129,9 @@ impl Reader<'_> {
         }
         let nodes = match &node.value {
             Value::List(nodes) => nodes.as_slice(),
+            Value::Map(_) if !matches!(field.kind, Kind::Message(_)) => {
+                return Err(self.wrong_type(node, "a list"));
+            }
             _ => {
                 let item = self.value(node, field.kind)?;
                 let path = self.path();
@@ -166,8 +166,8 @@ impl Reader<'_> {
                 Value::Scalar(Scalar::Bool(value), _) => Data::Bool(value),
                 _ => return Err(self.wrong_type(node, "true or false, without quotes")),
             },
-            Kind::Int32 => Data::Int32(self.int(node)?),
-            Kind::Int64 => Data::Int64(self.int(node)?),
+            Kind::Int32 => Data::Int32(self.int(node, "an integer of 32 bits")?),
+            Kind::Int64 => Data::Int64(self.int(node, "an integer")?),
             Kind::Enum(words) => Data::Text(self.word(node, words)?),
             Kind::Map => Data::Map(self.map(node)?),
             Kind::Message(message) => return self.message(node, message),
@@ -186,7 +186,7 @@ impl Reader<'_> {
         }
     }
 
-    fn int<T: TryFrom<i64>>(&self, node: &Node) -> Result<T, Problem> {
+    fn int<T: TryFrom<i64>>(&self, node: &Node, expected: &str) -> Result<T, Problem> {
         let value = match &node.value {
             Value::Scalar(Scalar::Int(value), _) => Some(*value),
             Value::Scalar(Scalar::Text, text) => text.parse().ok(),
@@ -194,7 +194,7 @@ impl Reader<'_> {
         };
         value
             .and_then(|value| T::try_from(value).ok())
-            .ok_or_else(|| self.wrong_type(node, "an integer"))
+            .ok_or_else(|| self.wrong_type(node, expected))
     }
 
     fn word(&self, node: &Node, words: &'static [&'static str]) -> Result<String, Problem> {

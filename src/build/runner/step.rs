@@ -160,7 +160,10 @@ fn pump(
     tokio::spawn(async move {
         let mut pipe = BufReader::new(pipe);
         let mut line = Vec::new();
-        while let Ok(buffer) = pipe.fill_buf().await {
+        loop {
+            let Ok(buffer) = pipe.fill_buf().await else {
+                break;
+            };
             if buffer.is_empty() {
                 break;
             }
