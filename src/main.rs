@@ -114,6 +114,7 @@ fn step(
 }
 
 async fn run(flags: RunFlags) -> Result<u8> {
+    let emulator = flags.emulator.clone();
     let options = build::RunOptions {
         source: flags.source,
         config: flags.config,
@@ -127,7 +128,19 @@ async fn run(flags: RunFlags) -> Result<u8> {
         time_scale: flags.cloud.time_scale,
         faults: flags.cloud.faults,
     };
-    Ok(build::run(options).await?.code)
+    let report = build::run(options).await?;
+    let cloud = match emulator.as_deref() {
+        Some(url) => summary::Cloud::Running { url },
+        None => summary::Cloud::Stopped {
+            state: &report.state,
+        },
+    };
+    println!();
+    print!(
+        "{}",
+        summary::summary(&Workspace::new(&report.workspace), &cloud)?
+    );
+    Ok(report.code)
 }
 
 async fn emulate(flags: EmulateFlags) -> Result<()> {

@@ -160,10 +160,7 @@ fn pump(
     tokio::spawn(async move {
         let mut pipe = BufReader::new(pipe);
         let mut line = Vec::new();
-        loop {
-            let Ok(buffer) = pipe.fill_buf().await else {
-                break;
-            };
+        while let Ok(buffer) = pipe.fill_buf().await {
             if buffer.is_empty() {
                 break;
             }
