@@ -29,7 +29,7 @@ pub fn summary(workspace: &Workspace, cloud: &Cloud<'_>) -> Result<String> {
     let mut text = terminal::summary(workspace);
     let page = workspace.path(Workspace::relative("report.html"));
     if page.exists() {
-        text.push_str(&format!("\nreport: {}\n", page.display()));
+        text.push_str(&format!("\nreport: {}\n", near(&page).display()));
     }
     let (Some(deployed), Some(dataset)) =
         (workspace.peek::<Deployed>(), workspace.peek::<Dataset>())
@@ -46,7 +46,7 @@ pub fn summary(workspace: &Workspace, cloud: &Cloud<'_>) -> Result<String> {
         Cloud::Stopped { state } => {
             text.push_str(&format!(
                 "\nto call the endpoint, serve the state that this build left:\n  serin emulate --state {} --port {PORT}\n",
-                quoted(&state.display().to_string())
+                quoted(&near(state).display().to_string())
             ));
             format!("http://127.0.0.1:{PORT}")
         }
@@ -58,6 +58,13 @@ pub fn summary(workspace: &Workspace, cloud: &Cloud<'_>) -> Result<String> {
         quoted(&body.to_string())
     ));
     Ok(text)
+}
+
+/// A path as seen from the current folder, where it lies in it.
+fn near(path: &Path) -> &Path {
+    let here = std::env::current_dir().and_then(|here| here.canonicalize());
+    let here = here.unwrap_or_default();
+    path.strip_prefix(&here).unwrap_or(path)
 }
 
 /// A word for a POSIX shell.
