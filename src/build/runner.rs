@@ -163,11 +163,16 @@ fn listen() -> watch::Receiver<(u8, u32)> {
 /// The source folder and the config.
 fn locate(source: &Path, config: Option<&Path>) -> Result<(PathBuf, PathBuf)> {
     if source.is_dir() {
+        // Messages name `cloudbuild.yaml`, not `./cloudbuild.yaml`.
+        let within = |name: &Path| match source.to_str() {
+            Some("." | "./") => name.to_owned(),
+            _ => source.join(name),
+        };
         let config = match config {
             // As the user sees it, or as a name in the source.
             Some(config) if config.is_file() || config.is_absolute() => config.to_owned(),
-            Some(config) => source.join(config),
-            None => source.join(CONFIG),
+            Some(config) => within(config),
+            None => within(Path::new(CONFIG)),
         };
         return Ok((source.to_owned(), config));
     }

@@ -160,13 +160,9 @@ fn pump(
     tokio::spawn(async move {
         let mut pipe = BufReader::new(pipe);
         let mut line = Vec::new();
-        loop {
-            let Ok(buffer) = pipe.fill_buf().await else {
-                break;
-            };
-            if buffer.is_empty() {
-                break;
-            }
+        while let Ok(buffer) = pipe.fill_buf().await
+            && !buffer.is_empty()
+        {
             let end = buffer.iter().position(|b| *b == b'\n');
             let room = LINE_BYTES - line.len();
             let part = end.unwrap_or(buffer.len()).min(room);
