@@ -55,8 +55,9 @@ pub enum Command {
     Deploy(CommonFlags),
     /// Run a cloudbuild.yaml on this machine, with serin's own emulator as its cloud
     ///
-    /// Copies the source into a workspace, starts the emulator and runs the steps as Cloud Build would. The
-    /// emulator's state stays in .serin/ beside the config, so the next run finds this run's champion.
+    /// Copies the source into a workspace, starts the emulator and runs the steps as Cloud Build would. Writes
+    /// only its state folder, .serin/ beside the config, so that the next run finds this run's champion, and
+    /// the workspace, which is kept until the next run.
     /// Exits with the code of the first step that failed where its image is serin's own, else 1.
     #[command(after_help = EXITS)]
     Run(RunFlags),

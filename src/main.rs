@@ -13,12 +13,14 @@ use serin::config::Config;
 use serin::error::{self, code};
 use serin::image::SelfImages;
 use serin::process::Groups;
-use serin::steps::{self, Context};
+use serin::steps::{self, Context, summary};
 use serin::workspace::Workspace;
 use serin::{build, emulator, serve};
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(report_panic));
+    // reqwest is built without a provider of cryptography, so that ring is the only one in the binary.
+    let _already_there = rustls::crypto::ring::default_provider().install_default();
     match std::panic::catch_unwind(|| dispatch(Cli::parse())) {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(e)) => {
@@ -112,6 +114,7 @@ fn step(
 }
 
 async fn run(flags: RunFlags) -> Result<u8> {
+    let emulator = flags.emulator.clone();
     let options = build::RunOptions {
         source: flags.source,
         config: flags.config,
@@ -125,7 +128,19 @@ async fn run(flags: RunFlags) -> Result<u8> {
         time_scale: flags.cloud.time_scale,
         faults: flags.cloud.faults,
     };
-    Ok(build::run(options).await?.code)
+    let report = build::run(options).await?;
+    let cloud = match emulator.as_deref() {
+        Some(url) => summary::Cloud::Running { url },
+        None => summary::Cloud::Stopped {
+            state: &report.state,
+        },
+    };
+    println!();
+    print!(
+        "{}",
+        summary::summary(&Workspace::new(&report.workspace), &cloud)?
+    );
+    Ok(report.code)
 }
 
 async fn emulate(flags: EmulateFlags) -> Result<()> {

@@ -62,7 +62,7 @@ impl Options {
     pub fn from_variables(
         model: PathBuf,
         variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, Input> {
+    ) -> Result<Self> {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let port = match variable("AIP_HTTP_PORT") {
             None => 8080,
@@ -81,13 +81,11 @@ impl Options {
                         .map(|deployed| format!("{deployed}{verb}"))
                 })
                 .unwrap_or_else(|| local.to_owned());
-            if route.starts_with('/') {
-                Ok(route)
-            } else {
-                Err(Input::new(format!(
-                    "`{name}` is `{route}`, which is no path"
-                )))
+            if !route.starts_with('/') {
+                let message = format!("`{name}` is `{route}`, which is no path");
+                return Err(anyhow::Error::from(Input::new(message)));
             }
+            Ok(route)
         };
         Ok(Self {
             model,

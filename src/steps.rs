@@ -87,6 +87,12 @@ impl Context {
         format!("gs://{}/{name}", *self.config.bucket)
     }
 
+    /// A name for this process that no other has: two writers of the same bytes would both seem to
+    /// have won a conditional write.
+    fn writer(&self) -> String {
+        format!("{}-{}", std::process::id(), self.clock.now().unix_micros())
+    }
+
     /// Makes sure that the bucket is there, and makes it where `create_bucket` says so.
     async fn find_or_create_bucket(&self) -> Result<()> {
         let (storage, bucket) = (self.storage(), &self.config.bucket);

@@ -493,9 +493,6 @@ impl Job {
             command.env("PATH", PATH);
         }
         command.env("HOME", home).env("BUILDER_OUTPUT", &outputs);
-        for (name, value) in variables {
-            command.env(name, value);
-        }
         let entries = |command: &mut Command, entries: &[super::config::Text]| {
             for (name, value) in entries.iter().filter_map(|entry| entry.split_once('=')) {
                 command.env(name, value);
@@ -506,6 +503,10 @@ impl Job {
             command.envs(&self.resolved.values);
         }
         entries(&mut command, &step.env);
+        // Last, so that no step of a rehearsal reaches the real cloud.
+        for (name, value) in variables {
+            command.env(name, value);
+        }
         let timeout = step.timeout.as_ref();
         Ok(Ready {
             index,

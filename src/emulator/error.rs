@@ -45,15 +45,12 @@ kinds! {
     not_modified 304 "OK" "notModified";
     invalid_argument 400 "INVALID_ARGUMENT" "invalid";
     failed_precondition 400 "FAILED_PRECONDITION" "failedPrecondition";
-    permission_denied 403 "PERMISSION_DENIED" "forbidden";
     not_found 404 "NOT_FOUND" "notFound";
     already_exists 409 "ALREADY_EXISTS" "conflict";
-    aborted 409 "ABORTED" "aborted";
     condition_not_met 412 "FAILED_PRECONDITION" "conditionNotMet";
     too_large 413 "INVALID_ARGUMENT" "uploadTooLarge";
     unsatisfiable_range 416 "OUT_OF_RANGE" "requestedRangeNotSatisfiable";
     resource_exhausted 429 "RESOURCE_EXHAUSTED" "rateLimitExceeded";
-    cancelled 499 "CANCELLED" "clientClosedRequest";
     internal 500 "INTERNAL" "backendError";
     unimplemented 501 "UNIMPLEMENTED" "notImplemented";
     unavailable 503 "UNAVAILABLE" "backendError";

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::error::{ApiError, Dialect};
 use super::faults::Service;
+use super::storage::batch;
 use super::{Emulator, fields, logging, monitoring, operations, storage, vertex};
 
 /// The largest body that is read into memory; uploads are streamed and have no limit.
@@ -28,9 +29,6 @@ type Handler = Box<
 
 /// A request as handlers see it.
 pub(in crate::emulator) struct Request {
-    pub method: Method,
-    /// The path as it was sent, still encoded.
-    pub path: String,
     /// In the order sent, decoded.
     pub query: Vec<(String, String)>,
     pub headers: HeaderMap,
@@ -274,6 +272,11 @@ async fn serve(
         return json(&emulator.clock).unwrap_or_else(|e| e.respond(Dialect::Status));
     }
     let service = Service::of(path);
+    if path == batch::PATH && head.method == Method::POST {
+        return serve_batch(emulator, routes, &head.headers, body)
+            .await
+            .unwrap_or_else(|e| e.respond(Dialect::Storage));
+    }
     let dialect = if service == Some(Service::Storage) {
         Dialect::Storage
     } else {
@@ -299,11 +302,9 @@ async fn serve(
     };
     let query = head.uri.query().unwrap_or_default();
     let mut request = Request {
-        path: path.to_owned(),
         query: url::form_urlencoded::parse(query.as_bytes())
             .into_owned()
             .collect(),
-        method: head.method,
         headers: head.headers,
         body: Bytes::new(),
         wild,
@@ -333,6 +334,28 @@ async fn serve(
         answer.unwrap_or_else(|error| error.respond(dialect)),
         dialect,
     )
+}
+
+/// The requests of a batch, one after the other; each meets its own faults.
+fn serve_batch<'a>(
+    emulator: &'a Arc<Emulator>,
+    routes: &'a [Route],
+    headers: &'a HeaderMap,
+    body: Body,
+) -> Pin<Box<dyn Future<Output = Answer> + Send + 'a>> {
+    Box::pin(async move {
+        let body = axum::body::to_bytes(body, MAX_BODY_BYTES)
+            .await
+            .map_err(|_| ApiError::too_large("Request payload size exceeds the limit."))?;
+        let mut answers = Vec::new();
+        for (id, mut request) in batch::read(headers, &body)? {
+            if let Some(host) = headers.get(header::HOST) {
+                request.headers_mut().insert(header::HOST, host.clone());
+            }
+            answers.push((id, serve(emulator, routes, request).await));
+        }
+        batch::write(answers).await
+    })
 }
 
 fn missing(method: &Method, path: &str) -> ApiError {

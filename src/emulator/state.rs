@@ -27,10 +27,10 @@ pub(in crate::emulator) struct Store {
     documents_dir: PathBuf,
     blobs_dir: PathBuf,
     documents: RwLock<BTreeMap<String, Value>>,
-    /// Held while a document is written: readers never wait for the disk.
-    writing: Mutex<()>,
+    /// Held while a document is written: readers never wait for the disk. False once closed.
+    writing: Mutex<bool>,
     counters: Mutex<BTreeMap<String, Counter>>,
-    _lock: File,
+    lock: File,
 }
 
 /// A file's content: the key is inside, because a file's name may have been cut.
@@ -103,9 +103,9 @@ impl Store {
             documents_dir,
             blobs_dir,
             documents: RwLock::new(documents),
-            writing: Mutex::new(()),
+            writing: Mutex::new(true),
             counters: Mutex::new(BTreeMap::new()),
-            _lock: lock,
+            lock,
         })
     }
 
@@ -125,7 +125,7 @@ impl Store {
     /// # Errors
     /// When the disk refuses; the document is then as it was.
     pub(in crate::emulator) fn put<T: Serialize>(&self, key: &str, body: &T) -> io::Result<()> {
-        let _writing = locked(&self.writing);
+        let _writing = self.writing()?;
         self.write(key, serde_json::to_value(body)?)
     }
 
@@ -134,7 +134,7 @@ impl Store {
     /// # Errors
     /// When the disk refuses.
     pub(in crate::emulator) fn delete(&self, key: &str) -> io::Result<bool> {
-        let _writing = locked(&self.writing);
+        let _writing = self.writing()?;
         let path = self.file(key);
         match fs::remove_file(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -183,7 +183,7 @@ impl Store {
     }
 
     /// Changes a document under a lock that every other write waits for. `change` must not write
-    /// itself. When it fails, nothing is changed.
+    /// or count itself. When it fails, nothing is changed.
     ///
     /// # Errors
     /// `NOT_FOUND` where there is no such document, what `change` says, or the disk's refusal.
@@ -192,7 +192,7 @@ impl Store {
         key: &str,
         change: impl FnOnce(&mut T) -> Result<R, ApiError>,
     ) -> Result<R, ApiError> {
-        let _writing = locked(&self.writing);
+        let _writing = self.writing()?;
         let mut body: T = self
             .get(key)
             .ok_or_else(|| ApiError::not_found(format!("{key} is not found.")))?;
@@ -221,7 +221,8 @@ impl Store {
         Ok(counter.next - 1)
     }
 
-    /// Gives back the numbers that were set aside, so that an orderly end skips none.
+    /// Gives back the numbers that were set aside, so that an orderly end skips none, and unlocks
+    /// the folder. A request that still hangs writes no more: the folder may be somebody else's.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -230,7 +231,8 @@ impl Store {
         for (kind, counter) in std::mem::take(&mut *counters) {
             self.put(&counter_key(&kind), &counter.next)?;
         }
-        Ok(())
+        *locked(&self.writing) = false;
+        self.lock.unlock()
     }
 
     /// The file of a blob, which is written and synced by whoever makes it.
@@ -258,6 +260,15 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    fn writing(&self) -> io::Result<MutexGuard<'_, bool>> {
+        let writing = locked(&self.writing);
+        if *writing {
+            Ok(writing)
+        } else {
+            Err(io::Error::other("the emulator has ended"))
+        }
     }
 
     fn write(&self, key: &str, value: Value) -> io::Result<()> {
@@ -351,7 +362,7 @@ mod tests {
         store.put("a/b", &1_u64).unwrap();
         let refused = store.update("a/b", |n: &mut u64| {
             *n = 2;
-            Err::<(), _>(ApiError::aborted("no"))
+            Err::<(), _>(ApiError::already_exists("no"))
         });
         assert_eq!(refused.unwrap_err().code, 409);
         assert_eq!(store.get::<u64>("a/b"), Some(1));
@@ -368,7 +379,7 @@ mod tests {
         let next = store.next_id("job").unwrap();
         assert!(next > 2);
         store.close().unwrap();
-        drop(store);
+        assert!(store.put("a/b", &1).is_err());
         let store = Store::open(folder.path()).unwrap();
         assert_eq!(store.next_id("job").unwrap(), next + 1);
     }

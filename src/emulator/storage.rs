@@ -4,6 +4,7 @@
 //! Left out: access control (everybody may everything), the XML API, notifications, soft delete.
 //! An object is a document naming its generation, and a blob of that name that never changes.
 
+pub(in crate::emulator) mod batch;
 mod buckets;
 mod bytes;
 mod copy;

@@ -173,10 +173,10 @@ impl Client {
                 .and_then(|value| value.to_str().ok()?.trim().parse().ok())
                 .map(Duration::from_secs);
             let body = response.bytes().await.unwrap_or_default();
+            let error = Error::answered(call.method, &call.resource, http, &body);
             return Err(Failed {
-                error: Error::answered(call.method, &call.resource, http, &body),
-                effect: Effect::of_code(http.as_u16()),
                 retry_after,
+                ..Failed::new(error, Effect::of_code(http.as_u16()))
             });
         }
     }

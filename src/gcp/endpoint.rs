@@ -1,5 +1,6 @@
 //! Where the services are: Google's hosts, or what the usual variables put in their place.
 
+use anyhow::Result;
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use url::Url;
@@ -59,7 +60,7 @@ pub(super) struct Bases {
 
 impl Bases {
     /// Reads the variables that redirect Google's own tools.
-    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Input> {
+    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let overridden = |name: &str| {
             let value = variable(name).filter(|v| !v.is_empty());
             value.map(|value| read_override(name, &value)).transpose()
@@ -97,7 +98,7 @@ impl Bases {
 }
 
 /// `host:port` or a URL, with or without a slash at its end.
-fn read_storage_host(value: &str) -> Result<Base, Input> {
+fn read_storage_host(value: &str) -> Result<Base> {
     let url = if value.contains("://") {
         value.to_owned()
     } else {
@@ -107,16 +108,18 @@ fn read_storage_host(value: &str) -> Result<Base, Input> {
         Input::new(format!(
             "`STORAGE_EMULATOR_HOST` is `{value}`, which is neither `HOST:PORT` nor an http URL"
         ))
+        .into()
     })
 }
 
 /// An http URL that ends in a slash, as gcloud asks for it.
-fn read_override(name: &str, value: &str) -> Result<Base, Input> {
+fn read_override(name: &str, value: &str) -> Result<Base> {
     let base = value.ends_with('/').then(|| read_url(value)).flatten();
     base.ok_or_else(|| {
         Input::new(format!(
             "`{name}` is `{value}`, which is not an http URL that ends in `/`"
         ))
+        .into()
     })
 }
 

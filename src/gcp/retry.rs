@@ -61,7 +61,7 @@ impl Effect {
 
 /// One failed try.
 pub(super) struct Failed {
-    pub error: Error,
+    pub error: Box<Error>,
     pub effect: Effect,
     /// How long the other side asked to wait.
     pub retry_after: Option<Duration>,
@@ -70,7 +70,7 @@ pub(super) struct Failed {
 impl Failed {
     pub fn new(error: Error, effect: Effect) -> Self {
         Self {
-            error,
+            error: Box::new(error),
             effect,
             retry_after: None,
         }
@@ -110,7 +110,7 @@ impl Tries {
         {
             return Err(Error {
                 tries: self.made,
-                ..failed.error
+                ..*failed.error
             });
         }
         clock.sleep(wait).await;

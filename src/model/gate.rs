@@ -89,7 +89,7 @@ pub fn evaluate(
 fn gates<'a>(
     config: &'a Validate,
     label: &LabelColumn,
-) -> Result<Vec<(&'a Gate, &'static Metric)>, Input> {
+) -> Result<Vec<(&'a Gate, &'static Metric)>> {
     let known: Vec<_> = metrics::of_task(label.task).map(|m| m.name).collect();
     let gate = |gate: &'a Gate| {
         let name = gate.metric.value.as_str();
@@ -108,7 +108,10 @@ fn gates<'a>(
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("use one of `{}`", known.join("`, `")),
         };
-        Err(Input::new(message).at(gate.metric.place.clone()).hint(hint))
+        Err(Input::new(message)
+            .at(gate.metric.place.clone())
+            .hint(hint)
+            .into())
     };
     config.require.iter().map(gate).collect()
 }
@@ -378,10 +381,11 @@ impl<'a> Sides<'a> {
                 "worse beyond chance, and only more test rows would tell whether by more than the {allowed} allowed"
             ),
         };
-        let direction = if worse > 0.0 { "worse" } else { "better" };
-        let amount = match worse {
-            w if w == 0.0 => "the same".to_owned(),
-            w => format!("{direction} by {}", show(w.abs())),
+        let amount = if worse == 0.0 {
+            "the same".to_owned()
+        } else {
+            let direction = if worse > 0.0 { "worse" } else { "better" };
+            format!("{direction} by {}", show(worse.abs()))
         };
         let message = format!(
             "{name} is {} against the champion's {}: {amount}, worse by {} to {} at {} % confidence, {reason}",

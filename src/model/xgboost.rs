@@ -9,6 +9,9 @@
 //!   hessboost turns the children of a split by categories around, and XGBoost (either version) then leaves the
 //!   tree's memory. So the nodes are numbered anew, level by level, left before right.
 //!
+//! XGBoost itself writes NaN as the threshold of a split by categories, which has none, and hessboost
+//! refuses it; it becomes 0 on reading.
+//!
 //! Models are written as UBJSON, which both versions expect under the name `model.bst` and which is
 //! about a fifth of the size of the JSON form.
 
@@ -124,15 +127,20 @@ fn numbers(tree: &Value, name: &str) -> Option<Vec<i64>> {
 pub(super) fn decode(bytes: &[u8]) -> Result<BoostedModel, String> {
     let format = ModelFormat::detect(bytes);
     let model = match format {
-        Some(ModelFormat::XgboostUbjson) => match ubjson_base_score(bytes) {
-            Some((place, score)) if !score.starts_with('[') => {
-                let listed = with_ubjson_string(bytes, place, &format!("[{score}]"));
-                BoostedModel::decode(listed, ModelFormat::XgboostUbjson)
-            }
-            _ => BoostedModel::decode(bytes, ModelFormat::XgboostUbjson),
-        },
+        Some(ModelFormat::XgboostUbjson) => {
+            let mut bytes = match ubjson_base_score(bytes) {
+                Some((place, score)) if !score.starts_with('[') => {
+                    with_ubjson_string(bytes, place, &format!("[{score}]"))
+                }
+                _ => bytes.to_vec(),
+            };
+            without_ubjson_nan(&mut bytes);
+            BoostedModel::decode(bytes, ModelFormat::XgboostUbjson)
+        }
         Some(ModelFormat::XgboostJson) => {
-            let mut document: Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+            let mut bytes = bytes.to_vec();
+            without_json_nan(&mut bytes);
+            let mut document: Value = serde_json::from_slice(&bytes).map_err(|e| e.to_string())?;
             if let Some(score) = document.pointer_mut("/learner/learner_model_param/base_score")
                 && let Some(text) = score.as_str()
                 && !text.starts_with('[')
@@ -144,6 +152,37 @@ pub(super) fn decode(bytes: &[u8]) -> Result<BoostedModel, String> {
         _ => return Err("the bytes are neither XGBoost's UBJSON nor its JSON".to_owned()),
     };
     model.map_err(|e| e.to_string())
+}
+
+/// Makes each NaN among the thresholds 0, in place.
+fn without_ubjson_nan(bytes: &mut [u8]) {
+    let mut field = ubjson_key("split_conditions");
+    field.extend(b"[$d#L");
+    let mut from = 0;
+    while let Some(at) = bytes.get(from..).and_then(|rest| first(rest, &field)) {
+        from += at + field.len();
+        let Some(Ok(count)) = bytes.get(from..from + 8).map(<[u8; 8]>::try_from) else {
+            return;
+        };
+        from += 8;
+        let count = usize::try_from(u64::from_be_bytes(count)).unwrap_or(usize::MAX);
+        let (numbers, _) = bytes[from..].as_chunks_mut::<4>();
+        for number in numbers.iter_mut().take(count) {
+            if f32::from_be_bytes(*number).is_nan() {
+                *number = [0; 4];
+            }
+        }
+    }
+}
+
+/// Makes each bare `NaN` in a list 0, in place.
+fn without_json_nan(bytes: &mut [u8]) {
+    for at in 1..bytes.len().saturating_sub(3) {
+        let bare = matches!(bytes[at - 1], b'[' | b',') && matches!(bytes[at + 3], b']' | b',');
+        if bare && &bytes[at..at + 3] == b"NaN" {
+            bytes[at..at + 3].copy_from_slice(b"0.0");
+        }
+    }
 }
 
 /// A list of equal numbers as one plain number, which stands for all outputs.
@@ -278,6 +317,35 @@ mod tests {
             let back = decode(text.as_bytes()).unwrap();
             assert_eq!(back.base_score(), booster.base_score());
         }
+    }
+
+    #[test]
+    fn thresholds_that_are_no_number_are_read() {
+        let booster = booster();
+        let mut json = booster.encode(ModelFormat::XgboostJson).unwrap();
+        // Compact, as XGBoost writes it, and NaN where a split by categories has its threshold.
+        let mut document: Value = serde_json::from_slice(&json).unwrap();
+        let trees = &mut document["learner"]["gradient_booster"]["model"]["trees"];
+        for tree in trees.as_array_mut().unwrap() {
+            assert_eq!(tree["split_type"][0], 1);
+            tree["split_conditions"][0] = 12345.0.into();
+        }
+        json = document
+            .to_string()
+            .replace("[12345.0,", "[NaN,")
+            .into_bytes();
+        let back = decode(&json).unwrap();
+        let score = |model: &BoostedModel| model.predict_row(&[4.0], Iterations::Best).unwrap();
+        assert!((score(&booster) - score(&back)).abs() < 1e-6);
+
+        let mut ubjson = BoostedModel::decode(document.to_string(), ModelFormat::XgboostJson)
+            .and_then(|model| model.encode(ModelFormat::XgboostUbjson))
+            .unwrap();
+        while let Some(at) = first(&ubjson, &12345f32.to_be_bytes()) {
+            ubjson[at..at + 4].copy_from_slice(&f32::NAN.to_be_bytes());
+        }
+        let back = decode(&ubjson).unwrap();
+        assert!((score(&booster) - score(&back)).abs() < 1e-6);
     }
 
     #[test]

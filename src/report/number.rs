@@ -86,6 +86,15 @@ pub(super) fn duration(d: Duration) -> String {
     }
 }
 
+/// As [`duration`], for a narrow column: `15m16s`.
+pub(super) fn short_duration(d: Duration) -> String {
+    duration(d)
+        .replace(" h", "h")
+        .replace(" min", "m")
+        .replace(" s", "s")
+        .replace(' ', "")
+}
+
 /// An instant to the second: `2026-01-01 10:04:09 UTC`.
 pub(super) fn instant(t: Timestamp) -> String {
     let text = t.to_string();

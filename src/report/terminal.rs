@@ -214,7 +214,7 @@ fn stages(screen: Screen, deployed: &Deployed) -> String {
         let mut row = vec![
             cell(&format!("{}%", stage.percent)),
             toned(stage.verdict.into(), stage.verdict.as_str()),
-            cell(&number::duration(stage.ended.since(stage.started))),
+            cell(&number::short_duration(stage.ended.since(stage.started))),
         ];
         row.extend(traffic("challenger", &stage.challenger));
         rows.push(row);

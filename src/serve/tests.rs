@@ -217,7 +217,7 @@ fn variables_that_cannot_be_meant_are_refused() {
     let refusal = |wrong: &'static str, value: &'static str| {
         let variable = |name: &str| (name == wrong).then(|| value.to_owned());
         let options = Options::from_variables("model".into(), variable);
-        options.unwrap_err().message
+        options.unwrap_err().downcast::<Input>().unwrap().message
     };
     assert_eq!(
         refusal("AIP_HTTP_PORT", "http"),

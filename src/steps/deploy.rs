@@ -22,7 +22,6 @@ use self::journal::Journal;
 use self::judge::Judgement;
 use self::observe::{Counts, METRICS_DELAY};
 use self::replay::Replay;
-use super::validate::versioned;
 use super::{Context, Outcome, finish};
 use crate::clock::Timestamp;
 use crate::gcp::{Error, resource_id};
@@ -72,14 +71,9 @@ async fn run(ctx: &Context, rollout: &RefCell<Option<Target>>) -> Result<Outcome
     }
     let pushed: Pushed = ctx.workspace.read()?;
     let endpoint = endpoint::find_or_create(ctx).await?;
-    let model = versioned(&pushed.model, &pushed.version);
     let mut target = Target::choose(ctx, &endpoint, &pushed).await?;
     if target.serves_everything() {
         target.finish_promotion(ctx, &pushed).await?;
-        println!(
-            "{model} serves everything on {} already",
-            resource_id(&endpoint.name)
-        );
         let reason = "this digest serves everything already".to_owned();
         let end = End {
             verdict: DeployVerdict::Promoted,
@@ -107,12 +101,10 @@ async fn run(ctx: &Context, rollout: &RefCell<Option<Target>>) -> Result<Outcome
     match end.verdict {
         DeployVerdict::Promoted => {
             target.finish_promotion(ctx, &pushed).await?;
-            println!("promoted {model}: {}", end.reason);
         }
         DeployVerdict::RolledBack | DeployVerdict::Held => {
             target.traffic_to_champion(ctx).await?;
             target.undeploy_challenger(ctx).await?;
-            println!("{} {model}: {}", words(end.verdict), end.reason);
         }
     }
     rollout.borrow_mut().take();
@@ -285,8 +277,7 @@ fn record(
     ];
     ctx.workspace
         .write(&deployed, &[&ctx.config_path(), &files[0], &files[1]])?;
-    println!("{}", terminal::deploy(&deployed));
-    println!("deploy: {}", words(deployed.verdict));
+    print!("{}", terminal::deploy(&deployed));
     let outcome = match deployed.verdict {
         DeployVerdict::Promoted => Outcome::Done,
         DeployVerdict::RolledBack | DeployVerdict::Held => Outcome::Rejected,
@@ -294,12 +285,4 @@ fn record(
     let facts = json!({ "verdict": deployed.verdict, "endpoint": deployed.endpoint });
     finish(&ctx.workspace, "deploy", outcome, &facts)?;
     Ok(outcome)
-}
-
-fn words(verdict: DeployVerdict) -> &'static str {
-    match verdict {
-        DeployVerdict::Promoted => "promoted",
-        DeployVerdict::RolledBack => "rolled back",
-        DeployVerdict::Held => "held",
-    }
 }

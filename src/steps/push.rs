@@ -179,7 +179,7 @@ async fn declare_intent(ctx: &Context, name: &str) -> Result<()> {
             Precondition::Generation(object.generation)
         }
     };
-    let body = Bytes::from(json!({ "at": ctx.clock.now() }).to_string());
+    let body = Bytes::from(json!({ "writer": ctx.writer() }).to_string());
     match storage
         .objects_insert(&ctx.config.bucket, name, "application/json", body, pre)
         .await

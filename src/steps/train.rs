@@ -71,7 +71,7 @@ async fn run(ctx: &Context, args: &TrainArgs, running: &OnceCell<String>) -> Res
     let train_object = upload_snapshot(ctx, &dataset).await?;
     let folder = format!("jobs/{key}");
     let specification_object = format!("{folder}/fit.json");
-    put_once(ctx, &specification_object, specification.clone()).await?;
+    put_once(ctx, &specification_object, specification).await?;
 
     let new = NewCustomJob {
         display_name: format!("serin-{}-{}", *ctx.config.model, key.short()),
@@ -113,12 +113,9 @@ async fn run(ctx: &Context, args: &TrainArgs, running: &OnceCell<String>) -> Res
     model_files::download(&ctx.storage(), &output, &ctx.workspace.model_dir()).await?;
 
     let model = package::digest(&ctx.workspace.model_dir(), &Workspace::relative("model"))?;
-    let used: Specification =
-        serde_json::from_slice(&specification).context("reading the specification")?;
-    let parameters = match serde_json::to_value(&used.parameters)? {
-        serde_json::Value::Object(fields) => fields.into_iter().collect(),
-        _ => BTreeMap::new(),
-    };
+    let manifest = package::load(&ctx.workspace.model_dir())?.manifest;
+    let mut parameters = manifest.parameters;
+    parameters.insert("best_iteration".to_owned(), json!(manifest.rounds));
     let trained = Trained {
         job: job.name,
         key,

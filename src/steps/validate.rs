@@ -63,7 +63,7 @@ pub async fn validate(ctx: &Context) -> Result<Outcome> {
     inputs.extend(trained.model.files.iter().map(|f| f.path.as_str()));
     ctx.workspace.write(&validated, &inputs)?;
 
-    println!("{}", terminal::validate(&validated));
+    print!("{}", terminal::validate(&validated));
     let outcome = match validated.verdict {
         Verdict::Pass => Outcome::Done,
         Verdict::Reject | Verdict::Inconclusive => Outcome::Rejected,

@@ -5,12 +5,15 @@ use crate::harness::Project;
 #[test]
 fn every_command_has_its_manual() {
     let project = Project::empty();
-    for command in
-        ["lint", "train", "validate", "push", "deploy", "run", "emulate", "fit", "serve", "init"]
-    {
+    for command in [
+        "lint", "train", "validate", "push", "deploy", "run", "emulate", "fit", "serve", "init",
+    ] {
         let help = project.serin(&[command, "--help"]).expect(0);
         assert!(help.stdout.contains("Exit codes:"), "{command}");
-        assert!(help.stdout.contains("rites") || command == "serve", "{command} says what it writes");
+        assert!(
+            help.stdout.contains("rites") || command == "serve",
+            "{command} says what it writes"
+        );
     }
     project.serin(&["--version"]).expect(0).says("serin ");
     project.serin(&["lnit"]).expect(2).says("lint");
@@ -21,16 +24,27 @@ fn a_step_names_the_step_that_must_run_before_it() {
     let project = Project::churn();
     let step = |name: &str| {
         let mut command = project.command(&[name, "--project=p", "--region=us-central1"]);
-        command.env("SERIN_IMAGE", "serin").current_dir(project.source());
+        command
+            .env("SERIN_IMAGE", "serin")
+            .current_dir(project.source());
         let output = command.output().unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
     };
-    for (name, before) in
-        [("train", "serin lint"), ("validate", "serin train"), ("push", "serin validate"), ("deploy", "serin validate")]
-    {
+    for (name, before) in [
+        ("train", "serin lint"),
+        ("validate", "serin train"),
+        ("push", "serin validate"),
+        ("deploy", "serin validate"),
+    ] {
         let (code, stderr) = step(name);
         assert_eq!(code, Some(2), "{name}: {stderr}");
-        assert!(stderr.contains(&format!("hint: run `{before}` first")), "{name}: {stderr}");
+        assert!(
+            stderr.contains(&format!("hint: run `{before}` first")),
+            "{name}: {stderr}"
+        );
     }
 }
 
@@ -39,15 +53,23 @@ fn an_edited_artifact_is_refused() {
     let project = Project::churn();
     let step = |name: &str| {
         let mut command = project.command(&[name, "--project=p", "--region=us-central1"]);
-        command.env("SERIN_IMAGE", "serin").env("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9");
+        command
+            .env("SERIN_IMAGE", "serin")
+            .env("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9");
         let output = command.current_dir(project.source()).output().unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
     };
     assert_eq!(step("lint").0, Some(0));
     project.edit("data/account.csv", |text| text.replacen(",no", ",yes", 1));
     let (code, stderr) = step("train");
     assert_eq!(code, Some(2), "{stderr}");
-    assert!(stderr.contains("was made from another `data/account.csv`"), "{stderr}");
+    assert!(
+        stderr.contains("was made from another `data/account.csv`"),
+        "{stderr}"
+    );
     assert!(stderr.contains("hint: run `serin lint` again"), "{stderr}");
 }
 
@@ -55,18 +77,35 @@ fn an_edited_artifact_is_refused() {
 fn a_config_error_has_its_place_and_the_nearest_field() {
     let project = Project::churn();
     project.edit("serin.yaml", |text| text.replacen("bucket:", "buckte:", 1));
-    project.run(&[]).expect(2).says("serin.yaml:").says("bucket");
+    project
+        .run(&[])
+        .expect(2)
+        .says("serin.yaml:")
+        .says("bucket");
     let project = Project::churn();
-    project.edit("cloudbuild.yaml", |text| text.replacen("steps:", "stepz:", 1));
-    project.run(&[]).expect(2).says("cloudbuild.yaml:").says("steps");
+    project.edit("cloudbuild.yaml", |text| {
+        text.replacen("steps:", "stepz:", 1)
+    });
+    project
+        .run(&[])
+        .expect(2)
+        .says("cloudbuild.yaml:")
+        .says("steps");
 }
 
 #[test]
 fn an_image_that_is_not_serins_is_refused_before_anything_starts() {
     let project = Project::churn();
     project.edit("cloudbuild.yaml", |text| {
-        text.replacen("steps:\n", "steps:\n- name: gcr.io/cloud-builders/docker\n  args: [version]\n", 1)
+        text.replacen(
+            "steps:\n",
+            "steps:\n  - name: gcr.io/cloud-builders/docker\n    args: [version]\n",
+            1,
+        )
     });
-    let ended = project.run(&[]).expect(2).says("gcr.io/cloud-builders/docker");
+    let ended = project
+        .run(&[])
+        .expect(2)
+        .says("gcr.io/cloud-builders/docker");
     assert!(!ended.stdout.contains("Step #"), "{}", ended.stdout);
 }

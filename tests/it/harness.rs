@@ -55,7 +55,10 @@ impl Project {
 
     /// A folder with nothing but the program.
     pub fn empty() -> Self {
-        let folder = tempfile::Builder::new().prefix("serin-it-").tempdir().unwrap();
+        let folder = tempfile::Builder::new()
+            .prefix("serin-it-")
+            .tempdir()
+            .unwrap();
         let program = folder.path().join("serin");
         if fs::hard_link(env!("CARGO_BIN_EXE_serin"), &program).is_err() {
             fs::copy(env!("CARGO_BIN_EXE_serin"), &program).unwrap();
@@ -83,10 +86,15 @@ impl Project {
     /// A command of serin's with nothing of this machine's cloud settings in its environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.folder.path().join("serin"));
-        command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
         for (name, _) in std::env::vars() {
             let ours = ["SERIN_", "CLOUDSDK_", "GOOGLE_", "AIP_", "CLOUD_ML_"];
-            if ours.iter().any(|prefix| name.starts_with(prefix)) || name.ends_with("_EMULATOR_HOST") {
+            if ours.iter().any(|prefix| name.starts_with(prefix))
+                || name.ends_with("_EMULATOR_HOST")
+            {
                 command.env_remove(name);
             }
         }
@@ -99,8 +107,14 @@ impl Project {
     }
 
     fn run_arguments<'a>(&self, more: &[&'a str]) -> Vec<&'a str> {
-        let mut arguments =
-            vec!["run", "project", "--workspace", "workspace", "--time-scale", TIME_SCALE];
+        let mut arguments = vec![
+            "run",
+            "project",
+            "--workspace",
+            "workspace",
+            "--time-scale",
+            TIME_SCALE,
+        ];
         arguments.extend(more);
         arguments
     }
@@ -164,10 +178,16 @@ pub struct Running {
 
 impl Running {
     pub fn new(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
-        let streams: [Box<dyn std::io::Read + Send>; 2] =
-            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        let streams: [Box<dyn std::io::Read + Send>; 2] = [
+            Box::new(child.stdout.take().unwrap()),
+            Box::new(child.stderr.take().unwrap()),
+        ];
         for stream in streams {
             let lines = lines.clone();
             std::thread::spawn(move || {
@@ -191,11 +211,21 @@ impl Running {
     pub fn wait_for(&self, part: &str) -> String {
         let end = Instant::now() + Duration::from_secs(120);
         loop {
-            let found = self.lines.lock().unwrap().iter().find(|l| l.contains(part)).cloned();
+            let found = self
+                .lines
+                .lock()
+                .unwrap()
+                .iter()
+                .find(|l| l.contains(part))
+                .cloned();
             if let Some(line) = found {
                 return line;
             }
-            assert!(Instant::now() < end, "no line holds `{part}` in:\n{}", self.text());
+            assert!(
+                Instant::now() < end,
+                "no line holds `{part}` in:\n{}",
+                self.text()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }

@@ -15,7 +15,11 @@ fn ends_at(part: &str, signal: Signal, code: Option<i32>) {
     project.run(&[]).expect(0);
     let deployed = project.record("deploy.json");
     assert_eq!(deployed["verdict"], "promoted");
-    assert_eq!(project.record("push.json")["version"], "1", "no second version");
+    assert_eq!(
+        project.record("push.json")["version"],
+        "1",
+        "no second version"
+    );
 }
 
 #[test]
@@ -72,7 +76,10 @@ fn a_killed_canary_is_ended_by_the_next_challenger() {
     build.wait_for("50 % to the challenger");
     build.signal(Signal::KILL);
     build.wait();
-    project.run(&["-s", "_SEED=3"]).expect(0).says("left by an earlier rollout");
+    project
+        .run(&["-s", "_SEED=3"])
+        .expect(0)
+        .says("left by an earlier rollout");
     let deployed = project.record("deploy.json");
     assert_eq!(deployed["champion_deployed_model_id"], champion);
 }

@@ -2,4 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
+mod clients;
+mod commands;
+mod emulate;
+mod harness;
+mod init;
+mod kills;
+mod main_job;
+mod rejections;
 mod rooms;

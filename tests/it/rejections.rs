@@ -6,8 +6,15 @@ use crate::harness::Project;
 fn change_line(project: &Project, table: &str, n: usize, change: impl Fn(&str) -> String) {
     project.edit(&format!("data/{table}"), |text| {
         let lines = text.lines().enumerate();
-        let lines: Vec<String> =
-            lines.map(|(i, line)| if i + 1 == n { change(line) } else { line.to_owned() }).collect();
+        let lines: Vec<String> = lines
+            .map(|(i, line)| {
+                if i + 1 == n {
+                    change(line)
+                } else {
+                    line.to_owned()
+                }
+            })
+            .collect();
         lines.join("\n") + "\n"
     });
 }
@@ -20,15 +27,27 @@ fn with_cell(line: &str, column: usize, value: &str) -> String {
 
 fn column_of(project: &Project, table: &str, name: &str) -> usize {
     let text = std::fs::read_to_string(project.source().join("data").join(table)).unwrap();
-    text.lines().next().unwrap().split(',').position(|c| c == name).unwrap()
+    text.lines()
+        .next()
+        .unwrap()
+        .split(',')
+        .position(|c| c == name)
+        .unwrap()
 }
 
 #[test]
 fn a_text_where_numbers_belong_is_rejected_with_its_line() {
     let project = Project::churn();
     let column = column_of(&project, "usage.csv", "total_day_minutes");
-    change_line(&project, "usage.csv", 17, |line| with_cell(line, column, "lots"));
-    project.run(&[]).expect(1).says("usage.csv:17").says("total_day_minutes").says("lots");
+    change_line(&project, "usage.csv", 17, |line| {
+        with_cell(line, column, "lots")
+    });
+    project
+        .run(&[])
+        .expect(1)
+        .says("usage.csv:17")
+        .says("total_day_minutes")
+        .says("lots");
     let lint = project.record("lint.json");
     assert_eq!(lint["verdict"], "reject");
     let finding = &lint["findings"][0];
@@ -50,15 +69,26 @@ fn a_column_that_is_gone_is_rejected() {
         };
         text.lines().map(without).collect::<Vec<_>>().join("\n") + "\n"
     });
-    project.run(&[]).expect(1).says("total_eve_calls").says("usage.csv");
+    project
+        .run(&[])
+        .expect(1)
+        .says("total_eve_calls")
+        .says("usage.csv");
 }
 
 #[test]
 fn a_class_never_seen_is_rejected() {
     let project = Project::churn();
     let column = column_of(&project, "account.csv", "churn");
-    change_line(&project, "account.csv", 30, |line| with_cell(line, column, "maybe"));
-    project.run(&[]).expect(1).says("account.csv:30").says("churn").says("maybe");
+    change_line(&project, "account.csv", 30, |line| {
+        with_cell(line, column, "maybe")
+    });
+    project
+        .run(&[])
+        .expect(1)
+        .says("account.csv:30")
+        .says("churn")
+        .says("maybe");
 }
 
 #[test]
@@ -71,17 +101,28 @@ fn a_table_that_cannot_be_opened_is_wrong_input() {
 #[test]
 fn bigquery_is_a_clear_error_for_now() {
     let project = Project::churn();
-    project.run(&["-s", "_SOURCE=bigquery"]).expect(2).says("bigquery").says("local");
+    project
+        .run(&["-s", "_SOURCE=bigquery"])
+        .expect(2)
+        .says("BigQuery")
+        .says("local");
 }
 
 #[test]
 fn a_model_below_its_gate_is_rejected_and_not_pushed() {
     let project = Project::churn();
-    project.run(&["-s", "_MAX_DEPTH=1"]).expect(1).says("reject");
+    project
+        .run(&["-s", "_MAX_DEPTH=1"])
+        .expect(1)
+        .says("reject");
     let validated = project.record("validate.json");
     assert_eq!(validated["verdict"], "reject");
     let gates = validated["gates"].as_array().unwrap();
-    assert!(gates.iter().any(|gate| gate["verdict"] == "reject" && gate["value"].is_number()));
+    assert!(
+        gates
+            .iter()
+            .any(|gate| gate["verdict"] == "reject" && gate["value"].is_number())
+    );
     assert!(!project.has_record("push.json"));
 }
 
@@ -91,7 +132,10 @@ fn fails_in_its_canary(fault: &str, because: &str) {
     project.run(&[]).expect(0);
     let champion = project.record("deploy.json")["deployed_model_id"].clone();
 
-    project.run(&["-s", "_SEED=2", "--fault", fault]).expect(1).says(because);
+    project
+        .run(&["-s", "_SEED=2", "--fault", fault])
+        .expect(1)
+        .says(because);
     let deployed = project.record("deploy.json");
     assert_eq!(deployed["verdict"], "rolled_back");
     assert_eq!(deployed["champion_deployed_model_id"], champion);

@@ -160,9 +160,10 @@ fn pump(
     tokio::spawn(async move {
         let mut pipe = BufReader::new(pipe);
         let mut line = Vec::new();
-        while let Ok(buffer) = pipe.fill_buf().await
-            && !buffer.is_empty()
-        {
+        while let Ok(buffer) = pipe.fill_buf().await {
+            if buffer.is_empty() {
+                break;
+            }
             let end = buffer.iter().position(|b| *b == b'\n');
             let room = LINE_BYTES - line.len();
             let part = end.unwrap_or(buffer.len()).min(room);

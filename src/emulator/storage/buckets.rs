@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::object::{LIVE, OLD, Preconditions};
+use super::object::{LIVE, OLD, Preconditions, message};
 use crate::clock::Timestamp;
 use crate::emulator::error::ApiError;
 use crate::emulator::server::{Answer, Request, empty, json};
@@ -128,13 +128,9 @@ pub(super) fn merge(target: &mut Value, patch: &Value) {
 
 /// A message about a bucket: its settings, and the whole.
 fn read(request: &Request) -> Result<(Map<String, Value>, Value), ApiError> {
-    let wrong =
-        |e: String| ApiError::invalid_argument(format!("Parse Error: {e}")).reason("parseError");
-    let sent: Value = serde_json::from_slice(&request.body).map_err(|e| wrong(e.to_string()))?;
-    let Value::Object(fields) = &sent else {
-        return Err(wrong("expected an object".into()));
-    };
-    if let Some(labels) = fields.get("labels") {
+    let sent = message(request)?;
+    let fields = sent.as_object().into_iter().flatten();
+    if let Some(labels) = sent.get("labels") {
         let labelled = labels.as_object().is_some_and(|labels| {
             labels
                 .values()
@@ -145,7 +141,6 @@ fn read(request: &Request) -> Result<(Map<String, Value>, Value), ApiError> {
         }
     }
     let settings = fields
-        .iter()
         .filter(|(name, _)| SETTINGS.contains(&name.as_str()))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();

@@ -59,9 +59,7 @@ fn int64<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64
 }
 
 pub(super) async fn compose(emulator: Arc<Emulator>, request: Request) -> Answer {
-    let sent: Compose = serde_json::from_slice(&request.body).map_err(|e| {
-        ApiError::invalid_argument(format!("Parse Error: {e}")).reason("parseError")
-    })?;
+    let sent: Compose = serde_json::from_slice(&request.body).map_err(object::parse_error)?;
     if sent.source_objects.is_empty() || sent.source_objects.len() > MAX_SOURCES {
         return Err(ApiError::invalid_argument(format!(
             "The number of source components provided ({}) is not between 1 and {MAX_SOURCES}.",

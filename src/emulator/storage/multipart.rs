@@ -122,11 +122,11 @@ fn malformed(what: &str) -> ApiError {
     ApiError::invalid_argument(format!("Malformed multipart body: {what}."))
 }
 
-/// Both parts' heads, the kind of newline, and where the bytes begin; `None` when there is more to come.
-fn head<'a>(
-    text: &'a [u8],
-    delimiter: &[u8],
-) -> Result<Option<(Head, &'static [u8], usize)>, ApiError> {
+/// Both heads, the kind of newline, and where the bytes begin.
+type Begun = (Head, &'static [u8], usize);
+
+/// Reads both parts' heads; `None` when there is more to come.
+fn head<'a>(text: &'a [u8], delimiter: &[u8]) -> Result<Option<Begun>, ApiError> {
     let Some(begin) = find(text, delimiter) else {
         return Ok(None);
     };

@@ -68,9 +68,7 @@ impl Sent {
         if body.trim_ascii().is_empty() {
             return Ok(Self::default());
         }
-        let mut sent: Self = serde_json::from_slice(body).map_err(|e| {
-            ApiError::invalid_argument(format!("Parse Error: {e}")).reason("parseError")
-        })?;
+        let mut sent: Self = serde_json::from_slice(body).map_err(parse_error)?;
         if let Some(metadata) = &mut sent.attributes.metadata {
             metadata.retain(|_, value| value.is_some());
         }
@@ -178,6 +176,23 @@ impl Attributes {
             _ => Map::new(),
         }
     }
+}
+
+/// A request's message as any JSON object; an empty body says nothing.
+///
+/// # Errors
+/// 400 when it is none.
+pub(super) fn message(request: &Request) -> Result<Value, ApiError> {
+    if request.body.trim_ascii().is_empty() {
+        return Ok(Value::Object(Map::new()));
+    }
+    let fields: Map<String, Value> = serde_json::from_slice(&request.body).map_err(parse_error)?;
+    Ok(Value::Object(fields))
+}
+
+/// What Cloud Storage says of a message that it cannot read.
+pub(super) fn parse_error(error: serde_json::Error) -> ApiError {
+    ApiError::invalid_argument(format!("Parse Error: {error}")).reason("parseError")
 }
 
 /// CRC-32C as Google writes it: four bytes, the highest first, in base64.

@@ -7,26 +7,18 @@ use serde_json::Value;
 
 use super::blocking;
 use super::buckets::merge;
-use super::object::{self, Attributes, Preconditions, Sent};
+use super::object::{self, Attributes, Preconditions, Sent, message, parse_error};
 use crate::emulator::Emulator;
 use crate::emulator::error::ApiError;
 use crate::emulator::server::{Answer, Request, empty, json};
 
 /// A null clears a field or a key of `metadata`; what is not named stays.
 pub(super) async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
-    let invalid = |e: serde_json::Error| {
-        ApiError::invalid_argument(format!("Parse Error: {e}")).reason("parseError")
-    };
-    let sent: Value = serde_json::from_slice(&request.body).map_err(invalid)?;
-    if !sent.is_object() {
-        return Err(
-            ApiError::invalid_argument("Parse Error: expected an object").reason("parseError"),
-        );
-    }
+    let sent = message(&request)?;
     answer(emulator, request, move |attributes| {
         let mut merged = Value::Object(attributes.fields());
         merge(&mut merged, &sent);
-        serde_json::from_value(merged).map_err(invalid)
+        serde_json::from_value(merged).map_err(parse_error)
     })
     .await
 }

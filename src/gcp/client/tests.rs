@@ -252,13 +252,6 @@ async fn a_token_that_does_not_come_ends_in_an_error() {
     );
 }
 
-#[test]
-fn zz_cost() {
-    let t = std::time::Instant::now();
-    build(false, &Limits::USUAL).unwrap();
-    eprintln!("COST {:?}", t.elapsed());
-}
-
 /// Steps may run on many threads.
 #[tokio::test]
 async fn calls_can_be_spawned() {

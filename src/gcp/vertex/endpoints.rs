@@ -258,7 +258,7 @@ impl Vertex {
             .json(&Message { instances })?;
         match self.client.once(&call).await {
             Ok(reply) => reply.json(&call),
-            Err(failed) => Err(failed.error),
+            Err(failed) => Err(*failed.error),
         }
     }
 }

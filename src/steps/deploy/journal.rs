@@ -54,7 +54,7 @@ impl<'a> Journal<'a> {
             "rollouts/{}/{}/journal.json",
             ctx.region, *ctx.config.deploy.endpoint
         );
-        let holder = holder(ctx);
+        let holder = ctx.writer();
         let fresh = || Entry {
             digest: digest.clone(),
             challenger: challenger.to_owned(),
@@ -175,9 +175,4 @@ fn held(ctx: &Context, object: &str, entry: &Entry) -> Error {
         tries: 1,
         input: None,
     }
-}
-
-/// A name for this process that no other has.
-fn holder(ctx: &Context) -> String {
-    format!("{}-{}", std::process::id(), ctx.clock.now().unix_micros())
 }

@@ -39,7 +39,7 @@ pub(super) async fn find_or_create(
     }
     let storage = ctx.storage();
     let intent = format!("{folder}/intent.json");
-    let body = || Bytes::from(json!({ "key": key, "at": ctx.clock.now() }).to_string());
+    let body = || Bytes::from(json!({ "key": key, "writer": ctx.writer() }).to_string());
     let bucket = &ctx.config.bucket;
     let pre = match storage.objects_read(bucket, &intent).await? {
         None => Precondition::Absent,

@@ -1,0 +1,115 @@
+//! Clients and readers that we did not write: Google's own for Python against the emulator, and
+//! XGBoost on the model that serin made.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use serin::data::instances::instances;
+use serin::model::predictor::Predictor;
+use serin::workspace::records::Feature;
+
+use crate::emulate::emulate;
+use crate::harness::Project;
+
+/// Runs one of `tests/clients/*.py` by the interpreter that the test command has prepared.
+///
+/// `url` is where Cloud Storage is. Without the interpreter the test is skipped with a line that says so; with `CI=true` that is a failure.
+fn python(variable: &str, script: &str, url: &str, arguments: &[&str]) {
+    let Some(interpreter) = std::env::var_os(variable) else {
+        assert!(
+            std::env::var("CI").as_deref() != Ok("true"),
+            "{variable} is not set"
+        );
+        eprintln!("SKIPPED: {script} needs {variable}, which `.ci/test` sets");
+        return;
+    };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/clients")
+        .join(script);
+    let output = Command::new(interpreter)
+        .arg(path)
+        .args(arguments)
+        .env("STORAGE_EMULATOR_HOST", url)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{script}\n{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn google_cloud_storage_for_python_works() {
+    let project = Project::empty();
+    let (_emulator, url) = emulate(&project, "cloud");
+    python("SERIN_PYTHON_CLIENTS", "storage.py", &url, &[]);
+}
+
+#[test]
+fn google_cloud_aiplatform_for_python_works_on_a_model_of_serin() {
+    let project = Project::churn_with_short_rollout();
+    let (_emulator, url) = emulate(&project, "cloud");
+    project
+        .serin(&[
+            "run",
+            "project",
+            "--workspace",
+            "workspace",
+            "--emulator",
+            &url,
+        ])
+        .expect(0);
+    let artifact = project.record("push.json")["artifact_uri"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let instance = json!({ "state": "OH", "total_day_minutes": 161.6 }).to_string();
+    python(
+        "SERIN_PYTHON_CLIENTS",
+        "vertex.py",
+        &url,
+        &[&url, &artifact, &instance],
+    );
+}
+
+#[test]
+fn xgboost_2_and_3_predict_what_serin_predicts() {
+    let project = Project::churn_with_short_rollout();
+    project.run(&[]).expect(0);
+    let dataset = project.record("dataset.json");
+    let features: Vec<Feature> = serde_json::from_value(dataset["features"].clone()).unwrap();
+    let test = project
+        .workspace()
+        .join(dataset["test"]["path"].as_str().unwrap());
+    let rows = instances(&test, &features).unwrap();
+    let folder = project.workspace().join(".serin/model");
+    let predictor = Predictor::load(&folder).unwrap();
+    let encode = |row: &Value| -> Vec<f32> {
+        let encoder = predictor.encoder();
+        let names = (0..encoder.width()).map(|i| encoder.name(i).unwrap());
+        names
+            .enumerate()
+            .map(|(i, name)| {
+                row.get(name)
+                    .map_or(f32::NAN, |v| encoder.json(i, v).unwrap())
+            })
+            .collect()
+    };
+    let scores: Vec<Vec<f32>> = rows
+        .iter()
+        .map(|row| predictor.scores(&encode(row)).unwrap())
+        .collect();
+    let expected = project.folder.path().join("expected.json");
+    std::fs::write(
+        &expected,
+        json!({ "instances": rows, "scores": scores }).to_string(),
+    )
+    .unwrap();
+    for variable in ["SERIN_PYTHON_XGBOOST2", "SERIN_PYTHON_XGBOOST3"] {
+        let (folder, expected) = (folder.to_str().unwrap(), expected.to_str().unwrap());
+        python(variable, "xgboost_reads.py", "", &[folder, expected]);
+    }
+}
