@@ -5,6 +5,7 @@
 //! the config says; a program or script of this machine gets a plain `PATH` as well. Time-outs of steps
 //! and build count on the build's clock: at 300 times real time `600s` are two seconds.
 
+mod cloud;
 mod folders;
 mod step;
 
@@ -118,7 +119,7 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
     fs::create_dir_all(&state)
         .map_err(|e| Input::new(format!("cannot be made: {e}")).at_file(&state))?;
     let groups = Groups::new(&serin).context("starting the watchdog")?;
-    let cloud = start_cloud(&options, &state, &serin, &groups).await?;
+    let cloud = cloud::start(&options, &state, &serin, &groups).await?;
     let place = options
         .workspace
         .clone()
@@ -163,11 +164,16 @@ fn listen() -> watch::Receiver<(u8, u32)> {
 /// The source folder and the config.
 fn locate(source: &Path, config: Option<&Path>) -> Result<(PathBuf, PathBuf)> {
     if source.is_dir() {
+        // Messages name `cloudbuild.yaml`, not `./cloudbuild.yaml`.
+        let within = |name: &Path| match source.to_str() {
+            Some("." | "./") => name.to_owned(),
+            _ => source.join(name),
+        };
         let config = match config {
             // As the user sees it, or as a name in the source.
             Some(config) if config.is_file() || config.is_absolute() => config.to_owned(),
-            Some(config) => source.join(config),
-            None => source.join(CONFIG),
+            Some(config) => within(config),
+            None => within(Path::new(CONFIG)),
         };
         return Ok((source.to_owned(), config));
     }
@@ -199,70 +205,6 @@ fn new_build_id() -> String {
         part(17, 20),
         part(20, 32)
     )
-}
-
-/// The cloud that a build speaks to.
-struct Cloud {
-    url: String,
-    clock: Clock,
-    /// The emulator, where this run started it.
-    running: Option<emulator::Running>,
-}
-
-async fn start_cloud(
-    options: &RunOptions,
-    state: &Path,
-    serin: &Path,
-    groups: &Groups,
-) -> Result<Cloud> {
-    if let Some(url) = &options.emulator {
-        let url = url.trim_end_matches('/').to_owned();
-        let clock = ask_clock(&url).await?;
-        return Ok(Cloud {
-            url,
-            clock,
-            running: None,
-        });
-    }
-    let running = emulator::start(emulator::Options {
-        state: state.to_owned(),
-        port: 0,
-        time_scale: options.time_scale,
-        serin: serin.to_owned(),
-        own_images: options.self_images.clone(),
-        faults: options.faults.clone(),
-        groups: groups.clone(),
-    })
-    .await?;
-    Ok(Cloud {
-        url: running.url().to_owned(),
-        clock: running.clock(),
-        running: Some(running),
-    })
-}
-
-/// The clock of an emulator that runs already.
-async fn ask_clock(url: &str) -> Result<Clock> {
-    // There may be one already; either will do.
-    let _installed = rustls::crypto::ring::default_provider().install_default();
-    let refused = |e: reqwest::Error| {
-        Input::new(format!(
-            "`--emulator {url}`: no emulator of serin answers there: {e}"
-        ))
-        .hint("start one with `serin emulate`")
-    };
-    let client = reqwest::Client::builder()
-        .timeout(Duration::from_secs(10))
-        .no_proxy()
-        .build()
-        .context("preparing a request")?;
-    let answer = client
-        .get(format!("{url}/_serin/clock"))
-        .send()
-        .await
-        .and_then(reqwest::Response::error_for_status)
-        .map_err(refused)?;
-    Ok(answer.json().await.map_err(refused)?)
 }
 
 /// A build that is ready to run.

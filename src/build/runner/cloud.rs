@@ -1,0 +1,77 @@
+//! The cloud of a build: an emulator of its own, or one that runs already.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::RunOptions;
+use crate::clock::Clock;
+use crate::emulator;
+use crate::error::Input;
+use crate::process::Groups;
+
+/// The cloud that a build speaks to.
+pub(super) struct Cloud {
+    pub(super) url: String,
+    pub(super) clock: Clock,
+    /// The emulator, where this run started it.
+    pub(super) running: Option<emulator::Running>,
+}
+
+/// Starts the emulator on the state folder, or finds the one that the options name.
+pub(super) async fn start(
+    options: &RunOptions,
+    state: &Path,
+    serin: &Path,
+    groups: &Groups,
+) -> Result<Cloud> {
+    if let Some(url) = &options.emulator {
+        let url = url.trim_end_matches('/').to_owned();
+        let clock = ask_clock(&url).await?;
+        return Ok(Cloud {
+            url,
+            clock,
+            running: None,
+        });
+    }
+    let running = emulator::start(emulator::Options {
+        state: state.to_owned(),
+        port: 0,
+        time_scale: options.time_scale,
+        serin: serin.to_owned(),
+        own_images: options.self_images.clone(),
+        faults: options.faults.clone(),
+        groups: groups.clone(),
+    })
+    .await?;
+    Ok(Cloud {
+        url: running.url().to_owned(),
+        clock: running.clock(),
+        running: Some(running),
+    })
+}
+
+/// The clock of an emulator that runs already.
+async fn ask_clock(url: &str) -> Result<Clock> {
+    // There may be one already; either will do.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    let refused = |e: reqwest::Error| {
+        Input::new(format!(
+            "`--emulator {url}`: no emulator of serin answers there: {e}"
+        ))
+        .hint("start one with `serin emulate`")
+    };
+    let client = reqwest::Client::builder()
+        .timeout(Duration::from_secs(10))
+        .no_proxy()
+        .build()
+        .context("preparing a request")?;
+    let answer = client
+        .get(format!("{url}/_serin/clock"))
+        .send()
+        .await
+        .and_then(reqwest::Response::error_for_status)
+        .map_err(refused)?;
+    Ok(answer.json().await.map_err(refused)?)
+}
