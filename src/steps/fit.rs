@@ -46,7 +46,7 @@ pub async fn fit(ends: &Ends) -> Result<()> {
     let scratch = tempfile::tempdir().context("making a temporary folder")?;
 
     let specification = fetch(&storage, &ends.specification, scratch.path()).await?;
-    let text = std::fs::read(&specification).context("reading the specification")?;
+    let text = std::fs::read(&specification).map_err(|e| unreadable(&specification, &e))?;
     let specification: Specification = serde_json::from_slice(&text).map_err(|e| {
         Input::new(format!(
             "`{}` is no specification of a fit: {e}",
@@ -54,7 +54,7 @@ pub async fn fit(ends: &Ends) -> Result<()> {
         ))
     })?;
     let train = fetch(&storage, &ends.training_data, scratch.path()).await?;
-    let found = Digest::of_file(&train).context("reading the training data")?;
+    let found = Digest::of_file(&train).map_err(|e| unreadable(&train, &e))?;
     if found != specification.train_sha256 {
         return Err(Input::new(format!(
             "`{}` is not the snapshot of the specification (sha256 {}, expected {})",
@@ -115,6 +115,10 @@ pub async fn fit(ends: &Ends) -> Result<()> {
     }
     println!("wrote the model to {}", ends.model_dir);
     Ok(())
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Input {
+    Input::new(format!("cannot be read: {error}")).at_file(path)
 }
 
 /// The local path of `from`, downloaded into `folder` where it is a `gs://` URI.

@@ -42,6 +42,41 @@ fn a_kill_in_a_stage() {
     ends_at("% to the challenger", Signal::KILL, None);
 }
 
+/// Kills the step's own process, as the system does when memory runs out, and runs the build again.
+fn a_step_is_killed(step: &str) {
+    let project = Project::churn_with_short_rollout();
+    let mut build = project.start_run(&[]);
+    build.wait_for(&format!("- \"{step}\": Already have image"));
+    let word = format!("serin {step} ");
+    let line = loop {
+        let found = project
+            .processes()
+            .into_iter()
+            .find(|line| line.contains(&word));
+        if let Some(line) = found {
+            break line;
+        }
+        assert!(!build.text().contains("DONE"), "{}", build.text());
+    };
+    let id = line.split(' ').next().unwrap().parse().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(id).unwrap(), Signal::KILL)
+        .unwrap();
+    assert_eq!(build.wait(), Some(137), "{}", build.text());
+    project.assert_no_process_left();
+    project.run(&[]).expect(0);
+    assert_eq!(project.record("deploy.json")["verdict"], "promoted");
+}
+
+#[test]
+fn a_killed_train_step() {
+    a_step_is_killed("train");
+}
+
+#[test]
+fn a_killed_deploy_step() {
+    a_step_is_killed("deploy");
+}
+
 #[test]
 fn a_ctrl_c_in_train() {
     ends_at("is JOB_STATE", Signal::INT, Some(130));
