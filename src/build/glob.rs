@@ -124,10 +124,11 @@ fn class(chars: &[char]) -> Option<(Token, usize)> {
             return Some((Token::Class { negated, ranges }, i + 1));
         }
         if c == '[' && chars.get(i + 1) == Some(&':') {
-            let end = chars[i..].windows(2).position(|w| w == [':', ']'])?;
-            let name: String = chars[i + 2..i + end].iter().collect();
+            let inside = &chars[i + 2..];
+            let length = inside.windows(2).position(|w| w == [':', ']'])?;
+            let name: String = inside[..length].iter().collect();
             ranges.extend(named(&name)?);
-            i += end + 2;
+            i += 2 + length + 2;
             continue;
         }
         if c == '\\' {
@@ -207,6 +208,12 @@ mod tests {
         assert_eq!(Glob::new("*c").prefixes(&text), [3, 6]);
         assert_eq!(Glob::new("").prefixes(&text), [0]);
         assert!(Glob::new("x").prefixes(&text).is_empty());
+    }
+
+    #[test]
+    fn a_class_name_that_does_not_end_is_no_class() {
+        assert!(Glob::new("[[:]").matches("[[:]"));
+        assert!(Glob::new("[[:digit:]x]").matches("7"));
     }
 
     proptest! {
