@@ -248,14 +248,19 @@ impl Store {
         File::open(&self.blobs_dir)?.sync_all()
     }
 
-    /// Removes every blob that `keep` does not want: what a kill left without a document.
+    /// Removes every blob that `keep` does not want, folders too: what a kill left without a document.
     ///
     /// # Errors
     /// When the folder cannot be read or a file cannot be removed.
     pub(in crate::emulator) fn sweep_blobs(&self, keep: impl Fn(&str) -> bool) -> io::Result<()> {
         for file in fs::read_dir(&self.blobs_dir)? {
             let file = file?;
-            if !file.file_name().to_str().is_some_and(&keep) {
+            if file.file_name().to_str().is_some_and(&keep) {
+                continue;
+            }
+            if file.file_type()?.is_dir() {
+                fs::remove_dir_all(file.path())?;
+            } else {
                 fs::remove_file(file.path())?;
             }
         }

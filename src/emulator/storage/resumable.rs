@@ -47,6 +47,17 @@ impl Session {
     pub(super) fn expired(&self, now: Timestamp) -> bool {
         now.since(self.started) > LIFE
     }
+
+    /// Whether its object is made.
+    pub(super) fn ended(&self) -> bool {
+        self.object.is_some()
+    }
+
+    /// Its object is made.
+    pub(super) fn end(&mut self, object: Object) {
+        self.kept = object.size;
+        self.object = Some(object);
+    }
 }
 
 /// A session's lock, and what is hashed of the bytes kept, unless a restart or a broken chunk lost it.
@@ -344,7 +355,7 @@ fn finish(
     let made = || {
         let sent = &session.sent;
         let name = sent.name.clone().unwrap_or_default();
-        // A kill may have come between the object and the session's end.
+        // The disk may have refused the session's end, but not the object.
         if let Ok(live) = object::find(emulator, &session.bucket, &name, None)
             && live.upload.as_deref() == Some(key)
         {
@@ -376,8 +387,7 @@ fn finish(
     let result = made();
     match &result {
         Ok(object) => {
-            session.object = Some(object.clone());
-            session.kept = object.size;
+            session.end(object.clone());
             emulator.store.put(key, &session)?;
         }
         Err(error) if error.code < 500 => {
