@@ -10,4 +10,5 @@ mod init;
 mod kills;
 mod main_job;
 mod rejections;
+mod restarts;
 mod rooms;
