@@ -163,7 +163,7 @@ pub struct RunFlags {
     pub substitutions: Vec<String>,
     /// A file with the value of a variable in `secretEnv`; never shown in the log
     #[arg(long = "secret", value_name = "NAME=@FILE")]
-    pub secrets: Vec<crate::build::SecretFile>,
+    pub secrets: Vec<String>,
     /// Run this step alone, by id or number, in the workspace that the last build left; repeatable
     #[arg(long, value_name = "STEP")]
     pub only: Vec<String>,

@@ -131,7 +131,11 @@ async fn run(flags: RunFlags) -> Result<u8> {
         emulator: flags.emulator,
         time_scale: flags.cloud.time_scale,
         faults: flags.cloud.faults,
-        secrets: flags.secrets,
+        secrets: flags
+            .secrets
+            .iter()
+            .map(|secret| build::SecretFile::parse(secret))
+            .collect::<Result<_>>()?,
         part: match flags.from {
             Some(step) => build::Part::From(step),
             None if flags.only.is_empty() => build::Part::All,
@@ -150,11 +154,10 @@ async fn run(flags: RunFlags) -> Result<u8> {
             state: &report.state,
         },
     };
-    println!();
-    print!(
-        "{}",
-        summary::summary(&Workspace::new(&report.workspace), &cloud)?
-    );
+    let summary = summary::summary(&Workspace::new(&report.workspace), &cloud)?;
+    if !summary.is_empty() {
+        print!("\n{summary}");
+    }
     Ok(report.code)
 }
 
