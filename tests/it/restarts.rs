@@ -98,6 +98,7 @@ async fn kill_again_and_again(rounds: u64, mut random: Random) {
     emulator.signal(Signal::TERM);
     assert_eq!(emulator.wait(), Some(0), "{}", emulator.text());
     project.assert_no_process_left();
+    assert_eq!(std::fs::read_dir(litter(&project)).unwrap().count(), 0);
 }
 
 /// The example's whole build, in the emulator's state.
@@ -112,7 +113,16 @@ fn build(project: &Project) {
 
 fn command(project: &Project, time_scale: &str) -> std::process::Command {
     let arguments = ["emulate", "--port", "0", "--state", "cloud"];
-    project.command(&[&arguments[..], &["--time-scale", time_scale]].concat())
+    let mut command = project.command(&[&arguments[..], &["--time-scale", time_scale]].concat());
+    command.env("TMPDIR", litter(project));
+    command
+}
+
+/// Where an emulator that leaves files outside of its state leaves them.
+fn litter(project: &Project) -> std::path::PathBuf {
+    let folder = project.folder.path().join("litter");
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
 }
 
 fn url(emulator: &Running) -> String {
