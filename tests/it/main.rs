@@ -6,6 +6,7 @@ mod builds;
 mod clients;
 mod commands;
 mod emulate;
+mod foreign_storage;
 mod harness;
 mod init;
 mod kills;
