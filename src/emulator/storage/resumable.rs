@@ -266,10 +266,14 @@ async fn take(emulator: Arc<Emulator>, mut request: Request) -> Answer {
                 // Synced before it is acknowledged; the last chunk is acknowledged by the object.
                 OpenOptions::new().append(true).open(&path)?.sync_data()?;
                 saved.store.sync_blobs()?;
-                if !complete {
-                    saved.store.put(&name, &document)?;
+                if complete {
+                    return Ok(());
                 }
-                Ok(())
+                // What was cancelled meanwhile stays so.
+                saved.store.update(&name, |kept: &mut Session| {
+                    *kept = document;
+                    Ok(())
+                })
             })
             .await?;
         }
