@@ -198,11 +198,20 @@ impl Model {
             let aliases = version["versionAliases"].as_array().into_iter().flatten();
             let aliases = aliases.map(|alias| alias.as_str().unwrap().to_owned());
             versions.insert(id.parse().unwrap(), aliases.collect());
-            let one = cloud.get(&format!("{}@{id}", self.path)).await?.ok();
-            assert_eq!(one["versionId"], id, "{one}");
         }
         let label = model["labels"]["n"].as_str().unwrap_or_default().to_owned();
         Ok(((versions, label), json!([model, list])))
+    }
+
+    /// Every version that is there for certain can be got.
+    async fn check_versions(&self, cloud: &Cloud) {
+        let (versions, _) = &self.known.state;
+        let pending = self.known.pending.as_ref();
+        let stays = |id: &&u64| pending.is_none_or(|pending| pending.to.0.contains_key(id));
+        for id in versions.keys().filter(stays) {
+            let one = cloud.get(&format!("{}@{id}", self.path)).await;
+            assert_eq!(one.unwrap().ok()["versionId"], id.to_string());
+        }
     }
 
     pub async fn step(&mut self, cloud: &Cloud, random: &mut Random) -> Result<(), Gone> {
@@ -267,6 +276,7 @@ impl Model {
         self.known.operations.check(cloud).await;
         let (found, told) = self.found(cloud).await.unwrap();
         self.known.check(&found, &told);
+        self.check_versions(cloud).await;
     }
 
     pub async fn settle(&mut self, cloud: &Cloud) -> Result<(), Gone> {
