@@ -25,6 +25,7 @@ mod yaml;
 #[cfg(test)]
 mod corpus;
 
+pub use image::HostImage;
 pub use resolve::{Builtins, Resolved, parse_substitutions, resolve};
-pub use runner::{RunOptions, RunReport, StepReport, run};
+pub use runner::{BuiltImage, RunOptions, RunReport, StepReport, run};
 pub use schedule::Status;

@@ -158,6 +158,15 @@ pub struct RunFlags {
     /// Where to put the build's workspace [default: in the state folder]
     #[arg(long, value_name = "DIR")]
     pub workspace: Option<PathBuf>,
+    /// A program of this machine in place of an image, as in python:*=python3; may be given several times
+    ///
+    /// IMAGE is a pattern with * and ?, compared with and without the tag; the first that matches counts. Without
+    /// PROGRAM the step's entrypoint is run, or gcr.io/cloud-builders/NAME as NAME, or the first of the step's args,
+    /// as for an image that has no entrypoint. The program runs in the workspace with the step's environment and
+    /// this machine's PATH. Images that are neither serin's own nor named here run in containers, where `docker`
+    /// finds an engine.
+    #[arg(long = "host", value_name = "IMAGE[=PROGRAM]")]
+    pub hosts: Vec<crate::build::HostImage>,
     #[command(flatten)]
     pub cloud: CloudFlags,
     /// Use an emulator that runs already, or a proxy before it

@@ -124,6 +124,7 @@ async fn run(flags: RunFlags) -> Result<u8> {
         self_images: SelfImages {
             named: flags.cloud.own_images,
         },
+        hosts: flags.hosts,
         emulator: flags.emulator,
         time_scale: flags.cloud.time_scale,
         faults: flags.cloud.faults,

@@ -3,10 +3,14 @@
 //! A step starts in the workspace with an empty environment, to which are added `HOME`,
 //! `BUILDER_OUTPUT`, the variables that point its clients at the emulator, the build's clock, and what
 //! the config says; a program or script of this machine gets a plain `PATH` as well. Time-outs of steps
-//! and build count on the build's clock: at 300 times real time `600s` are two seconds.
+//! and build count on the build's clock: at 300 times real time `600s` are two seconds. Only the work
+//! of containers, and of programs in their place, is real and counts in real time.
 
+mod budget;
 mod cloud;
+mod container;
 mod folders;
+mod forward;
 mod step;
 
 #[cfg(test)]
@@ -24,17 +28,20 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::image::{self, Launch, Plan};
+use super::image::{self, Here, HostImage, Launch, Plan};
 use super::log::{Log, Row, seconds};
 use super::resolve::{Builtins, Resolved, resolve};
 use super::schedule::{End, Next, Schedule, Status};
 use super::source;
 use crate::clock::{CLOCK_VARIABLE, Clock, Timestamp};
 use crate::emulator::{self, faults::Fault};
+use crate::engine::Engine;
 use crate::error::{Input, code};
 use crate::image::SelfImages;
 use crate::process::{Groups, Interrupted, interrupted};
 use crate::workspace::Digest;
+use budget::Budget;
+use container::Containers;
 use folders::{Claimed, claim};
 use step::{Ended, Ready, Stop};
 
@@ -56,6 +63,8 @@ pub struct RunOptions {
     /// The emulated cloud's state; `.serin` beside the config where absent.
     pub state: Option<PathBuf>,
     pub self_images: SelfImages,
+    /// Images in whose place a program of this machine runs; the first that matches counts.
+    pub hosts: Vec<HostImage>,
     /// The URL of an emulator that runs already; it has its own clock and faults.
     pub emulator: Option<String>,
     /// How many times faster than real time the emulator's clock runs.
@@ -77,8 +86,17 @@ pub struct RunReport {
     pub state: PathBuf,
     /// In the order of the config.
     pub steps: Vec<StepReport>,
+    /// What `images` names, where the build succeeded; none of it is pushed.
+    pub images: Vec<BuiltImage>,
     /// In real time.
     pub duration: Duration,
+}
+
+/// An image that the build made.
+pub struct BuiltImage {
+    pub name: String,
+    /// `sha256:…`, the engine's id of it: a digest of a registry's it gets when it is pushed.
+    pub digest: String,
 }
 
 pub struct StepReport {
@@ -105,7 +123,25 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
     let build_id = new_build_id();
     let builtins = Builtins::new(build_id.clone());
     let resolved = resolve(&config, &options.substitutions, &builtins)?;
-    let plan = image::plan(&resolved, &options.self_images)?;
+    let (own, hosts) = (&options.self_images, &options.hosts);
+    let engine = match image::needs_engine(&resolved.build, own, hosts) {
+        true => Some(Engine::find().await),
+        false => None,
+    };
+    let no_engine = engine.as_ref().and_then(|found| found.as_ref().err());
+    let here = Here {
+        own,
+        hosts,
+        no_engine: no_engine.map(String::as_str),
+    };
+    let plan = image::plan(&resolved, &here)?;
+    let engine = engine.and_then(Result::ok);
+    if let Some(engine) = engine.as_ref().filter(|engine| !engine.is_local()) {
+        eprintln!(
+            "warning: the container engine is at {}; its containers see the workspace only where that machine has it at the same path",
+            engine.host
+        );
+    }
     for warning in resolved.warnings.iter().chain(&plan.warnings) {
         eprintln!("warning: {warning}");
         if let Some(hint) = &warning.hint {
@@ -125,10 +161,21 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
         .clone()
         .unwrap_or_else(|| state.join("workspace"));
     let ended = async {
+        let (workspace, builder) = (claim(&place)?, claim(&state.join("builder"))?);
+        let state = state.canonicalize()?;
+        let containers = match engine {
+            Some(engine) => {
+                let build = &resolved.build;
+                let started = Containers::start(engine, &state, &cloud.url, &build_id, build);
+                Some(Arc::new(started.await?))
+            }
+            None => None,
+        };
         let job = Job {
             build_id,
-            workspace: claim(&place)?,
-            builder: claim(&state.join("builder"))?,
+            workspace,
+            builder,
+            containers: containers.clone(),
             source,
             resolved,
             plan,
@@ -137,10 +184,14 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
             url: cloud.url.clone(),
             clock: cloud.clock,
             groups: groups.clone(),
-            state: state.canonicalize()?,
+            state,
             log: Arc::new(Log::stdout()),
         };
-        job.run(interrupts).await
+        let ended = job.run(interrupts).await;
+        if let Some(containers) = containers {
+            containers.close().await;
+        }
+        ended
     }
     .await;
     if let Some(running) = cloud.running {
@@ -219,6 +270,8 @@ struct Job {
     workspace: Claimed,
     /// Home, outputs and scripts.
     builder: Claimed,
+    /// Where some step or image needs an engine.
+    containers: Option<Arc<Containers>>,
     state: PathBuf,
     url: String,
     clock: Clock,
@@ -228,7 +281,12 @@ struct Job {
 
 /// Why a build ends before its last step.
 enum Halt {
-    Failed { index: usize, message: String },
+    Failed {
+        index: usize,
+        message: String,
+    },
+    /// These of `images` were not built.
+    NoImages(Vec<String>),
     Timeout,
     Interrupted(u8),
 }
@@ -244,10 +302,17 @@ impl Job {
         log.line("FETCHSOURCE");
         self.fetch().await?;
         log.line("BUILD");
-        let (steps, halt) = self.steps(&variables, interrupts, started).await?;
+        let (steps, mut halt) = self.steps(&variables, interrupts, started).await?;
+        let mut images = Vec::new();
+        if halt.is_none() {
+            log.line("PUSH");
+            match self.images().await? {
+                Ok(found) => images = found,
+                Err(missing) => halt = Some(Halt::NoImages(missing)),
+            }
+        }
         let (status, code) = match &halt {
             None => {
-                log.line("PUSH");
                 log.line("DONE");
                 (Status::Success, code::DONE)
             }
@@ -258,6 +323,15 @@ impl Job {
                     "ERROR: build step {index} \"{image}\" failed: {message}"
                 ));
                 (Status::Failure, self.exit_code(*index, &steps))
+            }
+            Some(Halt::NoImages(missing)) => {
+                let missing: Vec<String> = missing.iter().map(|name| format!("{name:?}")).collect();
+                log.error("ERROR");
+                log.error(&format!(
+                    "ERROR: failed to find one or more images after execution of build steps: [{}]",
+                    missing.join(" ")
+                ));
+                (Status::Failure, 1)
             }
             Some(Halt::Timeout) => {
                 log.error("TIMEOUT");
@@ -277,15 +351,20 @@ impl Job {
             workspace: self.workspace.path,
             state: self.state,
             steps,
+            images,
             duration: started.elapsed(),
         };
         table(&self.log, &report, self.clock);
         Ok(report)
     }
 
-    /// What redirects the steps' clients, and their clock.
+    /// What redirects the clients of this machine's steps, and their clock.
     fn cloud_variables(&self) -> Vec<(String, String)> {
-        let mut variables = emulator::variables(&self.url);
+        self.variables_at(&self.url)
+    }
+
+    fn variables_at(&self, url: &str) -> Vec<(String, String)> {
+        let mut variables = emulator::variables(url);
         variables.push((CLOCK_VARIABLE.to_owned(), self.clock.to_string()));
         variables
     }
@@ -304,6 +383,13 @@ impl Job {
         ));
         for (name, value) in variables {
             log.line(&format!("env        {name}={value}"));
+        }
+        if let Some(containers) = &self.containers {
+            log.line(&format!("containers {}", containers.engine()));
+            log.line(&format!(
+                "           in them the cloud is {}",
+                containers.url()
+            ));
         }
         log.line("");
     }
@@ -362,7 +448,7 @@ impl Job {
         let mut halt = None;
         let (stop, stopped) = watch::channel(Stop::GoOn);
         let mut running: JoinSet<Ended> = JoinSet::new();
-        let deadline = started + self.clock.to_real(build.timeout());
+        let mut budget = Budget::new(build.timeout(), started, self.clock.scale);
         loop {
             // A signal that came while the source was copied counts, too.
             if halt.is_none() && interrupts.has_changed().unwrap_or(false) {
@@ -371,10 +457,28 @@ impl Job {
             }
             for index in schedule.start() {
                 self.announce(index);
-                let ready = self.prepare(index, variables)?;
                 let (groups, log) = (self.groups.clone(), self.log.clone());
-                running.spawn(step::run(ready, groups, log, stopped.clone()));
+                match &self.containers {
+                    Some(containers) if self.plan.launches[index] == Launch::Container => {
+                        let ready = self.prepare_container(containers, index, &[])?;
+                        let containers = containers.clone();
+                        running.spawn(containers.run(ready, groups, log, stopped.clone()));
+                    }
+                    _ => {
+                        let ready = self.prepare(index, variables)?;
+                        running.spawn(step::run(ready, groups, log, stopped.clone()));
+                    }
+                }
             }
+            let is_real = |index: usize| {
+                schedule.status(index) == Status::Working
+                    && self.plan.launches[index].is_real_time()
+            };
+            budget.set_pace(match (0..build.steps.len()).any(is_real) {
+                true => 1,
+                false => self.clock.scale,
+            });
+            let deadline = budget.deadline();
             tokio::select! {
                 joined = running.join_next() => {
                     let Some(joined) = joined else { break };
@@ -413,9 +517,12 @@ impl Job {
             let label = step.label(index);
             self.log.line(&format!("Starting Step {label}"));
         }
-        let prefix = self.prefix(index);
-        self.log
-            .line(&format!("{prefix}Already have image: {}", step.image()));
+        // A container's own lines say how the image was come by.
+        if self.plan.launches[index] != Launch::Container {
+            let prefix = self.prefix(index);
+            self.log
+                .line(&format!("{prefix}Already have image: {}", step.image()));
+        }
     }
 
     fn prefix(&self, index: usize) -> String {
@@ -434,10 +541,7 @@ impl Job {
         let index = ended.index;
         let message = match ended.end {
             End::Exit(code) => format!("step exited with non-zero status: {code}"),
-            End::NotStarted => format!(
-                "starting step container failed: {}",
-                ended.trouble.unwrap_or_default()
-            ),
+            End::NotStarted => ended.trouble.unwrap_or_default(),
             End::Timeout => "context deadline exceeded".to_owned(),
             End::Killed => "killed by the build".to_owned(),
         };
@@ -463,57 +567,104 @@ impl Job {
 
     /// The process of a step: program, folder, environment.
     fn prepare(&self, index: usize, variables: &[(String, String)]) -> Result<Ready> {
-        let build = &self.resolved.build;
-        let step = &build.steps[index];
-        let builder = &self.builder.path;
-        let home = builder.join("home");
-        let outputs = builder.join(format!("outputs/{index}"));
+        let step = &self.resolved.build.steps[index];
         let dir = step.dir.as_ref().map(|dir| dir.as_str());
         let folder = image::folder(dir, &self.workspace.path).context("a step's folder")?;
-        for folder in [&home, &outputs, &folder] {
-            fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        }
+        let (home, outputs) = self.folders(index, Some(&folder))?;
         let launch = &self.plan.launches[index];
         let (program, args) = match launch {
             Launch::Serin { args } => (self.serin.display().to_string(), args.clone()),
-            Launch::Program { program, args } => (program.clone(), args.clone()),
-            Launch::Script { text } => {
-                let scripts = builder.join("scripts");
-                fs::create_dir_all(&scripts)
-                    .with_context(|| format!("making {}", scripts.display()))?;
-                let script = scripts.join(index.to_string());
-                fs::write(&script, text)
-                    .with_context(|| format!("writing {}", script.display()))?;
-                interpreter(text, &script)
+            Launch::Program { program, args } | Launch::HostProgram { program, args } => {
+                (program.clone(), args.clone())
             }
+            Launch::Script { text } | Launch::HostScript { text } => {
+                let script = self.write_script(index, text)?;
+                interpreter(text, &script.display().to_string())
+            }
+            Launch::Container => anyhow::bail!("a container was to run as a process"),
         };
         let mut command = Command::new(program);
         command.args(args).current_dir(folder).env_clear();
-        if !matches!(launch, Launch::Serin { .. }) {
-            command.env("PATH", PATH);
+        match launch {
+            Launch::Serin { .. } => {}
+            // Whoever names a program of this machine means the one that they would start.
+            Launch::HostProgram { .. } | Launch::HostScript { .. } => {
+                let path = std::env::var_os("PATH");
+                command.env("PATH", path.unwrap_or_else(|| PATH.into()));
+            }
+            _ => {
+                command.env("PATH", PATH);
+            }
         }
         command.env("HOME", home).env("BUILDER_OUTPUT", &outputs);
-        let entries = |command: &mut Command, entries: &[super::config::Text]| {
-            for (name, value) in entries.iter().filter_map(|entry| entry.split_once('=')) {
-                command.env(name, value);
-            }
-        };
-        entries(&mut command, &build.options.env);
-        if step.automapped(&build.options) {
-            command.envs(&self.resolved.values);
-        }
-        entries(&mut command, &step.env);
+        command.envs(self.environment(index));
         // Last, so that no step of a rehearsal reaches the real cloud.
         for (name, value) in variables {
             command.env(name, value);
         }
-        let timeout = step.timeout.as_ref();
         Ok(Ready {
             index,
             command,
             prefix: self.prefix(index),
-            timeout: timeout.map(|timeout| self.clock.to_real(timeout.value)),
+            timeout: self.step_timeout(index),
             outputs,
+        })
+    }
+
+    /// Makes a step's folders: its home and outputs, which are returned, and where it starts.
+    fn folders(&self, index: usize, start: Option<&Path>) -> Result<(PathBuf, PathBuf)> {
+        let home = self.builder.path.join("home");
+        let outputs = self.builder.path.join(format!("outputs/{index}"));
+        for folder in [Some(home.as_path()), Some(&outputs), start]
+            .into_iter()
+            .flatten()
+        {
+            fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        }
+        Ok((home, outputs))
+    }
+
+    fn write_script(&self, index: usize, text: &str) -> Result<PathBuf> {
+        use std::os::unix::fs::PermissionsExt;
+        let scripts = self.builder.path.join("scripts");
+        fs::create_dir_all(&scripts).with_context(|| format!("making {}", scripts.display()))?;
+        let script = scripts.join(index.to_string());
+        fs::write(&script, text)
+            // A container's user may be another than this one.
+            .and_then(|()| fs::set_permissions(&script, fs::Permissions::from_mode(0o755)))
+            .with_context(|| format!("writing {}", script.display()))?;
+        Ok(script)
+    }
+
+    /// What the config says of a step's environment; of equal names the last counts.
+    fn environment(&self, index: usize) -> Vec<(String, String)> {
+        let build = &self.resolved.build;
+        let step = &build.steps[index];
+        let entries = |entries: &[super::config::Text]| -> Vec<(String, String)> {
+            let pairs = entries.iter().filter_map(|entry| entry.split_once('='));
+            pairs
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect()
+        };
+        let mut all = entries(&build.options.env);
+        if step.automapped(&build.options) {
+            let values = &self.resolved.values;
+            all.extend(
+                values
+                    .iter()
+                    .map(|(name, value)| (name.clone(), value.clone())),
+            );
+        }
+        all.extend(entries(&step.env));
+        all
+    }
+
+    /// In real time.
+    fn step_timeout(&self, index: usize) -> Option<Duration> {
+        let timeout = self.resolved.build.steps[index].timeout.as_ref()?.value;
+        Some(match self.plan.launches[index].is_real_time() {
+            true => timeout,
+            false => self.clock.to_real(timeout),
         })
     }
 
@@ -528,8 +679,7 @@ impl Job {
 }
 
 /// What runs a script: the interpreter of its first line, else `/bin/sh`.
-fn interpreter(text: &str, script: &Path) -> (String, Vec<String>) {
-    let script = script.display().to_string();
+fn interpreter(text: &str, script: &str) -> (String, Vec<String>) {
     let first = text.lines().next().and_then(|line| line.strip_prefix("#!"));
     let mut words = first
         .unwrap_or("/bin/sh")
@@ -540,7 +690,7 @@ fn interpreter(text: &str, script: &Path) -> (String, Vec<String>) {
     let program = words.next().unwrap_or("/bin/sh").to_owned();
     // As the kernel does: all behind the interpreter is one argument.
     let mut args: Vec<String> = words.map(str::to_owned).collect();
-    args.push(script);
+    args.push(script.to_owned());
     (program, args)
 }
 

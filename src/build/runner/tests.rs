@@ -61,11 +61,17 @@ impl Bench {
         fs::write(&path, config).unwrap();
         let resolved = resolve(&path, &BTreeMap::new(), &Builtins::for_check()).unwrap();
         let own = SelfImages::default();
+        let here = Here {
+            own: &own,
+            hosts: &["hosted".parse().unwrap()],
+            no_engine: Some("there is none in these tests"),
+        };
         let serin = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/serin.sh");
         Job {
             build_id: new_build_id(),
             source,
-            plan: image::plan(&resolved, &own).unwrap(),
+            plan: image::plan(&resolved, &here).unwrap(),
+            containers: None,
             resolved,
             own,
             workspace: claim(&state.join("workspace")).unwrap(),
@@ -286,8 +292,7 @@ async fn a_shebang_chooses_the_interpreter() {
     let report = bench.run(config).await;
     assert_eq!(report.code, 1);
     assert!(!bench.lines.text().contains("no\n"));
-    let script = Path::new("/s");
-    let words = |text: &str| interpreter(text, script);
+    let words = |text: &str| interpreter(text, "/s");
     assert_eq!(words("ls"), ("/bin/sh".into(), vec!["/s".into()]));
     assert_eq!(
         words("#! /bin/x  a b \nls"),
