@@ -215,7 +215,7 @@ impl Engine {
 
     /// The command that starts a container and lasts as long as it, with its two streams.
     pub fn start(&self, id: &str) -> Command {
-        command(["start", "--attach", "--sig-proxy=false", id])
+        command(["start", "--attach", id])
     }
 
     /// Sends a signal, as in `TERM`, to a container's first process; one that has ended is no error.

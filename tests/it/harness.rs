@@ -67,6 +67,11 @@ impl Project {
         Self { folder }
     }
 
+    /// Writes a file of the project.
+    pub fn write(&self, file: &str, text: &str) {
+        fs::write(self.source().join(file), text).unwrap();
+    }
+
     /// The folder with the cloudbuild.yaml.
     pub fn source(&self) -> PathBuf {
         self.folder.path().join("project")
@@ -248,7 +253,8 @@ impl Drop for Running {
     }
 }
 
-fn ended(output: Output) -> Ended {
+/// How a command ended that was run to its end.
+pub fn ended(output: Output) -> Ended {
     Ended {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

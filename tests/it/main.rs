@@ -4,10 +4,13 @@
 
 mod clients;
 mod commands;
+mod containers;
+mod docker;
 mod emulate;
 mod harness;
 mod init;
 mod kills;
 mod main_job;
+mod own_image;
 mod rejections;
 mod rooms;

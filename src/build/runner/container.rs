@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::Command;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::forward::{Reached, reach};
@@ -30,6 +32,11 @@ const HOME: &str = "/builder/home";
 const OUTPUTS: &str = "/builder/outputs";
 /// Where a script is in its container: outside of the workspace.
 const SCRIPT: &str = "/builder/script";
+
+/// How the command line begins what the engine says; a container may print the same.
+const REFUSAL: &[u8] = b"Error response from daemon: ";
+/// Longer first lines are no refusals.
+const REFUSAL_BYTES: u64 = 16 << 10;
 
 /// What the engine holds for a build.
 pub(super) struct Containers {
@@ -450,6 +457,37 @@ impl Lines {
         )
         .await
     }
+}
+
+/// Logs what a container says on its standard error, line by line, and not what its engine says there
+/// when it refuses to start it: that is the build's message.
+pub(super) fn pump_errors(
+    errors: impl AsyncRead + Unpin + Send + 'static,
+    engine: &Engine,
+    id: &str,
+    log: &Arc<Log>,
+    prefix: &str,
+) -> JoinHandle<()> {
+    let (engine, id) = (engine.clone(), id.to_owned());
+    let (log, prefix) = (log.clone(), prefix.to_owned());
+    tokio::spawn(async move {
+        let mut errors = BufReader::new(errors);
+        let mut first = Vec::new();
+        // What cannot be read cannot be logged either.
+        let _read = (&mut errors)
+            .take(REFUSAL_BYTES)
+            .read_until(b'\n', &mut first)
+            .await;
+        let is_refusal = first.starts_with(REFUSAL)
+            && engine
+                .state(&id)
+                .await
+                .is_ok_and(|state| state.exit_code.is_none());
+        if is_refusal {
+            first.clear();
+        }
+        let _logged = step::pump(std::io::Cursor::new(first).chain(errors), &log, &prefix).await;
+    })
 }
 
 /// Whether a container was not started because the engine itself lacks what it was to give.

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::container;
 use crate::build::log::Log;
 use crate::build::schedule::End;
 use crate::engine::Engine;
@@ -140,7 +141,10 @@ pub(super) async fn follow(
         .stderr(Stdio::piped());
     let mut group = groups.spawn(command)?;
     let stdout = group.stdout().map(|out| pump(out, log, prefix));
-    let stderr = group.stderr().map(|err| pump(err, log, prefix));
+    let stderr = group.stderr().map(|err| match target {
+        Target::Group => pump(err, log, prefix),
+        Target::Container { engine, id } => container::pump_errors(err, engine, id, log, prefix),
+    });
     let end = finish(&mut group, target, timeout, stop).await;
     for mut pump in [stdout, stderr].into_iter().flatten() {
         if tokio::time::timeout(LAST_LINES, &mut pump).await.is_err() {
@@ -207,7 +211,7 @@ fn exit(status: std::io::Result<ExitStatus>) -> End {
 }
 
 /// Logs a pipe line by line.
-fn pump(
+pub(super) fn pump(
     pipe: impl AsyncRead + Unpin + Send + 'static,
     log: &Arc<Log>,
     prefix: &str,
