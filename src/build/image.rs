@@ -54,14 +54,22 @@ pub(super) struct Here<'a> {
     pub(super) hosts: &'a [HostImage],
     /// Why there is no container engine, where there is none.
     pub(super) no_engine: Option<&'a str>,
+    /// The steps that are not to run, by their numbers.
+    pub(super) left_out: &'a [usize],
 }
 
 /// Whether the build can run only where there is a container engine.
-pub(super) fn needs_engine(build: &Build, own: &SelfImages, hosts: &[HostImage]) -> bool {
-    let in_container = |step: &Step| {
-        !own.contains(step.image()) && !hosts.iter().any(|host| host.matches(step.image()))
+pub(super) fn needs_engine(
+    build: &Build,
+    own: &SelfImages,
+    hosts: &[HostImage],
+    left_out: &[usize],
+) -> bool {
+    let in_container = |(index, step): (usize, &Step)| {
+        let hosted = || hosts.iter().any(|host| host.matches(step.image()));
+        !left_out.contains(&index) && !own.contains(step.image()) && !hosted()
     };
-    build.steps.iter().any(in_container)
+    build.steps.iter().enumerate().any(in_container)
         || !build.images.is_empty()
         || !build.artifacts.images.is_empty()
 }
@@ -86,6 +94,8 @@ pub(super) fn plan(resolved: &Resolved, here: &Here) -> Result<Plan> {
     for (index, step) in build.steps.iter().enumerate() {
         let label = step.label(index);
         match launch(step, here) {
+            // Whatever it is, it does not start.
+            _ if here.left_out.contains(&index) => launches.push(Launch::Container),
             Ok(launch) => {
                 warnings.extend(warn(step, &label, &launch));
                 refused.extend(cannot(step, &label, &launch, build));
@@ -171,12 +181,6 @@ fn own(step: &Step) -> Launch {
 /// What of a step cannot be done here.
 fn cannot(step: &Step, label: &str, launch: &Launch, build: &Build) -> Vec<Problem> {
     let mut refused = Vec::new();
-    if let Some(name) = step.secret_env.first() {
-        refused.push(Problem::new(
-            name.mark,
-            format!("step {label}: `secretEnv` needs Secret Manager or KMS"),
-        ));
-    }
     if *launch == Launch::Container {
         let mut secrets = step.secret_env.iter().chain(&build.options.secret_env);
         refused.extend(secrets.find(|name| !engine::can_be_secret(name)).map(|name| {
@@ -211,12 +215,7 @@ fn cannot(step: &Step, label: &str, launch: &Launch, build: &Build) -> Vec<Probl
 }
 
 fn cannot_for_all(build: &Build, here: &Here) -> Vec<Problem> {
-    let options = &build.options;
     let mut refused = Vec::new();
-    if let Some(name) = options.secret_env.first() {
-        let message = "`options.secretEnv` needs Secret Manager or KMS";
-        refused.push(Problem::new(name.mark, message));
-    }
     let images = build.images.iter().chain(&build.artifacts.images);
     if let (Some(image), Some(why)) = (images.into_iter().next(), here.no_engine) {
         refused.push(Problem::new(
@@ -254,7 +253,11 @@ fn without_effect(build: &Build) -> Vec<Problem> {
         "pubsubTopic",
         "sourceProvenanceHash",
     ];
-    let of_build = build.fields.iter().filter(|f| OF_BUILD.contains(&f.value));
+    let only_objects = build.artifacts.objects.is_some() && build.artifacts.kinds == 1;
+    let of_build = build
+        .fields
+        .iter()
+        .filter(|f| OF_BUILD.contains(&f.value) && !(f.value == "artifacts" && only_objects));
     let of_options = build.options.fields.iter();
     let mut warnings: Vec<Problem> = of_build
         .map(|field| (field.mark, field.value.to_owned()))
@@ -264,7 +267,10 @@ fn without_effect(build: &Build) -> Vec<Problem> {
                 .map(|field| (field.mark, format!("options.{}", field.value))),
         )
         .map(|(mark, field)| match field.as_str() {
-            "artifacts" => Problem::new(mark, "`artifacts` are not uploaded from this machine"),
+            "artifacts" => Problem::new(
+                mark,
+                "of `artifacts`, only `objects` are uploaded, to the emulated Cloud Storage",
+            ),
             field => Problem::new(mark, format!("`{field}` has no effect on this machine")),
         })
         .collect();
@@ -345,6 +351,7 @@ mod tests {
             own: &SelfImages::default(),
             hosts: &hosts,
             no_engine,
+            left_out: &[],
         };
         plan(&resolved, &here)
     }
@@ -356,9 +363,8 @@ mod tests {
              - {name: gcr.io/x/serin, args: [lint]}\n\
              - {name: python:3.12, id: py}\n\
              - {name: gcr.io/kaniko-project/executor, dir: /opt}\n\
-             - {name: serin, secretEnv: [K], dir: ../x}\n\
-             images: [a/b]\n\
-             availableSecrets: {secretManager: [{versionName: v, env: K}]}\n",
+             - {name: serin, dir: ../x}\n\
+             images: [a/b]\n",
         )
         .err()
         .unwrap();
@@ -367,7 +373,6 @@ mod tests {
             "cloudbuild.yaml:3:10",
             "step #1 - \"py\": the image `python:3.12`",
             "step #2: the image `gcr.io/kaniko-project/executor`",
-            "step #3: `secretEnv`",
             "step #3: `dir` `../x`",
             "`images`",
         ] {

@@ -141,6 +141,27 @@ fn scripts_and_users_and_volumes_are_those_of_the_container() {
 }
 
 #[test]
+fn a_secret_is_in_the_containers_environment_and_not_in_the_log() {
+    let Some(docker) = docker() else { return };
+    let project = project(
+        r"steps:
+- name: IMAGE
+  args: [sh, -c, 'echo it is $$TOKEN; echo $$TOKEN > /workspace/token']
+  secretEnv: [TOKEN]
+availableSecrets:
+  secretManager: [{versionName: projects/p/secrets/s/versions/1, env: TOKEN}]
+",
+        docker.busybox(),
+    );
+    fs::write(project.folder.path().join("token"), "hush-hush\n").unwrap();
+    let ended = docker.run(&project, &["--secret", "TOKEN=@token"]).expect(0);
+    assert!(ended.stdout.contains("it is "), "{}", ended.stdout);
+    assert!(!ended.stdout.contains("hush"), "{}", ended.stdout);
+    let token = fs::read_to_string(project.workspace().join("token")).unwrap();
+    assert_eq!(token, "hush-hush\n");
+}
+
+#[test]
 fn a_container_reaches_the_emulator() {
     let Some(docker) = docker() else { return };
     let project = project(
@@ -148,12 +169,12 @@ fn a_container_reaches_the_emulator() {
 - name: IMAGE
   script: |
     wget -q -O - --header 'Content-Type: application/json' --post-data '{"name": "made-in-a-container"}' \
-      "$STORAGE_EMULATOR_HOST/storage/v1/b?project=my-project"
+      "$STORAGE_EMULATOR_HOST/storage/v1/b?project=my-project"; echo
     wget -q -O - --header 'Content-Type: application/json' --post-data 'hello' \
       "$STORAGE_EMULATOR_HOST/upload/storage/v1/b/made-in-a-container/o?uploadType=media&name=greeting" > object
     link=$(sed -n 's/.*"mediaLink": *"\([^"]*\)".*/\1/p' object)
     echo link $link
-    wget -q -O - "$link"
+    wget -q -O - "$link"; echo
     echo metadata $GCE_METADATA_HOST
 - name: serin
   script: |

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::forward::{Reached, reach};
 use super::step::{self, Ended, Stop, Target};
-use super::{BuiltImage, Job, interpreter};
+use super::{BuiltImage, Halt, Job, interpreter};
 use crate::build::config::{Build, Step};
 use crate::build::image::{self, WORKSPACE};
 use crate::build::log::Log;
@@ -57,8 +57,6 @@ pub(super) struct Containers {
 pub(super) struct Ready {
     pub(super) index: usize,
     pub(super) container: Container,
-    /// Before each line of its output.
-    pub(super) prefix: String,
     /// In real time, from the container's start.
     pub(super) timeout: Option<Duration>,
     /// Its `$BUILDER_OUTPUT`, on this machine.
@@ -149,24 +147,6 @@ impl Containers {
         }
     }
 
-    /// The images that the engine has, with their ids, or the names of those that it lacks.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
-    async fn find_images<'a>(
-        &self,
-        names: impl Iterator<Item = &'a str>,
-    ) -> Result<(Vec<(String, String)>, Vec<String>)> {
-        let (mut found, mut missing) = (Vec::new(), Vec::new());
-        for name in names {
-            match self.engine.image(name).await? {
-                Some(image) => found.push((name.to_owned(), image.id)),
-                None => missing.push(name.to_owned()),
-            }
-        }
-        Ok((found, missing))
-    }
-
     /// The container of a step.
     fn container(
         &self,
@@ -224,7 +204,7 @@ impl Containers {
         let lines = Lines {
             groups,
             log,
-            prefix: ready.prefix.clone(),
+            index: ready.index,
         };
         let (end, trouble) = match self.pull_and_run(&mut ready, &lines, stop).await {
             Ok(end) => (end, None),
@@ -331,12 +311,7 @@ impl Containers {
 
 impl Job {
     /// The container of a step: command, folders, environment.
-    pub(super) fn prepare_container(
-        &self,
-        containers: &Containers,
-        index: usize,
-        secrets: &[(String, String)],
-    ) -> Result<Ready> {
+    pub(super) fn prepare_container(&self, containers: &Containers, index: usize) -> Result<Ready> {
         let build = &self.resolved.build;
         let step = &build.steps[index];
         let dir = step.dir.as_ref().map(|dir| dir.as_str());
@@ -362,7 +337,8 @@ impl Job {
             ("BUILDER_OUTPUT".to_owned(), OUTPUTS.to_owned()),
         ]);
         env.extend(self.environment(index));
-        let mut secrets: BTreeMap<String, String> = secrets.iter().cloned().collect();
+        let secrets = self.secrets.of(step, build);
+        let mut secrets: BTreeMap<String, String> = secrets.into_iter().collect();
         env.retain(|name, _| !secrets.contains_key(name));
         for (name, value) in self.container_variables(containers) {
             secrets.remove(&name);
@@ -384,7 +360,6 @@ impl Job {
         Ok(Ready {
             index,
             container: containers.container(build, index, &folders, process),
-            prefix: self.prefix(index),
             timeout: self.step_timeout(index),
             outputs,
         })
@@ -400,8 +375,11 @@ impl Job {
         variables
     }
 
-    /// What `images` names: the images, or the names of those that were not built.
-    pub(super) async fn images(&self) -> Result<Result<Vec<BuiltImage>, Vec<String>>> {
+    /// What `images` names, or the halt that it means where the steps built some of it not.
+    pub(super) async fn images(&self) -> Result<Vec<BuiltImage>, Halt> {
+        let Some(containers) = &self.containers else {
+            return Ok(Vec::new());
+        };
         let build = &self.resolved.build;
         let mut names: Vec<&str> = Vec::new();
         for name in build.images.iter().chain(&build.artifacts.images) {
@@ -409,20 +387,37 @@ impl Job {
                 names.push(name.as_str());
             }
         }
-        let Some(containers) = &self.containers else {
-            return Ok(Ok(Vec::new()));
-        };
-        let (found, missing) = containers.find_images(names.into_iter()).await?;
-        if !missing.is_empty() {
-            return Ok(Err(missing));
+        let (mut found, mut missing) = (Vec::new(), Vec::new());
+        for name in names {
+            match containers.engine.image(name).await {
+                Ok(Some(image)) => found.push(BuiltImage {
+                    name: name.to_owned(),
+                    digest: image.id,
+                }),
+                Ok(None) => missing.push(format!("{name:?}")),
+                Err(error) => {
+                    return Err(Halt::Undelivered {
+                        kind: "PUSH_FAILED",
+                        message: error.to_string(),
+                    });
+                }
+            }
         }
-        let built = |(name, digest): (String, String)| {
+        if !missing.is_empty() {
+            return Err(Halt::Undelivered {
+                kind: "PUSH_IMAGE_NOT_FOUND",
+                message: format!(
+                    "failed to find one or more images after execution of build steps: [{}]",
+                    missing.join(" ")
+                ),
+            });
+        }
+        for BuiltImage { name, digest } in &found {
             self.log.line(&format!(
                 "{name} is there as {digest}; from this machine it is not pushed"
             ));
-            BuiltImage { name, digest }
-        };
-        Ok(Ok(found.into_iter().map(built).collect()))
+        }
+        Ok(found)
     }
 }
 
@@ -430,12 +425,12 @@ impl Job {
 struct Lines {
     groups: Groups,
     log: Arc<Log>,
-    prefix: String,
+    index: usize,
 }
 
 impl Lines {
     fn line(&self, text: &str) {
-        self.log.line(&format!("{}{text}", self.prefix));
+        self.log.of_step(self.index, text);
     }
 
     /// Logs what a command prints, to its end or the target's.
@@ -451,7 +446,7 @@ impl Lines {
             target,
             &self.groups,
             &self.log,
-            &self.prefix,
+            self.index,
             timeout,
             stop,
         )
@@ -466,10 +461,10 @@ pub(super) fn pump_errors(
     engine: &Engine,
     id: &str,
     log: &Arc<Log>,
-    prefix: &str,
+    index: usize,
 ) -> JoinHandle<()> {
     let (engine, id) = (engine.clone(), id.to_owned());
-    let (log, prefix) = (log.clone(), prefix.to_owned());
+    let log = log.clone();
     tokio::spawn(async move {
         let mut errors = BufReader::new(errors);
         let mut first = Vec::new();
@@ -486,7 +481,7 @@ pub(super) fn pump_errors(
         if is_refusal {
             first.clear();
         }
-        let _logged = step::pump(std::io::Cursor::new(first).chain(errors), &log, &prefix).await;
+        let _logged = step::pump(std::io::Cursor::new(first).chain(errors), &log, index).await;
     })
 }
 

@@ -42,8 +42,6 @@ pub(super) enum Stop {
 pub(super) struct Ready {
     pub(super) index: usize,
     pub(super) command: Command,
-    /// Before each line of its output.
-    pub(super) prefix: String,
     /// In real time.
     pub(super) timeout: Option<Duration>,
     /// Its `$BUILDER_OUTPUT`.
@@ -75,7 +73,7 @@ pub(super) async fn run(
         Target::Group,
         &groups,
         &log,
-        &ready.prefix,
+        ready.index,
         ready.timeout,
         stop,
     );
@@ -131,7 +129,7 @@ pub(super) async fn follow(
     target: Target<'_>,
     groups: &Groups,
     log: &Arc<Log>,
-    prefix: &str,
+    index: usize,
     timeout: Option<Duration>,
     stop: watch::Receiver<Stop>,
 ) -> std::io::Result<End> {
@@ -140,10 +138,10 @@ pub(super) async fn follow(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut group = groups.spawn(command)?;
-    let stdout = group.stdout().map(|out| pump(out, log, prefix));
+    let stdout = group.stdout().map(|out| pump(out, log, index));
     let stderr = group.stderr().map(|err| match target {
-        Target::Group => pump(err, log, prefix),
-        Target::Container { engine, id } => container::pump_errors(err, engine, id, log, prefix),
+        Target::Group => pump(err, log, index),
+        Target::Container { engine, id } => container::pump_errors(err, engine, id, log, index),
     });
     let end = finish(&mut group, target, timeout, stop).await;
     for mut pump in [stdout, stderr].into_iter().flatten() {
@@ -214,9 +212,9 @@ fn exit(status: std::io::Result<ExitStatus>) -> End {
 pub(super) fn pump(
     pipe: impl AsyncRead + Unpin + Send + 'static,
     log: &Arc<Log>,
-    prefix: &str,
+    index: usize,
 ) -> JoinHandle<()> {
-    let (log, prefix) = (log.clone(), prefix.to_owned());
+    let log = log.clone();
     tokio::spawn(async move {
         let mut pipe = BufReader::new(pipe);
         let mut line = Vec::new();
@@ -225,18 +223,24 @@ pub(super) fn pump(
                 break;
             }
             let end = buffer.iter().position(|b| *b == b'\n');
-            let room = LINE_BYTES - line.len();
+            let room = LINE_BYTES + log.overlap() - line.len();
             let part = end.unwrap_or(buffer.len()).min(room);
             line.extend_from_slice(&buffer[..part]);
             let is_whole = end.is_some_and(|end| end <= room);
             pipe.consume(part + usize::from(is_whole));
-            if is_whole || line.len() == LINE_BYTES {
-                log.line(&format!("{prefix}{}", String::from_utf8_lossy(&line)));
+            if is_whole {
+                log.of_step(index, &String::from_utf8_lossy(&line));
                 line.clear();
+            } else if part == room {
+                // A secret that begins at the end stays whole for the next piece.
+                let text = log.hide(&String::from_utf8_lossy(&line));
+                let cut = text.floor_char_boundary(text.len().saturating_sub(log.overlap()));
+                log.of_step(index, &text[..cut]);
+                line = text.as_bytes()[cut..].to_vec();
             }
         }
         if !line.is_empty() {
-            log.line(&format!("{prefix}{}", String::from_utf8_lossy(&line)));
+            log.of_step(index, &String::from_utf8_lossy(&line));
         }
     })
 }
