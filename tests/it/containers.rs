@@ -154,7 +154,9 @@ availableSecrets:
         docker.busybox(),
     );
     fs::write(project.folder.path().join("token"), "hush-hush\n").unwrap();
-    let ended = docker.run(&project, &["--secret", "TOKEN=@token"]).expect(0);
+    let ended = docker
+        .run(&project, &["--secret", "TOKEN=@token"])
+        .expect(0);
     assert!(ended.stdout.contains("it is "), "{}", ended.stdout);
     assert!(!ended.stdout.contains("hush"), "{}", ended.stdout);
     let token = fs::read_to_string(project.workspace().join("token")).unwrap();
