@@ -57,13 +57,14 @@ pub enum Command {
     ///
     /// Copies the source into a workspace, starts the emulator and runs the steps as Cloud Build would. Writes
     /// only its state folder, .serin/ beside the config, so that the next run finds this run's champion, and
-    /// the workspace, which is kept until the next run.
+    /// the workspace, which is kept until the next run. Steps of images that are not serin's own run in
+    /// containers, where `docker` finds an engine, or by programs of this machine that --host names.
     /// Exits with the code of the first step that failed where its image is serin's own, else 1.
     ///
     /// With --check it runs nothing: it says whether Cloud Build would accept the configs, writes a line
     /// for each one that it would, and exits with 2 where one is refused.
     #[command(after_help = EXITS)]
-    Run(RunFlags),
+    Run(Box<RunFlags>),
     /// Serve the emulated cloud: Vertex AI, Cloud Storage, Cloud Monitoring and Cloud Logging on one port
     ///
     /// Reads and writes its state folder, which no other serin may use meanwhile. Ends with SIGINT or SIGTERM.
@@ -184,8 +185,7 @@ pub struct RunFlags {
     /// IMAGE is a pattern with * and ?, compared with and without the tag; the first that matches counts. Without
     /// PROGRAM the step's entrypoint is run, or gcr.io/cloud-builders/NAME as NAME, or the first of the step's args,
     /// as for an image that has no entrypoint. The program runs in the workspace with the step's environment and
-    /// this machine's PATH. Images that are neither serin's own nor named here run in containers, where `docker`
-    /// finds an engine.
+    /// this machine's PATH.
     #[arg(long = "host", value_name = "IMAGE[=PROGRAM]")]
     pub hosts: Vec<crate::build::HostImage>,
     #[command(flatten)]

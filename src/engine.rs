@@ -83,6 +83,8 @@ pub struct Container {
     pub image: String,
     pub network: String,
     pub privileged: bool,
+    /// In place of the image's own, as in `0:0`.
+    pub user: Option<String>,
     /// In place of the image's own.
     pub entrypoint: Option<String>,
     pub args: Vec<String>,
@@ -218,6 +220,17 @@ impl Engine {
         command(["start", "--attach", id])
     }
 
+    /// Runs a container that is soon done to its end, and removes it.
+    ///
+    /// # Errors
+    /// When the engine refuses, or it ends with another exit code than 0.
+    pub async fn run(&self, container: &Container) -> Result<(), Error> {
+        let id = self.create(container).await?;
+        let ran = answer(self.start(&id), "start").await;
+        self.remove(&id).await?;
+        ran.map(drop)
+    }
+
     /// Sends a signal, as in `TERM`, to a container's first process; one that has ended is no error.
     ///
     /// # Errors
@@ -334,6 +347,9 @@ fn arguments(container: &Container) -> Vec<String> {
     for mount in &container.mounts {
         flag("--mount", &mount.to_string());
     }
+    if let Some(user) = &container.user {
+        flag("--user", user);
+    }
     if let Some(entrypoint) = &container.entrypoint {
         flag("--entrypoint", entrypoint);
     }
@@ -343,6 +359,15 @@ fn arguments(container: &Container) -> Vec<String> {
     words.push(container.image.clone());
     words.extend(container.args.iter().cloned());
     words
+}
+
+impl Mount {
+    /// Where it is in the container.
+    pub fn target(&self) -> &str {
+        match self {
+            Self::Bind { to, .. } | Self::Volume { to, .. } => to,
+        }
+    }
 }
 
 impl std::fmt::Display for Mount {

@@ -63,8 +63,8 @@ fn dispatch(cli: Cli) -> Result<u8> {
             steps::push::push(ctx, &flags.image).await
         }),
         Command::Deploy(flags) => step(flags, async |ctx| steps::deploy::deploy(ctx).await),
-        Command::Run(flags) if flags.check => check(flags),
-        Command::Run(flags) => many_threads()?.block_on(run(flags)),
+        Command::Run(flags) if flags.check => check(*flags),
+        Command::Run(flags) => many_threads()?.block_on(run(*flags)),
         Command::Emulate(flags) => {
             many_threads()?.block_on(emulate(flags))?;
             Ok(code::DONE)

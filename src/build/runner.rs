@@ -12,6 +12,8 @@ mod container;
 mod ended;
 mod folders;
 mod forward;
+mod ownership;
+mod prepare;
 mod step;
 
 #[cfg(test)]
@@ -19,12 +21,11 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -48,10 +49,7 @@ use budget::Budget;
 use container::Containers;
 use ended::Times;
 use folders::{Claimed, Content, claim};
-use step::{Ended, Ready, Stop};
-
-/// The `PATH` of a container, for programs and scripts that are taken from this machine.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+use step::{Ended, Stop};
 
 /// How a build is run.
 pub struct RunOptions {
@@ -664,109 +662,6 @@ impl Job {
         (next == Next::Fails).then_some(Halt::Failed { index, message })
     }
 
-    /// The process of a step: program, folder, environment.
-    fn prepare(&self, index: usize, variables: &[(String, String)]) -> Result<Ready> {
-        let step = &self.resolved.build.steps[index];
-        let dir = step.dir.as_ref().map(|dir| dir.as_str());
-        let folder = image::folder(dir, &self.workspace.path).context("a step's folder")?;
-        let (home, outputs) = self.folders(index, Some(&folder))?;
-        let launch = &self.plan.launches[index];
-        let (program, args) = match launch {
-            Launch::Serin { args } => (self.serin.display().to_string(), args.clone()),
-            Launch::Program { program, args } | Launch::HostProgram { program, args } => {
-                (program.clone(), args.clone())
-            }
-            Launch::Script { text } | Launch::HostScript { text } => {
-                let script = self.write_script(index, text)?;
-                interpreter(text, &script.display().to_string())
-            }
-            Launch::Container => anyhow::bail!("a container was to run as a process"),
-        };
-        let mut command = Command::new(program);
-        command.args(args).current_dir(folder).env_clear();
-        match launch {
-            Launch::Serin { .. } => {}
-            // Whoever names a program of this machine means the one that they would start.
-            Launch::HostProgram { .. } | Launch::HostScript { .. } => {
-                let path = std::env::var_os("PATH");
-                command.env("PATH", path.unwrap_or_else(|| PATH.into()));
-            }
-            _ => {
-                command.env("PATH", PATH);
-            }
-        }
-        command.env("HOME", home).env("BUILDER_OUTPUT", &outputs);
-        command.envs(self.environment(index));
-        command.envs(self.secrets.of(step, &self.resolved.build));
-        // Last, so that no step of a rehearsal reaches the real cloud.
-        for (name, value) in variables {
-            command.env(name, value);
-        }
-        Ok(Ready {
-            index,
-            command,
-            timeout: self.step_timeout(index),
-            outputs,
-        })
-    }
-
-    /// Makes a step's folders: its home and outputs, which are returned, and where it starts.
-    fn folders(&self, index: usize, start: Option<&Path>) -> Result<(PathBuf, PathBuf)> {
-        let home = self.builder.path.join("home");
-        let outputs = self.builder.path.join(format!("outputs/{index}"));
-        for folder in [Some(home.as_path()), Some(&outputs), start]
-            .into_iter()
-            .flatten()
-        {
-            fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        }
-        Ok((home, outputs))
-    }
-
-    fn write_script(&self, index: usize, text: &str) -> Result<PathBuf> {
-        use std::os::unix::fs::PermissionsExt;
-        let scripts = self.builder.path.join("scripts");
-        fs::create_dir_all(&scripts).with_context(|| format!("making {}", scripts.display()))?;
-        let script = scripts.join(index.to_string());
-        fs::write(&script, text)
-            // A container's user may be another than this one.
-            .and_then(|()| fs::set_permissions(&script, fs::Permissions::from_mode(0o755)))
-            .with_context(|| format!("writing {}", script.display()))?;
-        Ok(script)
-    }
-
-    /// What the config says of a step's environment; of equal names the last counts.
-    fn environment(&self, index: usize) -> Vec<(String, String)> {
-        let build = &self.resolved.build;
-        let step = &build.steps[index];
-        let entries = |entries: &[super::config::Text]| -> Vec<(String, String)> {
-            let pairs = entries.iter().filter_map(|entry| entry.split_once('='));
-            pairs
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect()
-        };
-        let mut all = entries(&build.options.env);
-        if step.automapped(&build.options) {
-            let values = &self.resolved.values;
-            all.extend(
-                values
-                    .iter()
-                    .map(|(name, value)| (name.clone(), value.clone())),
-            );
-        }
-        all.extend(entries(&step.env));
-        all
-    }
-
-    /// In real time.
-    fn step_timeout(&self, index: usize) -> Option<Duration> {
-        let timeout = self.resolved.build.steps[index].timeout.as_ref()?.value;
-        Some(match self.plan.launches[index].is_real_time() {
-            true => timeout,
-            false => self.clock.to_real(timeout),
-        })
-    }
-
     /// The build's exit code when this step's failure ended it.
     fn exit_code(&self, index: usize, steps: &[StepReport]) -> u8 {
         let step = &steps[index];
@@ -775,22 +670,6 @@ impl Job {
             _ => 1,
         }
     }
-}
-
-/// What runs a script: the interpreter of its first line, else `/bin/sh`.
-fn interpreter(text: &str, script: &str) -> (String, Vec<String>) {
-    let first = text.lines().next().and_then(|line| line.strip_prefix("#!"));
-    let mut words = first
-        .unwrap_or("/bin/sh")
-        .trim()
-        .splitn(2, [' ', '\t'])
-        .map(str::trim)
-        .filter(|word| !word.is_empty());
-    let program = words.next().unwrap_or("/bin/sh").to_owned();
-    // As the kernel does: all behind the interpreter is one argument.
-    let mut args: Vec<String> = words.map(str::to_owned).collect();
-    args.push(script.to_owned());
-    (program, args)
 }
 
 /// The end of the log: what became of the build and of each step, in real time.

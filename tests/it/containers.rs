@@ -1,6 +1,7 @@
 //! Steps of other images than serin's: in real containers, by programs of this machine, or refused.
 
 use std::fs;
+use std::path::Path;
 
 use rustix::process::Signal;
 
@@ -300,15 +301,13 @@ fn a_ctrl_c_asks_the_container_to_end() {
 fn a_second_ctrl_c_ends_a_container_that_does_not_listen() {
     let Some(docker) = docker() else { return };
     let project = project(
-        "steps:\n- {name: IMAGE, args: [sh, -c, 'echo it runs; sleep 600']}\n",
+        "steps:\n- name: IMAGE\n  script: |\n    trap 'echo it heard and goes on' TERM\n    echo it runs\n    while :; do sleep 0.05; done\n",
         docker.busybox(),
     );
     let mut build = docker.start_run(&project, &[]);
     build.wait_for("it runs");
     build.signal(Signal::INT);
-    // The log's lines come one by one; the second signal must not melt into the first.
-    while build.text().is_empty() {}
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    build.wait_for("and goes on");
     build.signal(Signal::INT);
     assert_eq!(build.wait(), Some(130), "{}", build.text());
     assert!(docker.containers(&build_id(&build.text())).is_empty());
@@ -375,6 +374,48 @@ images: [BUILT]
     docker.docker(&["image", "rm", &built]);
 }
 
+/// Changes the owner of a folder and all that is in it.
+fn give(folder: &Path, user: u32) {
+    std::os::unix::fs::chown(folder, Some(user), Some(user)).unwrap();
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        match entry.file_type().unwrap().is_dir() {
+            true => give(&entry.path(), user),
+            false => std::os::unix::fs::chown(entry.path(), Some(user), Some(user)).unwrap(),
+        }
+    }
+}
+
+#[test]
+fn a_user_who_is_not_root_owns_what_containers_of_root_write() {
+    const USER: u32 = 4321;
+    let Some(docker) = docker() else { return };
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: only root can run serin as somebody else");
+        return;
+    }
+    let project = project(
+        "steps:\n\
+         - {name: IMAGE, args: [sh, -c, 'umask 077; mkdir -p d/e; echo a > d/e/f; id -u']}\n\
+         - {name: serin, script: 'cat d/e/f; rm -r d/e; touch d/mine'}\n\
+         - {name: IMAGE, args: [mkdir, -p, g/h]}\n",
+        docker.busybox(),
+    );
+    give(project.folder.path(), USER);
+    let docker = docker.at_open_socket(&project.folder.path().join("docker.sock"));
+    // The second build empties the workspace of the first.
+    for _ in 0..2 {
+        let mut command = docker.serin(&project, &["run", "project", "--workspace", "workspace"]);
+        std::os::unix::process::CommandExt::uid(&mut command, USER);
+        std::os::unix::process::CommandExt::gid(&mut command, USER);
+        let ended =
+            crate::harness::ended(command.env("HOME", project.folder.path()).output().unwrap());
+        let ended = ended.expect(0).says("Step #0: 0\n").says("Step #1: a\n");
+        assert!(!ended.stderr.contains("chown"), "{}", ended.stderr);
+        let meta = fs::metadata(project.workspace().join("g/h")).unwrap();
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&meta), USER);
+    }
+}
+
 #[test]
 fn a_program_of_this_machine_runs_in_place_of_an_image() {
     let project = project(
@@ -398,12 +439,7 @@ options: {env: [C=d]}
     ];
     let mut arguments = vec!["run", "project", "--workspace", "workspace"];
     arguments.extend(hosts);
-    let mut command = project.command(&arguments);
-    // No engine is asked for.
-    command.env("DOCKER_HOST", "unix:///no/such.sock");
-    let log = crate::harness::ended(command.output().unwrap())
-        .expect(0)
-        .stdout;
+    let log = project.serin(&arguments).expect(0).stdout;
     for line in [
         "Step #0: A=b",
         "Step #0: C=d",
@@ -433,7 +469,6 @@ fn without_an_engine_every_step_that_needs_one_is_named_before_any_runs() {
         "",
     );
     let mut command = project.command(&["run", "project", "--host", "bash"]);
-    command.env("DOCKER_HOST", "unix:///no/such.sock");
     let ended = crate::harness::ended(command.output().unwrap()).expect(2);
     let ended = ended
         .says("step #1 - \"py\": the image `python:3.12` is not serin's own and needs a container")

@@ -1,6 +1,8 @@
 //! The container engine of the tests, and images that need nothing from a registry.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -97,6 +99,29 @@ impl Docker {
             "FROM scratch\nCOPY . /\nENTRYPOINT [\"/usr/local/bin/docker\"]\n",
         );
         IMAGE
+    }
+
+    /// The engine by another socket, which everybody may use as long as the test runs.
+    pub fn at_open_socket(&self, socket: &Path) -> Self {
+        let to = self.host.strip_prefix("unix://").unwrap().to_owned();
+        let listener = UnixListener::bind(socket).unwrap();
+        fs::set_permissions(socket, fs::Permissions::from_mode(0o777)).unwrap();
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let engine = UnixStream::connect(&to).unwrap();
+                for (from, to) in [(&client, &engine), (&engine, &client)] {
+                    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    std::thread::spawn(move || {
+                        // Either side may be gone before the other.
+                        let _copied = std::io::copy(&mut from, &mut to);
+                        let _ended = to.shutdown(std::net::Shutdown::Write);
+                    });
+                }
+            }
+        });
+        Self {
+            host: format!("unix://{}", socket.display()),
+        }
     }
 
     /// Builds an image from a folder.

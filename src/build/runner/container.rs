@@ -14,8 +14,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::forward::{Reached, reach};
+use super::ownership;
+use super::prepare::interpreter;
 use super::step::{self, Ended, Stop, Target};
-use super::{BuiltImage, Halt, Job, interpreter};
+use super::{BuiltImage, Halt, Job};
 use crate::build::config::{Build, Step};
 use crate::build::image::{self, WORKSPACE};
 use crate::build::log::Log;
@@ -182,6 +184,7 @@ impl Containers {
             image: step.image().to_owned(),
             network: NETWORK.to_owned(),
             privileged: self.privileged.load(Ordering::Relaxed),
+            user: None,
             entrypoint: process.entrypoint,
             args: process.args,
             folder: process.folder,
@@ -254,6 +257,7 @@ impl Containers {
                     ready.container.name
                 );
             }
+            self.give_back(&ready.container).await;
             let state = match end.map_err(|e| not_started(&e.to_string()))? {
                 // What the command line exits with may be its own code or the container's.
                 End::Exit(_) => state.map_err(|e| not_started(&e.message))?,
@@ -272,6 +276,20 @@ impl Containers {
                 }
                 None => return Err(not_started(&state.error)),
             }
+        }
+    }
+
+    /// Hands the files that a container made over to the user of this process.
+    async fn give_back(&self, container: &Container) {
+        // The step's own image first, then the others that the build has used.
+        let mut images = vec![container.image.clone()];
+        {
+            let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            let others = turns.keys().filter(|name| **name != container.image);
+            images.extend(others.cloned());
+        }
+        if let Err(why) = ownership::give_back(&self.engine, container, &images).await {
+            eprintln!("warning: {why}");
         }
     }
 

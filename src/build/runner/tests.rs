@@ -1,8 +1,10 @@
 //! Builds of scripts, which run on this machine, and of a stand-in for serin.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use super::prepare::{PATH, interpreter};
 use super::*;
 use crate::build::CONFIG;
 
