@@ -55,8 +55,9 @@ pub struct Image {
 /// How a container stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// None where its process was never started.
+    /// None where its process was never started, or runs still.
     pub exit_code: Option<i32>,
+    pub was_started: bool,
     /// Why it was not started; empty where it was.
     pub error: String,
 }
@@ -249,24 +250,29 @@ impl Engine {
     /// # Errors
     /// When there is no such container, or the engine does not answer.
     pub async fn state(&self, id: &str) -> Result<State, Error> {
-        let format = "{{.State.StartedAt}}|{{.State.ExitCode}}|{{.State.Error}}";
+        let format = "{{.State.Running}}|{{.State.StartedAt}}|{{.State.ExitCode}}|{{.State.Error}}";
         let text = ask(&["container", "inspect"], ["--format", format, id]).await?;
-        let mut fields = text.splitn(3, '|');
+        let mut fields = text.splitn(4, '|');
+        let is_running = fields.next() == Some("true");
         // Year 1 is the engine's word for never.
         let was_started = fields.next().is_some_and(|time| !time.starts_with("0001-"));
         let code = fields.next().and_then(|code| code.parse().ok());
         Ok(State {
-            exit_code: code.filter(|_| was_started),
+            exit_code: code.filter(|_| was_started && !is_running),
+            was_started,
             error: fields.next().unwrap_or_default().to_owned(),
         })
     }
 
-    /// Removes a container, which may run, and its nameless volumes.
+    /// Removes a container, which may run, and its nameless volumes; one that is gone is no error.
     ///
     /// # Errors
     /// When the engine does not answer.
     pub async fn remove(&self, id: &str) -> Result<(), Error> {
-        ask(&["rm"], ["--force", "--volumes", id]).await.map(drop)
+        match ask(&["rm"], ["--force", "--volumes", id]).await {
+            Err(error) if !is_absent(&error, "no such container") => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Removes every container and volume that belongs to a run.

@@ -35,8 +35,8 @@ const OUTPUTS: &str = "/builder/outputs";
 /// Where a script is in its container: outside of the workspace.
 const SCRIPT: &str = "/builder/script";
 
-/// How the command line begins what the engine says; a container may print the same.
-const REFUSAL: &[u8] = b"Error response from daemon: ";
+/// How the command line begins what it says itself; a container may print the same.
+const REFUSALS: [&[u8]; 2] = [b"Error response from daemon: ", b"time=\""];
 /// Longer first lines are no refusals.
 const REFUSAL_BYTES: u64 = 16 << 10;
 
@@ -264,6 +264,11 @@ impl Containers {
                 end => return Ok(end),
             };
             match state.exit_code {
+                None if state.was_started => {
+                    return Err(
+                        "following step container failed: `docker start` ended before it".into(),
+                    );
+                }
                 Some(code) => return Ok(End::Exit(code)),
                 None if ready.container.privileged && lacks_privileges(&state.error) => {
                     // Engines inside of a sandbox have no more privileges than the sandbox.
@@ -491,13 +496,14 @@ pub(super) fn pump_errors(
             .take(REFUSAL_BYTES)
             .read_until(b'\n', &mut first)
             .await;
-        let is_refusal = first.starts_with(REFUSAL)
+        let is_refused = REFUSALS.iter().any(|start| first.starts_with(start))
             && engine
                 .state(&id)
                 .await
-                .is_ok_and(|state| state.exit_code.is_none());
-        if is_refusal {
-            first.clear();
+                .is_ok_and(|state| !state.was_started);
+        if is_refused {
+            let _skipped = tokio::io::copy(&mut errors, &mut tokio::io::sink()).await;
+            return;
         }
         let _logged = step::pump(std::io::Cursor::new(first).chain(errors), &log, index).await;
     })
