@@ -180,6 +180,19 @@ pub struct CloudFlags {
     /// Something that goes wrong in the emulated cloud, as in canary:error:0.5 or canary:delay:800ms
     #[arg(long = "fault", value_name = "FAULT")]
     pub faults: Vec<crate::emulator::faults::Fault>,
+    /// Where the emulated Cloud Build clones a repository from: a folder or an address; NAME is as in
+    /// REPO, OWNER/REPO or projects/P/locations/L/connections/C/repositories/R
+    #[arg(long = "repository", value_name = "NAME=PATH", value_parser = repository)]
+    pub repositories: Vec<(String, String)>,
+}
+
+fn repository(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+            Ok((name.to_owned(), path.to_owned()))
+        }
+        _ => Err("expected NAME=PATH".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]

@@ -6,13 +6,17 @@
 //! It shares no struct with `gcp`, so that client and emulator cannot agree on the same mistake.
 
 mod body;
+mod cloudbuild;
 mod clock;
 mod container;
 mod error;
 pub mod faults;
 mod fields;
 mod filter;
+mod list;
 mod logging;
+mod message;
+mod metadata;
 mod monitoring;
 mod operations;
 mod server;
@@ -23,6 +27,7 @@ mod storage;
 mod tests;
 mod vertex;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -56,6 +61,8 @@ pub struct Options {
     pub own_images: SelfImages,
     /// Trouble on purpose.
     pub faults: Vec<faults::Fault>,
+    /// Where repositories that Cloud Build knows by name are cloned from: a path or an address.
+    pub repositories: BTreeMap<String, String>,
     /// Where children are started.
     pub groups: Groups,
 }
@@ -72,6 +79,10 @@ pub(crate) struct Emulator {
     pub(in crate::emulator) vertex: vertex::Runtime,
     pub(in crate::emulator) monitoring: monitoring::Runtime,
     pub(in crate::emulator) serving: serving::Runtime,
+    pub(in crate::emulator) cloudbuild: cloudbuild::Runtime,
+    pub(in crate::emulator) repositories: BTreeMap<String, String>,
+    /// The state folder.
+    pub(in crate::emulator) state: PathBuf,
     url: String,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -175,6 +186,9 @@ pub async fn start(options: Options) -> Result<Running> {
         vertex: vertex::Runtime::default(),
         monitoring: monitoring::Runtime::default(),
         serving: serving::Runtime::default(),
+        cloudbuild: cloudbuild::Runtime::default(),
+        repositories: options.repositories,
+        state: options.state,
         url,
         tasks: Mutex::new(JoinSet::new()),
     });
@@ -185,6 +199,7 @@ pub async fn start(options: Options) -> Result<Running> {
         .await
         .context("bringing the emulator's models up again")?;
     operations::start(&emulator);
+    cloudbuild::start(&emulator).context("taking up the emulator's builds")?;
     let (shutdown, stopped) = oneshot::channel();
     let app = server::app(emulator.clone());
     let server = tokio::spawn(async move {

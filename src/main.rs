@@ -127,6 +127,7 @@ async fn run(flags: RunFlags) -> Result<u8> {
         emulator: flags.emulator,
         time_scale: flags.cloud.time_scale,
         faults: flags.cloud.faults,
+        repositories: flags.cloud.repositories.into_iter().collect(),
     };
     let report = build::run(options).await?;
     let cloud = match emulator.as_deref() {
@@ -149,6 +150,7 @@ async fn emulate(flags: EmulateFlags) -> Result<()> {
         time_scale,
         own_images,
         faults,
+        repositories,
     } = flags.cloud;
     let serin = std::env::current_exe().context("finding this program's own file")?;
     let groups = Groups::new(&serin).context("starting the watchdog")?;
@@ -159,6 +161,7 @@ async fn emulate(flags: EmulateFlags) -> Result<()> {
         serin,
         own_images: SelfImages { named: own_images },
         faults,
+        repositories: repositories.into_iter().collect(),
         groups,
     })
     .await

@@ -62,6 +62,8 @@ pub struct RunOptions {
     pub time_scale: u32,
     /// What goes wrong in the emulated cloud.
     pub faults: Vec<Fault>,
+    /// Where the emulated Cloud Build clones repositories from, by name.
+    pub repositories: BTreeMap<String, String>,
 }
 
 /// What became of a build.

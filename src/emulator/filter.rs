@@ -113,11 +113,25 @@ impl Filter {
 
     /// Whether a resource passes, where `lookup` gives a field's text, or `None` where it has none.
     pub(in crate::emulator) fn matches(&self, lookup: &dyn Fn(&str) -> Option<String>) -> bool {
+        self.matches_one_of(&|field| lookup(field).into_iter().collect())
+    }
+
+    /// As [`Self::matches`], where a field may have several texts: one that passes is enough, and
+    /// for `!=` all of them must.
+    pub(in crate::emulator) fn matches_one_of(&self, lookup: &dyn Fn(&str) -> Vec<String>) -> bool {
         match self {
-            Self::All(parts) => parts.iter().all(|part| part.matches(lookup)),
-            Self::Any(parts) => parts.iter().any(|part| part.matches(lookup)),
-            Self::Not(part) => !part.matches(lookup),
-            Self::Compare(comparison) => comparison.holds(lookup(&comparison.field).as_deref()),
+            Self::All(parts) => parts.iter().all(|part| part.matches_one_of(lookup)),
+            Self::Any(parts) => parts.iter().any(|part| part.matches_one_of(lookup)),
+            Self::Not(part) => !part.matches_one_of(lookup),
+            Self::Compare(comparison) => {
+                let found = lookup(&comparison.field);
+                let mut each = found.iter().map(|text| comparison.holds(Some(text)));
+                match comparison.op {
+                    _ if found.is_empty() => comparison.holds(None),
+                    Op::NotEqual => each.all(|holds| holds),
+                    _ => each.any(|holds| holds),
+                }
+            }
         }
     }
 }

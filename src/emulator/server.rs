@@ -17,7 +17,9 @@ use serde::Serialize;
 use super::error::{ApiError, Dialect};
 use super::faults::Service;
 use super::storage::batch;
-use super::{Emulator, fields, logging, monitoring, operations, storage, vertex};
+use super::{
+    Emulator, cloudbuild, fields, logging, metadata, monitoring, operations, storage, vertex,
+};
 
 /// The largest body that is read into memory; uploads are streamed and have no limit.
 const MAX_BODY_BYTES: usize = 64 << 20;
@@ -251,6 +253,7 @@ pub(in crate::emulator) fn empty(status: StatusCode) -> Response {
 pub(in crate::emulator) fn app(emulator: Arc<Emulator>) -> Router {
     let mut routes = storage::routes();
     routes.extend(vertex::routes());
+    routes.extend(cloudbuild::routes());
     routes.extend(operations::routes());
     routes.extend(monitoring::routes());
     routes.extend(logging::routes());
@@ -270,6 +273,9 @@ async fn serve(
     let path = head.uri.path();
     if path == "/_serin/clock" && head.method == Method::GET {
         return json(&emulator.clock).unwrap_or_else(|e| e.respond(Dialect::Status));
+    }
+    if head.method == Method::GET && metadata::serves(path) {
+        return metadata::answer(emulator, path, &head.headers);
     }
     let service = Service::of(path);
     if path == batch::PATH && head.method == Method::POST {

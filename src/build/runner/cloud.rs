@@ -42,6 +42,7 @@ pub(super) async fn start(
         serin: serin.to_owned(),
         own_images: options.self_images.clone(),
         faults: options.faults.clone(),
+        repositories: options.repositories.clone(),
         groups: groups.clone(),
     })
     .await?;
