@@ -1,5 +1,6 @@
 //! Entry: parse, dispatch, exit code.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,7 +11,7 @@ use serin::cli::{
     Cli, CloudFlags, Command, CommonFlags, EmulateFlags, LintFlags, RunFlags, ServeFlags,
 };
 use serin::config::Config;
-use serin::error::{self, code};
+use serin::error::{self, Input, code};
 use serin::image::SelfImages;
 use serin::process::Groups;
 use serin::steps::{self, Context, summary};
@@ -62,6 +63,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
             steps::push::push(ctx, &flags.image).await
         }),
         Command::Deploy(flags) => step(flags, async |ctx| steps::deploy::deploy(ctx).await),
+        Command::Run(flags) if flags.check => check(flags),
         Command::Run(flags) => many_threads()?.block_on(run(flags)),
         Command::Emulate(flags) => {
             many_threads()?.block_on(emulate(flags))?;
@@ -114,9 +116,11 @@ fn step(
 }
 
 async fn run(flags: RunFlags) -> Result<u8> {
+    let [source] = <[PathBuf; 1]>::try_from(flags.sources)
+        .map_err(|_| Input::new("one build is run at a time; only `--check` takes several"))?;
     let emulator = flags.emulator.clone();
     let options = build::RunOptions {
-        source: flags.source,
+        source,
         config: flags.config,
         substitutions: build::parse_substitutions(&flags.substitutions)?,
         workspace: flags.workspace,
@@ -128,8 +132,20 @@ async fn run(flags: RunFlags) -> Result<u8> {
         time_scale: flags.cloud.time_scale,
         faults: flags.cloud.faults,
         repositories: flags.cloud.repositories.into_iter().collect(),
+        secrets: flags.secrets,
+        part: match flags.from {
+            Some(step) => build::Part::From(step),
+            None if flags.only.is_empty() => build::Part::All,
+            None => build::Part::Only(flags.only),
+        },
+        build_id: flags.build_id,
+        submitted: flags.submitted,
+        format: flags.format,
     };
     let report = build::run(options).await?;
+    if flags.format == build::Format::Json {
+        return Ok(report.code);
+    }
     let cloud = match emulator.as_deref() {
         Some(url) => summary::Cloud::Running { url },
         None => summary::Cloud::Stopped {
@@ -142,6 +158,20 @@ async fn run(flags: RunFlags) -> Result<u8> {
         summary::summary(&Workspace::new(&report.workspace), &cloud)?
     );
     Ok(report.code)
+}
+
+fn check(flags: RunFlags) -> Result<u8> {
+    let options = build::CheckOptions {
+        sources: flags.sources,
+        substitutions: build::parse_substitutions(&flags.substitutions)?,
+        format: flags.format,
+        build_id: flags.build_id,
+        submitted: flags.submitted,
+    };
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let code = build::check(&options, &mut out)?;
+    out.flush()?;
+    Ok(code)
 }
 
 async fn emulate(flags: EmulateFlags) -> Result<()> {

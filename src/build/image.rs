@@ -107,12 +107,6 @@ fn launch(step: &Step) -> Launch {
 /// What of a step cannot be done here.
 fn cannot(step: &Step, label: &str) -> Vec<Problem> {
     let mut refused = Vec::new();
-    if let Some(name) = step.secret_env.first() {
-        refused.push(Problem::new(
-            name.mark,
-            format!("step {label}: `secretEnv` needs Secret Manager or KMS"),
-        ));
-    }
     if let Some(volume) = step.volumes.first() {
         refused.push(Problem::new(
             volume.mark,
@@ -136,10 +130,6 @@ fn cannot(step: &Step, label: &str) -> Vec<Problem> {
 fn cannot_for_all(build: &Build) -> Vec<Problem> {
     let options = &build.options;
     let mut refused = Vec::new();
-    if let Some(name) = options.secret_env.first() {
-        let message = "`options.secretEnv` needs Secret Manager or KMS";
-        refused.push(Problem::new(name.mark, message));
-    }
     if let Some(volume) = options.volumes.first() {
         refused.push(Problem::new(
             volume.mark,
@@ -186,7 +176,11 @@ fn without_effect(build: &Build) -> Vec<Problem> {
         "pubsubTopic",
         "sourceProvenanceHash",
     ];
-    let of_build = build.fields.iter().filter(|f| OF_BUILD.contains(&f.value));
+    let only_objects = build.artifacts.objects.is_some() && build.artifacts.kinds == 1;
+    let of_build = build
+        .fields
+        .iter()
+        .filter(|f| OF_BUILD.contains(&f.value) && !(f.value == "artifacts" && only_objects));
     let of_options = build.options.fields.iter();
     let mut warnings: Vec<Problem> = of_build
         .map(|field| (field.mark, field.value.to_owned()))
@@ -196,7 +190,10 @@ fn without_effect(build: &Build) -> Vec<Problem> {
                 .map(|field| (field.mark, format!("options.{}", field.value))),
         )
         .map(|(mark, field)| match field.as_str() {
-            "artifacts" => Problem::new(mark, "`artifacts` are not uploaded from this machine"),
+            "artifacts" => Problem::new(
+                mark,
+                "of `artifacts`, only `objects` are uploaded, to the emulated Cloud Storage",
+            ),
             field => Problem::new(mark, format!("`{field}` has no effect on this machine")),
         })
         .collect();
@@ -272,9 +269,8 @@ mod tests {
              - {name: gcr.io/x/serin, args: [lint]}\n\
              - {name: python:3.12, id: py}\n\
              - {name: gcr.io/kaniko-project/executor, dir: /opt}\n\
-             - {name: serin, secretEnv: [K], dir: ../x}\n\
-             images: [a/b]\n\
-             availableSecrets: {secretManager: [{versionName: v, env: K}]}\n",
+             - {name: serin, dir: ../x}\n\
+             images: [a/b]\n",
         )
         .err()
         .unwrap();
@@ -284,7 +280,6 @@ mod tests {
             "step #1 - \"py\": the image `python:3.12`",
             "step #2: the image `gcr.io/kaniko-project/executor`",
             "step #2: `dir` `/opt`",
-            "step #3: `secretEnv`",
             "step #3: `dir` `../x`",
             "`images`",
         ] {

@@ -13,12 +13,11 @@ use super::git;
 use super::problem::{Mark, Problem, did_you_mean};
 use super::substitute::{self, Given, Rules};
 use super::validate;
+use crate::emulator;
 use crate::error::Input;
 
 /// The project of a build where nothing names one.
 const LOCAL_PROJECT: &str = "local-project";
-/// A project's number where there is no project.
-const PROJECT_NUMBER: &str = "123456789012";
 /// The id of a build that is only checked.
 const NO_BUILD: &str = "00000000-0000-0000-0000-000000000000";
 
@@ -28,6 +27,8 @@ pub struct Builtins {
     pub project: String,
     /// `$BUILD_ID`.
     pub build_id: String,
+    /// Where the build was submitted by the API: `$LOCATION`, and git tells nothing.
+    submitted: Option<String>,
     /// Git's facts by folder: one look serves every config of a folder.
     checkouts: Mutex<BTreeMap<PathBuf, BTreeMap<&'static str, String>>>,
 }
@@ -43,6 +44,7 @@ impl Builtins {
         Self {
             project: project.unwrap_or_else(|| LOCAL_PROJECT.to_owned()),
             build_id,
+            submitted: None,
             checkouts: Mutex::default(),
         }
     }
@@ -50,6 +52,15 @@ impl Builtins {
     /// The same for configs that are only checked: every build has the same id.
     pub fn for_check() -> Self {
         Self::new(NO_BUILD.to_owned())
+    }
+
+    /// The same for a build that was submitted by the API, at this location where there is one.
+    #[must_use]
+    pub fn submitted(self, location: Option<String>) -> Self {
+        Self {
+            submitted: location,
+            ..self
+        }
     }
 
     /// Every built-in, those from git only where `wanted` asks for one.
@@ -63,14 +74,14 @@ impl Builtins {
             .collect();
         for (key, value) in [
             ("PROJECT_ID", self.project.as_str()),
-            ("PROJECT_NUMBER", PROJECT_NUMBER),
+            ("PROJECT_NUMBER", &emulator::project_number(&self.project)),
             ("BUILD_ID", &self.build_id),
-            ("LOCATION", "global"),
+            ("LOCATION", self.submitted.as_deref().unwrap_or("global")),
         ] {
             values.insert(key.to_owned(), value.to_owned());
         }
         let mut from_git = Vec::new();
-        if git::KEYS.iter().any(|key| wanted(key)) {
+        if self.submitted.is_none() && git::KEYS.iter().any(|key| wanted(key)) {
             let folder = match config.parent() {
                 Some(folder) if !folder.as_os_str().is_empty() => folder,
                 _ => Path::new("."),
@@ -267,9 +278,18 @@ fn warn_of_plain_env(build: &Build, warnings: &mut Vec<Problem>) {
 }
 
 impl Resolved {
+    /// How many steps the build has.
+    pub(super) fn steps(&self) -> usize {
+        self.build.steps.len()
+    }
+
     /// The build as one line of JSON in the API's names: substitutions filled in, `timeout` and
     /// `substitutions` always there.
     pub fn to_json(&self) -> String {
+        Value::Object(self.json()).to_string()
+    }
+
+    pub(super) fn json(&self) -> Map<String, Value> {
         let mut build = match json_of(&self.item) {
             Value::Object(build) => build,
             _ => Map::new(),
@@ -291,7 +311,7 @@ impl Resolved {
         } else {
             build.insert("tags".to_owned(), json!(tags));
         }
-        Value::Object(build).to_string()
+        build
     }
 }
 

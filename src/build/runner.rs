@@ -6,13 +6,14 @@
 //! and build count on the build's clock: at 300 times real time `600s` are two seconds.
 
 mod cloud;
+mod ended;
 mod folders;
 mod step;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,22 +27,24 @@ use tokio::time::Instant;
 
 use super::image::{self, Launch, Plan};
 use super::log::{Log, Row, seconds};
+use super::problem::did_you_mean;
 use super::resolve::{Builtins, Resolved, resolve};
 use super::schedule::{End, Next, Schedule, Status};
-use super::source;
+use super::secrets::{SecretFile, Secrets};
+use super::{Format, artifacts, locate, source, warn};
 use crate::clock::{CLOCK_VARIABLE, Clock, Timestamp};
 use crate::emulator::{self, faults::Fault};
 use crate::error::{Input, code};
+use crate::gcp::{Client, Storage};
 use crate::image::SelfImages;
 use crate::process::{Groups, Interrupted, interrupted};
 use crate::workspace::Digest;
-use folders::{Claimed, claim};
+use ended::Times;
+use folders::{Claimed, Content, claim};
 use step::{Ended, Ready, Stop};
 
 /// The `PATH` of a container, for programs and scripts that are taken from this machine.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// The config's name where none is given.
-const CONFIG: &str = "cloudbuild.yaml";
 
 /// How a build is run.
 pub struct RunOptions {
@@ -64,6 +67,24 @@ pub struct RunOptions {
     pub faults: Vec<Fault>,
     /// Where the emulated Cloud Build clones repositories from, by name.
     pub repositories: BTreeMap<String, String>,
+    /// The values of `secretEnv`.
+    pub secrets: Vec<SecretFile>,
+    pub part: Part,
+    /// The `$BUILD_ID`; made up where absent.
+    pub build_id: Option<String>,
+    /// The location that the build was submitted to by the API. Its source is then what was submitted:
+    /// nothing is left out, and git is not asked for built-ins.
+    pub submitted: Option<String>,
+    pub format: Format,
+}
+
+/// Which of a build's steps are run, each named by its id or its number. Where some are left out, the
+/// workspace of the last build is used as that build left it, under the source as it is now.
+pub enum Part {
+    All,
+    Only(Vec<String>),
+    /// This step and those behind it in the config.
+    From(String),
 }
 
 /// What became of a build.
@@ -92,6 +113,9 @@ pub struct StepReport {
     pub exit_code: Option<i32>,
     /// In real time; none where it did not start.
     pub duration: Option<Duration>,
+    /// On the build's clock; none where it did not start.
+    started: Option<Timestamp>,
+    ended: Option<Timestamp>,
     /// The first 50 KiB of what it wrote to `$BUILDER_OUTPUT/output`.
     pub output: Vec<u8>,
 }
@@ -104,16 +128,14 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
     let interrupts = listen();
     let serin = std::env::current_exe().context("finding this program's own file")?;
     let (source, config) = locate(&options.source, options.config.as_deref())?;
-    let build_id = new_build_id();
-    let builtins = Builtins::new(build_id.clone());
+    let build_id = options.build_id.clone().unwrap_or_else(new_build_id);
+    let builtins = Builtins::new(build_id.clone()).submitted(options.submitted.clone());
     let resolved = resolve(&config, &options.substitutions, &builtins)?;
+    let left_out = options.part.left_out(&resolved)?;
     let plan = image::plan(&resolved, &options.self_images)?;
-    for warning in resolved.warnings.iter().chain(&plan.warnings) {
-        eprintln!("warning: {warning}");
-        if let Some(hint) = &warning.hint {
-            eprintln!("hint: {hint}");
-        }
-    }
+    let secrets = Secrets::read(&options.secrets, &resolved)?;
+    warn(&resolved.warnings);
+    warn(&plan.warnings);
     let state = match &options.state {
         Some(state) => state.clone(),
         None => config.with_file_name(crate::workspace::FOLDER),
@@ -126,12 +148,18 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
         .workspace
         .clone()
         .unwrap_or_else(|| state.join("workspace"));
+    let content = match left_out.is_empty() {
+        true => Content::Emptied,
+        false => Content::Kept,
+    };
+    let labels = resolved.build.labels();
     let ended = async {
         let job = Job {
             build_id,
-            workspace: claim(&place)?,
-            builder: claim(&state.join("builder"))?,
+            workspace: claim(&place, content)?,
+            builder: claim(&state.join("builder"), content)?,
             source,
+            whole: options.submitted.is_some(),
             resolved,
             plan,
             own: options.self_images.clone(),
@@ -140,7 +168,14 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
             clock: cloud.clock,
             groups: groups.clone(),
             state: state.canonicalize()?,
-            log: Arc::new(Log::stdout()),
+            log: Arc::new(Log::stdout(
+                options.format,
+                labels,
+                secrets.masks(),
+                cloud.clock,
+            )),
+            secrets,
+            left_out,
         };
         job.run(interrupts).await
     }
@@ -149,6 +184,39 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
         running.stop().await;
     }
     ended
+}
+
+impl Part {
+    /// The steps that are not run, by their numbers.
+    fn left_out(&self, resolved: &Resolved) -> Result<Vec<usize>> {
+        let steps = &resolved.build.steps;
+        let number = |flag: &str, name: &str| {
+            let by_id = steps.iter().position(|step| step.id() == name);
+            let by_number = || name.trim_start_matches('#').parse().ok();
+            by_id
+                .filter(|_| !name.is_empty())
+                .or_else(by_number)
+                .filter(|number| *number < steps.len())
+                .ok_or_else(|| {
+                    let input = Input::new(format!("`{flag} {name}`: there is no such step"))
+                        .at_file(&resolved.path);
+                    let ids = steps.iter().map(|step| step.id());
+                    match did_you_mean(name, ids.filter(|id| !id.is_empty())) {
+                        Some(hint) => input.hint(hint),
+                        None => input.hint("name a step by its id, or by its number from 0"),
+                    }
+                })
+        };
+        let run: BTreeSet<usize> = match self {
+            Self::All => return Ok(Vec::new()),
+            Self::Only(names) => names
+                .iter()
+                .map(|name| number("--only", name))
+                .collect::<Result<_, _>>()?,
+            Self::From(name) => (number("--from", name)?..steps.len()).collect(),
+        };
+        Ok((0..steps.len()).filter(|i| !run.contains(i)).collect())
+    }
 }
 
 /// SIGINT and SIGTERM from now on, as the exit code that goes with the last one and their number.
@@ -161,36 +229,6 @@ fn listen() -> watch::Receiver<(u8, u32)> {
         }
     });
     receiver
-}
-
-/// The source folder and the config.
-fn locate(source: &Path, config: Option<&Path>) -> Result<(PathBuf, PathBuf)> {
-    if source.is_dir() {
-        // Messages name `cloudbuild.yaml`, not `./cloudbuild.yaml`.
-        let within = |name: &Path| match source.to_str() {
-            Some("." | "./") => name.to_owned(),
-            _ => source.join(name),
-        };
-        let config = match config {
-            // As the user sees it, or as a name in the source.
-            Some(config) if config.is_file() || config.is_absolute() => config.to_owned(),
-            Some(config) => within(config),
-            None => within(Path::new(CONFIG)),
-        };
-        return Ok((source.to_owned(), config));
-    }
-    if config.is_some() {
-        return Err(
-            Input::new("is no folder, as the source of a `--config` must be")
-                .at_file(source)
-                .into(),
-        );
-    }
-    let folder = match source.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    Ok((folder.to_owned(), source.to_owned()))
 }
 
 /// An id in the form of Cloud Build's.
@@ -213,6 +251,8 @@ fn new_build_id() -> String {
 struct Job {
     build_id: String,
     source: PathBuf,
+    /// Nothing of the source is left out.
+    whole: bool,
     resolved: Resolved,
     plan: Plan,
     own: SelfImages,
@@ -226,11 +266,22 @@ struct Job {
     clock: Clock,
     groups: Groups,
     log: Arc<Log>,
+    secrets: Secrets,
+    /// The steps that are not run.
+    left_out: Vec<usize>,
 }
 
 /// Why a build ends before its last step.
 enum Halt {
-    Failed { index: usize, message: String },
+    Failed {
+        index: usize,
+        message: String,
+    },
+    /// Every step is done, but not what the build has to deliver: a `failureInfo.type` and why.
+    Undelivered {
+        kind: &'static str,
+        message: String,
+    },
     Timeout,
     Interrupted(u8),
 }
@@ -238,28 +289,46 @@ enum Halt {
 impl Job {
     async fn run(self, interrupts: watch::Receiver<(u8, u32)>) -> Result<RunReport> {
         let started = Instant::now();
+        let mut times = Times::new(self.clock.now());
         let variables = self.cloud_variables();
-        self.head(&variables);
         let log = &self.log;
+        log.begin(&self.build_id, self.resolved.json().into());
+        self.head(&variables);
         log.line(&format!("starting build \"{}\"", self.build_id));
         log.line("");
         log.line("FETCHSOURCE");
         self.fetch().await?;
+        times.fetched = Some(self.clock.now());
         log.line("BUILD");
-        let (steps, halt) = self.steps(&variables, interrupts, started).await?;
+        let (steps, mut halt) = self.steps(&variables, interrupts, started).await?;
+        times.built = Some(self.clock.now());
+        let mut uploaded = None;
+        if halt.is_none() {
+            log.line("PUSH");
+            match self.deliver(&variables).await {
+                Ok(delivered) => uploaded = delivered,
+                Err(error) => {
+                    halt = Some(Halt::Undelivered {
+                        kind: "PUSH_FAILED",
+                        message: format!("{error:#}"),
+                    });
+                }
+            }
+        }
         let (status, code) = match &halt {
             None => {
-                log.line("PUSH");
                 log.line("DONE");
                 (Status::Success, code::DONE)
             }
-            Some(Halt::Failed { index, message }) => {
-                let image = self.resolved.build.steps[*index].image();
+            Some(Halt::Failed { index, .. }) => {
                 log.error("ERROR");
-                log.error(&format!(
-                    "ERROR: build step {index} \"{image}\" failed: {message}"
-                ));
+                log.error(&format!("ERROR: {}", self.detail(&halt)));
                 (Status::Failure, self.exit_code(*index, &steps))
+            }
+            Some(Halt::Undelivered { .. }) => {
+                log.error("ERROR");
+                log.error(&format!("ERROR: {}", self.detail(&halt)));
+                (Status::Failure, 1)
             }
             Some(Halt::Timeout) => {
                 log.error("TIMEOUT");
@@ -272,6 +341,15 @@ impl Job {
                 (Status::Cancelled, *code)
             }
         };
+        times.finished = Some(self.clock.now());
+        let told = ended::told(
+            status,
+            &steps,
+            &times,
+            uploaded.as_ref(),
+            self.failure(&halt),
+        );
+        log.end(status, code, told);
         let report = RunReport {
             code,
             status,
@@ -281,8 +359,48 @@ impl Job {
             steps,
             duration: started.elapsed(),
         };
-        table(&self.log, &report, self.clock);
+        if !self.log.is_events() {
+            table(&self.log, &report, self.clock);
+        }
         Ok(report)
+    }
+
+    /// Uploads what the build has to deliver, when its steps are done.
+    async fn deliver(&self, variables: &[(String, String)]) -> Result<Option<artifacts::Uploaded>> {
+        let Some(objects) = &self.resolved.build.artifacts.objects else {
+            return Ok(None);
+        };
+        // The same as the steps' own: never the environment of whoever started the build.
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(key, _)| key == name);
+            found.map(|(_, value)| value.clone())
+        };
+        let storage = Storage::new(&Client::from_variables(self.clock, variable)?);
+        let (workspace, id) = (&self.workspace.path, &self.build_id);
+        artifacts::upload(objects, workspace, id, &storage, &self.log)
+            .await
+            .map(Some)
+    }
+
+    /// The API's `failureInfo`: type and detail.
+    fn failure(&self, halt: &Option<Halt>) -> Option<(&'static str, String)> {
+        let kind = match halt {
+            Some(Halt::Failed { .. }) => "USER_BUILD_STEP",
+            Some(Halt::Undelivered { kind, .. }) => kind,
+            _ => return None,
+        };
+        Some((kind, self.detail(halt)))
+    }
+
+    fn detail(&self, halt: &Option<Halt>) -> String {
+        match halt {
+            Some(Halt::Failed { index, message }) => {
+                let image = self.resolved.build.steps[*index].image();
+                format!("build step {index} \"{image}\" failed: {message}")
+            }
+            Some(Halt::Undelivered { message, .. }) => message.clone(),
+            _ => String::new(),
+        }
     }
 
     /// What redirects the steps' clients, and their clock.
@@ -324,9 +442,11 @@ impl Job {
             );
         }
         let leave_out = [workspace.clone(), self.state.clone()];
-        let copied =
-            tokio::task::spawn_blocking(move || source::copy(&source, &workspace, &leave_out))
-                .await??;
+        let whole = self.whole;
+        let copied = tokio::task::spawn_blocking(move || {
+            source::copy(&source, &workspace, &leave_out, whole)
+        })
+        .await??;
         self.log.line(&format!(
             "Copied {} files of {} bytes from {}",
             copied.files,
@@ -348,19 +468,17 @@ impl Job {
             .steps
             .iter()
             .map(|step| StepReport {
-                id: step
-                    .id
-                    .as_ref()
-                    .map(|id| id.value.clone())
-                    .unwrap_or_default(),
+                id: step.id().to_owned(),
                 image: step.image().to_owned(),
                 status: Status::Queued,
                 exit_code: None,
                 duration: None,
+                started: None,
+                ended: None,
                 output: Vec::new(),
             })
             .collect();
-        let mut schedule = Schedule::new(&build.steps);
+        let mut schedule = Schedule::new(&build.steps, &self.left_out);
         let mut halt = None;
         let (stop, stopped) = watch::channel(Stop::GoOn);
         let mut running: JoinSet<Ended> = JoinSet::new();
@@ -372,6 +490,7 @@ impl Job {
                 schedule.stop();
             }
             for index in schedule.start() {
+                reports[index].started = Some(self.clock.now());
                 self.announce(index);
                 let ready = self.prepare(index, variables)?;
                 let (groups, log) = (self.groups.clone(), self.log.clone());
@@ -410,20 +529,15 @@ impl Job {
     }
 
     fn announce(&self, index: usize) {
-        let step = &self.resolved.build.steps[index];
-        if self.resolved.build.steps.len() > 1 {
+        let steps = &self.resolved.build.steps;
+        let step = &steps[index];
+        self.log.status(index, step.id(), Status::Working, None);
+        if steps.len() > 1 {
             let label = step.label(index);
             self.log.line(&format!("Starting Step {label}"));
         }
-        let prefix = self.prefix(index);
         self.log
-            .line(&format!("{prefix}Already have image: {}", step.image()));
-    }
-
-    fn prefix(&self, index: usize) -> String {
-        let steps = &self.resolved.build.steps;
-        let label = steps[index].label(index);
-        self.log.prefix(index, &label, steps.len() == 1)
+            .of_step(index, &format!("Already have image: {}", step.image()));
     }
 
     /// Takes note of a step's end; the halt that it means for the build.
@@ -445,21 +559,23 @@ impl Job {
         };
         let report = &mut reports[index];
         report.duration = Some(ended.took);
-        report.output = ended.output;
+        report.ended = Some(self.clock.now());
+        report.output = self.log.hide_bytes(ended.output);
         if let End::Exit(code) = ended.end {
             report.exit_code = Some(code);
         }
         let next = schedule.end(index, ended.end);
         if next == Next::AllowedFailure {
-            let prefix = self.prefix(index);
             self.log
-                .line(&format!("{prefix}{message}; this step may fail"));
+                .of_step(index, &format!("{message}; this step may fail"));
         }
         let steps = &self.resolved.build.steps;
         if steps.len() > 1 && ended.end != End::Killed {
             let label = steps[index].label(index);
             self.log.line(&format!("Finished Step {label}"));
         }
+        let (id, status) = (steps[index].id(), schedule.status(index));
+        self.log.status(index, id, status, reports[index].exit_code);
         (next == Next::Fails).then_some(Halt::Failed { index, message })
     }
 
@@ -505,6 +621,7 @@ impl Job {
             command.envs(&self.resolved.values);
         }
         entries(&mut command, &step.env);
+        command.envs(self.secrets.of(step, build));
         // Last, so that no step of a rehearsal reaches the real cloud.
         for (name, value) in variables {
             command.env(name, value);
@@ -513,7 +630,6 @@ impl Job {
         Ok(Ready {
             index,
             command,
-            prefix: self.prefix(index),
             timeout: timeout.map(|timeout| self.clock.to_real(timeout.value)),
             outputs,
         })

@@ -23,7 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "build", "data", "emulator", "gcp", "model", "report", "serve", "steps",
         ],
     ),
-    ("build", &["emulator", "report"]),
+    ("build", &["emulator", "gcp"]),
     ("steps", &["data", "gcp", "model", "report"]),
     ("serve", &["model"]),
     ("data", &[]),

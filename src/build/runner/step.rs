@@ -39,8 +39,6 @@ pub(super) enum Stop {
 pub(super) struct Ready {
     pub(super) index: usize,
     pub(super) command: Command,
-    /// Before each line of its output.
-    pub(super) prefix: String,
     /// In real time.
     pub(super) timeout: Option<Duration>,
     /// Its `$BUILDER_OUTPUT`.
@@ -74,8 +72,8 @@ pub(super) async fn run(
         .stderr(Stdio::piped());
     let (end, trouble) = match groups.spawn(command) {
         Ok(mut group) => {
-            let stdout = group.stdout().map(|out| pump(out, &log, &ready.prefix));
-            let stderr = group.stderr().map(|err| pump(err, &log, &ready.prefix));
+            let stdout = group.stdout().map(|out| pump(out, &log, ready.index));
+            let stderr = group.stderr().map(|err| pump(err, &log, ready.index));
             let end = finish(&mut group, ready.timeout, stop).await;
             for mut pump in [stdout, stderr].into_iter().flatten() {
                 if tokio::time::timeout(LAST_LINES, &mut pump).await.is_err() {
@@ -154,9 +152,9 @@ fn exit(status: std::io::Result<ExitStatus>) -> End {
 fn pump(
     pipe: impl AsyncRead + Unpin + Send + 'static,
     log: &Arc<Log>,
-    prefix: &str,
+    index: usize,
 ) -> JoinHandle<()> {
-    let (log, prefix) = (log.clone(), prefix.to_owned());
+    let log = log.clone();
     tokio::spawn(async move {
         let mut pipe = BufReader::new(pipe);
         let mut line = Vec::new();
@@ -165,18 +163,24 @@ fn pump(
                 break;
             }
             let end = buffer.iter().position(|b| *b == b'\n');
-            let room = LINE_BYTES - line.len();
+            let room = LINE_BYTES + log.overlap() - line.len();
             let part = end.unwrap_or(buffer.len()).min(room);
             line.extend_from_slice(&buffer[..part]);
             let is_whole = end.is_some_and(|end| end <= room);
             pipe.consume(part + usize::from(is_whole));
-            if is_whole || line.len() == LINE_BYTES {
-                log.line(&format!("{prefix}{}", String::from_utf8_lossy(&line)));
+            if is_whole {
+                log.of_step(index, &String::from_utf8_lossy(&line));
                 line.clear();
+            } else if part == room {
+                // A secret that begins at the end stays whole for the next piece.
+                let text = log.hide(&String::from_utf8_lossy(&line));
+                let cut = text.floor_char_boundary(text.len().saturating_sub(log.overlap()));
+                log.of_step(index, &text[..cut]);
+                line = text.as_bytes()[cut..].to_vec();
             }
         }
         if !line.is_empty() {
-            log.line(&format!("{prefix}{}", String::from_utf8_lossy(&line)));
+            log.of_step(index, &String::from_utf8_lossy(&line));
         }
     })
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
 use super::*;
+use crate::build::CONFIG;
 
 /// A log that a test reads.
 #[derive(Clone, Default)]
@@ -61,6 +62,9 @@ impl Bench {
         fs::write(&path, config).unwrap();
         let resolved = resolve(&path, &BTreeMap::new(), &Builtins::for_check()).unwrap();
         let own = SelfImages::default();
+        let clock = Clock::starting_at(Timestamp::real_now(), scale);
+        let secrets = Secrets::read(&[], &resolved).unwrap();
+        let labels = resolved.build.labels();
         let serin = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/serin.sh");
         Job {
             build_id: new_build_id(),
@@ -68,14 +72,22 @@ impl Bench {
             plan: image::plan(&resolved, &own).unwrap(),
             resolved,
             own,
-            workspace: claim(&state.join("workspace")).unwrap(),
-            builder: claim(&state.join("builder")).unwrap(),
+            workspace: claim(&state.join("workspace"), Content::Emptied).unwrap(),
+            builder: claim(&state.join("builder"), Content::Emptied).unwrap(),
             state: state.canonicalize().unwrap(),
             url: "http://127.0.0.1:9".to_owned(),
-            clock: Clock::starting_at(Timestamp::real_now(), scale),
+            clock,
+            left_out: Vec::new(),
             groups: Groups::new(&serin).unwrap(),
             serin,
-            log: Arc::new(Log::to(Box::new(self.lines.clone()))),
+            log: Arc::new(Log::to(
+                Box::new(self.lines.clone()),
+                Format::Text,
+                labels,
+                secrets.masks(),
+                clock,
+            )),
+            secrets,
         }
     }
 
