@@ -179,6 +179,9 @@ pub struct RunFlags {
     /// The build was submitted by the API, at this location: its source is whole, git tells nothing
     #[arg(long, value_name = "LOCATION", hide = true)]
     pub submitted: Option<String>,
+    /// Print the config's message as it stands in the file, nothing filled in
+    #[arg(long, hide = true, requires = "check", conflicts_with = "submitted")]
+    pub as_written: bool,
     /// Where to put the build's workspace [default: in the state folder]
     #[arg(long, value_name = "DIR")]
     pub workspace: Option<PathBuf>,

@@ -143,6 +143,7 @@ impl Running {
         {
             server.abort();
         }
+        cloudbuild::stop(&self.emulator).await;
         let mut tasks = std::mem::take(
             &mut *self
                 .emulator

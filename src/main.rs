@@ -161,6 +161,12 @@ async fn run(flags: RunFlags) -> Result<u8> {
 }
 
 fn check(flags: RunFlags) -> Result<u8> {
+    if flags.as_written {
+        for source in &flags.sources {
+            println!("{}", build::as_written(source)?);
+        }
+        return Ok(code::DONE);
+    }
     let options = build::CheckOptions {
         sources: flags.sources,
         substitutions: build::parse_substitutions(&flags.substitutions)?,

@@ -125,12 +125,26 @@ pub fn resolve(
     overrides: &BTreeMap<String, String>,
     builtins: &Builtins,
 ) -> Result<Resolved> {
-    let bytes =
-        fs::read(path).map_err(|e| Input::new(format!("cannot be read: {e}")).at_file(path))?;
-    let text =
-        String::from_utf8(bytes).map_err(|_| Input::new("is no UTF-8 text").at_file(path))?;
+    let text = text_of(path)?;
     resolve_text(path, &text, overrides, builtins)
         .map_err(|problem| problem.into_input(path).into())
+}
+
+/// A config's message in the API's names as it stands in the file, nothing filled in: what a trigger
+/// reads.
+///
+/// # Errors
+/// [`Input`] with the place in the file, where it is no build's.
+pub fn as_written(path: &Path) -> Result<String> {
+    let text = text_of(path)?;
+    let item = config::read(&text, &mut Vec::new()).map_err(|problem| problem.into_input(path))?;
+    Ok(json_of(&item).to_string())
+}
+
+fn text_of(path: &Path) -> Result<String, Input> {
+    let bytes =
+        fs::read(path).map_err(|e| Input::new(format!("cannot be read: {e}")).at_file(path))?;
+    String::from_utf8(bytes).map_err(|_| Input::new("is no UTF-8 text").at_file(path))
 }
 
 pub(super) fn resolve_text(

@@ -26,7 +26,7 @@ mod triggers;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::Method;
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,12 @@ pub(in crate::emulator) struct Runtime {
     /// Held while it is checked whether a trigger's name is free, and it is taken.
     naming: Mutex<()>,
     stopping: AtomicBool,
+}
+
+impl Runtime {
+    fn active(&self) -> MutexGuard<'_, BTreeMap<String, Arc<run::Active>>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Default for Runtime {

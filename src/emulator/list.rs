@@ -47,8 +47,23 @@ pub(in crate::emulator) fn page(
     request: &Request,
     field: &str,
     fields: &[&str],
+    items: Vec<(String, Value)>,
+    order: Order,
+) -> Answer {
+    page_shown(request, field, fields, items, order, |_| {})
+}
+
+/// As [`page`]; `show` takes away what only the filter needed.
+///
+/// # Errors
+/// As [`page`].
+pub(in crate::emulator) fn page_shown(
+    request: &Request,
+    field: &str,
+    fields: &[&str],
     mut items: Vec<(String, Value)>,
     order: Order,
+    show: impl Fn(&mut Value),
 ) -> Answer {
     let filter = Filter::parse(request.get("filter").unwrap_or_default())?;
     filter.check(|name| {
@@ -87,7 +102,8 @@ pub(in crate::emulator) fn page(
         reply.insert("nextPageToken".into(), URL_SAFE_NO_PAD.encode(word).into());
     }
     if !items.is_empty() {
-        let items: Vec<Value> = items.into_iter().map(|(_, item)| item).collect();
+        let mut items: Vec<Value> = items.into_iter().map(|(_, item)| item).collect();
+        items.iter_mut().for_each(show);
         reply.insert(field.into(), items.into());
     }
     json(&reply)

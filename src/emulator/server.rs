@@ -275,7 +275,7 @@ async fn serve(
         return json(&emulator.clock).unwrap_or_else(|e| e.respond(Dialect::Status));
     }
     if head.method == Method::GET && metadata::serves(path) {
-        return metadata::answer(emulator, path, &head.headers);
+        return metadata::answer(path, &head.headers);
     }
     let service = Service::of(path);
     if path == batch::PATH && head.method == Method::POST {
