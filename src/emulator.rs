@@ -6,8 +6,8 @@
 //! It shares no struct with `gcp`, so that client and emulator cannot agree on the same mistake.
 
 mod body;
-mod cloudbuild;
 mod clock;
+mod cloudbuild;
 mod container;
 mod error;
 pub mod faults;

@@ -24,7 +24,9 @@ pub(in crate::emulator) fn serves(path: &str) -> bool {
 /// The project of whoever asks.
 fn project() -> String {
     let named = ["CLOUDSDK_CORE_PROJECT", "GOOGLE_CLOUD_PROJECT"];
-    let mut named = named.into_iter().filter_map(|name| std::env::var(name).ok());
+    let mut named = named
+        .into_iter()
+        .filter_map(|name| std::env::var(name).ok());
     let named = named.find(|project| !project.is_empty());
     named.unwrap_or_else(|| "local-project".to_owned())
 }
@@ -33,9 +35,11 @@ fn project() -> String {
 pub(in crate::emulator) fn answer(path: &str, headers: &HeaderMap) -> Response {
     let asked = headers.get(FLAVOR).is_some_and(|f| f == "Google");
     let (status, kind, text) = match (path, asked) {
-        ("/", _) | ("/computeMetadata" | "/computeMetadata/", true) => {
-            (StatusCode::OK, "application/text", "computeMetadata/\n".to_owned())
-        }
+        ("/", _) | ("/computeMetadata" | "/computeMetadata/", true) => (
+            StatusCode::OK,
+            "application/text",
+            "computeMetadata/\n".to_owned(),
+        ),
         (_, false) => (
             StatusCode::FORBIDDEN,
             "text/html",
@@ -96,7 +100,11 @@ mod tests {
 
     #[test]
     fn what_clients_ask_for_is_there() {
-        for key in ["project/project-id", "instance/zone", "instance/service-accounts/"] {
+        for key in [
+            "project/project-id",
+            "instance/zone",
+            "instance/service-accounts/",
+        ] {
             assert!(value(key).is_some(), "{key}");
         }
         let (kind, token) = value("instance/service-accounts/default/token").unwrap();

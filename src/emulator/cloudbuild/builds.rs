@@ -6,7 +6,7 @@ use axum::http::Method;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{GLOBAL, Place, both, check, message, new_id, run, source};
 use crate::clock::Timestamp;
@@ -116,6 +116,8 @@ pub(super) struct Build {
     /// Asked to end.
     pub cancelling: bool,
     pub created: Timestamp,
+    /// When it came into the queue: later than its creation, where it was approved.
+    pub queued: Timestamp,
     pub started: Option<Timestamp>,
     pub finished: Option<Timestamp>,
     pub warnings: Vec<String>,
@@ -189,6 +191,13 @@ impl Build {
             if let Some(value) = value {
                 set(field, value);
             }
+        }
+        if message["substitutions"]
+            .as_object()
+            .is_some_and(Map::is_empty)
+            && let Some(fields) = message.as_object_mut()
+        {
+            fields.remove("substitutions");
         }
         // What the end says of each step goes beside what the step is.
         let ended = self.ended["steps"].as_array();
@@ -283,6 +292,7 @@ async fn begin(
     let place = collection.with_id("builds", new_id(emulator)?);
     let accepted = check::check(emulator, &place, &sent).await?;
     let approval = trigger.as_ref().filter(|t| t.approval_required);
+    let now = emulator.clock.now();
     let build = Build {
         place,
         sent,
@@ -296,7 +306,8 @@ async fn begin(
         trigger: trigger.map(|trigger| trigger.id),
         status_detail: String::new(),
         cancelling: false,
-        created: emulator.clock.now(),
+        created: now,
+        queued: now,
         started: None,
         finished: None,
         warnings: accepted.warnings,
@@ -352,9 +363,8 @@ async fn cancel_operation(emulator: Arc<Emulator>, request: Request) -> Answer {
 
 pub(super) fn find(emulator: &Emulator, place: &Place) -> Result<Build, ApiError> {
     let found = emulator.store.get(&place.key());
-    found.ok_or_else(|| {
-        ApiError::not_found("Requested entity was not found.").violation("build_id")
-    })
+    found
+        .ok_or_else(|| ApiError::not_found("Requested entity was not found.").violation("build_id"))
 }
 
 async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
@@ -486,8 +496,7 @@ async fn approve(emulator: Arc<Emulator>, request: Request) -> Answer {
         }));
         if approved {
             build.status = Status::Queued;
-            // The time of waiting for a person is no time in the queue.
-            build.created = now.max(build.created);
+            build.queued = now;
         } else {
             build.status = Status::Cancelled;
             build.finished = Some(now);

@@ -108,9 +108,7 @@ pub(super) async fn check(
     sent: &Value,
 ) -> Result<Accepted, ApiError> {
     let submission = Submission::of(sent);
-    let folder = tempfile::Builder::new()
-        .prefix("serin-check-")
-        .tempdir()?;
+    let folder = tempfile::Builder::new().prefix("serin-check-").tempdir()?;
     let file = folder.path().join("build.json");
     fs::write(&file, &submission.config)?;
     let mut command = submission.command(emulator, build);

@@ -117,7 +117,7 @@ messages! {
         volumes: Vec<Volume>,
         substitution_option: Option<SubstitutionOption>,
         dynamic_substitutions: bool,
-        automap_substitutions: bool,
+        automap_substitutions: Option<bool>,
         machine_type: Option<MachineType>,
         disk_size_gb: Option<Int64>,
         logging: Option<Logging>,

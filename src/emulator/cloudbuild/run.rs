@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -19,6 +19,7 @@ use super::builds::{Build, Status};
 use super::check::Submission;
 use super::log::{self, Log};
 use super::source;
+use crate::clock::Timestamp;
 use crate::emulator::Emulator;
 use crate::emulator::error::ApiError;
 use crate::process::Group;
@@ -82,7 +83,7 @@ pub(in crate::emulator) fn start(emulator: &Arc<Emulator>) -> Result<(), ApiErro
             }
         }
     }
-    queued.sort_by_key(|build| build.created);
+    queued.sort_by_key(|build| build.queued);
     for build in &queued {
         begin(emulator, build);
     }
@@ -142,7 +143,7 @@ fn is_stopping(emulator: &Emulator) -> bool {
 
 async fn run(emulator: &Arc<Emulator>, build: &Build, stop: &Notify) -> Result<End, ApiError> {
     let clock = emulator.clock;
-    let rest = (build.created + build.queue_ttl()).since(clock.now());
+    let rest = (build.queued + build.queue_ttl()).since(clock.now());
     let slots = &emulator.cloudbuild.slots;
     let _slot = tokio::select! {
         biased;
@@ -198,6 +199,7 @@ async fn work(
     folder: &Path,
     log: &mut Log,
 ) -> Result<End, ApiError> {
+    let fetching = emulator.clock.now();
     let source = folder.join("source");
     fs::create_dir_all(&source)?;
     log.line(None, &format!("starting build \"{}\"", build.place.id))
@@ -245,7 +247,7 @@ async fn work(
         command.args(["--self", image]);
     }
     let group = emulator.groups.spawn(&mut command)?;
-    let mut followed = Followed::default();
+    let mut followed = Followed::since(fetching);
     let status = followed.follow(emulator, group, stop, log).await?;
     Ok(followed.end(emulator, build, status))
 }
@@ -262,8 +264,9 @@ fn stopped(emulator: &Emulator) -> End {
 }
 
 /// What the runner has said so far.
-#[derive(Default)]
 struct Followed {
+    /// When the fetching of the source began.
+    fetching: Timestamp,
     /// The lines of its own before this one are about folders of the emulator's.
     begun: bool,
     stopped: bool,
@@ -272,6 +275,16 @@ struct Followed {
 }
 
 impl Followed {
+    fn since(fetching: Timestamp) -> Self {
+        Self {
+            fetching,
+            begun: false,
+            stopped: false,
+            end: None,
+            last_words: VecDeque::new(),
+        }
+    }
+
     /// Reads the runner's events until it has ended.
     async fn follow(
         &mut self,
@@ -363,17 +376,27 @@ impl Followed {
         if self.stopped && is_stopping(emulator) {
             return stopped(emulator);
         }
-        let told = event["build"].take();
+        let mut told = event["build"].take();
+        // The source was fetched before the runner took it over.
+        match build.sent.get("source") {
+            Some(_) => told["timing"]["FETCHSOURCE"]["startTime"] = json!(self.fetching),
+            None => {
+                if let Some(phases) = told["timing"].as_object_mut() {
+                    phases.remove("FETCHSOURCE");
+                }
+            }
+        }
         let status = serde_json::from_value(event["status"].take());
         let status = status.unwrap_or_else(|e| {
             eprintln!("warning: {}: {e}", build.place.name());
             Status::InternalError
         });
         let detail = match status {
-            Status::Failure => told["failureInfo"]["detail"].as_str().map_or_else(
-                String::new,
-                |detail| format!("Build step failure: {detail}"),
-            ),
+            Status::Failure => told["failureInfo"]["detail"]
+                .as_str()
+                .map_or_else(String::new, |detail| {
+                    format!("Build step failure: {detail}")
+                }),
             Status::Timeout => "Build timed out".to_owned(),
             _ => String::new(),
         };

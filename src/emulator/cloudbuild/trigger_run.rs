@@ -246,7 +246,10 @@ fn reference(
         });
     }
     let plain = event.and_then(|event| source::reference(&event)?.replace(['^', '$'], "").into());
-    let is_plain = |name: &String| name.chars().all(|c| c.is_alphanumeric() || "/_-".contains(c));
+    let is_plain = |name: &String| {
+        name.chars()
+            .all(|c| c.is_alphanumeric() || "/_-".contains(c))
+    };
     plain.filter(is_plain).ok_or_else(|| {
         ApiError::invalid_argument(
             "source: the trigger matches branches or tags by a pattern: name one of them, or a commit.",

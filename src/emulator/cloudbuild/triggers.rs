@@ -87,9 +87,7 @@ pub(super) fn find(emulator: &Emulator, place: &Place) -> Result<Trigger, ApiErr
 fn is_name(name: &str) -> bool {
     let end = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
     (1..=64).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         && end(name.bytes().next())
         && end(name.bytes().last())
 }
@@ -98,7 +96,10 @@ fn is_name(name: &str) -> bool {
 fn validate(trigger: &message::BuildTrigger) -> Result<(), ApiError> {
     let invalid = |field: &str, text: &str| {
         let field = format!("trigger.{field}");
-        Err(ApiError::invalid_argument(format!("invalid value for '{field}': {text}")).violation(&field))
+        Err(
+            ApiError::invalid_argument(format!("invalid value for '{field}': {text}"))
+                .violation(&field),
+        )
     };
     if !trigger.name.is_empty() && !is_name(&trigger.name) {
         let text = "it must be 1 to 64 letters, digits and dashes, and begin and end with a letter or digit";
@@ -178,10 +179,18 @@ fn validate(trigger: &message::BuildTrigger) -> Result<(), ApiError> {
         let pulls = config.pull_request.is_some();
         events("repository_event_config", &config.push, pulls)?;
     }
-    if trigger.pubsub_config.as_ref().is_some_and(|c| c.topic.is_empty()) {
+    if trigger
+        .pubsub_config
+        .as_ref()
+        .is_some_and(|c| c.topic.is_empty())
+    {
         return invalid("pubsub_config.topic", "the field is required");
     }
-    if trigger.webhook_config.as_ref().is_some_and(|c| c.secret.is_empty()) {
+    if trigger
+        .webhook_config
+        .as_ref()
+        .is_some_and(|c| c.secret.is_empty())
+    {
         return invalid("webhook_config.secret", "the field is required");
     }
     for key in trigger.substitutions.keys() {
@@ -215,11 +224,7 @@ fn events(
 }
 
 /// Reads and checks a trigger, an inline build in it included.
-async fn read(
-    emulator: &Emulator,
-    place: &Place,
-    sent: Value,
-) -> Result<Value, ApiError> {
+async fn read(emulator: &Emulator, place: &Place, sent: Value) -> Result<Value, ApiError> {
     let trigger: message::BuildTrigger = parse_value(sent)?;
     validate(&trigger)?;
     if let Some(build) = &trigger.build {
@@ -384,9 +389,15 @@ mod tests {
             ("pubsubConfig", json!({"topic": "t"})),
             ("github", json!({"owner": "o", "push": {"branch": "b"}})),
             ("github", json!({"owner": "o", "name": "r"})),
-            ("github", json!({"owner": "o", "name": "r", "push": {"branch": "b", "tag": "t"}})),
+            (
+                "github",
+                json!({"owner": "o", "name": "r", "push": {"branch": "b", "tag": "t"}}),
+            ),
             ("substitutions", json!({"COMMIT_SHA": "x"})),
-            ("sourceToBuild", json!({"uri": "u", "ref": "main", "repoType": "GITHUB"})),
+            (
+                "sourceToBuild",
+                json!({"uri": "u", "ref": "main", "repoType": "GITHUB"}),
+            ),
         ] {
             let error = with(field, value.clone()).unwrap_err();
             assert_eq!(error.status, "INVALID_ARGUMENT", "{field} {value}");
