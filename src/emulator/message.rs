@@ -58,8 +58,13 @@ pub(in crate::emulator) fn prune(value: &mut Value) {
             for (name, value) in fields.iter_mut() {
                 let users = matches!(
                     name.as_str(),
-                    "labels" | "trafficSplit" | "metadata" | "substitutions" | "envMap"
-                );
+                    "labels"
+                        | "trafficSplit"
+                        | "metadata"
+                        | "substitutions"
+                        | "envMap"
+                        | "secretEnv"
+                ) && value.is_object();
                 if !users {
                     prune(value);
                 }

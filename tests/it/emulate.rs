@@ -8,7 +8,12 @@ use crate::harness::{Project, Running};
 
 /// An emulator on a free port with the given state; its URL is in its first lines.
 pub fn emulate(project: &Project, state: &str) -> (Running, String) {
-    let arguments = [
+    emulate_with(project, state, &[])
+}
+
+/// The same with more flags.
+pub fn emulate_with(project: &Project, state: &str, flags: &[&str]) -> (Running, String) {
+    let mut arguments = vec![
         "emulate",
         "--port",
         "0",
@@ -17,6 +22,7 @@ pub fn emulate(project: &Project, state: &str) -> (Running, String) {
         "--time-scale",
         "600",
     ];
+    arguments.extend(flags);
     let emulator = Running::new(&mut project.command(&arguments));
     let line = emulator.wait_for("http://127.0.0.1:");
     let url = line
@@ -27,27 +33,33 @@ pub fn emulate(project: &Project, state: &str) -> (Running, String) {
     (emulator, url)
 }
 
-fn post(url: &str, body: &Value) -> (u16, Value) {
+pub fn post(url: &str, body: &Value) -> (u16, Value) {
     answer(client().post(url).json(body))
 }
 
-fn get(url: &str) -> (u16, Value) {
+pub fn get(url: &str) -> (u16, Value) {
     answer(client().get(url))
 }
 
-fn client() -> reqwest::Client {
+pub fn client() -> reqwest::Client {
     let _already_there = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::new()
 }
 
 fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
+    let (status, text) = text(request);
+    (status, serde_json::from_str(&text).unwrap())
+}
+
+/// The status and the body of an answer.
+pub fn text(request: reqwest::RequestBuilder) -> (u16, String) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
         let answer = request.send().await.unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap())
+        (answer.status().as_u16(), answer.text().await.unwrap())
     })
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
 mod clients;
+mod cloudbuild;
 mod commands;
 mod emulate;
 mod harness;

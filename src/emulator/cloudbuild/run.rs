@@ -84,8 +84,12 @@ pub(in crate::emulator) fn start(emulator: &Arc<Emulator>) -> Result<(), ApiErro
         }
     }
     queued.sort_by_key(|build| build.queued);
-    for build in &queued {
-        begin(emulator, build);
+    let now = emulator.clock.now();
+    for mut build in queued {
+        // The clock leaps ahead after a kill: that is no time in the queue.
+        build.queued = now;
+        emulator.store.put(&build.place.key(), &build)?;
+        begin(emulator, &build);
     }
     Ok(())
 }
