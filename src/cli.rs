@@ -63,8 +63,8 @@ pub enum Command {
     /// With --check it runs nothing: it says whether Cloud Build would accept the configs, writes a line
     /// for each one that it would, and exits with 2 where one is refused.
     #[command(after_help = EXITS)]
-    Run(RunFlags),
-    /// Serve the emulated cloud: Vertex AI, Cloud Storage, Cloud Monitoring and Cloud Logging on one port
+    Run(Box<RunFlags>),
+    /// Serve the emulated cloud on one port: Vertex AI, Cloud Storage, Monitoring, Logging and Build
     ///
     /// Reads and writes its state folder, which no other serin may use meanwhile. Ends with SIGINT or SIGTERM.
     #[command(after_help = EXITS)]
@@ -163,7 +163,7 @@ pub struct RunFlags {
     pub substitutions: Vec<String>,
     /// A file with the value of a variable in `secretEnv`; never shown in the log
     #[arg(long = "secret", value_name = "NAME=@FILE")]
-    pub secrets: Vec<crate::build::SecretFile>,
+    pub secrets: Vec<String>,
     /// Run this step alone, by id or number, in the workspace that the last build left; repeatable
     #[arg(long, value_name = "STEP")]
     pub only: Vec<String>,

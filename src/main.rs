@@ -63,8 +63,8 @@ fn dispatch(cli: Cli) -> Result<u8> {
             steps::push::push(ctx, &flags.image).await
         }),
         Command::Deploy(flags) => step(flags, async |ctx| steps::deploy::deploy(ctx).await),
-        Command::Run(flags) if flags.check => check(flags),
-        Command::Run(flags) => many_threads()?.block_on(run(flags)),
+        Command::Run(flags) if flags.check => check(*flags),
+        Command::Run(flags) => many_threads()?.block_on(run(*flags)),
         Command::Emulate(flags) => {
             many_threads()?.block_on(emulate(flags))?;
             Ok(code::DONE)
@@ -132,7 +132,11 @@ async fn run(flags: RunFlags) -> Result<u8> {
         time_scale: flags.cloud.time_scale,
         faults: flags.cloud.faults,
         repositories: flags.cloud.repositories.into_iter().collect(),
-        secrets: flags.secrets,
+        secrets: flags
+            .secrets
+            .iter()
+            .map(|secret| build::SecretFile::parse(secret))
+            .collect::<Result<_>>()?,
         part: match flags.from {
             Some(step) => build::Part::From(step),
             None if flags.only.is_empty() => build::Part::All,
@@ -152,11 +156,10 @@ async fn run(flags: RunFlags) -> Result<u8> {
             state: &report.state,
         },
     };
-    println!();
-    print!(
-        "{}",
-        summary::summary(&Workspace::new(&report.workspace), &cloud)?
-    );
+    let summary = summary::summary(&Workspace::new(&report.workspace), &cloud)?;
+    if !summary.is_empty() {
+        print!("\n{summary}");
+    }
     Ok(report.code)
 }
 

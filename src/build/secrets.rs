@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use anyhow::Result;
 
@@ -24,17 +23,21 @@ pub struct SecretFile {
     pub path: PathBuf,
 }
 
-impl FromStr for SecretFile {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
+impl SecretFile {
+    /// Reads what `--secret` was given.
+    ///
+    /// # Errors
+    /// [`Input`] where it is no `NAME=@FILE`; the text is not repeated, because it may hold the value.
+    pub fn parse(text: &str) -> Result<Self> {
         let parts = text
             .split_once('=')
             .and_then(|(name, file)| Some((name, file.strip_prefix('@')?)))
             .filter(|(name, file)| !name.is_empty() && !file.is_empty());
-        // The text is not repeated: it may hold the value itself.
-        let (name, file) = parts.ok_or(
-            "expected NAME=@FILE; a value on the command line could be read by every process of this machine",
-        )?;
+        let (name, file) = parts.ok_or_else(|| {
+            Input::new("`--secret`: expected `NAME=@FILE`").hint(
+                "put the value into a file: every process of this machine can read a command line",
+            )
+        })?;
         Ok(Self {
             name: name.to_owned(),
             path: file.into(),
@@ -228,8 +231,8 @@ mod tests {
         assert!(refused(&[("A", "x"), ("B", "y"), ("C", "z")]).contains("`--secret C`"));
         assert!(refused(&[("A", "x\0y")]).contains("no text"));
         for wrong in ["A", "A=", "A=value", "=@f", "A=@"] {
-            let error = SecretFile::from_str(wrong).unwrap_err();
-            assert!(!error.contains("value,"), "{error}");
+            let error = SecretFile::parse(wrong).unwrap_err();
+            assert!(!error.to_string().contains("value"), "{error}");
         }
     }
 

@@ -152,7 +152,7 @@ fn containers_find_the_metadata_server() {
             true => request.header("Metadata-Flavor", "Google"),
             false => request,
         };
-        crate::emulate::text(request)
+        crate::emulate::text_answer(request)
     };
     let (code, id) = ask("/computeMetadata/v1/project/project-id", true);
     assert_eq!((code, id.as_str()), (200, "local-project"));

@@ -47,12 +47,17 @@ pub fn client() -> reqwest::Client {
 }
 
 fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
-    let (status, text) = text(request);
-    (status, serde_json::from_str(&text).unwrap())
+    let (code, text) = text_answer(request);
+    (code, serde_json::from_str(&text).unwrap())
+}
+
+/// The body as it is, as of a download.
+pub fn get_text(url: &str) -> (u16, String) {
+    text_answer(client().get(url))
 }
 
 /// The status and the body of an answer.
-pub fn text(request: reqwest::RequestBuilder) -> (u16, String) {
+pub fn text_answer(request: reqwest::RequestBuilder) -> (u16, String) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
