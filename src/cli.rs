@@ -227,6 +227,9 @@ pub struct EmulateFlags {
     /// The port on 127.0.0.1; 0 takes a free one
     #[arg(long, default_value_t = 8085)]
     pub port: u16,
+    /// A file with the value of a variable in the `secretEnv` of builds; never shown in a log
+    #[arg(long = "secret", value_name = "NAME=@FILE")]
+    pub secrets: Vec<String>,
     #[command(flatten)]
     pub cloud: CloudFlags,
 }

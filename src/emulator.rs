@@ -27,7 +27,6 @@ mod storage;
 mod tests;
 mod vertex;
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,6 +41,7 @@ use crate::clock::Clock;
 use crate::error::Input;
 use crate::image::SelfImages;
 use crate::process::Groups;
+pub use cloudbuild::BuildSettings;
 use state::Store;
 
 /// How much faster than real time a rehearsal runs where nobody says otherwise.
@@ -61,8 +61,8 @@ pub struct Options {
     pub own_images: SelfImages,
     /// Trouble on purpose.
     pub faults: Vec<faults::Fault>,
-    /// Where repositories that Cloud Build knows by name are cloned from: a path or an address.
-    pub repositories: BTreeMap<String, String>,
+    /// What the builds of Cloud Build are given.
+    pub builds: BuildSettings,
     /// Where children are started.
     pub groups: Groups,
 }
@@ -80,7 +80,7 @@ pub(crate) struct Emulator {
     pub(in crate::emulator) monitoring: monitoring::Runtime,
     pub(in crate::emulator) serving: serving::Runtime,
     pub(in crate::emulator) cloudbuild: cloudbuild::Runtime,
-    pub(in crate::emulator) repositories: BTreeMap<String, String>,
+    pub(in crate::emulator) builds: BuildSettings,
     /// The state folder.
     pub(in crate::emulator) state: PathBuf,
     url: String,
@@ -188,7 +188,7 @@ pub async fn start(options: Options) -> Result<Running> {
         monitoring: monitoring::Runtime::default(),
         serving: serving::Runtime::default(),
         cloudbuild: cloudbuild::Runtime::default(),
-        repositories: options.repositories,
+        builds: options.builds,
         state: options.state,
         url,
         tasks: Mutex::new(JoinSet::new()),

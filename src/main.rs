@@ -191,6 +191,11 @@ async fn emulate(flags: EmulateFlags) -> Result<()> {
         faults,
         repositories,
     } = flags.cloud;
+    let secrets = flags
+        .secrets
+        .iter()
+        .map(|secret| build::SecretFile::parse(secret).map(|file| (file.name, file.path)))
+        .collect::<Result<_>>()?;
     let serin = std::env::current_exe().context("finding this program's own file")?;
     let groups = Groups::new(&serin).context("starting the watchdog")?;
     emulator::serve_until_interrupted(emulator::Options {
@@ -200,7 +205,11 @@ async fn emulate(flags: EmulateFlags) -> Result<()> {
         serin,
         own_images: SelfImages { named: own_images },
         faults,
-        repositories: repositories.into_iter().collect(),
+        builds: emulator::BuildSettings {
+            repositories: repositories.into_iter().collect(),
+            secrets,
+            arguments: Vec::new(),
+        },
         groups,
     })
     .await

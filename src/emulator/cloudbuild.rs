@@ -25,6 +25,7 @@ mod triggers;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -38,6 +39,17 @@ use super::{Emulator, project_number};
 
 pub(in crate::emulator) use builds::operation;
 pub(in crate::emulator) use run::{start, stop};
+
+/// What this machine gives to builds beside what their requests say.
+#[derive(Clone, Debug, Default)]
+pub struct BuildSettings {
+    /// Where repositories that Cloud Build knows by name are cloned from: a path or an address.
+    pub repositories: BTreeMap<String, String>,
+    /// The files with the values of variables in `secretEnv`.
+    pub secrets: BTreeMap<String, PathBuf>,
+    /// Further arguments of `serin run` for every build.
+    pub arguments: Vec<String>,
+}
 
 /// What is kept in memory only.
 pub(in crate::emulator) struct Runtime {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::emulate::{emulate, get, post};
+use crate::emulate::{emulate, emulate_with, get, get_text, post};
 use crate::harness::Project;
 
 fn create(url: &str, build: &Value) -> String {
@@ -140,6 +140,40 @@ fn the_log_goes_where_the_options_say() {
         "{lines:?}"
     );
     assert!(entries(&nowhere).is_empty() && entries(&only_bucket).is_empty());
+}
+
+#[test]
+fn secrets_of_builds_come_from_files_of_this_machine() {
+    let project = Project::empty();
+    std::fs::write(project.folder.path().join("token"), "hidden-value\n").unwrap();
+    let (_emulator, url) = emulate_with(&project, "cloud", &["--secret", "TOKEN=@token"]);
+    let secret = json!({"versionName": "projects/p/secrets/s/versions/1", "env": "TOKEN"});
+    let step = json!({
+        "name": "serin", "secretEnv": ["TOKEN"],
+        "script": "#!/bin/sh\n[ \"$TOKEN\" = hidden-value ] && echo \"<$TOKEN>\"\n",
+    });
+    let build = json!({"steps": [step], "availableSecrets": {"secretManager": [secret]}});
+    let done = wait_for(&url, &create(&url, &build), &["SUCCESS", "FAILURE"]);
+    assert_eq!(done["status"], "SUCCESS", "{done}");
+    let bucket = done["logsBucket"].as_str().unwrap().replace("gs://", "");
+    let name = format!("log-{}.txt?alt=media", done["id"].as_str().unwrap());
+    let (code, log) = get_text(&format!("{url}/storage/v1/b/{bucket}/o/{name}"));
+    assert_eq!(code, 200, "{log}");
+    assert!(
+        log.contains("<********>") && !log.contains("hidden-value"),
+        "{log}"
+    );
+    // Where nobody gave a value the build is accepted, and cannot run.
+    let mut other = build.clone();
+    other["steps"][0]["secretEnv"] = json!(["OTHER"]);
+    other["availableSecrets"]["secretManager"][0]["env"] = "OTHER".into();
+    let failed = wait_for(&url, &create(&url, &other), &["SUCCESS", "FAILURE"]);
+    let detail = failed["statusDetail"].as_str().unwrap();
+    assert!(detail.contains("`OTHER` has no value"), "{failed}");
+    assert!(!detail.contains("build.json"), "{failed}");
+    let name = format!("log-{}.txt?alt=media", failed["id"].as_str().unwrap());
+    let (_, log) = get_text(&format!("{url}/storage/v1/b/{bucket}/o/{name}"));
+    assert!(log.contains("ERROR: `secretEnv`"), "{log}");
 }
 
 #[test]

@@ -42,7 +42,10 @@ pub(super) async fn start(
         serin: serin.to_owned(),
         own_images: options.self_images.clone(),
         faults: options.faults.clone(),
-        repositories: options.repositories.clone(),
+        builds: emulator::BuildSettings {
+            repositories: options.repositories.clone(),
+            ..emulator::BuildSettings::default()
+        },
         groups: groups.clone(),
     })
     .await?;

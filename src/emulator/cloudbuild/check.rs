@@ -142,7 +142,7 @@ pub(super) async fn check(
 }
 
 /// A message without the file that it was found in, which nobody but the emulator has seen.
-fn without_place(text: &str, file: &Path) -> String {
+pub(super) fn without_place(text: &str, file: &Path) -> String {
     let file = file.display().to_string();
     let Some((before, after)) = text.split_once(&file) else {
         return text.to_owned();

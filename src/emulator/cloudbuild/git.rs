@@ -15,7 +15,7 @@ const LIMIT: Duration = Duration::from_secs(300);
 pub(super) fn mapped<'a>(emulator: &'a Emulator, names: &[&str]) -> Option<&'a str> {
     let found = names
         .iter()
-        .find_map(|name| emulator.repositories.get(*name));
+        .find_map(|name| emulator.builds.repositories.get(*name));
     found.map(String::as_str)
 }
 

@@ -45,7 +45,7 @@ impl Log {
         let object = bucket(place, build).filter(|_| in_bucket);
         let object = object.filter(|(bucket, _)| {
             let own = *bucket == default_bucket(place);
-            if own && let Err(error) = inside::ensure_bucket(emulator, &place.project, bucket) {
+            if own && let Err(error) = inside::ensure_bucket(emulator, bucket) {
                 warning = Some(format!("the bucket {bucket} cannot be made: {error}"));
                 return false;
             }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::archive;
 use super::builds::{Build, Status};
-use super::check::Submission;
+use super::check::{self, Submission};
 use super::log::{self, Log};
 use super::source;
 use crate::clock::Timestamp;
@@ -26,6 +26,8 @@ use crate::process::Group;
 
 /// Real time between SIGTERM and SIGKILL: the runner ends its steps in between.
 const GRACE: Duration = Duration::from_secs(10);
+/// The config's name in the build's folder.
+const CONFIG: &str = "build.json";
 /// So many of the runner's last lines on standard error are kept.
 const LAST_WORDS: usize = 40;
 
@@ -232,7 +234,7 @@ async fn work(
         build.provenance = provenance;
         Ok(())
     })?;
-    let config = folder.join("build.json");
+    let config = folder.join(CONFIG);
     let submission = Submission::of(&build.sent);
     fs::write(&config, &submission.config)?;
     let mut command = submission.command(emulator, &build.place);
@@ -250,10 +252,33 @@ async fn work(
     for image in &emulator.own_images.named {
         command.args(["--self", image]);
     }
+    // A file for a variable that no step has would be refused.
+    let used = |name: &str| {
+        let sent = &build.sent;
+        let steps = sent["steps"].as_array().into_iter().flatten();
+        let mut lists = steps.chain([&sent["options"]]);
+        lists.any(|holder| {
+            let names = holder["secretEnv"].as_array().into_iter().flatten();
+            names.into_iter().any(|used| used == name)
+        })
+    };
+    for (name, file) in &emulator.builds.secrets {
+        if used(name) {
+            let secret = format!("{name}=@{}", file.display());
+            command.arg("--secret").arg(secret);
+        }
+    }
+    command.args(&emulator.builds.arguments);
     let group = emulator.groups.spawn(&mut command)?;
     let mut followed = Followed::since(fetching);
     let status = followed.follow(emulator, group, stop, log).await?;
-    Ok(followed.end(emulator, build, status))
+    let end = followed.end(emulator, build, status);
+    // A runner that could not even begin has said why on its standard error only.
+    if let End::Is(Status::Failure | Status::InternalError, detail, Value::Null) = &end {
+        log.line(None, "ERROR").await;
+        log.line(None, &format!("ERROR: {detail}")).await;
+    }
+    Ok(end)
 }
 
 /// What a build is that was told to stop.
@@ -369,7 +394,11 @@ impl Followed {
             }
             let words: Vec<&str> = self.last_words.iter().map(String::as_str).collect();
             let error = words.iter().find_map(|word| word.strip_prefix("error: "));
-            let detail = error.map_or_else(|| format!("the runner ended: {status}"), str::to_owned);
+            let config = folder(emulator).join(&build.place.id).join(CONFIG);
+            let detail = error.map_or_else(
+                || format!("the runner ended: {status}"),
+                |error| check::without_place(error, &config),
+            );
             // 2: the build was accepted, and cannot be run here, as for an image that is not there.
             let ended = match status.code() {
                 Some(2) => Status::Failure,

@@ -10,6 +10,9 @@ use super::{blocking, buckets};
 use crate::emulator::Emulator;
 use crate::emulator::error::ApiError;
 
+/// The project of buckets that are the services' own: nobody's.
+pub(in crate::emulator) const TENANT: &str = "serin-emulator-tenant";
+
 /// An object's generation and its bytes as they are kept.
 ///
 /// # Errors
@@ -67,15 +70,11 @@ pub(in crate::emulator) fn bucket_exists(emulator: &Emulator, name: &str) -> boo
 ///
 /// # Errors
 /// When the state cannot be written.
-pub(in crate::emulator) fn ensure_bucket(
-    emulator: &Emulator,
-    project: &str,
-    name: &str,
-) -> Result<(), ApiError> {
+pub(in crate::emulator) fn ensure_bucket(emulator: &Emulator, name: &str) -> Result<(), ApiError> {
     let commit = &emulator.storage.commit;
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
     if Bucket::find(emulator, name).is_err() {
-        buckets::put_new(emulator, project, name)?;
+        buckets::put_new(emulator, TENANT, name)?;
     }
     Ok(())
 }
