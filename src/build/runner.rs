@@ -3,11 +3,17 @@
 //! A step starts in the workspace with an empty environment, to which are added `HOME`,
 //! `BUILDER_OUTPUT`, the variables that point its clients at the emulator, the build's clock, and what
 //! the config says; a program or script of this machine gets a plain `PATH` as well. Time-outs of steps
-//! and build count on the build's clock: at 300 times real time `600s` are two seconds.
+//! and build count on the build's clock: at 300 times real time `600s` are two seconds. Only the work
+//! of containers, and of programs in their place, is real and counts in real time.
 
+mod budget;
 mod cloud;
+mod container;
 mod ended;
 mod folders;
+mod forward;
+mod ownership;
+mod prepare;
 mod step;
 
 #[cfg(test)]
@@ -15,17 +21,16 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::image::{self, Launch, Plan};
+use super::image::{self, Here, HostImage, Launch, Plan};
 use super::log::{Log, Row, seconds};
 use super::problem::did_you_mean;
 use super::resolve::{Builtins, Resolved, resolve};
@@ -34,17 +39,17 @@ use super::secrets::{SecretFile, Secrets};
 use super::{Format, artifacts, locate, source, warn};
 use crate::clock::{CLOCK_VARIABLE, Clock, Timestamp};
 use crate::emulator::{self, faults::Fault};
+use crate::engine::Engine;
 use crate::error::{Input, code};
 use crate::gcp::{Client, Storage};
 use crate::image::SelfImages;
 use crate::process::{Groups, Interrupted, interrupted};
 use crate::workspace::Digest;
+use budget::Budget;
+use container::Containers;
 use ended::Times;
 use folders::{Claimed, Content, claim};
-use step::{Ended, Ready, Stop};
-
-/// The `PATH` of a container, for programs and scripts that are taken from this machine.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+use step::{Ended, Stop};
 
 /// How a build is run.
 pub struct RunOptions {
@@ -59,17 +64,24 @@ pub struct RunOptions {
     /// The emulated cloud's state; `.serin` beside the config where absent.
     pub state: Option<PathBuf>,
     pub self_images: SelfImages,
+    /// Images in whose place a program of this machine runs; the first that matches counts.
+    pub hosts: Vec<HostImage>,
     /// The URL of an emulator that runs already; it has its own clock and faults.
     pub emulator: Option<String>,
     /// How many times faster than real time the emulator's clock runs.
     pub time_scale: u32,
     /// What goes wrong in the emulated cloud.
     pub faults: Vec<Fault>,
+    /// Where the emulated Cloud Build clones repositories from, by name.
+    pub repositories: BTreeMap<String, String>,
     /// The values of `secretEnv`.
     pub secrets: Vec<SecretFile>,
     pub part: Part,
     /// The `$BUILD_ID`; made up where absent.
     pub build_id: Option<String>,
+    /// The location that the build was submitted to by the API. Its source is then what was submitted:
+    /// nothing is left out, and git is not asked for built-ins.
+    pub submitted: Option<String>,
     pub format: Format,
 }
 
@@ -95,8 +107,17 @@ pub struct RunReport {
     pub state: PathBuf,
     /// In the order of the config.
     pub steps: Vec<StepReport>,
+    /// What `images` names, where the build succeeded; none of it is pushed.
+    pub images: Vec<BuiltImage>,
     /// In real time.
     pub duration: Duration,
+}
+
+/// An image that the build made.
+pub struct BuiltImage {
+    pub name: String,
+    /// `sha256:…`, the engine's id of it: a digest of a registry's it gets when it is pushed.
+    pub digest: String,
 }
 
 pub struct StepReport {
@@ -124,10 +145,29 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
     let serin = std::env::current_exe().context("finding this program's own file")?;
     let (source, config) = locate(&options.source, options.config.as_deref())?;
     let build_id = options.build_id.clone().unwrap_or_else(new_build_id);
-    let builtins = Builtins::new(build_id.clone());
+    let builtins = Builtins::new(build_id.clone()).submitted(options.submitted.clone());
     let resolved = resolve(&config, &options.substitutions, &builtins)?;
     let left_out = options.part.left_out(&resolved)?;
-    let plan = image::plan(&resolved, &options.self_images)?;
+    let (own, hosts) = (&options.self_images, &options.hosts);
+    let engine = match image::needs_engine(&resolved.build, own, hosts, &left_out) {
+        true => Some(Engine::find().await),
+        false => None,
+    };
+    let no_engine = engine.as_ref().and_then(|found| found.as_ref().err());
+    let here = Here {
+        own,
+        hosts,
+        no_engine: no_engine.map(String::as_str),
+        left_out: &left_out,
+    };
+    let plan = image::plan(&resolved, &here)?;
+    let engine = engine.and_then(Result::ok);
+    if let Some(engine) = engine.as_ref().filter(|engine| !engine.is_local()) {
+        eprintln!(
+            "warning: the container engine is at {}; its containers see the workspace only where that machine has it at the same path",
+            engine.host
+        );
+    }
     let secrets = Secrets::read(&options.secrets, &resolved)?;
     warn(&resolved.warnings);
     warn(&plan.warnings);
@@ -149,11 +189,26 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
     };
     let labels = resolved.build.labels();
     let ended = async {
+        let (workspace, builder) = (
+            claim(&place, content)?,
+            claim(&state.join("builder"), content)?,
+        );
+        let state = state.canonicalize()?;
+        let containers = match engine {
+            Some(engine) => {
+                let build = &resolved.build;
+                let started = Containers::start(engine, &state, &cloud.url, &build_id, build);
+                Some(Arc::new(started.await?))
+            }
+            None => None,
+        };
         let job = Job {
             build_id,
-            workspace: claim(&place, content)?,
-            builder: claim(&state.join("builder"), content)?,
+            workspace,
+            builder,
+            containers: containers.clone(),
             source,
+            whole: options.submitted.is_some(),
             resolved,
             plan,
             own: options.self_images.clone(),
@@ -161,7 +216,7 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
             url: cloud.url.clone(),
             clock: cloud.clock,
             groups: groups.clone(),
-            state: state.canonicalize()?,
+            state,
             log: Arc::new(Log::stdout(
                 options.format,
                 labels,
@@ -171,7 +226,11 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
             secrets,
             left_out,
         };
-        job.run(interrupts).await
+        let ended = job.run(interrupts).await;
+        if let Some(containers) = containers {
+            containers.close().await;
+        }
+        ended
     }
     .await;
     if let Some(running) = cloud.running {
@@ -245,6 +304,8 @@ fn new_build_id() -> String {
 struct Job {
     build_id: String,
     source: PathBuf,
+    /// Nothing of the source is left out.
+    whole: bool,
     resolved: Resolved,
     plan: Plan,
     own: SelfImages,
@@ -253,6 +314,8 @@ struct Job {
     workspace: Claimed,
     /// Home, outputs and scripts.
     builder: Claimed,
+    /// Where some step or image needs an engine.
+    containers: Option<Arc<Containers>>,
     state: PathBuf,
     url: String,
     clock: Clock,
@@ -295,8 +358,15 @@ impl Job {
         let (steps, mut halt) = self.steps(&variables, interrupts, started).await?;
         times.built = Some(self.clock.now());
         let mut uploaded = None;
+        let mut images = Vec::new();
         if halt.is_none() {
             log.line("PUSH");
+            match self.images().await {
+                Ok(found) => images = found,
+                Err(missing) => halt = Some(missing),
+            }
+        }
+        if halt.is_none() {
             match self.deliver(&variables).await {
                 Ok(delivered) => uploaded = delivered,
                 Err(error) => {
@@ -339,6 +409,7 @@ impl Job {
             &steps,
             &times,
             uploaded.as_ref(),
+            &images,
             self.failure(&halt),
         );
         log.end(status, code, told);
@@ -349,6 +420,7 @@ impl Job {
             workspace: self.workspace.path,
             state: self.state,
             steps,
+            images,
             duration: started.elapsed(),
         };
         if !self.log.is_events() {
@@ -395,9 +467,13 @@ impl Job {
         }
     }
 
-    /// What redirects the steps' clients, and their clock.
+    /// What redirects the clients of this machine's steps, and their clock.
     fn cloud_variables(&self) -> Vec<(String, String)> {
-        let mut variables = emulator::variables(&self.url);
+        self.variables_at(&self.url)
+    }
+
+    fn variables_at(&self, url: &str) -> Vec<(String, String)> {
+        let mut variables = emulator::variables(url);
         variables.push((CLOCK_VARIABLE.to_owned(), self.clock.to_string()));
         variables
     }
@@ -417,6 +493,13 @@ impl Job {
         for (name, value) in variables {
             log.line(&format!("env        {name}={value}"));
         }
+        if let Some(containers) = &self.containers {
+            log.line(&format!("containers {}", containers.engine()));
+            log.line(&format!(
+                "           in them the cloud is {}",
+                containers.url()
+            ));
+        }
         log.line("");
     }
 
@@ -434,9 +517,11 @@ impl Job {
             );
         }
         let leave_out = [workspace.clone(), self.state.clone()];
-        let copied =
-            tokio::task::spawn_blocking(move || source::copy(&source, &workspace, &leave_out))
-                .await??;
+        let whole = self.whole;
+        let copied = tokio::task::spawn_blocking(move || {
+            source::copy(&source, &workspace, &leave_out, whole)
+        })
+        .await??;
         self.log.line(&format!(
             "Copied {} files of {} bytes from {}",
             copied.files,
@@ -472,7 +557,7 @@ impl Job {
         let mut halt = None;
         let (stop, stopped) = watch::channel(Stop::GoOn);
         let mut running: JoinSet<Ended> = JoinSet::new();
-        let deadline = started + self.clock.to_real(build.timeout());
+        let mut budget = Budget::new(build.timeout(), started, self.clock.scale);
         loop {
             // A signal that came while the source was copied counts, too.
             if halt.is_none() && interrupts.has_changed().unwrap_or(false) {
@@ -482,10 +567,28 @@ impl Job {
             for index in schedule.start() {
                 reports[index].started = Some(self.clock.now());
                 self.announce(index);
-                let ready = self.prepare(index, variables)?;
                 let (groups, log) = (self.groups.clone(), self.log.clone());
-                running.spawn(step::run(ready, groups, log, stopped.clone()));
+                match &self.containers {
+                    Some(containers) if self.plan.launches[index] == Launch::Container => {
+                        let ready = self.prepare_container(containers, index)?;
+                        let containers = containers.clone();
+                        running.spawn(containers.run(ready, groups, log, stopped.clone()));
+                    }
+                    _ => {
+                        let ready = self.prepare(index, variables)?;
+                        running.spawn(step::run(ready, groups, log, stopped.clone()));
+                    }
+                }
             }
+            let is_real = |index: usize| {
+                schedule.status(index) == Status::Working
+                    && self.plan.launches[index].is_real_time()
+            };
+            budget.set_pace(match (0..build.steps.len()).any(is_real) {
+                true => 1,
+                false => self.clock.scale,
+            });
+            let deadline = budget.deadline();
             tokio::select! {
                 joined = running.join_next() => {
                     let Some(joined) = joined else { break };
@@ -526,8 +629,11 @@ impl Job {
             let label = step.label(index);
             self.log.line(&format!("Starting Step {label}"));
         }
-        self.log
-            .of_step(index, &format!("Already have image: {}", step.image()));
+        // A container's own lines say how the image was come by.
+        if self.plan.launches[index] != Launch::Container {
+            self.log
+                .of_step(index, &format!("Already have image: {}", step.image()));
+        }
     }
 
     /// Takes note of a step's end; the halt that it means for the build.
@@ -540,10 +646,7 @@ impl Job {
         let index = ended.index;
         let message = match ended.end {
             End::Exit(code) => format!("step exited with non-zero status: {code}"),
-            End::NotStarted => format!(
-                "starting step container failed: {}",
-                ended.trouble.unwrap_or_default()
-            ),
+            End::NotStarted => ended.trouble.unwrap_or_default(),
             End::Timeout => "context deadline exceeded".to_owned(),
             End::Killed => "killed by the build".to_owned(),
         };
@@ -569,62 +672,6 @@ impl Job {
         (next == Next::Fails).then_some(Halt::Failed { index, message })
     }
 
-    /// The process of a step: program, folder, environment.
-    fn prepare(&self, index: usize, variables: &[(String, String)]) -> Result<Ready> {
-        let build = &self.resolved.build;
-        let step = &build.steps[index];
-        let builder = &self.builder.path;
-        let home = builder.join("home");
-        let outputs = builder.join(format!("outputs/{index}"));
-        let dir = step.dir.as_ref().map(|dir| dir.as_str());
-        let folder = image::folder(dir, &self.workspace.path).context("a step's folder")?;
-        for folder in [&home, &outputs, &folder] {
-            fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        }
-        let launch = &self.plan.launches[index];
-        let (program, args) = match launch {
-            Launch::Serin { args } => (self.serin.display().to_string(), args.clone()),
-            Launch::Program { program, args } => (program.clone(), args.clone()),
-            Launch::Script { text } => {
-                let scripts = builder.join("scripts");
-                fs::create_dir_all(&scripts)
-                    .with_context(|| format!("making {}", scripts.display()))?;
-                let script = scripts.join(index.to_string());
-                fs::write(&script, text)
-                    .with_context(|| format!("writing {}", script.display()))?;
-                interpreter(text, &script)
-            }
-        };
-        let mut command = Command::new(program);
-        command.args(args).current_dir(folder).env_clear();
-        if !matches!(launch, Launch::Serin { .. }) {
-            command.env("PATH", PATH);
-        }
-        command.env("HOME", home).env("BUILDER_OUTPUT", &outputs);
-        let entries = |command: &mut Command, entries: &[super::config::Text]| {
-            for (name, value) in entries.iter().filter_map(|entry| entry.split_once('=')) {
-                command.env(name, value);
-            }
-        };
-        entries(&mut command, &build.options.env);
-        if step.automapped(&build.options) {
-            command.envs(&self.resolved.values);
-        }
-        entries(&mut command, &step.env);
-        command.envs(self.secrets.of(step, build));
-        // Last, so that no step of a rehearsal reaches the real cloud.
-        for (name, value) in variables {
-            command.env(name, value);
-        }
-        let timeout = step.timeout.as_ref();
-        Ok(Ready {
-            index,
-            command,
-            timeout: timeout.map(|timeout| self.clock.to_real(timeout.value)),
-            outputs,
-        })
-    }
-
     /// The build's exit code when this step's failure ended it.
     fn exit_code(&self, index: usize, steps: &[StepReport]) -> u8 {
         let step = &steps[index];
@@ -633,23 +680,6 @@ impl Job {
             _ => 1,
         }
     }
-}
-
-/// What runs a script: the interpreter of its first line, else `/bin/sh`.
-fn interpreter(text: &str, script: &Path) -> (String, Vec<String>) {
-    let script = script.display().to_string();
-    let first = text.lines().next().and_then(|line| line.strip_prefix("#!"));
-    let mut words = first
-        .unwrap_or("/bin/sh")
-        .trim()
-        .splitn(2, [' ', '\t'])
-        .map(str::trim)
-        .filter(|word| !word.is_empty());
-    let program = words.next().unwrap_or("/bin/sh").to_owned();
-    // As the kernel does: all behind the interpreter is one argument.
-    let mut args: Vec<String> = words.map(str::to_owned).collect();
-    args.push(script);
-    (program, args)
 }
 
 /// The end of the log: what became of the build and of each step, in real time.

@@ -7,8 +7,6 @@ mod copies;
 mod deploy;
 mod endpoints;
 mod jobs;
-mod list;
-mod message;
 mod models;
 mod names;
 mod patch;
@@ -29,7 +27,7 @@ use tokio::sync::Notify;
 use super::error::ApiError;
 use super::operations::Operation;
 use super::server::Route;
-use super::{Emulator, monitoring};
+use super::{Emulator, list, message, monitoring};
 
 /// What is kept in memory only.
 #[derive(Default)]

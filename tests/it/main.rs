@@ -4,13 +4,17 @@
 
 mod builds;
 mod clients;
+mod cloudbuild;
 mod commands;
+mod containers;
+mod docker;
 mod emulate;
 mod foreign_storage;
 mod harness;
 mod init;
 mod kills;
 mod main_job;
+mod own_image;
 mod rejections;
 mod restarts;
 mod rooms;

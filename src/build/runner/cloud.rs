@@ -35,6 +35,7 @@ pub(super) async fn start(
             running: None,
         });
     }
+    let (secrets, hosts) = (options.secrets.iter().cloned(), options.hosts.iter());
     let running = emulator::start(emulator::Options {
         state: state.to_owned(),
         port: 0,
@@ -42,6 +43,11 @@ pub(super) async fn start(
         serin: serin.to_owned(),
         own_images: options.self_images.clone(),
         faults: options.faults.clone(),
+        builds: emulator::BuildSettings {
+            repositories: options.repositories.clone(),
+            secrets: secrets.map(|file| (file.name, file.path)).collect(),
+            arguments: hosts.map(|host| format!("--host={host}")).collect(),
+        },
         groups: groups.clone(),
     })
     .await?;

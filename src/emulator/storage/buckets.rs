@@ -169,6 +169,23 @@ fn check_name(name: &str) -> Result<(), ApiError> {
     }
 }
 
+/// Writes a bucket with nothing set. To be called under the lock, where there is none of the name.
+pub(super) fn put_new(emulator: &Emulator, project: &str, name: &str) -> Result<(), ApiError> {
+    let now = emulator.clock.now();
+    let bucket = Bucket {
+        name: name.to_owned(),
+        project: project_number(project),
+        location: "US".to_owned(),
+        storage_class: "STANDARD".to_owned(),
+        metageneration: 1,
+        created: now,
+        updated: now,
+        settings: Map::new(),
+    };
+    emulator.store.put(&Bucket::key(name), &bucket)?;
+    Ok(())
+}
+
 pub(super) async fn insert(emulator: Arc<Emulator>, request: Request) -> Answer {
     let project = request
         .get("project")

@@ -15,7 +15,7 @@ const LARGEST_PAGE: usize = 1000;
 
 /// Which way a list goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(in crate::emulator) enum Order {
     NewestFirst,
     OldestFirst,
 }
@@ -24,7 +24,7 @@ pub(super) enum Order {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for a field that lists cannot be ordered by.
-pub(super) fn order(request: &Request) -> Result<Order, ApiError> {
+pub(in crate::emulator) fn order(request: &Request) -> Result<Order, ApiError> {
     let text = request.get("orderBy").unwrap_or_default();
     match text.split_whitespace().collect::<Vec<_>>().as_slice() {
         [] | ["create_time" | "createTime", "desc"] => Ok(Order::NewestFirst),
@@ -38,21 +38,40 @@ pub(super) fn order(request: &Request) -> Result<Order, ApiError> {
 }
 
 /// One page of resources, each with a word that orders it by its time. `field` is the list's name in
-/// the answer, `fields` what may be filtered by, beside `labels.…`.
+/// the answer, `fields` what may be filtered by, beside `labels.…`: dotted paths, one that ends in a
+/// dot standing for every key of a map.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for a filter, token or size that is wrong.
-pub(super) fn page(
+pub(in crate::emulator) fn page(
+    request: &Request,
+    field: &str,
+    fields: &[&str],
+    items: Vec<(String, Value)>,
+    order: Order,
+) -> Answer {
+    page_shown(request, field, fields, items, order, |_| {})
+}
+
+/// As [`page`]; `show` takes away what only the filter needed.
+///
+/// # Errors
+/// As [`page`].
+pub(in crate::emulator) fn page_shown(
     request: &Request,
     field: &str,
     fields: &[&str],
     mut items: Vec<(String, Value)>,
     order: Order,
+    show: impl Fn(&mut Value),
 ) -> Answer {
     let filter = Filter::parse(request.get("filter").unwrap_or_default())?;
     filter.check(|name| {
-        let name = camel(name);
-        fields.contains(&name.as_str()) || name.strip_prefix("labels.").is_some()
+        let camel_name = camel(name);
+        name.starts_with("labels.")
+            || fields.iter().any(|field| {
+                *field == camel_name || (field.ends_with('.') && name.starts_with(field))
+            })
     })?;
     let size = match request.parse::<i64>("pageSize")? {
         None | Some(0) => DEFAULT_PAGE,
@@ -60,7 +79,7 @@ pub(super) fn page(
             .map_err(|_| ApiError::invalid_argument("Page size must not be negative."))?
             .min(LARGEST_PAGE),
     };
-    items.retain(|(_, item)| filter.matches(&|name| lookup(item, name)));
+    items.retain(|(_, item)| filter.matches_one_of(&|name| lookup(item, name)));
     items.sort_by(|a, b| a.0.cmp(&b.0));
     if order == Order::NewestFirst {
         items.reverse();
@@ -83,24 +102,33 @@ pub(super) fn page(
         reply.insert("nextPageToken".into(), URL_SAFE_NO_PAD.encode(word).into());
     }
     if !items.is_empty() {
-        let items: Vec<Value> = items.into_iter().map(|(_, item)| item).collect();
+        let mut items: Vec<Value> = items.into_iter().map(|(_, item)| item).collect();
+        items.iter_mut().for_each(show);
         reply.insert(field.into(), items.into());
     }
     json(&reply)
 }
 
-fn lookup(item: &Value, field: &str) -> Option<String> {
+/// The texts of a field; of a list, those of its items.
+fn lookup(item: &Value, field: &str) -> Vec<String> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
-    if let Some(label) = field.strip_prefix("labels.") {
-        return item.get("labels")?.get(label).and_then(text);
-    }
-    match camel(field).as_str() {
-        // A resource's id, under the name of its kind.
-        "model" | "endpoint" => {
-            let name = item.get("name")?.as_str()?;
-            let id = name.rsplit('/').next()?;
-            Some(id.split('@').next()?.to_owned())
+    for map in ["labels", "substitutions"] {
+        if let Some(key) = field.strip_prefix(map).and_then(|f| f.strip_prefix('.')) {
+            let found = item.get(map).and_then(|entries| entries.get(key));
+            return found.and_then(text).into_iter().collect();
         }
-        name => item.get(name).and_then(text),
+    }
+    let field = camel(field);
+    // A resource's id, under the name of its kind.
+    if matches!(field.as_str(), "model" | "endpoint") {
+        let id = item.get("name").and_then(Value::as_str);
+        let id = id.and_then(|name| name.rsplit('/').next()?.split('@').next());
+        return id.map(str::to_owned).into_iter().collect();
+    }
+    let found = field.split('.').try_fold(item, |at, key| at.get(key));
+    match found {
+        Some(Value::Array(items)) => items.iter().filter_map(text).collect(),
+        Some(value) => text(value).into_iter().collect(),
+        None => Vec::new(),
     }
 }
