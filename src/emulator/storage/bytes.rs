@@ -13,6 +13,7 @@ use tempfile::NamedTempFile;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::blocking;
 use super::object::crc32c_text;
 use crate::emulator::Emulator;
 use crate::emulator::error::ApiError;
@@ -169,12 +170,18 @@ impl Incoming {
         self.sums.update(bytes).await
     }
 
-    /// The file and its sums; it is still to be synced.
+    /// The file, synced, and its sums.
     ///
     /// # Errors
-    /// When the emulator ends.
+    /// When the disk refuses, or the emulator ends.
     pub(super) async fn finish(self) -> Result<(NamedTempFile, Sums), ApiError> {
-        Ok((self.file, self.sums.finish().await?.finish()))
+        let Self { file, sums } = self;
+        let sums = sums.finish().await?.finish();
+        let file = blocking(move || {
+            file.as_file().sync_all()?;
+            Ok(file)
+        });
+        Ok((file.await?, sums))
     }
 }
 

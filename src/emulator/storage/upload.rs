@@ -43,7 +43,6 @@ impl Target {
         let emulator = emulator.clone();
         let (file, sums) = incoming.finish().await?;
         blocking(move || {
-            file.as_file().sync_all()?;
             let Sent {
                 name,
                 crc32c,
