@@ -1,5 +1,6 @@
 //! Cloud Storage as a client sees it.
 
+mod kills;
 mod uploads;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
