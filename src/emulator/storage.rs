@@ -14,6 +14,7 @@ mod multipart;
 mod object;
 mod patch;
 mod resumable;
+pub(in crate::emulator) mod seeded;
 #[cfg(test)]
 mod tests;
 mod upload;

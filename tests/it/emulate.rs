@@ -31,7 +31,7 @@ fn post(url: &str, body: &Value) -> (u16, Value) {
     answer(client().post(url).json(body))
 }
 
-fn get(url: &str) -> (u16, Value) {
+pub fn get(url: &str) -> (u16, Value) {
     answer(client().get(url))
 }
 

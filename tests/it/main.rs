@@ -11,3 +11,4 @@ mod kills;
 mod main_job;
 mod rejections;
 mod rooms;
+mod seeds;

@@ -54,6 +54,29 @@ impl Bucket {
         format!("{BUCKETS}{name}")
     }
 
+    fn new(emulator: &Emulator, name: &str, project: &str) -> Self {
+        let now = emulator.clock.now();
+        Self {
+            name: name.to_owned(),
+            project: project_number(project),
+            location: "US".into(),
+            storage_class: "STANDARD".into(),
+            metageneration: 1,
+            created: now,
+            updated: now,
+            settings: Map::new(),
+        }
+    }
+
+    /// Makes a bucket as it is where nothing is said of it.
+    ///
+    /// # Errors
+    /// The disk's refusal.
+    pub(super) fn make(emulator: &Emulator, name: &str, project: &str) -> Result<(), ApiError> {
+        let bucket = Self::new(emulator, name, project);
+        Ok(emulator.store.put(&Self::key(name), &bucket)?)
+    }
+
     /// The bucket of a name.
     ///
     /// # Errors
@@ -148,7 +171,7 @@ fn read(request: &Request) -> Result<(Map<String, Value>, Value), ApiError> {
 }
 
 /// Three to 63 of `[a-z0-9._-]`, a letter or digit at both ends; with dots up to 222, each part up to 63.
-fn check_name(name: &str) -> Result<(), ApiError> {
+pub(super) fn check_name(name: &str) -> Result<(), ApiError> {
     let end = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = name.as_bytes();
     let fits = name.len() >= 3
@@ -182,23 +205,14 @@ pub(super) async fn insert(emulator: Arc<Emulator>, request: Request) -> Answer 
         .as_str()
         .ok_or_else(|| ApiError::invalid_argument("Required field: name").reason("required"))?;
     check_name(name)?;
-    let now = emulator.clock.now();
-    let bucket = Bucket {
-        name: name.to_owned(),
-        project: project_number(project),
-        location: sent["location"]
-            .as_str()
-            .unwrap_or("US")
-            .to_ascii_uppercase(),
-        storage_class: sent["storageClass"]
-            .as_str()
-            .unwrap_or("STANDARD")
-            .to_owned(),
-        metageneration: 1,
-        created: now,
-        updated: now,
-        settings,
-    };
+    let mut bucket = Bucket::new(&emulator, name, project);
+    if let Some(location) = sent["location"].as_str() {
+        bucket.location = location.to_ascii_uppercase();
+    }
+    if let Some(class) = sent["storageClass"].as_str() {
+        class.clone_into(&mut bucket.storage_class);
+    }
+    bucket.settings = settings;
     {
         let commit = &emulator.storage.commit;
         let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
