@@ -1,6 +1,7 @@
 //! Buckets: insert, get, list, patch, update, delete, storage layout.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use base64::Engine;
@@ -8,6 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::access::{self, Policy};
 use super::object::{LIVE, OLD, Preconditions, message};
 use crate::clock::Timestamp;
 use crate::emulator::error::ApiError;
@@ -40,13 +42,17 @@ const SETTINGS: &[&str] = &[
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Bucket {
     pub name: String,
-    project: String,
+    /// Its number.
+    pub project: String,
     pub location: String,
     pub storage_class: String,
     metageneration: u64,
     created: Timestamp,
     updated: Timestamp,
     settings: Map<String, Value>,
+    /// Where one was set.
+    #[serde(default)]
+    pub policy: Option<Policy>,
 }
 
 impl Bucket {
@@ -65,6 +71,7 @@ impl Bucket {
             created: now,
             updated: now,
             settings: Map::new(),
+            policy: None,
         }
     }
 
@@ -73,8 +80,7 @@ impl Bucket {
     /// # Errors
     /// The disk's refusal.
     pub(super) fn make(emulator: &Emulator, name: &str, project: &str) -> Result<(), ApiError> {
-        let bucket = Self::new(emulator, name, project);
-        Ok(emulator.store.put(&Self::key(name), &bucket)?)
+        Self::new(emulator, name, project).keep(emulator)
     }
 
     /// The bucket of a name.
@@ -86,6 +92,33 @@ impl Bucket {
             .store
             .get(&Self::key(name))
             .ok_or_else(|| ApiError::not_found("The specified bucket does not exist."))
+    }
+
+    /// Writes the bucket's document.
+    ///
+    /// # Errors
+    /// The disk's refusal.
+    pub(super) fn keep(&self, emulator: &Emulator) -> Result<(), ApiError> {
+        Ok(emulator.store.put(&Self::key(&self.name), self)?)
+    }
+
+    /// Whether policies alone say who may what, and lists nothing.
+    pub(super) fn is_uniform(&self) -> bool {
+        let access = self.settings.get("iamConfiguration");
+        access.is_some_and(|access| access["uniformBucketLevelAccess"]["enabled"] == true)
+    }
+
+    /// Whether new objects are held until an event.
+    pub(super) fn holds_new(&self) -> bool {
+        self.settings.get("defaultEventBasedHold") == Some(&Value::Bool(true))
+    }
+
+    /// How long an object stays at least; zero where nothing is said.
+    pub(super) fn retention(&self) -> Duration {
+        let policy = self.settings.get("retentionPolicy");
+        let period = policy.map_or(&Value::Null, |policy| &policy["retentionPeriod"]);
+        let seconds = period.as_u64().or_else(|| period.as_str()?.parse().ok());
+        Duration::from_secs(seconds.unwrap_or_default())
     }
 
     /// Whether overwritten and deleted objects stay as noncurrent generations.
@@ -155,12 +188,20 @@ fn read(request: &Request) -> Result<(Map<String, Value>, Value), ApiError> {
     let fields = sent.as_object().into_iter().flatten();
     if let Some(labels) = sent.get("labels") {
         let labelled = labels.as_object().is_some_and(|labels| {
-            labels
-                .values()
-                .all(|value| value.is_string() || value.is_null())
+            labels.iter().all(|(key, value)| {
+                let fine = match value {
+                    Value::Null => true,
+                    Value::String(text) => is_label(text),
+                    _ => false,
+                };
+                fine && is_label(key) && key.starts_with(|c: char| c.is_lowercase())
+            })
         });
         if !labelled && !labels.is_null() {
-            return Err(ApiError::invalid_argument("Invalid value for: labels"));
+            return Err(ApiError::invalid_argument(
+                "Invalid value for: labels: keys begin with a letter, keys and values have at most \
+                 63 lower-case letters, digits, underscores and dashes.",
+            ));
         }
     }
     let settings = fields
@@ -168,6 +209,13 @@ fn read(request: &Request) -> Result<(Map<String, Value>, Value), ApiError> {
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
     Ok((settings, sent))
+}
+
+fn is_label(text: &str) -> bool {
+    let word = |c: char| {
+        c.is_numeric() || c == '_' || c == '-' || (c.is_alphabetic() && !c.is_uppercase())
+    };
+    text.chars().count() <= 63 && text.chars().all(word)
 }
 
 /// Three to 63 of `[a-z0-9._-]`, a letter or digit at both ends; with dots up to 222, each part up to 63.
@@ -221,7 +269,7 @@ pub(super) async fn insert(emulator: Arc<Emulator>, request: Request) -> Answer 
                 "Your previous request to create the named bucket succeeded and you already own it.",
             ));
         }
-        emulator.store.put(&Bucket::key(name), &bucket)?;
+        bucket.keep(&emulator)?;
     }
     json(&bucket.resource(&request.base_url(&emulator)))
 }
@@ -301,6 +349,9 @@ fn alter(
     change: impl FnOnce(&mut Map<String, Value>, Map<String, Value>),
 ) -> Answer {
     let (settings, sent) = read(request)?;
+    if access::names_lists(&sent) {
+        return Err(access::no_lists(emulator, &request.wild[0]));
+    }
     let preconditions = Preconditions::of(request)?;
     let commit = &emulator.storage.commit;
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
@@ -312,7 +363,7 @@ fn alter(
     }
     bucket.metageneration += 1;
     bucket.updated = emulator.clock.now();
-    emulator.store.put(&Bucket::key(&bucket.name), &bucket)?;
+    bucket.keep(emulator)?;
     json(&bucket.resource(&request.base_url(emulator)))
 }
 
