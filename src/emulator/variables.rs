@@ -113,7 +113,8 @@ fn exports_with(url: &str, project: &str, bigquery: Option<&str>) -> String {
 #   Its raw_predict and its dedicated endpoints ask Google's own hosts whatever is set here.
 #
 # gsutil: use `gcloud storage`. gsutil's JSON API speaks https only; its XML API comes here with a
-# file that BOTO_CONFIG names:
+# file that BOTO_CONFIG names, for ls, cat, rm and cp to a bucket (its cp from a bucket fails by
+# itself on a port of its own):
 #   [Credentials]
 #   gs_host = {host}
 #   gs_port = {port}

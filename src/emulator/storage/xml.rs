@@ -316,23 +316,35 @@ async fn delete(emulator: Arc<Emulator>, request: Request) -> Answer {
 
 /// `GET /BUCKET`, in its first and its second version.
 fn list_objects(emulator: &Arc<Emulator>, mut request: Request) -> Answer {
-    const KNOWN: [&str; 9] = [
+    const KNOWN: [&str; 11] = [
         "continuation-token",
         "delimiter",
         "encoding-type",
         "fetch-owner",
+        "generation-marker",
         "list-type",
         "marker",
         "max-keys",
         "prefix",
         "start-after",
+        "versions",
     ];
     if let Some((other, _)) = request.query.iter().find(|(name, _)| {
-        !KNOWN.contains(&name.as_str()) && !name.starts_with("if") && name != "generation"
+        !KNOWN.contains(&name.as_str()) && !name.starts_with("if")
     }) {
         return Err(ApiError::unimplemented(format!(
             "The parameter {other} of a bucket is not emulated in the XML API."
         )));
+    }
+    // Without noncurrent generations, the live ones are all.
+    let versions = request.query.iter().position(|(name, _)| name == "versions");
+    if let Some(at) = versions {
+        if Bucket::find(emulator, &request.wild[0])?.versioned() {
+            return Err(ApiError::unimplemented(
+                "Versions are not listed in this XML API: use the JSON API.",
+            ));
+        }
+        request.query.remove(at);
     }
     let second = request.get("list-type") == Some("2");
     let sent = |name: &str| {
