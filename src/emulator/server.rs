@@ -393,8 +393,11 @@ fn serve_batch<'a>(
 fn missing(method: &Method, path: &str) -> ApiError {
     if path.starts_with("/bigquery/") {
         return ApiError::not_found(
-            "BigQuery is not emulated here: set BIGQUERY_EMULATOR_HOST to a server that does.",
+            "BigQuery is not emulated here: start a server that does, and name it in BIGQUERY_EMULATOR_HOST.",
         );
+    }
+    if let Some(error) = vertex::left_out(path) {
+        return error;
     }
     ApiError::not_found(format!(
         "The requested URL {path} was not found on this server: the emulator has no method for {method} {path}."

@@ -4,6 +4,7 @@
 
 mod clients;
 mod commands;
+mod crowd;
 mod emulate;
 mod harness;
 mod init;

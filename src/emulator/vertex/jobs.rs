@@ -403,7 +403,7 @@ async fn list_jobs(emulator: Arc<Emulator>, request: Request) -> Answer {
         "customJobs",
         &fields,
         items,
-        list::Order::NewestFirst,
+        &list::Order::NEWEST,
     )
 }
 

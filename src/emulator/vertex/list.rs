@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::emulator::body::camel;
 use crate::emulator::error::ApiError;
+use crate::emulator::fields;
 use crate::emulator::filter::Filter;
 use crate::emulator::server::{Answer, Request, json};
 
@@ -15,44 +16,68 @@ const LARGEST_PAGE: usize = 1000;
 
 /// Which way a list goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
-    NewestFirst,
-    OldestFirst,
+pub(in crate::emulator) struct Order {
+    /// A field of the resource that goes before the time; empty where there is none.
+    by: &'static str,
+    descending: bool,
 }
 
-/// The order that `orderBy` asks for; by default the newest come first.
+impl Order {
+    pub(in crate::emulator) const NEWEST: Self = Self {
+        by: "",
+        descending: true,
+    };
+    pub(in crate::emulator) const OLDEST: Self = Self {
+        by: "",
+        descending: false,
+    };
+}
+
+/// The order that `orderBy` asks for, by one of the `allowed` fields; by default the newest come
+/// first.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for a field that lists cannot be ordered by.
-pub(super) fn order(request: &Request) -> Result<Order, ApiError> {
+pub(super) fn order(request: &Request, allowed: &[&str]) -> Result<Order, ApiError> {
     let text = request.get("orderBy").unwrap_or_default();
-    match text.split_whitespace().collect::<Vec<_>>().as_slice() {
-        [] | ["create_time" | "createTime", "desc"] => Ok(Order::NewestFirst),
-        ["create_time" | "createTime"] | ["create_time" | "createTime", "asc"] => {
-            Ok(Order::OldestFirst)
-        }
-        _ => Err(ApiError::invalid_argument(format!(
-            "Invalid order_by \"{text}\": only create_time is supported."
-        ))),
+    let (field, descending) = match text.split_whitespace().collect::<Vec<_>>().as_slice() {
+        [] => return Ok(Order::NEWEST),
+        [field] | [field, "asc"] => (camel(field), false),
+        [field, "desc"] => (camel(field), true),
+        _ => (String::new(), false),
+    };
+    if !allowed.iter().any(|name| camel(name) == field) {
+        return Err(ApiError::invalid_argument(format!(
+            "Invalid order_by \"{text}\": one of {} is supported.",
+            allowed.join(", ")
+        )));
     }
+    let by = match field.as_str() {
+        "updateTime" => "updateTime",
+        "displayName" => "displayName",
+        // The time of creation is part of every word.
+        _ => "",
+    };
+    Ok(Order { by, descending })
 }
 
 /// One page of resources, each with a word that orders it by its time. `field` is the list's name in
-/// the answer, `fields` what may be filtered by, beside `labels.…`.
+/// the answer, `filtered` what may be filtered by, beside `labels.…`. A `readMask` leaves out what it
+/// does not name.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` for a filter, token or size that is wrong.
-pub(super) fn page(
+/// `INVALID_ARGUMENT` for a filter, mask, token or size that is wrong.
+pub(in crate::emulator) fn page(
     request: &Request,
     field: &str,
-    fields: &[&str],
+    filtered: &[&str],
     mut items: Vec<(String, Value)>,
-    order: Order,
+    order: &Order,
 ) -> Answer {
     let filter = Filter::parse(request.get("filter").unwrap_or_default())?;
     filter.check(|name| {
         let name = camel(name);
-        fields.contains(&name.as_str()) || name.strip_prefix("labels.").is_some()
+        filtered.contains(&name.as_str()) || name.strip_prefix("labels.").is_some()
     })?;
     let size = match request.parse::<i64>("pageSize")? {
         None | Some(0) => DEFAULT_PAGE,
@@ -61,8 +86,13 @@ pub(super) fn page(
             .min(LARGEST_PAGE),
     };
     items.retain(|(_, item)| filter.matches(&|name| lookup(item, name)));
+    if !order.by.is_empty() {
+        for (word, item) in &mut items {
+            *word = format!("{}|{word}", item[order.by].as_str().unwrap_or_default());
+        }
+    }
     items.sort_by(|a, b| a.0.cmp(&b.0));
-    if order == Order::NewestFirst {
+    if order.descending {
         items.reverse();
     }
     if let Some(token) = request.get("pageToken").filter(|token| !token.is_empty()) {
@@ -71,9 +101,9 @@ pub(super) fn page(
             .ok()
             .and_then(|bytes| String::from_utf8(bytes).ok())
             .ok_or_else(|| ApiError::invalid_argument("Page token is invalid."))?;
-        items.retain(|(word, _)| match order {
-            Order::NewestFirst => *word < last,
-            Order::OldestFirst => *word > last,
+        items.retain(|(word, _)| match order.descending {
+            true => *word < last,
+            false => *word > last,
         });
     }
     let more = items.len() > size;
@@ -83,14 +113,24 @@ pub(super) fn page(
         reply.insert("nextPageToken".into(), URL_SAFE_NO_PAD.encode(word).into());
     }
     if !items.is_empty() {
-        let items: Vec<Value> = items.into_iter().map(|(_, item)| item).collect();
+        let mut items: Vec<Value> = items.into_iter().map(|(_, item)| item).collect();
+        if let Some(mask) = request.get("readMask").filter(|mask| !mask.is_empty()) {
+            let paths: Vec<String> = mask.split(',').map(|path| camel(path.trim())).collect();
+            let mask = paths.join(",").replace('.', "/");
+            for item in &mut items {
+                *item = fields::reduce(std::mem::take(item), &mask)?;
+            }
+        }
         reply.insert(field.into(), items.into());
     }
     json(&reply)
 }
 
 fn lookup(item: &Value, field: &str) -> Option<String> {
-    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let text = |value: &Value| match value {
+        Value::Bool(value) => Some(value.to_string()),
+        value => value.as_str().map(str::to_owned),
+    };
     if let Some(label) = field.strip_prefix("labels.") {
         return item.get("labels")?.get(label).and_then(text);
     }

@@ -1,6 +1,7 @@
 //! The whole of Vertex AI over HTTP, with a stand-in for serin's own program: a small server that
 //! answers with the environment it was given.
 
+mod evaluations;
 mod faults;
 mod jobs;
 mod registry;
