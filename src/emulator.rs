@@ -255,6 +255,10 @@ pub async fn serve_until_interrupted(options: Options) -> Result<()> {
         "try     curl '{}/storage/v1/b?project=my-project'",
         running.url()
     );
+    println!(
+        "env     eval \"$(serin emulate env --url {})\"",
+        running.url()
+    );
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 
 use serin::cli::{
-    Cli, CloudFlags, Command, CommonFlags, EmulateCommand, EmulateFlags, LintFlags, RunFlags, ServeFlags,
+    Cli, CloudFlags, Command, CommonFlags, EmulateCommand, EmulateFlags, LintFlags, RunFlags,
+    ServeFlags,
 };
 use serin::config::Config;
 use serin::emulator::seed::Seed;

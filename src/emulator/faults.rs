@@ -18,10 +18,10 @@ use super::error::{ApiError, Dialect};
 pub const HELP: &str = "\
 Something that goes wrong in the emulated cloud; may be given several times.
 
-SHARE is from 0 to 1; which requests it hits is counted, not drawn, so a run repeats. DURATION is like
-800ms or 2s, in real time.
+SHARE is from 0 to 1; which requests it hits is counted, not drawn, so a run repeats. \
+DURATION is like 800ms or 2s, in real time.
 
-  canary:error:SHARE      a share of the newest model's answers on each endpoint is a 500
+  canary:error:SHARE      a share of the answers of each endpoint's newest model is a 500
   canary:delay:DURATION   it answers so much later
   model:error:SHARE       the same of every deployed model
   model:delay:DURATION
@@ -29,10 +29,10 @@ SHARE is from 0 to 1; which requests it hits is counted, not drawn, so a run rep
   job:fails               a custom job fails as soon as it runs
   deploy:fails            deployModel is accepted, and its operation fails
   upload:fails            models:upload is accepted, and its operation fails
-  SERVICE:CODE:SHARE      a share of the requests to a service is answered with 429 or 500 to 504;
-                          half of the 5xx come after the method took effect
+  SERVICE:CODE:SHARE      a share of its answers is 429 or 500 to 504; half of the
+                          5xx come after the method took effect
   SERVICE:delay:DURATION  every answer comes so much later
-  SERVICE:reset:SHARE     the connection breaks off without an answer, after the method took effect
+  SERVICE:reset:SHARE     the method takes effect, and the connection breaks off
   SERVICE:truncate:SHARE  the answer's body breaks off in the middle
 
 SERVICE is storage, aiplatform, monitoring or logging.";

@@ -180,7 +180,11 @@ pub(in crate::emulator) fn routes() -> Vec<Route> {
             "v1/projects/*/locations/*/*/*/operations/*",
             get,
         ),
-        route(Method::GET, "v1/projects/*/locations/*/operations", list_operations),
+        route(
+            Method::GET,
+            "v1/projects/*/locations/*/operations",
+            list_operations,
+        ),
         route(
             Method::GET,
             "v1/projects/*/locations/*/*/*/operations",

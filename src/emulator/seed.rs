@@ -72,10 +72,12 @@ pub(in crate::emulator) fn plant(emulator: &Emulator, seed: &Seed) -> Result<See
         })?;
         let kind = fs::symlink_metadata(&path).map_err(|e| unreadable(&path, &e))?;
         if !kind.is_dir() {
-            return Err(Input::new("a seed holds folders, one for each bucket, but no files")
-                .at_file(&path)
-                .hint("move it into the folder of a bucket")
-                .into());
+            return Err(
+                Input::new("a seed holds folders, one for each bucket, but no files")
+                    .at_file(&path)
+                    .hint("move it into the folder of a bucket")
+                    .into(),
+            );
         }
         walk(&name, "", &path, &mut files)?;
         buckets.push(name);

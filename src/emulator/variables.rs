@@ -127,7 +127,7 @@ fn exports_with(url: &str, project: &str, bigquery: Option<&str>) -> String {
 #   GoogleCloudStorageBuilder::with_base_url({url:?})
 "
     ));
-    if !bigquery.is_some_and(|host| !host.is_empty()) {
+    if bigquery.is_none_or(str::is_empty) {
         text.push_str(&format!(
             "\
 #

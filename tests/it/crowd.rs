@@ -102,7 +102,8 @@ fn thirty_two_clients_lose_nothing_of_each_other() {
         for _ in 0..CLIENTS {
             let client = client.clone();
             clients.spawn(async move {
-                let once = "/upload/storage/v1/b/crowded/o?uploadType=media&name=once&ifGenerationMatch=0";
+                let once =
+                    "/upload/storage/v1/b/crowded/o?uploadType=media&name=once&ifGenerationMatch=0";
                 let (code, _) = client.send("POST", once, "x".into()).await;
                 if code == 200 {
                     client.count_up().await;
@@ -118,7 +119,9 @@ fn thirty_two_clients_lose_nothing_of_each_other() {
         let count = CLIENTS * ROUNDS + 1;
         assert_eq!(shared["metadata"]["count"], count.to_string());
         assert_eq!(shared["metageneration"], (count + 2).to_string());
-        let all = client.get("/storage/v1/b/crowded/o?fields=items/name").await;
+        let all = client
+            .get("/storage/v1/b/crowded/o?fields=items/name")
+            .await;
         assert_eq!(all["items"].as_array().unwrap().len(), CLIENTS * ROUNDS + 2);
     });
 }

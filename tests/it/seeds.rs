@@ -43,7 +43,10 @@ fn files_of_a_seed_are_objects_and_stay_as_they_are() {
     let (mut emulator, url) = seeded(&project);
     emulator.wait_for("2 buckets; 3 objects written, 0 there already");
     let (code, rows) = object(&url, "data-bucket", "a/b/rows.csv");
-    assert_eq!((code, rows["contentType"].as_str()), (200, Some("text/csv")));
+    assert_eq!(
+        (code, rows["contentType"].as_str()),
+        (200, Some("text/csv"))
+    );
     assert_eq!(rows["size"], "4");
     let (_, model) = object(&url, "data-bucket", "model.bst");
     assert_eq!(model["contentType"], "application/octet-stream");
@@ -115,7 +118,10 @@ fn a_shell_finds_the_emulator_by_what_env_prints() {
     let (host, its_project) = printed.trim().split_once(' ').unwrap();
     assert_eq!(its_project, "local-project");
     let (code, buckets) = get(&format!("{host}/storage/v1/b?project={its_project}"));
-    assert_eq!((code, buckets["items"][0]["name"].as_str()), (200, Some("found-bucket")));
+    assert_eq!(
+        (code, buckets["items"][0]["name"].as_str()),
+        (200, Some("found-bucket"))
+    );
     project
         .serin(&["emulate", "env", "--port", "81"])
         .expect(0)

@@ -105,7 +105,10 @@ pub(super) async fn set_policy(emulator: Arc<Emulator>, request: Request) -> Ans
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
     let mut bucket = Bucket::find(&emulator, &request.wild[0])?;
     let count = bucket.policy.as_ref().map_or(1, |policy| policy.count);
-    if sent["etag"].as_str().is_some_and(|sent| sent != etag(count)) {
+    if sent["etag"]
+        .as_str()
+        .is_some_and(|sent| sent != etag(count))
+    {
         return Err(not_met());
     }
     bucket.policy = Some(Policy {
@@ -121,7 +124,11 @@ pub(super) async fn set_policy(emulator: Arc<Emulator>, request: Request) -> Ans
 pub(super) async fn test_permissions(emulator: Arc<Emulator>, request: Request) -> Answer {
     Bucket::find(&emulator, &request.wild[0])?;
     let mut permissions = Vec::new();
-    for (_, permission) in request.query.iter().filter(|(name, _)| name == "permissions") {
+    for (_, permission) in request
+        .query
+        .iter()
+        .filter(|(name, _)| name == "permissions")
+    {
         if !permission.starts_with("storage.") || permission.contains('*') {
             return Err(ApiError::invalid_argument(format!(
                 "Permission {permission} is not supported for this resource."
@@ -131,7 +138,7 @@ pub(super) async fn test_permissions(emulator: Arc<Emulator>, request: Request) 
     }
     if permissions.is_empty() {
         return Err(
-            ApiError::invalid_argument("Required parameter: permissions").reason("required")
+            ApiError::invalid_argument("Required parameter: permissions").reason("required"),
         );
     }
     json(&json!({"kind": "storage#testIamPermissionsResponse", "permissions": permissions}))

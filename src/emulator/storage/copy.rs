@@ -80,7 +80,8 @@ pub(super) async fn compose(emulator: Arc<Emulator>, request: Request) -> Answer
             .prefix(".incoming-")
             .tempfile_in(emulator.store.blob(""))?;
         for source in sent.source_objects {
-            let (part, mut file) = bytes::open_object(&emulator, bucket, &source.name, source.generation)?;
+            let (part, mut file) =
+                bytes::open_object(&emulator, bucket, &source.name, source.generation)?;
             let wanted = Preconditions {
                 generation: source
                     .object_preconditions

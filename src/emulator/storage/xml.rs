@@ -93,8 +93,9 @@ pub(in crate::emulator) async fn serve(
 
 /// A 200 with a document.
 fn document(root: &str, inner: &str) -> Response {
-    let text =
-        format!("<?xml version='1.0' encoding='UTF-8'?><{root} xmlns='{NAMESPACE}'>{inner}</{root}>");
+    let text = format!(
+        "<?xml version='1.0' encoding='UTF-8'?><{root} xmlns='{NAMESPACE}'>{inner}</{root}>"
+    );
     let mut response = Response::new(Body::from(text));
     response.headers_mut().insert(
         header::CONTENT_TYPE,
@@ -291,8 +292,7 @@ async fn copy_object(emulator: Arc<Emulator>, mut request: Request) -> Answer {
         request.body = Bytes::from(serde_json::Value::Object(fields).to_string());
     }
     request.wild.splice(0..0, [bucket, name]);
-    let object =
-        blocking(move || copy::plan(&emulator, &request)?.carry_out(&emulator)).await?;
+    let object = blocking(move || copy::plan(&emulator, &request)?.carry_out(&emulator)).await?;
     let inner = format!(
         "<LastModified>{}</LastModified><ETag>{}</ETag>",
         object.updated,
@@ -329,15 +329,20 @@ fn list_objects(emulator: &Arc<Emulator>, mut request: Request) -> Answer {
         "start-after",
         "versions",
     ];
-    if let Some((other, _)) = request.query.iter().find(|(name, _)| {
-        !KNOWN.contains(&name.as_str()) && !name.starts_with("if")
-    }) {
+    if let Some((other, _)) = request
+        .query
+        .iter()
+        .find(|(name, _)| !KNOWN.contains(&name.as_str()) && !name.starts_with("if"))
+    {
         return Err(ApiError::unimplemented(format!(
             "The parameter {other} of a bucket is not emulated in the XML API."
         )));
     }
     // Without noncurrent generations, the live ones are all.
-    let versions = request.query.iter().position(|(name, _)| name == "versions");
+    let versions = request
+        .query
+        .iter()
+        .position(|(name, _)| name == "versions");
     if let Some(at) = versions {
         if Bucket::find(emulator, &request.wild[0])?.versioned() {
             return Err(ApiError::unimplemented(

@@ -249,9 +249,8 @@ pub(super) async fn finish_deploy(
     let key = server_key(&place, &deployed.id);
     let spec = spec(emulator, &endpoint, &deployed)?;
     stage(emulator, operation, "STARTING_MODEL_SERVER");
-    let failed = ApiError::failed_precondition(
-        "Model server never became ready, by a fault switched on.",
-    );
+    let failed =
+        ApiError::failed_precondition("Model server never became ready, by a fault switched on.");
     let up = match emulator.faults.on_work(WorkFault::DeployFails) {
         true => Err(failed),
         false => serving::ensure(emulator, &key, spec).comes_up().await,

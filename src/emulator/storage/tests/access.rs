@@ -38,18 +38,26 @@ async fn what_is_held_or_retained_does_not_go() {
     let gcs = Gcs::new().await;
     gcs.upload("a", b"1").await;
     let object = "/storage/v1/b/bkt/o/a";
-    gcs.send("PATCH", object, r#"{"temporaryHold": true}"#).await;
+    gcs.send("PATCH", object, r#"{"temporaryHold": true}"#)
+        .await;
     let held = gcs.send("DELETE", object, "").await;
-    assert_eq!((held.code, held.reason().as_str()), (403, "objectUnderActiveHold"));
+    assert_eq!(
+        (held.code, held.reason().as_str()),
+        (403, "objectUnderActiveHold")
+    );
     let over = "/upload/storage/v1/b/bkt/o?uploadType=media&name=a";
     assert_eq!(gcs.send("POST", over, "2").await.code, 403);
-    gcs.send("PATCH", object, r#"{"temporaryHold": false}"#).await;
+    gcs.send("PATCH", object, r#"{"temporaryHold": false}"#)
+        .await;
     assert_eq!(gcs.send("POST", over, "2").await.code, 200);
 
     let policy = r#"{"retentionPolicy": {"retentionPeriod": "1000000"}}"#;
     gcs.send("PATCH", "/storage/v1/b/bkt", policy).await;
     let kept = gcs.send("DELETE", object, "").await;
-    assert_eq!((kept.code, kept.reason().as_str()), (403, "retentionPolicyNotMet"));
+    assert_eq!(
+        (kept.code, kept.reason().as_str()),
+        (403, "retentionPolicyNotMet")
+    );
     gcs.send("PATCH", "/storage/v1/b/bkt", r#"{"retentionPolicy": null}"#)
         .await;
     assert_eq!(gcs.send("DELETE", object, "").await.code, 204);
@@ -67,12 +75,20 @@ async fn what_is_not_kept_is_refused() {
     let uniform = r#"{"iamConfiguration": {"uniformBucketLevelAccess": {"enabled": true}}}"#;
     gcs.send("PATCH", "/storage/v1/b/bkt", uniform).await;
     assert_eq!(gcs.send("PATCH", object, acl).await.code, 400);
-    assert_eq!(gcs.send("GET", &format!("{object}/acl"), "").await.code, 400);
+    assert_eq!(
+        gcs.send("GET", &format!("{object}/acl"), "").await.code,
+        400
+    );
     let key = [("x-goog-encryption-algorithm", "AES256")];
     assert_eq!(gcs.with("GET", object, &key, "").await.code, 501);
     let deleted = "/storage/v1/b/bkt/o?softDeleted=True";
     assert_eq!(gcs.send("GET", deleted, "").await.code, 501);
-    for labels in [r#"{"A": "x"}"#, r#"{"a": "x y"}"#, r#"{"1": "x"}"#, r#"{"a": 1}"#] {
+    for labels in [
+        r#"{"A": "x"}"#,
+        r#"{"a": "x y"}"#,
+        r#"{"1": "x"}"#,
+        r#"{"a": 1}"#,
+    ] {
         let body = format!("{{\"labels\": {labels}}}");
         assert_eq!(gcs.send("PATCH", "/storage/v1/b/bkt", body).await.code, 400);
     }

@@ -19,12 +19,16 @@ impl Reply {
 async fn objects_are_put_read_in_ranges_copied_and_deleted() {
     let gcs = Gcs::new().await;
     let meta = [("content-type", "text/csv"), ("x-goog-meta-k", "v")];
-    let put = gcs.with("PUT", "/bkt/d/a%20b.csv", &meta, "0123456789").await;
+    let put = gcs
+        .with("PUT", "/bkt/d/a%20b.csv", &meta, "0123456789")
+        .await;
     assert_eq!(put.code, 200, "{}", put.text());
     let etag = "\"781e5e245d69b566979b86e28d23f2c7\"";
     assert_eq!(put.header("etag"), Some(etag));
     let generation = put.header("x-goog-generation").unwrap().to_owned();
-    let json = gcs.send("GET", "/storage/v1/b/bkt/o/d%2Fa%20b.csv", "").await;
+    let json = gcs
+        .send("GET", "/storage/v1/b/bkt/o/d%2Fa%20b.csv", "")
+        .await;
     assert_eq!(json.json()["generation"], generation);
     assert_eq!(json.json()["metadata"]["k"], "v");
 
@@ -40,16 +44,25 @@ async fn objects_are_put_read_in_ranges_copied_and_deleted() {
     let beyond = gcs
         .with("GET", "/bkt/d/a%20b.csv", &[("range", "bytes=10-")], "")
         .await;
-    assert_eq!((beyond.code, beyond.tag("Code")), (416, "InvalidRange".into()));
+    assert_eq!(
+        (beyond.code, beyond.tag("Code")),
+        (416, "InvalidRange".into())
+    );
     for (header, value, code) in [
         ("if-match", etag, 200),
         ("if-match", "\"x\"", 412),
         ("if-none-match", etag, 304),
         ("if-modified-since", "Mon, 01 Jan 2001 00:00:00 GMT", 200),
         ("if-unmodified-since", "Mon, 01 Jan 2001 00:00:00 GMT", 412),
-        ("if-modified-since", head.header("last-modified").unwrap(), 304),
+        (
+            "if-modified-since",
+            head.header("last-modified").unwrap(),
+            304,
+        ),
     ] {
-        let read = gcs.with("GET", "/bkt/d/a%20b.csv", &[(header, value)], "").await;
+        let read = gcs
+            .with("GET", "/bkt/d/a%20b.csv", &[(header, value)], "")
+            .await;
         assert_eq!(read.code, code, "{header}: {value}");
     }
 
@@ -61,7 +74,10 @@ async fn objects_are_put_read_in_ranges_copied_and_deleted() {
 
     let none = [("x-goog-if-generation-match", "0")];
     let taken = gcs.with("PUT", "/bkt/copy", &none, "x").await;
-    assert_eq!((taken.code, taken.tag("Code")), (412, "PreconditionFailed".into()));
+    assert_eq!(
+        (taken.code, taken.tag("Code")),
+        (412, "PreconditionFailed".into())
+    );
     assert_eq!(gcs.with("DELETE", "/bkt/copy", &none, "").await.code, 412);
     assert_eq!(gcs.send("DELETE", "/bkt/copy", "").await.code, 204);
     let gone = gcs.send("GET", "/bkt/copy", "").await;
@@ -91,7 +107,11 @@ async fn lists_have_pages_in_both_versions() {
             let path = format!("/bkt?{version}&delimiter=/&max-keys=1{after}");
             let page = gcs.send("GET", &path, "").await;
             assert_eq!(page.code, 200, "{}", page.text());
-            seen.push_str(&format!("{}{} ", page.tag("Key"), page.tag("CommonPrefixes")));
+            seen.push_str(&format!(
+                "{}{} ",
+                page.tag("Key"),
+                page.tag("CommonPrefixes")
+            ));
             after = match page.tag("IsTruncated").as_str() {
                 "true" => format!("&{token}={}", page.tag(more).replace('/', "%2F")),
                 _ => String::new(),
@@ -100,8 +120,13 @@ async fn lists_have_pages_in_both_versions() {
         assert_eq!(seen, "a <Prefix>b/</Prefix> c d&lt;&amp; ", "{version}");
         assert!(after.is_empty());
     }
-    let later = gcs.send("GET", "/bkt?list-type=2&start-after=b/2", "").await;
-    assert_eq!((later.tag("Key"), later.tag("KeyCount")), ("c".into(), "2".into()));
+    let later = gcs
+        .send("GET", "/bkt?list-type=2&start-after=b/2", "")
+        .await;
+    assert_eq!(
+        (later.tag("Key"), later.tag("KeyCount")),
+        ("c".into(), "2".into())
+    );
     gcs.running.stop().await;
 }
 
@@ -147,7 +172,10 @@ async fn parts_come_in_any_order_and_become_one_object() {
         .send("POST", &end, list(&[part(1, &one), part(2, &two)]))
         .await;
     assert_eq!(done.code, 200, "{}", done.text());
-    let object = gcs.send("GET", "/storage/v1/b/bkt/o/d%2Fbig", "").await.json();
+    let object = gcs
+        .send("GET", "/storage/v1/b/bkt/o/d%2Fbig", "")
+        .await
+        .json();
     assert_eq!(object["contentType"], "text/x");
     assert!(object.get("md5Hash").is_none(), "{object}");
     let read = gcs.send("GET", "/bkt/d/big", "").await;
@@ -166,7 +194,10 @@ async fn parts_come_in_any_order_and_become_one_object() {
     let small = gcs
         .send("POST", &end, list(&[part(1, &one), part(2, &two)]))
         .await;
-    assert_eq!((small.code, small.tag("Code")), (400, "EntityTooSmall".into()));
+    assert_eq!(
+        (small.code, small.tag("Code")),
+        (400, "EntityTooSmall".into())
+    );
     assert_eq!(gcs.send("DELETE", &end, "").await.code, 204);
     assert_eq!(gcs.send("PUT", &path(1), "a").await.code, 404);
     gcs.running.stop().await;
@@ -184,7 +215,9 @@ async fn parts_survive_a_restart() {
         "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{}</ETag></Part></CompleteMultipartUpload>",
         part.header("etag").unwrap()
     );
-    let done = gcs.send("POST", &format!("/bkt/o?uploadId={id}"), list).await;
+    let done = gcs
+        .send("POST", &format!("/bkt/o?uploadId={id}"), list)
+        .await;
     assert_eq!(done.code, 200, "{}", done.text());
     assert_eq!(gcs.send("GET", "/bkt/o", "").await.bytes, b"kept");
     gcs.running.stop().await;

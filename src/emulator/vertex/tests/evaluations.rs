@@ -116,7 +116,9 @@ async fn lists_are_ordered_masked_and_paged() {
             .refused("GET", &path, Value::Null, 400, "INVALID_ARGUMENT")
             .await;
     }
-    let first = cloud.get("./operations?pageSize=2&filter=done%3Dtrue").await;
+    let first = cloud
+        .get("./operations?pageSize=2&filter=done%3Dtrue")
+        .await;
     assert_eq!(first["operations"].as_array().unwrap().len(), 2);
     let token = first["nextPageToken"].as_str().unwrap();
     let rest = cloud.get(&format!("./operations?pageToken={token}")).await;
@@ -142,7 +144,11 @@ async fn what_is_left_out_says_so() {
     cloud
         .refused("POST", "./endpoints", private, 501, "UNIMPLEMENTED")
         .await;
-    for path in ["./nothings", "./models/m:fly", "/bigquery/v2/projects/p/jobs"] {
+    for path in [
+        "./nothings",
+        "./models/m:fly",
+        "/bigquery/v2/projects/p/jobs",
+    ] {
         cloud
             .refused("POST", path, json!({}), 404, "NOT_FOUND")
             .await;
