@@ -8,6 +8,8 @@
 //! different on purpose: built-ins such as `$COMMIT_SHA`, which a manual build leaves empty, are filled
 //! from the git checkout, with a warning.
 
+mod artifacts;
+mod check;
 mod config;
 mod git;
 mod glob;
@@ -17,6 +19,7 @@ mod problem;
 mod resolve;
 mod runner;
 mod schedule;
+mod secrets;
 mod source;
 mod substitute;
 mod validate;
@@ -25,6 +28,68 @@ mod yaml;
 #[cfg(test)]
 mod corpus;
 
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::error::Input;
+
+pub use check::{CheckOptions, check};
+pub use image::HostImage;
 pub use resolve::{Builtins, Resolved, parse_substitutions, resolve};
-pub use runner::{RunOptions, RunReport, StepReport, run};
+pub use runner::{BuiltImage, Part, RunOptions, RunReport, StepReport, run};
 pub use schedule::Status;
+pub use secrets::SecretFile;
+
+/// The config's name where none is given.
+const CONFIG: &str = "cloudbuild.yaml";
+
+/// How a command prints what it finds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// A JSON object a line, for programs.
+    Json,
+}
+
+/// Tells what the user should know of a config that is accepted.
+fn warn(warnings: &[Input]) {
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+        if let Some(hint) = &warning.hint {
+            eprintln!("hint: {hint}");
+        }
+    }
+}
+
+/// The source folder and the config of what the command line names: a folder, or a config in its folder.
+fn locate(source: &Path, config: Option<&Path>) -> Result<(PathBuf, PathBuf)> {
+    if source.is_dir() {
+        // Messages name `cloudbuild.yaml`, not `./cloudbuild.yaml`.
+        let within = |name: &Path| match source.to_str() {
+            Some("." | "./") => name.to_owned(),
+            _ => source.join(name),
+        };
+        let config = match config {
+            // As the user sees it, or as a name in the source.
+            Some(config) if config.is_file() || config.is_absolute() => config.to_owned(),
+            Some(config) => within(config),
+            None => within(Path::new(CONFIG)),
+        };
+        return Ok((source.to_owned(), config));
+    }
+    if config.is_some() {
+        return Err(
+            Input::new("is no folder, as the source of a `--config` must be")
+                .at_file(source)
+                .into(),
+        );
+    }
+    let folder = match source.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    Ok((folder.to_owned(), source.to_owned()))
+}

@@ -57,10 +57,14 @@ pub enum Command {
     ///
     /// Copies the source into a workspace, starts the emulator and runs the steps as Cloud Build would. Writes
     /// only its state folder, .serin/ beside the config, so that the next run finds this run's champion, and
-    /// the workspace, which is kept until the next run.
+    /// the workspace, which is kept until the next run. Steps of images that are not serin's own run in
+    /// containers, where `docker` finds an engine, or by programs of this machine that --host names.
     /// Exits with the code of the first step that failed where its image is serin's own, else 1.
+    ///
+    /// With --check it runs nothing: it says whether Cloud Build would accept the configs, writes a line
+    /// for each one that it would, and exits with 2 where one is refused.
     #[command(after_help = EXITS)]
-    Run(RunFlags),
+    Run(Box<RunFlags>),
     /// Serve the emulated cloud: Vertex AI, Cloud Storage, Cloud Monitoring and Cloud Logging on one port
     ///
     /// Reads and writes its state folder, which no other serin may use meanwhile. Ends with SIGINT or SIGTERM.
@@ -147,18 +151,44 @@ pub struct PushFlags {
 
 #[derive(Debug, Args)]
 pub struct RunFlags {
-    /// A folder with a cloudbuild.yaml, or the file
+    /// A folder with a cloudbuild.yaml, or the file; several with --check
     #[arg(default_value = ".")]
-    pub source: PathBuf,
+    pub sources: Vec<PathBuf>,
     /// Another config in or beside the folder
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "check")]
     pub config: Option<PathBuf>,
+    /// Only check the configs, as Cloud Build does at submission
+    #[arg(long)]
+    pub check: bool,
     /// Values for the build's substitutions; may be given several times
     #[arg(short, long, value_name = "KEY=VALUE,…")]
     pub substitutions: Vec<String>,
+    /// A file with the value of a variable in `secretEnv`; never shown in the log
+    #[arg(long = "secret", value_name = "NAME=@FILE")]
+    pub secrets: Vec<String>,
+    /// Run this step alone, by id or number, in the workspace that the last build left; repeatable
+    #[arg(long, value_name = "STEP")]
+    pub only: Vec<String>,
+    /// Run this step and those behind it, in the workspace that the last build left
+    #[arg(long, value_name = "STEP", conflicts_with = "only")]
+    pub from: Option<String>,
+    /// Lines for people, or a JSON object for each event
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: crate::build::Format,
+    /// The build's id
+    #[arg(long, value_name = "ID", hide = true)]
+    pub build_id: Option<String>,
     /// Where to put the build's workspace [default: in the state folder]
     #[arg(long, value_name = "DIR")]
     pub workspace: Option<PathBuf>,
+    /// A program of this machine in place of an image, as in python:*=python3; may be given several times
+    ///
+    /// IMAGE is a pattern with * and ?, compared with and without the tag; the first that matches counts. Without
+    /// PROGRAM the step's entrypoint is run, or gcr.io/cloud-builders/NAME as NAME, or the first of the step's args,
+    /// as for an image that has no entrypoint. The program runs in the workspace with the step's environment and
+    /// this machine's PATH.
+    #[arg(long = "host", value_name = "IMAGE[=PROGRAM]")]
+    pub hosts: Vec<crate::build::HostImage>,
     #[command(flatten)]
     pub cloud: CloudFlags,
     /// Use an emulator that runs already, or a proxy before it

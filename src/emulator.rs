@@ -99,7 +99,7 @@ impl Emulator {
 
 /// The number of a project: Vertex AI and others return names that carry it in the place of the id.
 /// What is a number already stays; else twelve digits that are always the same for the same id.
-pub(in crate::emulator) fn project_number(project: &str) -> String {
+pub fn project_number(project: &str) -> String {
     if !project.is_empty() && project.bytes().all(|b| b.is_ascii_digit()) {
         return project.to_owned();
     }

@@ -1,5 +1,6 @@
 //! Entry: parse, dispatch, exit code.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,7 +13,7 @@ use serin::cli::{
 };
 use serin::config::Config;
 use serin::emulator::seed::Seed;
-use serin::error::{self, code};
+use serin::error::{self, Input, code};
 use serin::image::SelfImages;
 use serin::process::Groups;
 use serin::steps::{self, Context, summary};
@@ -64,7 +65,8 @@ fn dispatch(cli: Cli) -> Result<u8> {
             steps::push::push(ctx, &flags.image).await
         }),
         Command::Deploy(flags) => step(flags, async |ctx| steps::deploy::deploy(ctx).await),
-        Command::Run(flags) => many_threads()?.block_on(run(flags)),
+        Command::Run(flags) if flags.check => check(*flags),
+        Command::Run(flags) => many_threads()?.block_on(run(*flags)),
         Command::Emulate(EmulateFlags {
             command: Some(EmulateCommand::Env(flags)),
             ..
@@ -128,9 +130,11 @@ fn step(
 }
 
 async fn run(flags: RunFlags) -> Result<u8> {
+    let [source] = <[PathBuf; 1]>::try_from(flags.sources)
+        .map_err(|_| Input::new("one build is run at a time; only `--check` takes several"))?;
     let emulator = flags.emulator.clone();
     let options = build::RunOptions {
-        source: flags.source,
+        source,
         config: flags.config,
         substitutions: build::parse_substitutions(&flags.substitutions)?,
         workspace: flags.workspace,
@@ -138,24 +142,51 @@ async fn run(flags: RunFlags) -> Result<u8> {
         self_images: SelfImages {
             named: flags.cloud.own_images,
         },
+        hosts: flags.hosts,
         emulator: flags.emulator,
         time_scale: flags.cloud.time_scale,
         faults: flags.cloud.faults,
         seed_from: flags.cloud.seed_from,
+        secrets: flags
+            .secrets
+            .iter()
+            .map(|secret| build::SecretFile::parse(secret))
+            .collect::<Result<_>>()?,
+        part: match flags.from {
+            Some(step) => build::Part::From(step),
+            None if flags.only.is_empty() => build::Part::All,
+            None => build::Part::Only(flags.only),
+        },
+        build_id: flags.build_id,
+        format: flags.format,
     };
     let report = build::run(options).await?;
+    if flags.format == build::Format::Json {
+        return Ok(report.code);
+    }
     let cloud = match emulator.as_deref() {
         Some(url) => summary::Cloud::Running { url },
         None => summary::Cloud::Stopped {
             state: &report.state,
         },
     };
-    println!();
-    print!(
-        "{}",
-        summary::summary(&Workspace::new(&report.workspace), &cloud)?
-    );
+    let summary = summary::summary(&Workspace::new(&report.workspace), &cloud)?;
+    if !summary.is_empty() {
+        print!("\n{summary}");
+    }
     Ok(report.code)
+}
+
+fn check(flags: RunFlags) -> Result<u8> {
+    let options = build::CheckOptions {
+        sources: flags.sources,
+        substitutions: build::parse_substitutions(&flags.substitutions)?,
+        format: flags.format,
+    };
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let code = build::check(&options, &mut out)?;
+    out.flush()?;
+    Ok(code)
 }
 
 async fn emulate(flags: EmulateFlags) -> Result<()> {

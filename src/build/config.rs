@@ -42,6 +42,12 @@ impl Build {
     pub(super) fn timeout(&self) -> Duration {
         self.timeout.as_ref().map_or(DEFAULT_TIMEOUT, |t| t.value)
     }
+
+    /// What the log calls the steps.
+    pub(super) fn labels(&self) -> Vec<String> {
+        let steps = self.steps.iter().enumerate();
+        steps.map(|(index, step)| step.label(index)).collect()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +75,11 @@ impl Step {
     /// The image; a config without one was refused.
     pub(super) fn image(&self) -> &str {
         self.name.as_ref().map_or("", |name| name.as_str())
+    }
+
+    /// Its id; empty where it has none.
+    pub(super) fn id(&self) -> &str {
+        self.id.as_ref().map_or("", |id| id.as_str())
     }
 
     /// Whether every substitution is put into its environment.
@@ -127,6 +138,8 @@ pub(super) struct SecretVariable {
 pub(super) struct Artifacts {
     pub(super) images: Vec<Text>,
     pub(super) objects: Option<Objects>,
+    /// How many kinds of artifacts there are.
+    pub(super) kinds: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -276,6 +289,7 @@ impl Item {
                     location: o.text("location"),
                     paths: o.texts("paths"),
                 }),
+                kinds: artifacts.map_or(0, |a| a.fields().len()),
             },
             substitutions: self.map("substitutions").collect(),
             tags: self.texts("tags"),

@@ -13,10 +13,9 @@ use super::git;
 use super::problem::{Mark, Problem, did_you_mean};
 use super::substitute::{self, Given, Rules};
 use super::validate;
+use crate::emulator;
 use crate::error::Input;
 
-/// A project's number where there is no project.
-const PROJECT_NUMBER: &str = "123456789012";
 /// The id of a build that is only checked.
 const NO_BUILD: &str = "00000000-0000-0000-0000-000000000000";
 
@@ -57,7 +56,7 @@ impl Builtins {
             .collect();
         for (key, value) in [
             ("PROJECT_ID", self.project.as_str()),
-            ("PROJECT_NUMBER", PROJECT_NUMBER),
+            ("PROJECT_NUMBER", &emulator::project_number(&self.project)),
             ("BUILD_ID", &self.build_id),
             ("LOCATION", "global"),
         ] {
@@ -261,9 +260,18 @@ fn warn_of_plain_env(build: &Build, warnings: &mut Vec<Problem>) {
 }
 
 impl Resolved {
+    /// How many steps the build has.
+    pub(super) fn steps(&self) -> usize {
+        self.build.steps.len()
+    }
+
     /// The build as one line of JSON in the API's names: substitutions filled in, `timeout` and
     /// `substitutions` always there.
     pub fn to_json(&self) -> String {
+        Value::Object(self.json()).to_string()
+    }
+
+    pub(super) fn json(&self) -> Map<String, Value> {
         let mut build = match json_of(&self.item) {
             Value::Object(build) => build,
             _ => Map::new(),
@@ -285,7 +293,7 @@ impl Resolved {
         } else {
             build.insert("tags".to_owned(), json!(tags));
         }
-        Value::Object(build).to_string()
+        build
     }
 }
 

@@ -3,45 +3,53 @@
 //! A step starts in the workspace with an empty environment, to which are added `HOME`,
 //! `BUILDER_OUTPUT`, the variables that point its clients at the emulator, the build's clock, and what
 //! the config says; a program or script of this machine gets a plain `PATH` as well. Time-outs of steps
-//! and build count on the build's clock: at 300 times real time `600s` are two seconds.
+//! and build count on the build's clock: at 300 times real time `600s` are two seconds. Only the work
+//! of containers, and of programs in their place, is real and counts in real time.
 
+mod budget;
 mod cloud;
+mod container;
+mod ended;
 mod folders;
+mod forward;
+mod ownership;
+mod prepare;
 mod step;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::image::{self, Launch, Plan};
+use super::image::{self, Here, HostImage, Launch, Plan};
 use super::log::{Log, Row, seconds};
+use super::problem::did_you_mean;
 use super::resolve::{Builtins, Resolved, resolve};
 use super::schedule::{End, Next, Schedule, Status};
-use super::source;
+use super::secrets::{SecretFile, Secrets};
+use super::{Format, artifacts, locate, source, warn};
 use crate::clock::{CLOCK_VARIABLE, Clock, Timestamp};
 use crate::emulator::{self, faults::Fault, seed::Seed};
+use crate::engine::Engine;
 use crate::error::{Input, code};
+use crate::gcp::{Client, Storage};
 use crate::image::SelfImages;
 use crate::process::{Groups, Interrupted, interrupted};
 use crate::workspace::Digest;
-use folders::{Claimed, claim};
-use step::{Ended, Ready, Stop};
-
-/// The `PATH` of a container, for programs and scripts that are taken from this machine.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// The config's name where none is given.
-const CONFIG: &str = "cloudbuild.yaml";
+use budget::Budget;
+use container::Containers;
+use ended::Times;
+use folders::{Claimed, Content, claim};
+use step::{Ended, Stop};
 
 /// How a build is run.
 pub struct RunOptions {
@@ -56,6 +64,8 @@ pub struct RunOptions {
     /// The emulated cloud's state; `.serin` beside the config where absent.
     pub state: Option<PathBuf>,
     pub self_images: SelfImages,
+    /// Images in whose place a program of this machine runs; the first that matches counts.
+    pub hosts: Vec<HostImage>,
     /// The URL of an emulator that runs already; it has its own clock and faults.
     pub emulator: Option<String>,
     /// How many times faster than real time the emulator's clock runs.
@@ -64,6 +74,21 @@ pub struct RunOptions {
     pub faults: Vec<Fault>,
     /// A folder of buckets that the emulated cloud begins with.
     pub seed_from: Option<PathBuf>,
+    /// The values of `secretEnv`.
+    pub secrets: Vec<SecretFile>,
+    pub part: Part,
+    /// The `$BUILD_ID`; made up where absent.
+    pub build_id: Option<String>,
+    pub format: Format,
+}
+
+/// Which of a build's steps are run, each named by its id or its number. Where some are left out, the
+/// workspace of the last build is used as that build left it, under the source as it is now.
+pub enum Part {
+    All,
+    Only(Vec<String>),
+    /// This step and those behind it in the config.
+    From(String),
 }
 
 /// What became of a build.
@@ -79,8 +104,17 @@ pub struct RunReport {
     pub state: PathBuf,
     /// In the order of the config.
     pub steps: Vec<StepReport>,
+    /// What `images` names, where the build succeeded; none of it is pushed.
+    pub images: Vec<BuiltImage>,
     /// In real time.
     pub duration: Duration,
+}
+
+/// An image that the build made.
+pub struct BuiltImage {
+    pub name: String,
+    /// `sha256:…`, the engine's id of it: a digest of a registry's it gets when it is pushed.
+    pub digest: String,
 }
 
 pub struct StepReport {
@@ -92,6 +126,9 @@ pub struct StepReport {
     pub exit_code: Option<i32>,
     /// In real time; none where it did not start.
     pub duration: Option<Duration>,
+    /// On the build's clock; none where it did not start.
+    started: Option<Timestamp>,
+    ended: Option<Timestamp>,
     /// The first 50 KiB of what it wrote to `$BUILDER_OUTPUT/output`.
     pub output: Vec<u8>,
 }
@@ -104,16 +141,33 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
     let interrupts = listen();
     let serin = std::env::current_exe().context("finding this program's own file")?;
     let (source, config) = locate(&options.source, options.config.as_deref())?;
-    let build_id = new_build_id();
+    let build_id = options.build_id.clone().unwrap_or_else(new_build_id);
     let builtins = Builtins::new(build_id.clone());
     let resolved = resolve(&config, &options.substitutions, &builtins)?;
-    let plan = image::plan(&resolved, &options.self_images)?;
-    for warning in resolved.warnings.iter().chain(&plan.warnings) {
-        eprintln!("warning: {warning}");
-        if let Some(hint) = &warning.hint {
-            eprintln!("hint: {hint}");
-        }
+    let left_out = options.part.left_out(&resolved)?;
+    let (own, hosts) = (&options.self_images, &options.hosts);
+    let engine = match image::needs_engine(&resolved.build, own, hosts, &left_out) {
+        true => Some(Engine::find().await),
+        false => None,
+    };
+    let no_engine = engine.as_ref().and_then(|found| found.as_ref().err());
+    let here = Here {
+        own,
+        hosts,
+        no_engine: no_engine.map(String::as_str),
+        left_out: &left_out,
+    };
+    let plan = image::plan(&resolved, &here)?;
+    let engine = engine.and_then(Result::ok);
+    if let Some(engine) = engine.as_ref().filter(|engine| !engine.is_local()) {
+        eprintln!(
+            "warning: the container engine is at {}; its containers see the workspace only where that machine has it at the same path",
+            engine.host
+        );
     }
+    let secrets = Secrets::read(&options.secrets, &resolved)?;
+    warn(&resolved.warnings);
+    warn(&plan.warnings);
     let state = match &options.state {
         Some(state) => state.clone(),
         None => config.with_file_name(crate::workspace::FOLDER),
@@ -136,11 +190,30 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
         .workspace
         .clone()
         .unwrap_or_else(|| state.join("workspace"));
+    let content = match left_out.is_empty() {
+        true => Content::Emptied,
+        false => Content::Kept,
+    };
+    let labels = resolved.build.labels();
     let ended = async {
+        let (workspace, builder) = (
+            claim(&place, content)?,
+            claim(&state.join("builder"), content)?,
+        );
+        let state = state.canonicalize()?;
+        let containers = match engine {
+            Some(engine) => {
+                let build = &resolved.build;
+                let started = Containers::start(engine, &state, &cloud.url, &build_id, build);
+                Some(Arc::new(started.await?))
+            }
+            None => None,
+        };
         let job = Job {
             build_id,
-            workspace: claim(&place)?,
-            builder: claim(&state.join("builder"))?,
+            workspace,
+            builder,
+            containers: containers.clone(),
             source,
             resolved,
             plan,
@@ -149,16 +222,60 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
             url: cloud.url.clone(),
             clock: cloud.clock,
             groups: groups.clone(),
-            state: state.canonicalize()?,
-            log: Arc::new(Log::stdout()),
+            state,
+            log: Arc::new(Log::stdout(
+                options.format,
+                labels,
+                secrets.masks(),
+                cloud.clock,
+            )),
+            secrets,
+            left_out,
         };
-        job.run(interrupts).await
+        let ended = job.run(interrupts).await;
+        if let Some(containers) = containers {
+            containers.close().await;
+        }
+        ended
     }
     .await;
     if let Some(running) = cloud.running {
         running.stop().await;
     }
     ended
+}
+
+impl Part {
+    /// The steps that are not run, by their numbers.
+    fn left_out(&self, resolved: &Resolved) -> Result<Vec<usize>> {
+        let steps = &resolved.build.steps;
+        let number = |flag: &str, name: &str| {
+            let by_id = steps.iter().position(|step| step.id() == name);
+            let by_number = || name.trim_start_matches('#').parse().ok();
+            by_id
+                .filter(|_| !name.is_empty())
+                .or_else(by_number)
+                .filter(|number| *number < steps.len())
+                .ok_or_else(|| {
+                    let input = Input::new(format!("`{flag} {name}`: there is no such step"))
+                        .at_file(&resolved.path);
+                    let ids = steps.iter().map(|step| step.id());
+                    match did_you_mean(name, ids.filter(|id| !id.is_empty())) {
+                        Some(hint) => input.hint(hint),
+                        None => input.hint("name a step by its id, or by its number from 0"),
+                    }
+                })
+        };
+        let run: BTreeSet<usize> = match self {
+            Self::All => return Ok(Vec::new()),
+            Self::Only(names) => names
+                .iter()
+                .map(|name| number("--only", name))
+                .collect::<Result<_, _>>()?,
+            Self::From(name) => (number("--from", name)?..steps.len()).collect(),
+        };
+        Ok((0..steps.len()).filter(|i| !run.contains(i)).collect())
+    }
 }
 
 /// SIGINT and SIGTERM from now on, as the exit code that goes with the last one and their number.
@@ -171,36 +288,6 @@ fn listen() -> watch::Receiver<(u8, u32)> {
         }
     });
     receiver
-}
-
-/// The source folder and the config.
-fn locate(source: &Path, config: Option<&Path>) -> Result<(PathBuf, PathBuf)> {
-    if source.is_dir() {
-        // Messages name `cloudbuild.yaml`, not `./cloudbuild.yaml`.
-        let within = |name: &Path| match source.to_str() {
-            Some("." | "./") => name.to_owned(),
-            _ => source.join(name),
-        };
-        let config = match config {
-            // As the user sees it, or as a name in the source.
-            Some(config) if config.is_file() || config.is_absolute() => config.to_owned(),
-            Some(config) => within(config),
-            None => within(Path::new(CONFIG)),
-        };
-        return Ok((source.to_owned(), config));
-    }
-    if config.is_some() {
-        return Err(
-            Input::new("is no folder, as the source of a `--config` must be")
-                .at_file(source)
-                .into(),
-        );
-    }
-    let folder = match source.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    Ok((folder.to_owned(), source.to_owned()))
 }
 
 /// An id in the form of Cloud Build's.
@@ -231,16 +318,29 @@ struct Job {
     workspace: Claimed,
     /// Home, outputs and scripts.
     builder: Claimed,
+    /// Where some step or image needs an engine.
+    containers: Option<Arc<Containers>>,
     state: PathBuf,
     url: String,
     clock: Clock,
     groups: Groups,
     log: Arc<Log>,
+    secrets: Secrets,
+    /// The steps that are not run.
+    left_out: Vec<usize>,
 }
 
 /// Why a build ends before its last step.
 enum Halt {
-    Failed { index: usize, message: String },
+    Failed {
+        index: usize,
+        message: String,
+    },
+    /// Every step is done, but not what the build has to deliver: a `failureInfo.type` and why.
+    Undelivered {
+        kind: &'static str,
+        message: String,
+    },
     Timeout,
     Interrupted(u8),
 }
@@ -248,28 +348,53 @@ enum Halt {
 impl Job {
     async fn run(self, interrupts: watch::Receiver<(u8, u32)>) -> Result<RunReport> {
         let started = Instant::now();
+        let mut times = Times::new(self.clock.now());
         let variables = self.cloud_variables();
-        self.head(&variables);
         let log = &self.log;
+        log.begin(&self.build_id, self.resolved.json().into());
+        self.head(&variables);
         log.line(&format!("starting build \"{}\"", self.build_id));
         log.line("");
         log.line("FETCHSOURCE");
         self.fetch().await?;
+        times.fetched = Some(self.clock.now());
         log.line("BUILD");
-        let (steps, halt) = self.steps(&variables, interrupts, started).await?;
+        let (steps, mut halt) = self.steps(&variables, interrupts, started).await?;
+        times.built = Some(self.clock.now());
+        let mut uploaded = None;
+        let mut images = Vec::new();
+        if halt.is_none() {
+            log.line("PUSH");
+            match self.images().await {
+                Ok(found) => images = found,
+                Err(missing) => halt = Some(missing),
+            }
+        }
+        if halt.is_none() {
+            match self.deliver(&variables).await {
+                Ok(delivered) => uploaded = delivered,
+                Err(error) => {
+                    halt = Some(Halt::Undelivered {
+                        kind: "PUSH_FAILED",
+                        message: format!("{error:#}"),
+                    });
+                }
+            }
+        }
         let (status, code) = match &halt {
             None => {
-                log.line("PUSH");
                 log.line("DONE");
                 (Status::Success, code::DONE)
             }
-            Some(Halt::Failed { index, message }) => {
-                let image = self.resolved.build.steps[*index].image();
+            Some(Halt::Failed { index, .. }) => {
                 log.error("ERROR");
-                log.error(&format!(
-                    "ERROR: build step {index} \"{image}\" failed: {message}"
-                ));
+                log.error(&format!("ERROR: {}", self.detail(&halt)));
                 (Status::Failure, self.exit_code(*index, &steps))
+            }
+            Some(Halt::Undelivered { .. }) => {
+                log.error("ERROR");
+                log.error(&format!("ERROR: {}", self.detail(&halt)));
+                (Status::Failure, 1)
             }
             Some(Halt::Timeout) => {
                 log.error("TIMEOUT");
@@ -282,6 +407,16 @@ impl Job {
                 (Status::Cancelled, *code)
             }
         };
+        times.finished = Some(self.clock.now());
+        let told = ended::told(
+            status,
+            &steps,
+            &times,
+            uploaded.as_ref(),
+            &images,
+            self.failure(&halt),
+        );
+        log.end(status, code, told);
         let report = RunReport {
             code,
             status,
@@ -289,15 +424,60 @@ impl Job {
             workspace: self.workspace.path,
             state: self.state,
             steps,
+            images,
             duration: started.elapsed(),
         };
-        table(&self.log, &report, self.clock);
+        if !self.log.is_events() {
+            table(&self.log, &report, self.clock);
+        }
         Ok(report)
     }
 
-    /// What redirects the steps' clients, and their clock.
+    /// Uploads what the build has to deliver, when its steps are done.
+    async fn deliver(&self, variables: &[(String, String)]) -> Result<Option<artifacts::Uploaded>> {
+        let Some(objects) = &self.resolved.build.artifacts.objects else {
+            return Ok(None);
+        };
+        // The same as the steps' own: never the environment of whoever started the build.
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(key, _)| key == name);
+            found.map(|(_, value)| value.clone())
+        };
+        let storage = Storage::new(&Client::from_variables(self.clock, variable)?);
+        let (workspace, id) = (&self.workspace.path, &self.build_id);
+        artifacts::upload(objects, workspace, id, &storage, &self.log)
+            .await
+            .map(Some)
+    }
+
+    /// The API's `failureInfo`: type and detail.
+    fn failure(&self, halt: &Option<Halt>) -> Option<(&'static str, String)> {
+        let kind = match halt {
+            Some(Halt::Failed { .. }) => "USER_BUILD_STEP",
+            Some(Halt::Undelivered { kind, .. }) => kind,
+            _ => return None,
+        };
+        Some((kind, self.detail(halt)))
+    }
+
+    fn detail(&self, halt: &Option<Halt>) -> String {
+        match halt {
+            Some(Halt::Failed { index, message }) => {
+                let image = self.resolved.build.steps[*index].image();
+                format!("build step {index} \"{image}\" failed: {message}")
+            }
+            Some(Halt::Undelivered { message, .. }) => message.clone(),
+            _ => String::new(),
+        }
+    }
+
+    /// What redirects the clients of this machine's steps, and their clock.
     fn cloud_variables(&self) -> Vec<(String, String)> {
-        let mut variables = emulator::variables(&self.url);
+        self.variables_at(&self.url)
+    }
+
+    fn variables_at(&self, url: &str) -> Vec<(String, String)> {
+        let mut variables = emulator::variables(url);
         variables.push((CLOCK_VARIABLE.to_owned(), self.clock.to_string()));
         variables
     }
@@ -316,6 +496,13 @@ impl Job {
         ));
         for (name, value) in variables {
             log.line(&format!("env        {name}={value}"));
+        }
+        if let Some(containers) = &self.containers {
+            log.line(&format!("containers {}", containers.engine()));
+            log.line(&format!(
+                "           in them the cloud is {}",
+                containers.url()
+            ));
         }
         log.line("");
     }
@@ -358,23 +545,21 @@ impl Job {
             .steps
             .iter()
             .map(|step| StepReport {
-                id: step
-                    .id
-                    .as_ref()
-                    .map(|id| id.value.clone())
-                    .unwrap_or_default(),
+                id: step.id().to_owned(),
                 image: step.image().to_owned(),
                 status: Status::Queued,
                 exit_code: None,
                 duration: None,
+                started: None,
+                ended: None,
                 output: Vec::new(),
             })
             .collect();
-        let mut schedule = Schedule::new(&build.steps);
+        let mut schedule = Schedule::new(&build.steps, &self.left_out);
         let mut halt = None;
         let (stop, stopped) = watch::channel(Stop::GoOn);
         let mut running: JoinSet<Ended> = JoinSet::new();
-        let deadline = started + self.clock.to_real(build.timeout());
+        let mut budget = Budget::new(build.timeout(), started, self.clock.scale);
         loop {
             // A signal that came while the source was copied counts, too.
             if halt.is_none() && interrupts.has_changed().unwrap_or(false) {
@@ -382,11 +567,30 @@ impl Job {
                 schedule.stop();
             }
             for index in schedule.start() {
+                reports[index].started = Some(self.clock.now());
                 self.announce(index);
-                let ready = self.prepare(index, variables)?;
                 let (groups, log) = (self.groups.clone(), self.log.clone());
-                running.spawn(step::run(ready, groups, log, stopped.clone()));
+                match &self.containers {
+                    Some(containers) if self.plan.launches[index] == Launch::Container => {
+                        let ready = self.prepare_container(containers, index)?;
+                        let containers = containers.clone();
+                        running.spawn(containers.run(ready, groups, log, stopped.clone()));
+                    }
+                    _ => {
+                        let ready = self.prepare(index, variables)?;
+                        running.spawn(step::run(ready, groups, log, stopped.clone()));
+                    }
+                }
             }
+            let is_real = |index: usize| {
+                schedule.status(index) == Status::Working
+                    && self.plan.launches[index].is_real_time()
+            };
+            budget.set_pace(match (0..build.steps.len()).any(is_real) {
+                true => 1,
+                false => self.clock.scale,
+            });
+            let deadline = budget.deadline();
             tokio::select! {
                 joined = running.join_next() => {
                     let Some(joined) = joined else { break };
@@ -420,20 +624,18 @@ impl Job {
     }
 
     fn announce(&self, index: usize) {
-        let step = &self.resolved.build.steps[index];
-        if self.resolved.build.steps.len() > 1 {
+        let steps = &self.resolved.build.steps;
+        let step = &steps[index];
+        self.log.status(index, step.id(), Status::Working, None);
+        if steps.len() > 1 {
             let label = step.label(index);
             self.log.line(&format!("Starting Step {label}"));
         }
-        let prefix = self.prefix(index);
-        self.log
-            .line(&format!("{prefix}Already have image: {}", step.image()));
-    }
-
-    fn prefix(&self, index: usize) -> String {
-        let steps = &self.resolved.build.steps;
-        let label = steps[index].label(index);
-        self.log.prefix(index, &label, steps.len() == 1)
+        // A container's own lines say how the image was come by.
+        if self.plan.launches[index] != Launch::Container {
+            self.log
+                .of_step(index, &format!("Already have image: {}", step.image()));
+        }
     }
 
     /// Takes note of a step's end; the halt that it means for the build.
@@ -446,87 +648,30 @@ impl Job {
         let index = ended.index;
         let message = match ended.end {
             End::Exit(code) => format!("step exited with non-zero status: {code}"),
-            End::NotStarted => format!(
-                "starting step container failed: {}",
-                ended.trouble.unwrap_or_default()
-            ),
+            End::NotStarted => ended.trouble.unwrap_or_default(),
             End::Timeout => "context deadline exceeded".to_owned(),
             End::Killed => "killed by the build".to_owned(),
         };
         let report = &mut reports[index];
         report.duration = Some(ended.took);
-        report.output = ended.output;
+        report.ended = Some(self.clock.now());
+        report.output = self.log.hide_bytes(ended.output);
         if let End::Exit(code) = ended.end {
             report.exit_code = Some(code);
         }
         let next = schedule.end(index, ended.end);
         if next == Next::AllowedFailure {
-            let prefix = self.prefix(index);
             self.log
-                .line(&format!("{prefix}{message}; this step may fail"));
+                .of_step(index, &format!("{message}; this step may fail"));
         }
         let steps = &self.resolved.build.steps;
         if steps.len() > 1 && ended.end != End::Killed {
             let label = steps[index].label(index);
             self.log.line(&format!("Finished Step {label}"));
         }
+        let (id, status) = (steps[index].id(), schedule.status(index));
+        self.log.status(index, id, status, reports[index].exit_code);
         (next == Next::Fails).then_some(Halt::Failed { index, message })
-    }
-
-    /// The process of a step: program, folder, environment.
-    fn prepare(&self, index: usize, variables: &[(String, String)]) -> Result<Ready> {
-        let build = &self.resolved.build;
-        let step = &build.steps[index];
-        let builder = &self.builder.path;
-        let home = builder.join("home");
-        let outputs = builder.join(format!("outputs/{index}"));
-        let dir = step.dir.as_ref().map(|dir| dir.as_str());
-        let folder = image::folder(dir, &self.workspace.path).context("a step's folder")?;
-        for folder in [&home, &outputs, &folder] {
-            fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        }
-        let launch = &self.plan.launches[index];
-        let (program, args) = match launch {
-            Launch::Serin { args } => (self.serin.display().to_string(), args.clone()),
-            Launch::Program { program, args } => (program.clone(), args.clone()),
-            Launch::Script { text } => {
-                let scripts = builder.join("scripts");
-                fs::create_dir_all(&scripts)
-                    .with_context(|| format!("making {}", scripts.display()))?;
-                let script = scripts.join(index.to_string());
-                fs::write(&script, text)
-                    .with_context(|| format!("writing {}", script.display()))?;
-                interpreter(text, &script)
-            }
-        };
-        let mut command = Command::new(program);
-        command.args(args).current_dir(folder).env_clear();
-        if !matches!(launch, Launch::Serin { .. }) {
-            command.env("PATH", PATH);
-        }
-        command.env("HOME", home).env("BUILDER_OUTPUT", &outputs);
-        let entries = |command: &mut Command, entries: &[super::config::Text]| {
-            for (name, value) in entries.iter().filter_map(|entry| entry.split_once('=')) {
-                command.env(name, value);
-            }
-        };
-        entries(&mut command, &build.options.env);
-        if step.automapped(&build.options) {
-            command.envs(&self.resolved.values);
-        }
-        entries(&mut command, &step.env);
-        // Last, so that no step of a rehearsal reaches the real cloud.
-        for (name, value) in variables {
-            command.env(name, value);
-        }
-        let timeout = step.timeout.as_ref();
-        Ok(Ready {
-            index,
-            command,
-            prefix: self.prefix(index),
-            timeout: timeout.map(|timeout| self.clock.to_real(timeout.value)),
-            outputs,
-        })
     }
 
     /// The build's exit code when this step's failure ended it.
@@ -537,23 +682,6 @@ impl Job {
             _ => 1,
         }
     }
-}
-
-/// What runs a script: the interpreter of its first line, else `/bin/sh`.
-fn interpreter(text: &str, script: &Path) -> (String, Vec<String>) {
-    let script = script.display().to_string();
-    let first = text.lines().next().and_then(|line| line.strip_prefix("#!"));
-    let mut words = first
-        .unwrap_or("/bin/sh")
-        .trim()
-        .splitn(2, [' ', '\t'])
-        .map(str::trim)
-        .filter(|word| !word.is_empty());
-    let program = words.next().unwrap_or("/bin/sh").to_owned();
-    // As the kernel does: all behind the interpreter is one argument.
-    let mut args: Vec<String> = words.map(str::to_owned).collect();
-    args.push(script);
-    (program, args)
 }
 
 /// The end of the log: what became of the build and of each step, in real time.

@@ -69,8 +69,9 @@ struct Entry {
 }
 
 impl Schedule {
-    /// The schedule of steps whose `waitFor` was checked.
-    pub(super) fn new(steps: &[Step]) -> Self {
+    /// The schedule of steps whose `waitFor` was checked. Those left out are not run, and nothing waits
+    /// for them.
+    pub(super) fn new(steps: &[Step], left_out: &[usize]) -> Self {
         let index_of = |id: &str| {
             let named = |step: &Step| step.id.as_ref().is_some_and(|own| own.value == id);
             steps.iter().position(named)
@@ -90,7 +91,7 @@ impl Schedule {
                 .map(|code| code.value)
                 .collect(),
             status: Status::Queued,
-            met: false,
+            met: left_out.contains(&index),
         };
         Self {
             steps: steps.iter().enumerate().map(entry).collect(),
@@ -101,7 +102,9 @@ impl Schedule {
     /// The steps that start now; they count as working from here on.
     pub(super) fn start(&mut self) -> Vec<usize> {
         let ready = |entry: &Entry| {
-            entry.status == Status::Queued && entry.waits.iter().all(|i| self.steps[*i].met)
+            entry.status == Status::Queued
+                && !entry.met
+                && entry.waits.iter().all(|i| self.steps[*i].met)
         };
         let started: Vec<usize> = (0..self.steps.len())
             .filter(|i| !self.stopped && ready(&self.steps[*i]))
@@ -165,7 +168,7 @@ mod tests {
         let build = config::read(&text, &mut Vec::new())
             .unwrap_or_else(|problem| panic!("{problem:?}"))
             .build();
-        Schedule::new(&build.steps)
+        Schedule::new(&build.steps, &[])
     }
 
     #[test]
@@ -201,6 +204,21 @@ mod tests {
         assert!(schedule.start().is_empty());
         schedule.end(1, End::Exit(0));
         assert_eq!(schedule.start(), [5]);
+    }
+
+    #[test]
+    fn what_is_left_out_is_not_waited_for() {
+        let build = config::read(
+            "steps: [{name: x}, {name: x}, {name: x, waitFor: ['-']}, {name: x}]",
+            &mut Vec::new(),
+        )
+        .unwrap()
+        .build();
+        let mut schedule = Schedule::new(&build.steps, &[0, 2]);
+        assert_eq!(schedule.start(), [1]);
+        assert_eq!(schedule.end(1, End::Exit(0)), Next::GoesOn);
+        assert_eq!(schedule.start(), [3]);
+        assert_eq!(schedule.status(0), Status::Queued);
     }
 
     #[test]

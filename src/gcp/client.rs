@@ -71,7 +71,17 @@ impl Client {
     /// # Errors
     /// An [`Input`](crate::error::Input) that names the variable which is no address.
     pub fn from_env(clock: Clock) -> anyhow::Result<Self> {
-        let variable = |name: &str| std::env::var(name).ok();
+        Self::from_variables(clock, |name| std::env::var(name).ok())
+    }
+
+    /// As [`Client::from_env`], with these variables in the place of the environment's.
+    ///
+    /// # Errors
+    /// As [`Client::from_env`].
+    pub fn from_variables(
+        clock: Clock,
+        variable: impl Fn(&str) -> Option<String> + Copy,
+    ) -> anyhow::Result<Self> {
         let bases = Bases::from_variables(variable)?;
         let quota = quota_project(variable);
         Ok(Self::new(

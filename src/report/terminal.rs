@@ -114,7 +114,12 @@ fn toned(tone: Tone, word: &str) -> Cell {
 }
 
 fn summary_on(screen: Screen, records: &Records) -> String {
-    let rows = verdicts::of_steps(records)
+    let verdicts = verdicts::of_steps(records);
+    // A build without any of serin's steps.
+    if verdicts.iter().all(|v| v.tone == Tone::Absent) {
+        return String::new();
+    }
+    let rows = verdicts
         .iter()
         .map(|v| vec![cell(v.step), toned(v.tone, v.word), cell(&v.evidence)])
         .collect();

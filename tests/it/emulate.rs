@@ -27,7 +27,7 @@ pub fn emulate(project: &Project, state: &str) -> (Running, String) {
     (emulator, url)
 }
 
-fn post(url: &str, body: &Value) -> (u16, Value) {
+pub fn post(url: &str, body: &Value) -> (u16, Value) {
     answer(client().post(url).json(body))
 }
 
@@ -41,13 +41,23 @@ fn client() -> reqwest::Client {
 }
 
 fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
+    let (code, text) = text_answer(request);
+    (code, serde_json::from_str(&text).unwrap())
+}
+
+/// The body as it is, as of a download.
+pub fn get_text(url: &str) -> (u16, String) {
+    text_answer(client().get(url))
+}
+
+fn text_answer(request: reqwest::RequestBuilder) -> (u16, String) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
         let answer = request.send().await.unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap())
+        (answer.status().as_u16(), answer.text().await.unwrap())
     })
 }
 

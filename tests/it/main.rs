@@ -2,14 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
+mod builds;
 mod clients;
 mod commands;
+mod containers;
 mod crowd;
+mod docker;
 mod emulate;
 mod harness;
 mod init;
 mod kills;
 mod main_job;
+mod own_image;
 mod rejections;
 mod rooms;
 mod seeds;

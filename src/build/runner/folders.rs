@@ -20,11 +20,18 @@ pub(super) struct Claimed {
     _lock: File,
 }
 
-/// Makes a folder, or takes one that an earlier run made, and empties it.
+/// What becomes of the files of an earlier run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    Emptied,
+    Kept,
+}
+
+/// Makes a folder, or takes one that an earlier run made.
 ///
 /// # Errors
 /// [`Input`] when somebody else's files are in it, or another build uses it.
-pub(super) fn claim(folder: &Path) -> Result<Claimed> {
+pub(super) fn claim(folder: &Path, content: Content) -> Result<Claimed> {
     let unusable =
         |e: io::Error| Input::new(format!("cannot be used by a build: {e}")).at_file(folder);
     fs::create_dir_all(folder).map_err(unusable)?;
@@ -56,9 +63,21 @@ pub(super) fn claim(folder: &Path) -> Result<Claimed> {
         }
         Err(TryLockError::Error(e)) => return Err(unusable(e).into()),
     }
-    let emptying = || format!("emptying {}", path.display());
-    empty(&path, &own).with_context(emptying)?;
-    empty(&own, &mark).with_context(emptying)?;
+    if content == Content::Kept {
+        return Ok(Claimed { path, _lock: lock });
+    }
+    match empty(&path, &own).and_then(|()| empty(&own, &mark)) {
+        Ok(()) => {}
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(Input::new(format!("cannot be emptied: {e}"))
+                .at_file(folder)
+                .hint("a container of a build that was killed may have left files of its user; remove them as root")
+                .into());
+        }
+        Err(e) => {
+            return Err(e).with_context(|| format!("emptying {}", path.display()));
+        }
+    }
     Ok(Claimed { path, _lock: lock })
 }
 
@@ -87,20 +106,23 @@ mod tests {
     fn only_an_empty_folder_or_one_of_an_earlier_run_is_taken() {
         let folder = tempfile::tempdir().unwrap();
         let own = folder.path().join("w");
-        let claimed = claim(&own).unwrap();
+        let claimed = claim(&own, Content::Emptied).unwrap();
         fs::write(claimed.path.join("a"), "").unwrap();
         fs::create_dir_all(claimed.path.join(".serin/model")).unwrap();
-        let error = claim(&own).err().unwrap();
+        let error = claim(&own, Content::Emptied).err().unwrap();
         assert!(error.to_string().contains("in use"), "{error}");
         drop(claimed);
-        let claimed = claim(&own).unwrap();
+        let claimed = claim(&own, Content::Kept).unwrap();
+        assert!(claimed.path.join("a").exists());
+        drop(claimed);
+        let claimed = claim(&own, Content::Emptied).unwrap();
         assert!(!claimed.path.join("a").exists());
         assert!(!claimed.path.join(".serin/model").exists());
 
         let others = folder.path().join("x");
         fs::create_dir(&others).unwrap();
         fs::write(others.join("thesis"), "").unwrap();
-        let error = claim(&others).err().unwrap();
+        let error = claim(&others, Content::Emptied).err().unwrap();
         assert!(error.downcast_ref::<Input>().is_some());
         assert!(others.join("thesis").exists());
     }
@@ -112,10 +134,10 @@ mod tests {
         fs::create_dir(&precious).unwrap();
         fs::write(precious.join("a"), "").unwrap();
         let own = folder.path().join("w");
-        let claimed = claim(&own).unwrap();
+        let claimed = claim(&own, Content::Emptied).unwrap();
         std::os::unix::fs::symlink(&precious, claimed.path.join("link")).unwrap();
         drop(claimed);
-        let claimed = claim(&own).unwrap();
+        let claimed = claim(&own, Content::Emptied).unwrap();
         assert!(!claimed.path.join("link").exists());
         assert!(precious.join("a").exists());
     }

@@ -1,0 +1,55 @@
+//! `serin run --check`: says whether Cloud Build would accept configs, and runs nothing.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::resolve::{Builtins, resolve};
+use super::{Format, locate, warn};
+use crate::error::{self, code};
+
+/// What is checked.
+pub struct CheckOptions {
+    /// Configs, or folders with a `cloudbuild.yaml`.
+    pub sources: Vec<PathBuf>,
+    /// The command line's, over those of each config.
+    pub substitutions: BTreeMap<String, String>,
+    pub format: Format,
+}
+
+/// Writes a line for each config that Cloud Build would accept; refusals and warnings go to standard
+/// error. Images, engines and host mappings are not looked at. The exit code is 2 where one is refused.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn check(options: &CheckOptions, out: &mut dyn Write) -> Result<u8> {
+    let builtins = Builtins::for_check();
+    let mut worst = code::DONE;
+    for source in &options.sources {
+        let checked = locate(source, None)
+            .and_then(|(_, config)| resolve(&config, &options.substitutions, &builtins));
+        match checked {
+            Ok(resolved) => {
+                warn(&resolved.warnings);
+                match options.format {
+                    Format::Json => writeln!(out, "{}", resolved.to_json())?,
+                    Format::Text => {
+                        writeln!(out, "{}", accepted(&resolved.path, resolved.steps()))?
+                    }
+                }
+            }
+            Err(refused) => {
+                eprintln!("{}", error::render(&refused));
+                worst = worst.max(error::exit_code(&refused));
+            }
+        }
+    }
+    Ok(worst)
+}
+
+fn accepted(config: &Path, steps: usize) -> String {
+    let plural = if steps == 1 { "" } else { "s" };
+    format!("{}: accepted, {steps} step{plural}", config.display())
+}

@@ -1,0 +1,249 @@
+//! The values of `secretEnv`, from files that the command line names, and their absence from the log.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::config::{Build, Step, Text};
+use super::problem::did_you_mean;
+use super::resolve::Resolved;
+use crate::error::Input;
+
+/// What stands in the log for a secret's value.
+const MASK: &str = "********";
+/// The bytes that Cloud Build allows a value.
+const VALUE_BYTES: usize = 64 << 10;
+
+/// `--secret NAME=@FILE`: the file that holds a variable's value on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretFile {
+    pub name: String,
+    pub path: PathBuf,
+}
+
+impl SecretFile {
+    /// Reads what `--secret` was given.
+    ///
+    /// # Errors
+    /// [`Input`] where it is no `NAME=@FILE`; the text is not repeated, because it may hold the value.
+    pub fn parse(text: &str) -> Result<Self> {
+        let parts = text
+            .split_once('=')
+            .and_then(|(name, file)| Some((name, file.strip_prefix('@')?)))
+            .filter(|(name, file)| !name.is_empty() && !file.is_empty());
+        let (name, file) = parts.ok_or_else(|| {
+            Input::new("`--secret`: expected `NAME=@FILE`").hint(
+                "put the value into a file: every process of this machine can read a command line",
+            )
+        })?;
+        Ok(Self {
+            name: name.to_owned(),
+            path: file.into(),
+        })
+    }
+}
+
+/// A build's secret variables with their values.
+#[derive(Default)]
+pub(super) struct Secrets(BTreeMap<String, String>);
+
+impl Secrets {
+    /// Reads the files: the content is the value, less a line feed at its end.
+    ///
+    /// # Errors
+    /// [`Input`] when a variable that a step uses has no file, a file belongs to none, or its content
+    /// cannot be the value of a variable.
+    pub(super) fn read(files: &[SecretFile], resolved: &Resolved) -> Result<Self> {
+        let used = used(&resolved.build);
+        let mut values = BTreeMap::new();
+        for SecretFile { name, path } in files {
+            if !used.contains_key(name.as_str()) {
+                let input = Input::new(format!(
+                    "`--secret {name}`: no step has it in its `secretEnv`"
+                ));
+                return Err(match did_you_mean(name, used.keys().copied()) {
+                    Some(hint) => input.hint(hint).into(),
+                    None => input.into(),
+                });
+            }
+            let unusable =
+                |why: String| Input::new(format!("`--secret {name}`: {why}")).at_file(path);
+            let bytes = fs::read(path).map_err(|e| unusable(format!("cannot be read: {e}")))?;
+            let mut value = String::from_utf8(bytes)
+                .ok()
+                .filter(|value| !value.contains('\0'))
+                .ok_or_else(|| unusable("is no text that a variable can hold".to_owned()))?;
+            if value.ends_with('\n') {
+                value.pop();
+            }
+            if value.is_empty() || value.len() > VALUE_BYTES {
+                let why = format!(
+                    "holds {} bytes; a secret has 1 to {VALUE_BYTES}",
+                    value.len()
+                );
+                return Err(unusable(why).into());
+            }
+            values.insert(name.clone(), value);
+        }
+        let missing: Vec<(&str, &Text)> = used
+            .into_iter()
+            .filter(|(name, _)| !values.contains_key(*name))
+            .collect();
+        if let Some((_, first)) = missing.first() {
+            let names: Vec<String> = missing
+                .iter()
+                .map(|(name, _)| format!("`{name}`"))
+                .collect();
+            let flags: Vec<String> = missing
+                .iter()
+                .map(|(name, _)| format!("--secret {name}=@FILE"))
+                .collect();
+            return Err(Input::new(format!(
+                "`secretEnv`: {} {} no value on this machine, which does not ask Secret Manager or KMS",
+                names.join(", "),
+                if names.len() == 1 { "has" } else { "have" },
+            ))
+            .at(first.mark.place(&resolved.path))
+            .hint(format!("give the values in files: `{}`", flags.join(" ")))
+            .into());
+        }
+        Ok(Self(values))
+    }
+
+    /// The variables of a step.
+    pub(super) fn of(&self, step: &Step, build: &Build) -> Vec<(String, String)> {
+        let names = build.options.secret_env.iter().chain(&step.secret_env);
+        names
+            .filter_map(|name| {
+                let value = self.0.get(name.as_str())?;
+                Some((name.value.clone(), value.clone()))
+            })
+            .collect()
+    }
+
+    /// What must not be in the log.
+    pub(super) fn masks(&self) -> Masks {
+        // A step's output is masked line by line, so a value of several lines is many texts.
+        let mut texts: Vec<String> = self
+            .0
+            .values()
+            .flat_map(|value| value.lines().chain([value.as_str()]))
+            .map(|text| text.trim().to_owned())
+            .filter(|text| !text.is_empty())
+            .collect();
+        // The longest first: a value that begins like another is masked whole.
+        texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        texts.dedup();
+        Masks(texts)
+    }
+}
+
+/// The secret variables that a build uses, with one place each.
+fn used(build: &Build) -> BTreeMap<&str, &Text> {
+    let of_steps = build.steps.iter().flat_map(|step| &step.secret_env);
+    build
+        .options
+        .secret_env
+        .iter()
+        .chain(of_steps)
+        .map(|name| (name.as_str(), name))
+        .collect()
+}
+
+/// The texts that are replaced wherever a log would show them.
+#[derive(Clone, Default)]
+pub(super) struct Masks(Vec<String>);
+
+impl Masks {
+    /// The text without the values of secrets.
+    pub(super) fn hide(&self, text: &str) -> String {
+        let mut hidden = text.to_owned();
+        for secret in &self.0 {
+            if hidden.contains(secret.as_str()) {
+                hidden = hidden.replace(secret.as_str(), MASK);
+            }
+        }
+        hidden
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many bytes at the end of a piece of text may be the beginning of a secret.
+    pub(super) fn overlap(&self) -> usize {
+        self.0.first().map_or(0, |longest| longest.len() - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::resolve::{Builtins, resolve};
+
+    const BUILD: &str = "steps:\n\
+        - {name: serin, secretEnv: [A]}\n\
+        - {name: serin}\n\
+        options: {secretEnv: [B]}\n\
+        availableSecrets:\n\
+        \x20 secretManager: [{versionName: v, env: A}, {versionName: w, env: B}]\n";
+
+    fn read(files: &[(&str, &str)]) -> Result<(Secrets, Build)> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("cloudbuild.yaml");
+        fs::write(&path, BUILD)?;
+        let mut secrets = Vec::new();
+        for (name, content) in files {
+            let path = folder.path().join(name);
+            fs::write(&path, content)?;
+            secrets.push(SecretFile {
+                name: (*name).to_owned(),
+                path,
+            });
+        }
+        let resolved = resolve(&path, &BTreeMap::new(), &Builtins::for_check())?;
+        let read = Secrets::read(&secrets, &resolved)?;
+        Ok((read, resolved.build))
+    }
+
+    #[test]
+    fn a_step_gets_its_own_and_the_builds() {
+        let (secrets, build) = read(&[("A", "a\n"), ("B", "b b\n\n")]).unwrap();
+        let of = |index: usize| secrets.of(&build.steps[index], &build);
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(of(0), [pair("B", "b b\n"), pair("A", "a")]);
+        assert_eq!(of(1), [pair("B", "b b\n")]);
+    }
+
+    #[test]
+    fn what_is_missing_or_strange_is_named_with_the_flag_to_add() {
+        let refused = |files: &[(&str, &str)]| {
+            let error = read(files).err().unwrap();
+            let input = error.downcast_ref::<Input>().unwrap().clone();
+            format!("{input} {}", input.hint.clone().unwrap_or_default())
+        };
+        let none = refused(&[]);
+        assert!(none.contains("cloudbuild.yaml:2:"), "{none}");
+        assert!(none.contains("--secret A=@FILE --secret B=@FILE"), "{none}");
+        assert!(refused(&[("A", "x"), ("B", "")]).contains("0 bytes"));
+        assert!(refused(&[("A", "x"), ("B", "y"), ("C", "z")]).contains("`--secret C`"));
+        assert!(refused(&[("A", "x\0y")]).contains("no text"));
+        for wrong in ["A", "A=", "A=value", "=@f", "A=@"] {
+            let error = SecretFile::parse(wrong).unwrap_err();
+            assert!(!error.to_string().contains("value"), "{error}");
+        }
+    }
+
+    #[test]
+    fn values_are_hidden_whole_and_line_by_line() {
+        let (secrets, _) = read(&[("A", "key\nkey-2\n"), ("B", "ke")]).unwrap();
+        let masks = secrets.masks();
+        assert_eq!(
+            masks.hide("x key-2 y key ke"),
+            format!("x {MASK} y {MASK} {MASK}")
+        );
+        assert_eq!(masks.overlap(), "key\nkey-2".len() - 1);
+    }
+}
