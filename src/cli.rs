@@ -65,7 +65,7 @@ pub enum Command {
     /// for each one that it would, and exits with 2 where one is refused.
     #[command(after_help = EXITS)]
     Run(Box<RunFlags>),
-    /// Serve the emulated cloud: Vertex AI, Cloud Storage, Cloud Monitoring and Cloud Logging on one port
+    /// Serve the emulated cloud on one port: Vertex AI, Cloud Storage, Monitoring, Logging and Build
     ///
     /// Reads and writes its state folder, which no other serin may use meanwhile. Ends with SIGINT or SIGTERM.
     /// `eval "$(serin emulate env)"` points the clients of a shell at it.
@@ -163,9 +163,6 @@ pub struct RunFlags {
     /// Values for the build's substitutions; may be given several times
     #[arg(short, long, value_name = "KEY=VALUE,…")]
     pub substitutions: Vec<String>,
-    /// A file with the value of a variable in `secretEnv`; never shown in the log
-    #[arg(long = "secret", value_name = "NAME=@FILE")]
-    pub secrets: Vec<String>,
     /// Run this step alone, by id or number, in the workspace that the last build left; repeatable
     #[arg(long, value_name = "STEP")]
     pub only: Vec<String>,
@@ -178,17 +175,15 @@ pub struct RunFlags {
     /// The build's id
     #[arg(long, value_name = "ID", hide = true)]
     pub build_id: Option<String>,
+    /// The build was submitted by the API, at this location: its source is whole, git tells nothing
+    #[arg(long, value_name = "LOCATION", hide = true)]
+    pub submitted: Option<String>,
+    /// Print the config's message as it stands in the file, nothing filled in
+    #[arg(long, hide = true, requires = "check", conflicts_with = "submitted")]
+    pub as_written: bool,
     /// Where to put the build's workspace [default: in the state folder]
     #[arg(long, value_name = "DIR")]
     pub workspace: Option<PathBuf>,
-    /// A program of this machine in place of an image, as in python:*=python3; may be given several times
-    ///
-    /// IMAGE is a pattern with * and ?, compared with and without the tag; the first that matches counts. Without
-    /// PROGRAM the step's entrypoint is run, or gcr.io/cloud-builders/NAME as NAME, or the first of the step's args,
-    /// as for an image that has no entrypoint. The program runs in the workspace with the step's environment and
-    /// this machine's PATH.
-    #[arg(long = "host", value_name = "IMAGE[=PROGRAM]")]
-    pub hosts: Vec<crate::build::HostImage>,
     #[command(flatten)]
     pub cloud: CloudFlags,
     /// Use an emulator that runs already, or a proxy before it
@@ -218,6 +213,30 @@ pub struct CloudFlags {
     /// are followed, links to folders refused.
     #[arg(long, value_name = "DIR")]
     pub seed_from: Option<PathBuf>,
+    /// Where the emulated Cloud Build clones a repository from: a folder or an address; NAME is as in
+    /// REPO, OWNER/REPO or projects/P/locations/L/connections/C/repositories/R
+    #[arg(long = "repository", value_name = "NAME=PATH", value_parser = repository)]
+    pub repositories: Vec<(String, String)>,
+    /// A file with the value of a variable in a build's `secretEnv`; never shown in a log
+    #[arg(long = "secret", value_name = "NAME=@FILE")]
+    pub secrets: Vec<String>,
+    /// A program of this machine in place of an image, as in python:*=python3; may be given several times
+    ///
+    /// IMAGE is a pattern with * and ?, compared with and without the tag; the first that matches counts. Without
+    /// PROGRAM the step's entrypoint is run, or gcr.io/cloud-builders/NAME as NAME, or the first of the step's args,
+    /// as for an image that has no entrypoint. The program runs in the workspace with the step's environment and
+    /// this machine's PATH.
+    #[arg(long = "host", value_name = "IMAGE[=PROGRAM]")]
+    pub hosts: Vec<crate::build::HostImage>,
+}
+
+fn repository(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+            Ok((name.to_owned(), path.to_owned()))
+        }
+        _ => Err("expected NAME=PATH".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]

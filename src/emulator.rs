@@ -8,12 +8,16 @@
 
 mod body;
 mod clock;
+mod cloudbuild;
 mod container;
 mod error;
 pub mod faults;
 mod fields;
 mod filter;
+mod list;
 mod logging;
+mod message;
+mod metadata;
 mod monitoring;
 mod operations;
 pub mod seed;
@@ -40,6 +44,7 @@ use crate::clock::Clock;
 use crate::error::Input;
 use crate::image::SelfImages;
 use crate::process::Groups;
+pub use cloudbuild::BuildSettings;
 use state::Store;
 pub use variables::{address, exports, local_project, variables};
 
@@ -62,6 +67,8 @@ pub struct Options {
     pub faults: Vec<faults::Fault>,
     /// Files that become objects before anything is served.
     pub seed: Option<seed::Seed>,
+    /// What the builds of Cloud Build are given.
+    pub builds: BuildSettings,
     /// Where children are started.
     pub groups: Groups,
 }
@@ -78,6 +85,10 @@ pub(crate) struct Emulator {
     pub(in crate::emulator) vertex: vertex::Runtime,
     pub(in crate::emulator) monitoring: monitoring::Runtime,
     pub(in crate::emulator) serving: serving::Runtime,
+    pub(in crate::emulator) cloudbuild: cloudbuild::Runtime,
+    pub(in crate::emulator) builds: BuildSettings,
+    /// The state folder.
+    pub(in crate::emulator) state: PathBuf,
     url: String,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -144,6 +155,7 @@ impl Running {
         {
             server.abort();
         }
+        cloudbuild::stop(&self.emulator).await;
         let mut tasks = std::mem::take(
             &mut *self
                 .emulator
@@ -187,6 +199,9 @@ pub async fn start(options: Options) -> Result<Running> {
         vertex: vertex::Runtime::default(),
         monitoring: monitoring::Runtime::default(),
         serving: serving::Runtime::default(),
+        cloudbuild: cloudbuild::Runtime::default(),
+        builds: options.builds,
+        state: options.state,
         url,
         tasks: Mutex::new(JoinSet::new()),
     });
@@ -206,6 +221,7 @@ pub async fn start(options: Options) -> Result<Running> {
         .await
         .context("bringing the emulator's models up again")?;
     operations::start(&emulator);
+    cloudbuild::start(&emulator).context("taking up the emulator's builds")?;
     let (shutdown, stopped) = oneshot::channel();
     let app = server::app(emulator.clone());
     let server = tokio::spawn(async move {

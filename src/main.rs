@@ -142,22 +142,20 @@ async fn run(flags: RunFlags) -> Result<u8> {
         self_images: SelfImages {
             named: flags.cloud.own_images,
         },
-        hosts: flags.hosts,
+        hosts: flags.cloud.hosts,
         emulator: flags.emulator,
         time_scale: flags.cloud.time_scale,
         faults: flags.cloud.faults,
         seed_from: flags.cloud.seed_from,
-        secrets: flags
-            .secrets
-            .iter()
-            .map(|secret| build::SecretFile::parse(secret))
-            .collect::<Result<_>>()?,
+        repositories: flags.cloud.repositories.into_iter().collect(),
+        secrets: secrets(&flags.cloud.secrets)?,
         part: match flags.from {
             Some(step) => build::Part::From(step),
             None if flags.only.is_empty() => build::Part::All,
             None => build::Part::Only(flags.only),
         },
         build_id: flags.build_id,
+        submitted: flags.submitted,
         format: flags.format,
     };
     let report = build::run(options).await?;
@@ -178,15 +176,28 @@ async fn run(flags: RunFlags) -> Result<u8> {
 }
 
 fn check(flags: RunFlags) -> Result<u8> {
+    if flags.as_written {
+        for source in &flags.sources {
+            println!("{}", build::as_written(source)?);
+        }
+        return Ok(code::DONE);
+    }
     let options = build::CheckOptions {
         sources: flags.sources,
         substitutions: build::parse_substitutions(&flags.substitutions)?,
         format: flags.format,
+        build_id: flags.build_id,
+        submitted: flags.submitted,
     };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let code = build::check(&options, &mut out)?;
     out.flush()?;
     Ok(code)
+}
+
+fn secrets(flags: &[String]) -> Result<Vec<build::SecretFile>> {
+    let files = flags.iter();
+    files.map(|flag| build::SecretFile::parse(flag)).collect()
 }
 
 async fn emulate(flags: EmulateFlags) -> Result<()> {
@@ -196,7 +207,11 @@ async fn emulate(flags: EmulateFlags) -> Result<()> {
         own_images,
         faults,
         seed_from,
+        repositories,
+        secrets,
+        hosts,
     } = flags.cloud;
+    let secrets = self::secrets(&secrets)?.into_iter();
     let serin = std::env::current_exe().context("finding this program's own file")?;
     let groups = Groups::new(&serin).context("starting the watchdog")?;
     emulator::serve_until_interrupted(emulator::Options {
@@ -210,6 +225,11 @@ async fn emulate(flags: EmulateFlags) -> Result<()> {
             folder,
             project: emulator::local_project(),
         }),
+        builds: emulator::BuildSettings {
+            repositories: repositories.into_iter().collect(),
+            secrets: secrets.map(|file| (file.name, file.path)).collect(),
+            arguments: hosts.iter().map(|host| format!("--host={host}")).collect(),
+        },
         groups,
     })
     .await

@@ -25,6 +25,8 @@ pub struct Builtins {
     pub project: String,
     /// `$BUILD_ID`.
     pub build_id: String,
+    /// Where the build was submitted by the API: `$LOCATION`, and git tells nothing.
+    submitted: Option<String>,
     /// Git's facts by folder: one look serves every config of a folder.
     checkouts: Mutex<BTreeMap<PathBuf, BTreeMap<&'static str, String>>>,
 }
@@ -36,6 +38,7 @@ impl Builtins {
         Self {
             project: crate::emulator::local_project(),
             build_id,
+            submitted: None,
             checkouts: Mutex::default(),
         }
     }
@@ -43,6 +46,15 @@ impl Builtins {
     /// The same for configs that are only checked: every build has the same id.
     pub fn for_check() -> Self {
         Self::new(NO_BUILD.to_owned())
+    }
+
+    /// The same for a build that was submitted by the API, at this location where there is one.
+    #[must_use]
+    pub fn submitted(self, location: Option<String>) -> Self {
+        Self {
+            submitted: location,
+            ..self
+        }
     }
 
     /// Every built-in, those from git only where `wanted` asks for one.
@@ -58,12 +70,12 @@ impl Builtins {
             ("PROJECT_ID", self.project.as_str()),
             ("PROJECT_NUMBER", &emulator::project_number(&self.project)),
             ("BUILD_ID", &self.build_id),
-            ("LOCATION", "global"),
+            ("LOCATION", self.submitted.as_deref().unwrap_or("global")),
         ] {
             values.insert(key.to_owned(), value.to_owned());
         }
         let mut from_git = Vec::new();
-        if git::KEYS.iter().any(|key| wanted(key)) {
+        if self.submitted.is_none() && git::KEYS.iter().any(|key| wanted(key)) {
             let folder = match config.parent() {
                 Some(folder) if !folder.as_os_str().is_empty() => folder,
                 _ => Path::new("."),
@@ -107,12 +119,26 @@ pub fn resolve(
     overrides: &BTreeMap<String, String>,
     builtins: &Builtins,
 ) -> Result<Resolved> {
-    let bytes =
-        fs::read(path).map_err(|e| Input::new(format!("cannot be read: {e}")).at_file(path))?;
-    let text =
-        String::from_utf8(bytes).map_err(|_| Input::new("is no UTF-8 text").at_file(path))?;
+    let text = text_of(path)?;
     resolve_text(path, &text, overrides, builtins)
         .map_err(|problem| problem.into_input(path).into())
+}
+
+/// A config's message in the API's names as it stands in the file, nothing filled in: what a trigger
+/// reads.
+///
+/// # Errors
+/// [`Input`] with the place in the file, where it is no build's.
+pub fn as_written(path: &Path) -> Result<String> {
+    let text = text_of(path)?;
+    let item = config::read(&text, &mut Vec::new()).map_err(|problem| problem.into_input(path))?;
+    Ok(json_of(&item).to_string())
+}
+
+fn text_of(path: &Path) -> Result<String, Input> {
+    let bytes =
+        fs::read(path).map_err(|e| Input::new(format!("cannot be read: {e}")).at_file(path))?;
+    String::from_utf8(bytes).map_err(|_| Input::new("is no UTF-8 text").at_file(path))
 }
 
 pub(super) fn resolve_text(

@@ -74,11 +74,16 @@ pub struct RunOptions {
     pub faults: Vec<Fault>,
     /// A folder of buckets that the emulated cloud begins with.
     pub seed_from: Option<PathBuf>,
+    /// Where the emulated Cloud Build clones repositories from, by name.
+    pub repositories: BTreeMap<String, String>,
     /// The values of `secretEnv`.
     pub secrets: Vec<SecretFile>,
     pub part: Part,
     /// The `$BUILD_ID`; made up where absent.
     pub build_id: Option<String>,
+    /// The location that the build was submitted to by the API. Its source is then what was submitted:
+    /// nothing is left out, and git is not asked for built-ins.
+    pub submitted: Option<String>,
     pub format: Format,
 }
 
@@ -142,7 +147,7 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
     let serin = std::env::current_exe().context("finding this program's own file")?;
     let (source, config) = locate(&options.source, options.config.as_deref())?;
     let build_id = options.build_id.clone().unwrap_or_else(new_build_id);
-    let builtins = Builtins::new(build_id.clone());
+    let builtins = Builtins::new(build_id.clone()).submitted(options.submitted.clone());
     let resolved = resolve(&config, &options.substitutions, &builtins)?;
     let left_out = options.part.left_out(&resolved)?;
     let (own, hosts) = (&options.self_images, &options.hosts);
@@ -215,6 +220,7 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
             builder,
             containers: containers.clone(),
             source,
+            whole: options.submitted.is_some(),
             resolved,
             plan,
             own: options.self_images.clone(),
@@ -310,6 +316,8 @@ fn new_build_id() -> String {
 struct Job {
     build_id: String,
     source: PathBuf,
+    /// Nothing of the source is left out.
+    whole: bool,
     resolved: Resolved,
     plan: Plan,
     own: SelfImages,
@@ -521,9 +529,11 @@ impl Job {
             );
         }
         let leave_out = [workspace.clone(), self.state.clone()];
-        let copied =
-            tokio::task::spawn_blocking(move || source::copy(&source, &workspace, &leave_out))
-                .await??;
+        let whole = self.whole;
+        let copied = tokio::task::spawn_blocking(move || {
+            source::copy(&source, &workspace, &leave_out, whole)
+        })
+        .await??;
         self.log.line(&format!(
             "Copied {} files of {} bytes from {}",
             copied.files,

@@ -35,7 +35,7 @@ DURATION is like 800ms or 2s, in real time.
   SERVICE:reset:SHARE     the method takes effect, and the connection breaks off
   SERVICE:truncate:SHARE  the answer's body breaks off in the middle
 
-SERVICE is storage, aiplatform, monitoring or logging.";
+SERVICE is storage, aiplatform, monitoring, logging or cloudbuild.";
 
 /// One word of `--fault`.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,13 +106,15 @@ pub enum Service {
     Vertex,
     Monitoring,
     Logging,
+    CloudBuild,
 }
 
-const SERVICES: [(Service, &str); 4] = [
+const SERVICES: [(Service, &str); 5] = [
     (Service::Storage, "storage"),
     (Service::Vertex, "aiplatform"),
     (Service::Monitoring, "monitoring"),
     (Service::Logging, "logging"),
+    (Service::CloudBuild, "cloudbuild"),
 ];
 
 impl Service {
@@ -122,7 +124,18 @@ impl Service {
         match (segments.next()?, segments.next()?) {
             ("storage", _) | ("upload" | "download" | "batch", "storage") => Some(Self::Storage),
             ("resumable", "upload") => Some(Self::Storage),
-            ("v1" | "v1beta1" | "ui", _) => Some(Self::Vertex),
+            ("v1" | "v1beta1" | "ui", "operations") => Some(Self::CloudBuild),
+            ("v1" | "v1beta1" | "ui", _) => {
+                let kind = match (segments.nth(1), segments.next(), segments.next()) {
+                    (Some("locations"), _, kind) => kind,
+                    (kind, ..) => kind,
+                };
+                // A collection, or one and a verb.
+                match kind.unwrap_or_default().split(':').next() {
+                    Some("builds" | "triggers") => Some(Self::CloudBuild),
+                    _ => Some(Self::Vertex),
+                }
+            }
             ("v2", _) => Some(Self::Logging),
             ("v3", _) => Some(Self::Monitoring),
             _ => None,
@@ -143,7 +156,7 @@ impl fmt::Display for Service {
     "`{0}` is no fault: expected canary:error:SHARE, canary:delay:DURATION, the same with model: for \
      every model, job:never-starts, job:fails, deploy:fails, upload:fails, SERVICE:CODE:SHARE \
      (429 or 500 to 504), SERVICE:delay:DURATION, SERVICE:reset:SHARE or SERVICE:truncate:SHARE, \
-     where SERVICE is storage, aiplatform, monitoring or logging, SHARE is from 0 to 1, and \
+     where SERVICE is storage, aiplatform, monitoring, logging or cloudbuild, SHARE is from 0 to 1, and \
      DURATION is like 800ms or 2s"
 )]
 pub struct ParseFaultError(String);

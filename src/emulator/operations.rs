@@ -12,8 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
 use super::server::{Answer, Request, Route, json, route};
-use super::vertex::{self, list};
-use super::{Emulator, project_number};
+use super::{Emulator, cloudbuild, list, project_number, vertex};
 use crate::clock::Timestamp;
 
 /// An operation, as it is kept.
@@ -249,6 +248,11 @@ fn find(emulator: &Emulator, request: &Request) -> Result<Operation, ApiError> {
 }
 
 async fn get(emulator: Arc<Emulator>, request: Request) -> Answer {
+    if let [project, location, id] = request.wild.as_slice()
+        && let Some(of_build) = cloudbuild::operation(&emulator, project, location, id)
+    {
+        return json(&of_build);
+    }
     json(&find(&emulator, &request)?.message())
 }
 
@@ -272,7 +276,7 @@ async fn list_operations(emulator: Arc<Emulator>, request: Request) -> Answer {
         "operations",
         &["done", "name"],
         items,
-        &list::Order::OLDEST,
+        list::Order::OLDEST,
     )
 }
 

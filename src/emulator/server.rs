@@ -17,7 +17,9 @@ use serde::Serialize;
 use super::error::{ApiError, Dialect};
 use super::faults::Service;
 use super::storage::batch;
-use super::{Emulator, fields, logging, monitoring, operations, storage, vertex};
+use super::{
+    Emulator, cloudbuild, fields, logging, metadata, monitoring, operations, storage, vertex,
+};
 
 /// The largest body that is read into memory; uploads are streamed and have no limit.
 const MAX_BODY_BYTES: usize = 64 << 20;
@@ -136,8 +138,8 @@ pub(in crate::emulator) struct Route {
     handler: Handler,
 }
 
-/// A row of the table. In `pattern`, `*` stands for one segment; where the pattern begins with `v`
-/// it does not swallow a final `:verb`, and `v1` also stands for `v1beta1` and `ui`, which Google's
+/// A row of the table. In `pattern`, `*` stands for one segment, and `**` at its end for all that are
+/// left; where the pattern begins with `v` a `*` does not swallow a final `:verb`, and `v1` also stands for `v1beta1` and `ui`, which Google's
 /// clients ask beside it.
 pub(in crate::emulator) fn route<H, F>(method: Method, pattern: &'static str, handler: H) -> Route
 where
@@ -176,6 +178,11 @@ impl Route {
         let mut segments = path.strip_prefix('/')?.split('/');
         for (i, pattern) in self.pattern.split('/').enumerate() {
             let segment = segments.next()?;
+            if pattern == "**" && !segment.is_empty() {
+                let rest = segments.fold(segment.to_owned(), |all, next| all + "/" + next);
+                wild.push(percent_decode(&rest)?);
+                return Some(wild);
+            }
             if i == 0 && pattern == "v1" && matches!(segment, "v1" | "v1beta1" | "ui") {
                 continue;
             }
@@ -257,6 +264,7 @@ pub(in crate::emulator) fn empty(status: StatusCode) -> Response {
 pub(in crate::emulator) fn app(emulator: Arc<Emulator>) -> Router {
     let mut routes = storage::routes();
     routes.extend(vertex::routes());
+    routes.extend(cloudbuild::routes());
     routes.extend(operations::routes());
     routes.extend(monitoring::routes());
     routes.extend(logging::routes());
@@ -276,6 +284,9 @@ async fn serve(
     let path = head.uri.path();
     if path == "/_serin/clock" && head.method == Method::GET {
         return json(&emulator.clock).unwrap_or_else(|e| e.respond(Dialect::Status));
+    }
+    if head.method == Method::GET && metadata::serves(path) {
+        return metadata::answer(path, &head.headers);
     }
     let xml = storage::xml::names(path);
     let service = match &xml {
@@ -432,6 +443,12 @@ mod tests {
             ["B", "d/fä:1"]
         );
         assert!(matches("storage/v1/b/*/o/*", "/storage/v1/b/B/o/%FF").is_none());
+        let rest = "v3/projects/*/metricDescriptors/**";
+        assert_eq!(
+            matches(rest, "/v3/projects/p/metricDescriptors/a.b/c").unwrap(),
+            ["p", "a.b/c"]
+        );
+        assert!(matches(rest, "/v3/projects/p/metricDescriptors").is_none());
     }
 
     #[test]

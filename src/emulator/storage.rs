@@ -12,6 +12,7 @@ mod buckets;
 mod bytes;
 mod copy;
 mod download;
+pub(in crate::emulator) mod inside;
 mod list;
 mod multipart;
 mod object;

@@ -8,8 +8,6 @@ mod deploy;
 mod endpoints;
 mod evaluations;
 mod jobs;
-pub(in crate::emulator) mod list;
-mod message;
 mod models;
 mod names;
 mod patch;
@@ -30,7 +28,7 @@ use tokio::sync::Notify;
 use super::error::ApiError;
 use super::operations::Operation;
 use super::server::Route;
-use super::{Emulator, monitoring};
+use super::{Emulator, list, message, monitoring};
 
 /// What is kept in memory only.
 #[derive(Default)]

@@ -4,6 +4,7 @@
 
 mod builds;
 mod clients;
+mod cloudbuild;
 mod commands;
 mod containers;
 mod crowd;

@@ -1,5 +1,6 @@
 //! Images in whose place a program of this machine runs, as `--host` names them.
 
+use std::fmt;
 use std::str::FromStr;
 
 use crate::build::config::Step;
@@ -12,6 +13,8 @@ const BUILDERS: &str = "gcr.io/cloud-builders/";
 /// `IMAGE` or `IMAGE=PROGRAM`: which images, and their entrypoint here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostImage {
+    /// As it was given.
+    text: String,
     images: Glob,
     program: Option<String>,
 }
@@ -28,9 +31,16 @@ impl FromStr for HostImage {
             return Err("expected IMAGE or IMAGE=PROGRAM".to_owned());
         }
         Ok(Self {
+            text: text.to_owned(),
             images: Glob::new(images),
             program: program.map(str::to_owned),
         })
+    }
+}
+
+impl fmt::Display for HostImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 

@@ -36,6 +36,7 @@ pub(super) async fn start(
             running: None,
         });
     }
+    let (secrets, hosts) = (options.secrets.iter().cloned(), options.hosts.iter());
     let running = emulator::start(emulator::Options {
         state: state.to_owned(),
         port: 0,
@@ -44,6 +45,11 @@ pub(super) async fn start(
         own_images: options.self_images.clone(),
         faults: options.faults.clone(),
         seed,
+        builds: emulator::BuildSettings {
+            repositories: options.repositories.clone(),
+            secrets: secrets.map(|file| (file.name, file.path)).collect(),
+            arguments: hosts.map(|host| format!("--host={host}")).collect(),
+        },
         groups: groups.clone(),
     })
     .await?;

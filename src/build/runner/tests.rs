@@ -76,6 +76,7 @@ impl Bench {
         let serin = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/serin.sh");
         Job {
             build_id: new_build_id(),
+            whole: false,
             source,
             plan: image::plan(&resolved, &here).unwrap(),
             containers: None,

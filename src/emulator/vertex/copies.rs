@@ -11,9 +11,8 @@ use super::names::Place;
 use crate::emulator::Emulator;
 use crate::emulator::error::ApiError;
 use crate::emulator::server::percent_encode;
+use crate::emulator::storage::inside::TENANT;
 
-/// The project that the buckets belong to: nobody's.
-const TENANT: &str = "serin-emulator-tenant";
 const TRIES: u32 = 6;
 
 /// The bucket and the folder, without slashes at its ends, of a URI like `gs://BUCKET/FOLDER/`.

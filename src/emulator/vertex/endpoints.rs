@@ -339,7 +339,7 @@ async fn list_endpoints(emulator: Arc<Emulator>, request: Request) -> Answer {
         "endpoints",
         &fields,
         items,
-        &list::order(&request, &["create_time", "update_time", "display_name"])?,
+        list::order(&request, &["create_time", "update_time", "display_name"])?,
     )
 }
 

@@ -6,14 +6,14 @@ use axum::http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::list;
-use super::message::prune;
 use super::models::find_version;
 use super::names::{self, Place};
 use crate::clock::Timestamp;
 use crate::emulator::Emulator;
 use crate::emulator::body::parse_body;
 use crate::emulator::error::ApiError;
+use crate::emulator::list;
+use crate::emulator::message::prune;
 use crate::emulator::server::{Answer, Request, Route, json, route};
 
 pub(super) fn routes() -> Vec<Route> {
@@ -149,7 +149,7 @@ async fn list_evaluations(emulator: Arc<Emulator>, request: Request) -> Answer {
         "modelEvaluations",
         &fields,
         items,
-        &list::Order::NEWEST,
+        list::Order::NEWEST,
     )
 }
 

@@ -276,7 +276,7 @@ async fn list_models(emulator: Arc<Emulator>, request: Request) -> Answer {
         "models",
         &FILTERED,
         items,
-        &list::order(&request, &["create_time", "update_time", "display_name"])?,
+        list::order(&request, &["create_time", "update_time", "display_name"])?,
     )
 }
 
@@ -298,7 +298,7 @@ async fn list_versions(emulator: Arc<Emulator>, request: Request) -> Answer {
         "models",
         &FILTERED,
         items,
-        &list::order(&request, &["create_time", "update_time"])?,
+        list::order(&request, &["create_time", "update_time"])?,
     )
 }
 

@@ -86,6 +86,7 @@ impl Cloud {
             state: folder.path().join("state"),
             port: 0,
             time_scale: 5000,
+            builds: crate::emulator::BuildSettings::default(),
             groups: Groups::new(&serin).unwrap(),
             serin,
             own_images: SelfImages::default(),

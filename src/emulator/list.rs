@@ -38,7 +38,7 @@ impl Order {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for a field that lists cannot be ordered by.
-pub(super) fn order(request: &Request, allowed: &[&str]) -> Result<Order, ApiError> {
+pub(in crate::emulator) fn order(request: &Request, allowed: &[&str]) -> Result<Order, ApiError> {
     let text = request.get("orderBy").unwrap_or_default();
     let (field, descending) = match text.split_whitespace().collect::<Vec<_>>().as_slice() {
         [] => return Ok(Order::NEWEST),
@@ -62,8 +62,8 @@ pub(super) fn order(request: &Request, allowed: &[&str]) -> Result<Order, ApiErr
 }
 
 /// One page of resources, each with a word that orders it by its time. `field` is the list's name in
-/// the answer, `filtered` what may be filtered by, beside `labels.…`. A `readMask` leaves out what it
-/// does not name.
+/// the answer, `filtered` what may be filtered by, beside `labels.…`: dotted paths, one that ends in a
+/// dot standing for every key of a map. A `readMask` leaves out what it does not name.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for a filter, mask, token or size that is wrong.
@@ -71,13 +71,31 @@ pub(in crate::emulator) fn page(
     request: &Request,
     field: &str,
     filtered: &[&str],
+    items: Vec<(String, Value)>,
+    order: Order,
+) -> Answer {
+    page_shown(request, field, filtered, items, order, |_| {})
+}
+
+/// As [`page`]; `show` takes away what only the filter needed.
+///
+/// # Errors
+/// As [`page`].
+pub(in crate::emulator) fn page_shown(
+    request: &Request,
+    field: &str,
+    filtered: &[&str],
     mut items: Vec<(String, Value)>,
-    order: &Order,
+    order: Order,
+    show: impl Fn(&mut Value),
 ) -> Answer {
     let filter = Filter::parse(request.get("filter").unwrap_or_default())?;
     filter.check(|name| {
-        let name = camel(name);
-        filtered.contains(&name.as_str()) || name.strip_prefix("labels.").is_some()
+        let camel_name = camel(name);
+        name.starts_with("labels.")
+            || filtered.iter().any(|field| {
+                *field == camel_name || (field.ends_with('.') && name.starts_with(field))
+            })
     })?;
     let size = match request.parse::<i64>("pageSize")? {
         None | Some(0) => DEFAULT_PAGE,
@@ -85,7 +103,7 @@ pub(in crate::emulator) fn page(
             .map_err(|_| ApiError::invalid_argument("Page size must not be negative."))?
             .min(LARGEST_PAGE),
     };
-    items.retain(|(_, item)| filter.matches(&|name| lookup(item, name)));
+    items.retain(|(_, item)| filter.matches_one_of(&|name| lookup(item, name)));
     if !order.by.is_empty() {
         for (word, item) in &mut items {
             *word = format!("{}|{word}", item[order.by].as_str().unwrap_or_default());
@@ -114,6 +132,7 @@ pub(in crate::emulator) fn page(
     }
     if !items.is_empty() {
         let mut items: Vec<Value> = items.into_iter().map(|(_, item)| item).collect();
+        items.iter_mut().for_each(show);
         if let Some(mask) = request.get("readMask").filter(|mask| !mask.is_empty()) {
             let paths: Vec<String> = mask.split(',').map(|path| camel(path.trim())).collect();
             let mask = paths.join(",").replace('.', "/");
@@ -126,21 +145,29 @@ pub(in crate::emulator) fn page(
     json(&reply)
 }
 
-fn lookup(item: &Value, field: &str) -> Option<String> {
+/// The texts of a field; of a list, those of its items.
+fn lookup(item: &Value, field: &str) -> Vec<String> {
     let text = |value: &Value| match value {
         Value::Bool(value) => Some(value.to_string()),
         value => value.as_str().map(str::to_owned),
     };
-    if let Some(label) = field.strip_prefix("labels.") {
-        return item.get("labels")?.get(label).and_then(text);
-    }
-    match camel(field).as_str() {
-        // A resource's id, under the name of its kind.
-        "model" | "endpoint" => {
-            let name = item.get("name")?.as_str()?;
-            let id = name.rsplit('/').next()?;
-            Some(id.split('@').next()?.to_owned())
+    for map in ["labels", "substitutions"] {
+        if let Some(key) = field.strip_prefix(map).and_then(|f| f.strip_prefix('.')) {
+            let found = item.get(map).and_then(|entries| entries.get(key));
+            return found.and_then(text).into_iter().collect();
         }
-        name => item.get(name).and_then(text),
+    }
+    let field = camel(field);
+    // A resource's id, under the name of its kind.
+    if matches!(field.as_str(), "model" | "endpoint") {
+        let id = item.get("name").and_then(Value::as_str);
+        let id = id.and_then(|name| name.rsplit('/').next()?.split('@').next());
+        return id.map(str::to_owned).into_iter().collect();
+    }
+    let found = field.split('.').try_fold(item, |at, key| at.get(key));
+    match found {
+        Some(Value::Array(items)) => items.iter().filter_map(text).collect(),
+        Some(value) => text(value).into_iter().collect(),
+        None => Vec::new(),
     }
 }
