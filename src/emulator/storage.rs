@@ -109,23 +109,39 @@ pub(in crate::emulator) fn routes() -> Vec<Route> {
     routes
 }
 
-/// Removes what a kill left, blobs that nothing names, and uploads that are over.
+/// Removes what a kill left, blobs that nothing names, and uploads that are over; and brings to its
+/// end what a kill cut in two.
 ///
 /// # Errors
 /// When the state cannot be read or changed.
 pub(in crate::emulator) fn start(emulator: &Arc<Emulator>) -> anyhow::Result<()> {
     let store = &emulator.store;
     let mut named = BTreeSet::new();
-    for (_, object) in store.list::<object::Object>(object::LIVE) {
+    let mut uploaded = BTreeMap::new();
+    let live = store.list::<object::Object>(object::LIVE);
+    for (key, object) in store.list::<object::Object>(object::OLD) {
+        // A generation that was about to become noncurrent when the kill came, and is live still.
+        let live = store.get::<object::Object>(&object::Object::key(&object.bucket, &object.name));
+        if live.is_some_and(|live| live.generation == object.generation) {
+            store.delete(&key)?;
+            continue;
+        }
         named.insert(object.blob());
+        uploaded.extend(object.upload.clone().map(|upload| (upload, object)));
     }
-    for (_, object) in store.list::<object::Object>(object::OLD) {
+    for (_, object) in live {
         named.insert(object.blob());
+        uploaded.extend(object.upload.clone().map(|upload| (upload, object)));
     }
     let now = emulator.clock.now();
-    for (key, session) in store.list::<resumable::Session>(resumable::SESSIONS) {
+    for (key, mut session) in store.list::<resumable::Session>(resumable::SESSIONS) {
         if session.expired(now) {
             store.delete(&key)?;
+        } else if session.ended() {
+        } else if let Some(object) = uploaded.remove(&key) {
+            // The object was made, and its session not told: another chunk must not reach its bytes.
+            session.end(object);
+            store.put(&key, &session)?;
         } else {
             named.insert(resumable::blob(&key));
         }

@@ -123,7 +123,7 @@ pub(super) fn media(request: &Request, object: &Object, mut file: std::fs::File)
         part.read_to_end(&mut small)?;
         Body::from(small)
     } else {
-        bytes::body(part)
+        bytes::file_body(part)
     };
     let mut response = Response::new(body);
     if range.is_some() {

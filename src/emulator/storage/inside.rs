@@ -53,12 +53,14 @@ pub(in crate::emulator) async fn write(
     };
     let emulator = emulator.clone();
     let mut incoming = Incoming::new(&emulator)?;
-    incoming.write(&content)?;
-    let (file, new) = {
-        let (file, sums) = blocking(move || Ok(incoming.finish()?)).await?;
-        (file, new(sums))
-    };
-    blocking(move || object::commit(&emulator, new, file.path())).await?;
+    incoming.write(content.into()).await?;
+    let (file, sums) = incoming.finish().await?;
+    let new = new(sums);
+    blocking(move || {
+        file.as_file().sync_all()?;
+        object::commit(&emulator, new, file.path())
+    })
+    .await?;
     Ok(())
 }
 

@@ -303,19 +303,19 @@ pub(super) struct New {
     pub upload: Option<String>,
 }
 
-/// Makes a synced file of the blobs' folder the live object of a name. The file is moved, also
+/// Makes a synced file of the blobs' folder the live object of a name. The file is moved, or removed
 /// where that is refused. Blocks.
 ///
 /// # Errors
 /// 404 for the bucket, 412, or the disk's refusal.
 pub(super) fn commit(emulator: &Emulator, new: New, file: &Path) -> Result<Object, ApiError> {
     let store = &emulator.store;
+    let commit = &emulator.storage.commit;
+    let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
+    // Counted under the lock: of two generations of a name the newer one has the higher number.
     let generation = FIRST_GENERATION + store.next_id("generation")?;
     let blob = store.blob(&generation.to_string());
-    fs::rename(file, &blob)?;
-    let result = store.sync_blobs().map_err(ApiError::from).and_then(|()| {
-        let commit = &emulator.storage.commit;
-        let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
+    let made = || {
         let bucket = Bucket::find(emulator, &new.bucket)?;
         let key = Object::key(&new.bucket, &new.name);
         let live: Option<Object> = store.get(&key);
@@ -323,6 +323,8 @@ pub(super) fn commit(emulator: &Emulator, new: New, file: &Path) -> Result<Objec
         if let Some(live) = &live {
             check_may_go(emulator, &bucket, live)?;
         }
+        fs::rename(file, &blob)?;
+        store.sync_blobs()?;
         let now = emulator.clock.now();
         let mut attributes = new.attributes;
         if bucket.holds_new() {
@@ -352,7 +354,8 @@ pub(super) fn commit(emulator: &Emulator, new: New, file: &Path) -> Result<Objec
         };
         store.put(&key, &object)?;
         Ok((object, live.filter(|_| !kept)))
-    });
+    };
+    let result: Result<_, ApiError> = made();
     match result {
         Ok((object, replaced)) => {
             if let Some(replaced) = replaced {
@@ -361,7 +364,9 @@ pub(super) fn commit(emulator: &Emulator, new: New, file: &Path) -> Result<Objec
             Ok(object)
         }
         Err(error) => {
-            let _left_for_the_sweep = fs::remove_file(&blob);
+            for left in [file, &blob] {
+                let _left_for_the_sweep = fs::remove_file(left);
+            }
             Err(error)
         }
     }

@@ -1,9 +1,9 @@
 //! What a seed needs of Storage: buckets and objects that are made before anybody asks.
 
-use std::io::Read;
+use std::io::{Read, Write};
 
 use super::buckets::{self, Bucket};
-use super::bytes::{Hasher, Incoming};
+use super::bytes::Hasher;
 use super::object::{self, Attributes, New, Object, Preconditions};
 use crate::emulator::Emulator;
 use crate::emulator::error::ApiError;
@@ -67,15 +67,21 @@ pub(in crate::emulator) fn insert(
     content_type: &str,
     mut reader: impl Read,
 ) -> Result<(), ApiError> {
-    let mut incoming = Incoming::new(emulator)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".incoming-")
+        .tempfile_in(emulator.store.blob(""))?;
+    let mut sums = Hasher::default();
     let mut piece = vec![0; 1 << 18];
     loop {
         match reader.read(&mut piece)? {
             0 => break,
-            n => incoming.write(&piece[..n])?,
+            n => {
+                sums.update(&piece[..n]);
+                file.write_all(&piece[..n])?;
+            }
         }
     }
-    let (file, sums) = incoming.finish()?;
+    file.as_file().sync_all()?;
     let new = New {
         bucket: bucket.to_owned(),
         name: name.to_owned(),
@@ -84,7 +90,7 @@ pub(in crate::emulator) fn insert(
             ..Attributes::default()
         },
         preconditions: Preconditions::default(),
-        sums,
+        sums: sums.finish(),
         component_count: None,
         upload: None,
     };

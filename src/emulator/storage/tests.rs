@@ -1,6 +1,7 @@
 //! Cloud Storage as a client sees it.
 
 mod access;
+mod kills;
 mod uploads;
 mod xml;
 

@@ -14,11 +14,12 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use tempfile::NamedTempFile;
 
 pub(in crate::emulator::storage) use parts::sweep;
 
 use super::buckets::{self, Bucket};
-use super::bytes::{self, Incoming};
+use super::bytes::{self, Incoming, Sums};
 use super::download::{self, http_date};
 use super::list;
 use super::object::{self, Attributes, New, Object, Preconditions};
@@ -201,7 +202,8 @@ fn attributes(request: &Request) -> Attributes {
 
 /// What has arrived of a body, and the sums that its headers promise.
 struct Received {
-    incoming: Incoming,
+    file: NamedTempFile,
+    sums: Sums,
     crc32c: Option<String>,
     md5: Option<String>,
 }
@@ -216,10 +218,12 @@ async fn receive(emulator: &Emulator, request: &mut Request) -> Result<Received,
     let mut incoming = Incoming::new(emulator)?;
     let mut pieces = request.take_stream().into_data_stream();
     while let Some(piece) = bytes::next(&mut pieces).await? {
-        incoming.write(&piece)?;
+        incoming.write(piece).await?;
     }
+    let (file, sums) = incoming.finish().await?;
     Ok(Received {
-        incoming,
+        file,
+        sums,
         crc32c,
         md5,
     })
@@ -227,11 +231,12 @@ async fn receive(emulator: &Emulator, request: &mut Request) -> Result<Received,
 
 impl Received {
     /// The file, synced, and its sums, which are those promised. Blocks.
-    fn finish(self) -> Result<(tempfile::NamedTempFile, bytes::Sums), ApiError> {
-        let (file, sums) = self.incoming.finish()?;
-        sums.check(self.crc32c.as_deref(), self.md5.as_deref())
+    fn finish(self) -> Result<(NamedTempFile, Sums), ApiError> {
+        self.file.as_file().sync_all()?;
+        self.sums
+            .check(self.crc32c.as_deref(), self.md5.as_deref())
             .map_err(|e| e.reason("BadDigest"))?;
-        Ok((file, sums))
+        Ok((self.file, self.sums))
     }
 }
 

@@ -246,8 +246,31 @@ pub(super) async fn finish_deploy(
     } = deploy;
     operation.name.clone_into(&mut deployed.operation);
     let endpoint = find(emulator, &place)?;
-    let key = server_key(&place, &deployed.id);
-    let spec = spec(emulator, &endpoint, &deployed)?;
+    let mut all = endpoint.deployed.iter();
+    let there = all.find(|there| there.operation == deployed.operation);
+    let message = match there {
+        // A kill came between the endpoint and the operation's end.
+        Some(there) => there.message(),
+        None => join(emulator, operation, &endpoint, deployed, split).await?,
+    };
+    stage(emulator, operation, "SUCCESSFULLY_DEPLOYED");
+    Ok(names::typed(
+        "DeployModelResponse",
+        json!({ "deployedModel": message }),
+    ))
+}
+
+/// Brings a model's server up, then makes the model one of the endpoint's; gives its message.
+async fn join(
+    emulator: &Arc<Emulator>,
+    operation: &Operation,
+    endpoint: &Endpoint,
+    mut deployed: DeployedModel,
+    split: BTreeMap<String, i32>,
+) -> Result<Value, ApiError> {
+    let place = &endpoint.place;
+    let key = server_key(place, &deployed.id);
+    let spec = spec(emulator, endpoint, &deployed)?;
     stage(emulator, operation, "STARTING_MODEL_SERVER");
     let failed =
         ApiError::failed_precondition("Model server never became ready, by a fault switched on.");
@@ -261,17 +284,9 @@ pub(super) async fn finish_deploy(
         return Err(error);
     }
     let (now, etag) = (emulator.clock.now(), names::new_etag(emulator)?);
-    let message = emulator
+    emulator
         .store
         .update(&place.key(), |endpoint: &mut Endpoint| {
-            if let Some(there) = endpoint
-                .deployed
-                .iter()
-                .find(|d| d.operation == deployed.operation)
-            {
-                // A kill came between the endpoint and the operation's end.
-                return Ok(there.message());
-            }
             deployed.created = now;
             let message = deployed.message();
             if !split.is_empty() {
@@ -288,12 +303,7 @@ pub(super) async fn finish_deploy(
             endpoint.updated = now;
             endpoint.etag = etag;
             Ok(message)
-        })?;
-    stage(emulator, operation, "SUCCESSFULLY_DEPLOYED");
-    Ok(names::typed(
-        "DeployModelResponse",
-        json!({ "deployedModel": message }),
-    ))
+        })
 }
 
 /// How a deployed model's server is started.

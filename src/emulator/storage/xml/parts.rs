@@ -195,6 +195,14 @@ pub(super) async fn complete(emulator: Arc<Emulator>, mut request: Request) -> A
     let base = request.base_url(&emulator);
     let object = blocking(move || {
         let store = &emulator.store;
+        let key = format!("{UPLOADS}{id}");
+        // A kill may have come between the object and the upload's end.
+        if let Ok(live) = object::find(&emulator, &upload.bucket, &upload.name, None)
+            && live.upload.as_ref() == Some(&key)
+        {
+            forget(store, &key)?;
+            return Ok(live);
+        }
         let mut parts = Vec::new();
         for (number, etag) in wanted {
             let part = store.get::<Part>(&format!("{}{number:05}", parts_of(&id)));
@@ -237,10 +245,10 @@ pub(super) async fn complete(emulator: Arc<Emulator>, mut request: Request) -> A
             preconditions: Preconditions::default(),
             sums,
             component_count: None,
-            upload: None,
+            upload: Some(key.clone()),
         };
         let object = object::commit(&emulator, new, whole.path())?;
-        forget(store, &format!("{UPLOADS}{id}"))?;
+        forget(store, &key)?;
         Ok(object)
     })
     .await?;
