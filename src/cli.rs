@@ -68,7 +68,8 @@ pub enum Command {
     /// Serve the emulated cloud on one port: Vertex AI, Cloud Storage, Monitoring, Logging and Build
     ///
     /// Reads and writes its state folder, which no other serin may use meanwhile. Ends with SIGINT or SIGTERM.
-    #[command(after_help = EXITS)]
+    /// `eval "$(serin emulate env)"` points the clients of a shell at it.
+    #[command(after_help = EXITS, args_conflicts_with_subcommands = true)]
     Emulate(EmulateFlags),
     /// Fit the built-in learner; what the default training container runs
     ///
@@ -186,7 +187,7 @@ pub struct RunFlags {
     #[command(flatten)]
     pub cloud: CloudFlags,
     /// Use an emulator that runs already, or a proxy before it
-    #[arg(long, value_name = "URL", conflicts_with_all = ["time_scale", "faults"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["time_scale", "faults", "seed_from"])]
     pub emulator: Option<String>,
 }
 
@@ -202,9 +203,16 @@ pub struct CloudFlags {
     /// An image that is serin's own, beside those whose repository ends in `serin`
     #[arg(long = "self", value_name = "IMAGE")]
     pub own_images: Vec<String>,
-    /// Something that goes wrong in the emulated cloud, as in canary:error:0.5 or canary:delay:800ms
-    #[arg(long = "fault", value_name = "FAULT")]
+    /// Something that goes wrong in the emulated cloud, as in canary:error:0.5; may be given several
+    /// times, and --help lists them all
+    #[arg(long = "fault", value_name = "FAULT", long_help = crate::emulator::faults::HELP)]
     pub faults: Vec<crate::emulator::faults::Fault>,
+    /// A folder of buckets that the emulated cloud begins with: DIR/BUCKET/path/to/object
+    ///
+    /// Each file becomes an object, unless the bucket has one of that name with equal bytes. Links to files
+    /// are followed, links to folders refused.
+    #[arg(long, value_name = "DIR")]
+    pub seed_from: Option<PathBuf>,
     /// Where the emulated Cloud Build clones a repository from: a folder or an address; NAME is as in
     /// REPO, OWNER/REPO or projects/P/locations/L/connections/C/repositories/R
     #[arg(long = "repository", value_name = "NAME=PATH", value_parser = repository)]
@@ -233,11 +241,34 @@ fn repository(text: &str) -> Result<(String, String), String> {
 
 #[derive(Debug, Args)]
 pub struct EmulateFlags {
+    #[command(subcommand)]
+    pub command: Option<EmulateCommand>,
     /// The port on 127.0.0.1; 0 takes a free one
     #[arg(long, default_value_t = 8085)]
     pub port: u16,
     #[command(flatten)]
     pub cloud: CloudFlags,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EmulateCommand {
+    /// Print the variables that point gcloud, bq and the SDKs at an emulator, for sh and bash
+    ///
+    /// Use it as `eval "$(serin emulate env)"`. What no variable reaches is said in comments.
+    Env(EnvFlags),
+}
+
+#[derive(Debug, Args)]
+pub struct EnvFlags {
+    /// The emulator's port on 127.0.0.1
+    #[arg(long, default_value_t = 8085)]
+    pub port: u16,
+    /// The emulator's address, where it is another machine's or behind a proxy
+    #[arg(long, value_name = "URL", conflicts_with = "port")]
+    pub url: Option<String>,
+    /// The clients' project [default: CLOUDSDK_CORE_PROJECT, GOOGLE_CLOUD_PROJECT or local-project]
+    #[arg(long, value_name = "PROJECT")]
+    pub project: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -8,9 +8,11 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 
 use serin::cli::{
-    Cli, CloudFlags, Command, CommonFlags, EmulateFlags, LintFlags, RunFlags, ServeFlags,
+    Cli, CloudFlags, Command, CommonFlags, EmulateCommand, EmulateFlags, LintFlags, RunFlags,
+    ServeFlags,
 };
 use serin::config::Config;
+use serin::emulator::seed::Seed;
 use serin::error::{self, Input, code};
 use serin::image::SelfImages;
 use serin::process::Groups;
@@ -65,6 +67,18 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Deploy(flags) => step(flags, async |ctx| steps::deploy::deploy(ctx).await),
         Command::Run(flags) if flags.check => check(*flags),
         Command::Run(flags) => many_threads()?.block_on(run(*flags)),
+        Command::Emulate(EmulateFlags {
+            command: Some(EmulateCommand::Env(flags)),
+            ..
+        }) => {
+            let url = match &flags.url {
+                Some(url) => emulator::address(url)?,
+                None => format!("http://127.0.0.1:{}", flags.port),
+            };
+            let project = flags.project.unwrap_or_else(emulator::local_project);
+            print!("{}", emulator::exports(&url, &project));
+            Ok(code::DONE)
+        }
         Command::Emulate(flags) => {
             many_threads()?.block_on(emulate(flags))?;
             Ok(code::DONE)
@@ -132,6 +146,7 @@ async fn run(flags: RunFlags) -> Result<u8> {
         emulator: flags.emulator,
         time_scale: flags.cloud.time_scale,
         faults: flags.cloud.faults,
+        seed_from: flags.cloud.seed_from,
         repositories: flags.cloud.repositories.into_iter().collect(),
         secrets: secrets(&flags.cloud.secrets)?,
         part: match flags.from {
@@ -191,6 +206,7 @@ async fn emulate(flags: EmulateFlags) -> Result<()> {
         time_scale,
         own_images,
         faults,
+        seed_from,
         repositories,
         secrets,
         hosts,
@@ -205,6 +221,10 @@ async fn emulate(flags: EmulateFlags) -> Result<()> {
         serin,
         own_images: SelfImages { named: own_images },
         faults,
+        seed: seed_from.map(|folder| Seed {
+            folder,
+            project: emulator::local_project(),
+        }),
         builds: emulator::BuildSettings {
             repositories: repositories.into_iter().collect(),
             secrets: secrets.map(|file| (file.name, file.path)).collect(),

@@ -16,8 +16,6 @@ use super::validate;
 use crate::emulator;
 use crate::error::Input;
 
-/// The project of a build where nothing names one.
-const LOCAL_PROJECT: &str = "local-project";
 /// The id of a build that is only checked.
 const NO_BUILD: &str = "00000000-0000-0000-0000-000000000000";
 
@@ -37,12 +35,8 @@ impl Builtins {
     /// The built-ins of a build that is run: the project is `CLOUDSDK_CORE_PROJECT`, else
     /// `GOOGLE_CLOUD_PROJECT`, else `local-project`.
     pub fn new(build_id: String) -> Self {
-        let project = ["CLOUDSDK_CORE_PROJECT", "GOOGLE_CLOUD_PROJECT"]
-            .into_iter()
-            .filter_map(|name| std::env::var(name).ok())
-            .find(|project| !project.is_empty());
         Self {
-            project: project.unwrap_or_else(|| LOCAL_PROJECT.to_owned()),
+            project: crate::emulator::local_project(),
             build_id,
             submitted: None,
             checkouts: Mutex::default(),

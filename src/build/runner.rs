@@ -38,7 +38,7 @@ use super::schedule::Status;
 use super::secrets::{SecretFile, Secrets};
 use super::{Format, artifacts, locate, source, warn};
 use crate::clock::{CLOCK_VARIABLE, Clock, Timestamp};
-use crate::emulator::{self, faults::Fault};
+use crate::emulator::{self, faults::Fault, seed::Seed};
 use crate::engine::Engine;
 use crate::error::{Input, code};
 use crate::gcp::{Client, Storage};
@@ -71,6 +71,8 @@ pub struct RunOptions {
     pub time_scale: u32,
     /// What goes wrong in the emulated cloud.
     pub faults: Vec<Fault>,
+    /// A folder of buckets that the emulated cloud begins with.
+    pub seed_from: Option<PathBuf>,
     /// Where the emulated Cloud Build clones repositories from, by name.
     pub repositories: BTreeMap<String, String>,
     /// The values of `secretEnv`.
@@ -168,7 +170,17 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
     fs::create_dir_all(&state)
         .map_err(|e| Input::new(format!("cannot be made: {e}")).at_file(&state))?;
     let groups = Groups::new(&serin).context("starting the watchdog")?;
-    let cloud = cloud::start(&options, &state, &serin, &groups).await?;
+    let seed = options.seed_from.clone().map(|folder| Seed {
+        folder,
+        project: builtins.project.clone(),
+    });
+    for fault in &options.faults {
+        eprintln!("note: a fault is switched on: {fault}");
+    }
+    let cloud = cloud::start(&options, seed, &state, &serin, &groups).await?;
+    if let Some(seeded) = cloud.running.as_ref().and_then(emulator::Running::seeded) {
+        eprintln!("note: the emulated cloud has a seed: {seeded}");
+    }
     let place = options
         .workspace
         .clone()

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::emulator::body::camel;
 use crate::emulator::error::ApiError;
+use crate::emulator::fields;
 use crate::emulator::filter::Filter;
 use crate::emulator::server::{Answer, Request, json};
 
@@ -15,42 +16,65 @@ const LARGEST_PAGE: usize = 1000;
 
 /// Which way a list goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::emulator) enum Order {
-    NewestFirst,
-    OldestFirst,
+pub(in crate::emulator) struct Order {
+    /// A field of the resource that goes before the time; empty where there is none.
+    by: &'static str,
+    descending: bool,
 }
 
-/// The order that `orderBy` asks for; by default the newest come first.
+impl Order {
+    pub(in crate::emulator) const NEWEST: Self = Self {
+        by: "",
+        descending: true,
+    };
+    pub(in crate::emulator) const OLDEST: Self = Self {
+        by: "",
+        descending: false,
+    };
+}
+
+/// The order that `orderBy` asks for, by one of the `allowed` fields; by default the newest come
+/// first.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for a field that lists cannot be ordered by.
-pub(in crate::emulator) fn order(request: &Request) -> Result<Order, ApiError> {
+pub(in crate::emulator) fn order(request: &Request, allowed: &[&str]) -> Result<Order, ApiError> {
     let text = request.get("orderBy").unwrap_or_default();
-    match text.split_whitespace().collect::<Vec<_>>().as_slice() {
-        [] | ["create_time" | "createTime", "desc"] => Ok(Order::NewestFirst),
-        ["create_time" | "createTime"] | ["create_time" | "createTime", "asc"] => {
-            Ok(Order::OldestFirst)
-        }
-        _ => Err(ApiError::invalid_argument(format!(
-            "Invalid order_by \"{text}\": only create_time is supported."
-        ))),
+    let (field, descending) = match text.split_whitespace().collect::<Vec<_>>().as_slice() {
+        [] => return Ok(Order::NEWEST),
+        [field] | [field, "asc"] => (camel(field), false),
+        [field, "desc"] => (camel(field), true),
+        _ => (String::new(), false),
+    };
+    if !allowed.iter().any(|name| camel(name) == field) {
+        return Err(ApiError::invalid_argument(format!(
+            "Invalid order_by \"{text}\": one of {} is supported.",
+            allowed.join(", ")
+        )));
     }
+    let by = match field.as_str() {
+        "updateTime" => "updateTime",
+        "displayName" => "displayName",
+        // The time of creation is part of every word.
+        _ => "",
+    };
+    Ok(Order { by, descending })
 }
 
 /// One page of resources, each with a word that orders it by its time. `field` is the list's name in
-/// the answer, `fields` what may be filtered by, beside `labels.…`: dotted paths, one that ends in a
-/// dot standing for every key of a map.
+/// the answer, `filtered` what may be filtered by, beside `labels.…`: dotted paths, one that ends in a
+/// dot standing for every key of a map. A `readMask` leaves out what it does not name.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` for a filter, token or size that is wrong.
+/// `INVALID_ARGUMENT` for a filter, mask, token or size that is wrong.
 pub(in crate::emulator) fn page(
     request: &Request,
     field: &str,
-    fields: &[&str],
+    filtered: &[&str],
     items: Vec<(String, Value)>,
     order: Order,
 ) -> Answer {
-    page_shown(request, field, fields, items, order, |_| {})
+    page_shown(request, field, filtered, items, order, |_| {})
 }
 
 /// As [`page`]; `show` takes away what only the filter needed.
@@ -60,7 +84,7 @@ pub(in crate::emulator) fn page(
 pub(in crate::emulator) fn page_shown(
     request: &Request,
     field: &str,
-    fields: &[&str],
+    filtered: &[&str],
     mut items: Vec<(String, Value)>,
     order: Order,
     show: impl Fn(&mut Value),
@@ -69,7 +93,7 @@ pub(in crate::emulator) fn page_shown(
     filter.check(|name| {
         let camel_name = camel(name);
         name.starts_with("labels.")
-            || fields.iter().any(|field| {
+            || filtered.iter().any(|field| {
                 *field == camel_name || (field.ends_with('.') && name.starts_with(field))
             })
     })?;
@@ -80,8 +104,13 @@ pub(in crate::emulator) fn page_shown(
             .min(LARGEST_PAGE),
     };
     items.retain(|(_, item)| filter.matches_one_of(&|name| lookup(item, name)));
+    if !order.by.is_empty() {
+        for (word, item) in &mut items {
+            *word = format!("{}|{word}", item[order.by].as_str().unwrap_or_default());
+        }
+    }
     items.sort_by(|a, b| a.0.cmp(&b.0));
-    if order == Order::NewestFirst {
+    if order.descending {
         items.reverse();
     }
     if let Some(token) = request.get("pageToken").filter(|token| !token.is_empty()) {
@@ -90,9 +119,9 @@ pub(in crate::emulator) fn page_shown(
             .ok()
             .and_then(|bytes| String::from_utf8(bytes).ok())
             .ok_or_else(|| ApiError::invalid_argument("Page token is invalid."))?;
-        items.retain(|(word, _)| match order {
-            Order::NewestFirst => *word < last,
-            Order::OldestFirst => *word > last,
+        items.retain(|(word, _)| match order.descending {
+            true => *word < last,
+            false => *word > last,
         });
     }
     let more = items.len() > size;
@@ -104,6 +133,13 @@ pub(in crate::emulator) fn page_shown(
     if !items.is_empty() {
         let mut items: Vec<Value> = items.into_iter().map(|(_, item)| item).collect();
         items.iter_mut().for_each(show);
+        if let Some(mask) = request.get("readMask").filter(|mask| !mask.is_empty()) {
+            let paths: Vec<String> = mask.split(',').map(|path| camel(path.trim())).collect();
+            let mask = paths.join(",").replace('.', "/");
+            for item in &mut items {
+                *item = fields::reduce(std::mem::take(item), &mask)?;
+            }
+        }
         reply.insert(field.into(), items.into());
     }
     json(&reply)
@@ -111,7 +147,10 @@ pub(in crate::emulator) fn page_shown(
 
 /// The texts of a field; of a list, those of its items.
 fn lookup(item: &Value, field: &str) -> Vec<String> {
-    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let text = |value: &Value| match value {
+        Value::Bool(value) => Some(value.to_string()),
+        value => value.as_str().map(str::to_owned),
+    };
     for map in ["labels", "substitutions"] {
         if let Some(key) = field.strip_prefix(map).and_then(|f| f.strip_prefix('.')) {
             let found = item.get(map).and_then(|entries| entries.get(key));

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde_json::json;
 
-use super::project_number;
+use super::{local_project, project_number};
 
 const ROOT: &str = "/computeMetadata/v1/";
 const FLAVOR: &str = "metadata-flavor";
@@ -19,16 +19,6 @@ const TOKEN: &str = "serin-emulator-token";
 /// Whether a path is the metadata server's. Clients ask the bare root whether there is one.
 pub(in crate::emulator) fn serves(path: &str) -> bool {
     path == "/" || path == "/computeMetadata" || path.starts_with("/computeMetadata/")
-}
-
-/// The project of whoever asks.
-fn project() -> String {
-    let named = ["CLOUDSDK_CORE_PROJECT", "GOOGLE_CLOUD_PROJECT"];
-    let mut named = named
-        .into_iter()
-        .filter_map(|name| std::env::var(name).ok());
-    let named = named.find(|project| !project.is_empty());
-    named.unwrap_or_else(|| "local-project".to_owned())
 }
 
 /// Answers a request, which must carry `Metadata-Flavor: Google`.
@@ -60,7 +50,7 @@ pub(in crate::emulator) fn answer(path: &str, headers: &HeaderMap) -> Response {
 
 /// The value under a key: its content type and its text.
 fn value(key: &str) -> Option<(&'static str, String)> {
-    let project = project();
+    let project = local_project();
     let number = project_number(&project);
     let email = format!("{number}@cloudbuild.gserviceaccount.com");
     let plain = |text: &str| Some(("application/text", text.to_owned()));

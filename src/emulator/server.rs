@@ -64,6 +64,12 @@ impl Request {
         })
     }
 
+    /// Whether a query parameter is true, which Python's clients write with a capital.
+    pub(in crate::emulator) fn flag(&self, name: &str) -> bool {
+        let value = self.get(name).unwrap_or_default();
+        value.eq_ignore_ascii_case("true") || value == "1"
+    }
+
     /// Refuses query parameters that neither the method nor every Google API knows.
     ///
     /// # Errors
@@ -282,16 +288,20 @@ async fn serve(
     if head.method == Method::GET && metadata::serves(path) {
         return metadata::answer(path, &head.headers);
     }
-    let service = Service::of(path);
+    let xml = storage::xml::names(path);
+    let service = match &xml {
+        Some(_) => Some(Service::Storage),
+        None => Service::of(path),
+    };
     if path == batch::PATH && head.method == Method::POST {
         return serve_batch(emulator, routes, &head.headers, body)
             .await
             .unwrap_or_else(|e| e.respond(Dialect::Storage));
     }
-    let dialect = if service == Some(Service::Storage) {
-        Dialect::Storage
-    } else {
-        Dialect::Status
+    let dialect = match service {
+        _ if xml.is_some() => Dialect::Xml,
+        Some(Service::Storage) => Dialect::Storage,
+        _ => Dialect::Status,
     };
     let trouble = match service {
         Some(service) => emulator.faults.next(service),
@@ -304,13 +314,10 @@ async fn serve(
     if let Some(error) = &trouble.before {
         return error.respond(dialect);
     }
-    let Some((route, wild)) = routes
-        .iter()
-        .filter(|route| route.method == head.method)
-        .find_map(|route| Some((route, route.matches(path)?)))
-    else {
-        return missing(&head.method, path).respond(dialect);
-    };
+    if head.method == Method::OPTIONS {
+        // As a bucket without CORS settings: no header allows anything.
+        return empty(StatusCode::OK);
+    }
     let query = head.uri.query().unwrap_or_default();
     let mut request = Request {
         query: url::form_urlencoded::parse(query.as_bytes())
@@ -318,9 +325,34 @@ async fn serve(
             .collect(),
         headers: head.headers,
         body: Bytes::new(),
-        wild,
+        wild: Vec::new(),
         stream: Mutex::new(Body::empty()),
     };
+    if service == Some(Service::Storage)
+        && let Err(error) = storage::check_headers(&request)
+    {
+        return error.respond(dialect);
+    }
+    if let Some((bucket, object)) = xml {
+        request.wild = vec![bucket, object];
+        request.stream = Mutex::new(body);
+        let answer = storage::xml::serve(emulator.clone(), &head.method, request).await;
+        let answer = answer.unwrap_or_else(|error| error.respond(dialect));
+        return trouble.after(answer, dialect);
+    }
+    // The answer to HEAD is that to GET; its body is not sent.
+    let method = match &head.method {
+        &Method::HEAD => &Method::GET,
+        method => method,
+    };
+    let Some((route, wild)) = routes
+        .iter()
+        .filter(|route| route.method == *method)
+        .find_map(|route| Some((route, route.matches(path)?)))
+    else {
+        return missing(&head.method, path).respond(dialect);
+    };
+    request.wild = wild;
     let mask = request.get("fields").or_else(|| request.get("$fields"));
     let mask = mask
         .filter(|_| request.get("alt") != Some("media"))
@@ -372,8 +404,11 @@ fn serve_batch<'a>(
 fn missing(method: &Method, path: &str) -> ApiError {
     if path.starts_with("/bigquery/") {
         return ApiError::not_found(
-            "BigQuery is not emulated here: set BIGQUERY_EMULATOR_HOST to a server that does.",
+            "BigQuery is not emulated here: start a server that does, and name it in BIGQUERY_EMULATOR_HOST.",
         );
+    }
+    if let Some(error) = vertex::left_out(path) {
+        return error;
     }
     ApiError::not_found(format!(
         "The requested URL {path} was not found on this server: the emulator has no method for {method} {path}."

@@ -402,7 +402,7 @@ async fn list_builds(emulator: Arc<Emulator>, request: Request) -> Answer {
         "builds",
         &FILTERED,
         items.collect(),
-        list::Order::NewestFirst,
+        list::Order::NEWEST,
         hidden,
     )
 }

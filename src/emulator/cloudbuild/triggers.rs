@@ -295,7 +295,7 @@ async fn list_triggers(emulator: Arc<Emulator>, request: Request) -> Answer {
         let word = format!("{}|{}", trigger.created, trigger.place.id);
         (word, trigger.message())
     });
-    let order = list::Order::NewestFirst;
+    let order = list::Order::NEWEST;
     list::page(&request, "triggers", &[], items.collect(), order)
 }
 

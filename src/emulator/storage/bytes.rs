@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::blocking;
-use super::object::crc32c_text;
+use super::object::{self, Object, crc32c_text};
 use crate::emulator::Emulator;
 use crate::emulator::error::ApiError;
 
@@ -271,7 +271,24 @@ pub(super) fn file_body(part: io::Take<File>) -> Body {
     Body::from_stream(pieces)
 }
 
-/// The object's file, for reading.
-pub(super) fn open(emulator: &Emulator, blob: &str) -> io::Result<File> {
-    File::open(emulator.store.blob(blob))
+/// An object and its bytes, which stay readable whatever happens to its name.
+///
+/// # Errors
+/// 404 for the bucket or the object.
+pub(super) fn open_object(
+    emulator: &Emulator,
+    bucket: &str,
+    name: &str,
+    generation: Option<u64>,
+) -> Result<(Object, File), ApiError> {
+    let mut tries = 0;
+    loop {
+        let object = object::find(emulator, bucket, name, generation)?;
+        match File::open(emulator.store.blob(&object.blob())) {
+            Ok(file) => return Ok((object, file)),
+            // Overwritten or deleted since it was looked up: look again.
+            Err(e) if e.kind() == io::ErrorKind::NotFound && tries < 100 => tries += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
 }

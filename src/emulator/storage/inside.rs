@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::sync::{Arc, PoisonError};
 
+use super::blocking;
 use super::buckets::Bucket;
 use super::bytes::{self, Incoming};
 use super::object::{self, Attributes, New, Preconditions};
-use super::{blocking, buckets};
 use crate::emulator::Emulator;
 use crate::emulator::error::ApiError;
 
@@ -23,8 +23,8 @@ pub(in crate::emulator) fn open(
     name: &str,
     generation: Option<u64>,
 ) -> Result<(u64, File), ApiError> {
-    let object = object::find(emulator, bucket, name, generation)?;
-    Ok((object.generation, bytes::open(emulator, &object.blob())?))
+    let (object, file) = bytes::open_object(emulator, bucket, name, generation)?;
+    Ok((object.generation, file))
 }
 
 /// Writes an object whole, as its newest generation.
@@ -56,7 +56,11 @@ pub(in crate::emulator) async fn write(
     incoming.write(content.into()).await?;
     let (file, sums) = incoming.finish().await?;
     let new = new(sums);
-    blocking(move || object::commit(&emulator, new, file.path())).await?;
+    blocking(move || {
+        file.as_file().sync_all()?;
+        object::commit(&emulator, new, file.path())
+    })
+    .await?;
     Ok(())
 }
 
@@ -72,7 +76,7 @@ pub(in crate::emulator) fn ensure_bucket(emulator: &Emulator, name: &str) -> Res
     let commit = &emulator.storage.commit;
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
     if Bucket::find(emulator, name).is_err() {
-        buckets::put_new(emulator, TENANT, name)?;
+        Bucket::make(emulator, name, TENANT)?;
     }
     Ok(())
 }

@@ -265,7 +265,8 @@ impl Preconditions {
     }
 }
 
-fn not_met() -> ApiError {
+/// The error of a precondition that does not hold.
+pub(super) fn not_met() -> ApiError {
     ApiError::condition_not_met("At least one of the pre-conditions you specified did not hold.")
 }
 
@@ -319,10 +320,16 @@ pub(super) fn commit(emulator: &Emulator, new: New, file: &Path) -> Result<Objec
         let key = Object::key(&new.bucket, &new.name);
         let live: Option<Object> = store.get(&key);
         new.preconditions.check_object(live.as_ref())?;
+        if let Some(live) = &live {
+            check_may_go(emulator, &bucket, live)?;
+        }
         fs::rename(file, &blob)?;
         store.sync_blobs()?;
         let now = emulator.clock.now();
         let mut attributes = new.attributes;
+        if bucket.holds_new() {
+            attributes.event_based_hold.get_or_insert(true);
+        }
         attributes
             .storage_class
             .get_or_insert_with(|| bucket.storage_class.clone());
@@ -365,6 +372,31 @@ pub(super) fn commit(emulator: &Emulator, new: New, file: &Path) -> Result<Objec
     }
 }
 
+/// Refuses that an object is deleted or overwritten while it is held or retained.
+fn check_may_go(emulator: &Emulator, bucket: &Bucket, object: &Object) -> Result<(), ApiError> {
+    let named = format!("Object '{}/{}'", object.bucket, object.name);
+    let attributes = &object.attributes;
+    for (held, kind) in [
+        (attributes.temporary_hold, "Temporary"),
+        (attributes.event_based_hold, "Event-Based"),
+    ] {
+        if held == Some(true) {
+            return Err(ApiError::forbidden(format!(
+                "{named} is under active {kind} hold and cannot be deleted, overwritten or archived until hold is removed."
+            ))
+            .reason("objectUnderActiveHold"));
+        }
+    }
+    let until = object.created + bucket.retention();
+    if emulator.clock.now() < until {
+        return Err(ApiError::forbidden(format!(
+            "{named} is subject to bucket's retention policy and cannot be deleted, overwritten or archived until {until}."
+        ))
+        .reason("retentionPolicyNotMet"));
+    }
+    Ok(())
+}
+
 /// Keeps a live object's generation as a noncurrent one where its bucket is versioned; says whether
 /// it did. To be called under the lock.
 fn retire(emulator: &Emulator, bucket: &Bucket, live: &Object) -> Result<bool, ApiError> {
@@ -392,6 +424,7 @@ pub(super) fn delete(
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
     let object = find(emulator, bucket, name, generation)?;
     preconditions.check(object.generation, object.metageneration)?;
+    check_may_go(emulator, &Bucket::find(emulator, bucket)?, &object)?;
     let kept = generation.is_none() && retire(emulator, &Bucket::find(emulator, bucket)?, &object)?;
     let key = if object.deleted.is_some() {
         object.old_key()

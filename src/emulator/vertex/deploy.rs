@@ -20,6 +20,7 @@ use super::names::{self, Place};
 use crate::emulator::Emulator;
 use crate::emulator::body::parse_body;
 use crate::emulator::error::ApiError;
+use crate::emulator::faults::WorkFault;
 use crate::emulator::operations::{self, Operation};
 use crate::emulator::server::{Answer, Request, Route, route};
 use crate::emulator::serving::{self, Spec};
@@ -271,8 +272,13 @@ async fn join(
     let key = server_key(place, &deployed.id);
     let spec = spec(emulator, endpoint, &deployed)?;
     stage(emulator, operation, "STARTING_MODEL_SERVER");
-    let server = serving::ensure(emulator, &key, spec);
-    if let Err(error) = server.comes_up().await {
+    let failed =
+        ApiError::failed_precondition("Model server never became ready, by a fault switched on.");
+    let up = match emulator.faults.on_work(WorkFault::DeployFails) {
+        true => Err(failed),
+        false => serving::ensure(emulator, &key, spec).comes_up().await,
+    };
+    if let Err(error) = up {
         serving::remove(emulator, &key).await;
         stage(emulator, operation, "FAILED_TO_DEPLOY");
         return Err(error);

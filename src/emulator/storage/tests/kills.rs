@@ -9,7 +9,7 @@ async fn again(folder: &tempfile::TempDir) -> Gcs {
     Gcs {
         running: on(folder.path(), &[]).await,
         client: client(),
-        _folder: None,
+        folder: None,
     }
 }
 
