@@ -255,8 +255,8 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_of_an_empty_workspace() {
-        insta::assert_snapshot!(summary_on(LOG, &Records::default()));
+    fn a_build_without_steps_of_serin_has_no_summary() {
+        assert_eq!(summary_on(LOG, &Records::default()), "");
     }
 
     #[test]
