@@ -3,6 +3,7 @@
 //!
 //! Plain functions over files and columns; knows no cloud and no step.
 
+pub mod batch;
 pub mod checks;
 pub mod csv;
 pub mod findings;

@@ -4,6 +4,7 @@
 //! checks those digests, so that a stale or edited file stops the build and names the step to run again.
 
 pub mod records;
+pub mod table_profile;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
