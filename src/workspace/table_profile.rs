@@ -181,15 +181,18 @@ pub struct TopValue {
     pub count: u64,
 }
 
-/// What a column tells about the label.
+/// What a column tells about the label, from all rows, or of more than 65,536 rows from a sample of them
+/// (fewer where there are many columns).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LabelFigures {
-    /// Mutual information of the column, numbers and times in 32 bins of equal counts, and the label, in
-    /// bits; corrected for its bias by Miller and Madow.
+    /// Mutual information of the column and the label in bits, numbers and times in 32 bins of equal
+    /// counts; corrected for its bias by Miller and Madow.
     pub information: f64,
     /// The same as a share of the label's entropy, from 0 to 1.
     pub share: f64,
     /// Pearson's correlation, for numbers and a label of numbers.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub correlation: Option<f64>,
+    /// The rows that were looked at.
+    pub rows: u64,
 }
