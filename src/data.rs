@@ -16,6 +16,7 @@ pub mod schema;
 pub mod snapshot;
 pub mod source;
 pub mod split;
+pub mod stats;
 pub mod table;
 pub mod types;
 
