@@ -129,6 +129,11 @@ impl Frequent {
             .unwrap_or_default()
     }
 
+    /// Counts may be low by this much more, as those of a summary that is read again are.
+    pub(super) fn missed(&mut self, error: u64) {
+        self.error += error;
+    }
+
     /// By how much each count may be low; 0 where all are exact and complete.
     pub fn error(&self) -> u64 {
         self.error
