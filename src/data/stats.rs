@@ -67,8 +67,7 @@ pub fn profile(table: &Table, options: &Options) -> Result<Profiled> {
     let mut forced: Vec<Option<Forced>> = vec![None; kinds.len()];
     loop {
         let pass = Pass::run(table, &kinds, options)?;
-        let failed = pass.failed();
-        if failed.is_empty() {
+        if !pass.has_failed() {
             let mut profiled = pass.profiled(table, &kinds, label);
             for (column, forced) in profiled.profile.columns.iter_mut().zip(forced) {
                 column.forced_by = forced;
@@ -79,7 +78,7 @@ pub fn profile(table: &Table, options: &Options) -> Result<Profiled> {
             column,
             place,
             value,
-        } in failed
+        } in pass.into_failed()
         {
             let Some(kind) = kinds.get_mut(column) else {
                 continue;
@@ -134,7 +133,9 @@ pub fn merge(profiles: &[TableProfile]) -> Result<TableProfile> {
             ordered.merge(&in_order);
         }
         let mut merged = figures::figures(&column.name, column.kind, &counted, &ordered);
-        let forced = profiles.iter().filter_map(|p| p.columns.get(n)?.forced_by.clone());
+        let forced = profiles
+            .iter()
+            .filter_map(|p| p.columns.get(n)?.forced_by.clone());
         merged.forced_by = forced.into_iter().next();
         columns.push(merged);
     }

@@ -80,12 +80,17 @@ fn quick(text: &[u8]) -> Option<f64> {
 #[cold]
 fn slow(text: &[u8]) -> Cell<f64> {
     let is_infinity = |text: &[u8]| {
-        let bare = text.strip_prefix(b"-").or(text.strip_prefix(b"+")).unwrap_or(text);
+        let bare = text
+            .strip_prefix(b"-")
+            .or(text.strip_prefix(b"+"))
+            .unwrap_or(text);
         bare.eq_ignore_ascii_case(b"inf") || bare.eq_ignore_ascii_case(b"infinity")
     };
     let starts = matches!(text, [b'0'..=b'9' | b'.' | b'-' | b'+', ..]);
     if starts || is_infinity(text) {
-        let number = std::str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok());
+        let number = std::str::from_utf8(text)
+            .ok()
+            .and_then(|text| text.parse::<f64>().ok());
         match number {
             Some(x) if x.is_finite() || is_infinity(text) => return Cell::Value(x),
             // Digits beyond what a double holds, as in 1e999.
@@ -275,8 +280,17 @@ mod tests {
         assert_eq!(at("1970-01-01T01:00:00+01:00"), Some((0, false)));
         assert_eq!(at("1969-12-31T23:59:59.999999999Z"), Some((-1, false)));
         for wrong in [
-            "2026-02-29", "2026-13-01", "2026-1-01", "20260101", "0000-01-01", "2026-01-01T24:00",
-            "2026-01-01T", "2026-01-01 10", "2026-01-01T10:00:00.", "2026-01-01T10:00+1", "x",
+            "2026-02-29",
+            "2026-13-01",
+            "2026-1-01",
+            "20260101",
+            "0000-01-01",
+            "2026-01-01T24:00",
+            "2026-01-01T",
+            "2026-01-01 10",
+            "2026-01-01T10:00:00.",
+            "2026-01-01T10:00+1",
+            "x",
         ] {
             assert_eq!(at(wrong), None, "{wrong}");
         }

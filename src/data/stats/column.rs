@@ -179,7 +179,11 @@ impl Counted {
             }
             (Values::Booleans(booleans, nulls), _) => {
                 for (row, value) in booleans.iter().enumerate() {
-                    let hash = if is_null(nulls, row) { self.no_value() } else { self.boolean(*value) };
+                    let hash = if is_null(nulls, row) {
+                        self.no_value()
+                    } else {
+                        self.boolean(*value)
+                    };
                     scratch.row(row, hash);
                 }
                 scratch.pick(|row| match is_null(nulls, row) {
@@ -191,8 +195,15 @@ impl Counted {
             (Values::Times(times, nulls), _) => {
                 for (row, micros) in times.iter().enumerate() {
                     let date = micros.rem_euclid(86_400_000_000) == 0;
-                    let time = cell::Time { micros: *micros, date };
-                    let hash = if is_null(nulls, row) { self.no_value() } else { self.time(time) };
+                    let time = cell::Time {
+                        micros: *micros,
+                        date,
+                    };
+                    let hash = if is_null(nulls, row) {
+                        self.no_value()
+                    } else {
+                        self.time(time)
+                    };
                     scratch.row(row, hash);
                 }
                 scratch.pick(|row| match (is_null(nulls, row), times.get(row)) {
@@ -439,7 +450,9 @@ impl Scratch {
 
 #[inline]
 fn is_null(nulls: &Nulls, row: usize) -> bool {
-    nulls.as_ref().is_some_and(|nulls| nulls.get(row) == Some(&true))
+    nulls
+        .as_ref()
+        .is_some_and(|nulls| nulls.get(row) == Some(&true))
 }
 
 /// Whole numbers that a double does not tell apart are told apart by their digits.

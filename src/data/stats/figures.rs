@@ -84,10 +84,8 @@ fn numbers(kind: ValueType, counted: &Counted, ordered: &Ordered) -> Option<Numb
 
 fn histogram(distribution: &Distribution, min: f64, max: f64) -> Histogram {
     // Halved, because the width of the widest range is no finite double.
-    let edge = |bin: usize| {
-        let share = bin as f64 / BINS as f64;
-        min * (1.0 - share) + max * share
-    };
+    let half_width = max / 2.0 - min / 2.0;
+    let edge = |bin: usize| min + half_width * (bin as f64 / BINS as f64) * 2.0;
     let edges: Vec<f64> = (0..=BINS).map(edge).collect();
     Histogram {
         min,
@@ -168,7 +166,9 @@ fn top(kind: ValueType, counted: &Counted, ordered: &Ordered) -> (Vec<TopValue>,
             cells.sort_by_key(|cell| std::cmp::Reverse(cell.count));
             cells.truncate(TOP);
             let cells = cells.into_iter();
-            cells.map(|cell| value(shown(cell.first), cell.count)).collect()
+            cells
+                .map(|cell| value(shown(cell.first), cell.count))
+                .collect()
         }
     };
     top.retain(|value| value.count > 0);
@@ -236,7 +236,9 @@ pub(super) fn counted(column: &ColumnFigures, limits: Limits) -> Result<(Counted
     let hashes = sketch.hashes.as_deref().and_then(Hashes::decode);
     counted.distinct.merge(&hashes.ok_or_else(no_sketch)?);
     if let Some(cells) = &sketch.cells {
-        counted.cells.merge(&Cells::decode(cells).ok_or_else(no_sketch)?);
+        counted
+            .cells
+            .merge(&Cells::decode(cells).ok_or_else(no_sketch)?);
     }
     if let Some(texts) = &sketch.texts {
         decode_texts(texts, &mut ordered.frequent).ok_or_else(no_sketch)?;

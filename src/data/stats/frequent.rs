@@ -164,7 +164,11 @@ impl Frequent {
 
     /// Every text with its count, in the order of the texts.
     pub fn all(&self) -> Vec<(&[u8], u64)> {
-        let mut all: Vec<(&[u8], u64)> = self.entries.iter().map(|e| (self.text(e), e.count)).collect();
+        let mut all: Vec<(&[u8], u64)> = self
+            .entries
+            .iter()
+            .map(|e| (self.text(e), e.count))
+            .collect();
         all.sort_unstable();
         all
     }

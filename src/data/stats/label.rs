@@ -32,8 +32,8 @@ pub(super) fn figures(
         return None;
     }
     let entropy = entropy(of_y.values().copied());
-    let information = self::entropy(of_x.values().copied()) + entropy
-        - self::entropy(joint.values().copied());
+    let information =
+        self::entropy(of_x.values().copied()) + entropy - self::entropy(joint.values().copied());
     let information = information.max(0.0);
     let is_number = |kind| matches!(kind, ValueType::Number | ValueType::Time);
     Some(LabelFigures {
@@ -108,7 +108,9 @@ fn correlation(x: &[u64], y: &[u64]) -> Option<f64> {
         .filter(|(x, y)| x.is_finite() && y.is_finite())
         .collect();
     let n = pairs.len() as f64;
-    let (mx, my) = pairs.iter().fold((0.0, 0.0), |(a, b), (x, y)| (a + x / n, b + y / n));
+    let (mx, my) = pairs
+        .iter()
+        .fold((0.0, 0.0), |(a, b), (x, y)| (a + x / n, b + y / n));
     let (mut xx, mut yy, mut xy) = (0.0, 0.0, 0.0);
     for (x, y) in &pairs {
         let (x, y) = (x - mx, y - my);
@@ -117,7 +119,9 @@ fn correlation(x: &[u64], y: &[u64]) -> Option<f64> {
         xy += x * y;
     }
     let correlation = xy / (xx.sqrt() * yy.sqrt());
-    correlation.is_finite().then_some(correlation.clamp(-1.0, 1.0))
+    correlation
+        .is_finite()
+        .then_some(correlation.clamp(-1.0, 1.0))
 }
 
 /// Two columns that tell the same, by their numbers in the table.
@@ -160,7 +164,11 @@ pub(super) fn similar(columns: &[Vec<u64>], kinds: &[ValueType]) -> Vec<Similar>
             } else {
                 0.0
             };
-            let least = if *kind == ValueType::Number { 0.999 } else { SAME };
+            let least = if *kind == ValueType::Number {
+                0.999
+            } else {
+                SAME
+            };
             if share >= least || (same(x, y) >= 0.9 && share >= SAME) {
                 found.push(Similar {
                     first,
@@ -223,7 +231,13 @@ mod tests {
         let other = numbers((0..1000).map(|i| f64::from(i * 7919 % 1000)));
         let text: Vec<u64> = (0..1000).map(|i| mix(i % 7)).collect();
         let columns = [a, other, twice, text.clone(), text];
-        let kinds = [ValueType::Number, ValueType::Number, ValueType::Number, ValueType::Text, ValueType::Text];
+        let kinds = [
+            ValueType::Number,
+            ValueType::Number,
+            ValueType::Number,
+            ValueType::Text,
+            ValueType::Text,
+        ];
         let found = similar(&columns, &kinds);
         let pairs: Vec<_> = found.iter().map(|s| (s.first, s.second)).collect();
         assert_eq!(pairs, [(0, 2), (3, 4)]);

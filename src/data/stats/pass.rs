@@ -149,10 +149,11 @@ impl Pass {
     }
 
     fn put_together(owns: Vec<Own>, shared: Shared) -> Self {
-        let mut turns = shared
-            .lanes
-            .into_iter()
-            .map(|lane| lane.turn.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let mut turns = shared.lanes.into_iter().map(|lane| {
+            lane.turn
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner)
+        });
         let mut bad_rows = Vec::new();
         let mut ordered: Vec<Ordered> = Vec::new();
         if let Some(first) = turns.next() {
@@ -195,9 +196,14 @@ impl Pass {
         }
     }
 
-    /// The columns whose type must be another. A column of nothing but words such as `NA` is one of texts.
-    pub(super) fn failed(&self) -> Vec<&Failed> {
-        self.failed.values().map(|(_, failed)| failed).collect()
+    /// Whether the type of a column must be another.
+    pub(super) fn has_failed(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
+    /// The columns whose type must be another.
+    pub(super) fn into_failed(self) -> impl Iterator<Item = Failed> {
+        self.failed.into_values().map(|(_, failed)| failed)
     }
 
     /// The record.
@@ -339,11 +345,15 @@ impl Own {
         let scratch = &mut self.scratch;
         scratch.rows.clear();
         scratch.rows.resize(batch.rows, 0);
-        self.sample.pick(batch.index, batch.rows, &mut scratch.picked);
+        self.sample
+            .pick(batch.index, batch.rows, &mut scratch.picked);
         let columns = self.columns.iter_mut().zip(&mut turn.columns);
         for (n, ((counted, ordered), values)) in columns.zip(&batch.columns).enumerate() {
             let kind = shared.kinds.get(n).copied().flatten();
-            let failed = shared.failed.get(n).map_or(u64::MAX, |batch| batch.load(Relaxed));
+            let failed = shared
+                .failed
+                .get(n)
+                .map_or(u64::MAX, |batch| batch.load(Relaxed));
             scratch.values.clear();
             if failed > batch.index
                 && let Some(misfit) = counted.take(values, kind, ordered, scratch)

@@ -80,7 +80,10 @@ impl Sample {
         let mut order: Vec<usize> = (0..self.places.len()).collect();
         order.sort_unstable_by_key(|row| self.places.get(*row).copied());
         let sorted = |values: &[u64]| -> Vec<u64> {
-            order.iter().filter_map(|row| values.get(*row).copied()).collect()
+            order
+                .iter()
+                .filter_map(|row| values.get(*row).copied())
+                .collect()
         };
         self.places = sorted(&self.places);
         for column in &mut self.columns {
