@@ -301,11 +301,11 @@ impl Distribution {
         let inner = edges
             .get(1..edges.len().saturating_sub(1))
             .unwrap_or_default();
-        let mut below: Vec<u64> = inner.iter().map(|edge| self.below(*edge)).collect();
-        below.push(self.total);
         let mut before = 0;
-        below
-            .into_iter()
+        inner
+            .iter()
+            .map(|edge| self.below(*edge))
+            .chain([self.total])
             .map(|below| below - std::mem::replace(&mut before, below))
             .collect()
     }
