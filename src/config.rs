@@ -18,6 +18,7 @@ mod reading;
 mod tests;
 pub(crate) mod yaml;
 
+pub(crate) use cursor::nearest;
 pub use duration::parse_duration;
 pub use lint::{Baseline, Drift, DriftColumn, Freshness, Lint, Volume};
 
@@ -224,7 +225,7 @@ impl Config {
     }
 
     #[cfg(test)]
-    fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+    pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
         reading::config(&File::new(path, bytes.to_vec(), cursor::FIELDS)?)
     }
 }

@@ -19,7 +19,7 @@ pub struct Lint {
     /// So many malformed rows of a table are left out with a warning; with more of them it is rejected.
     pub max_bad_rows: u64,
     /// The joined table has at least so many rows.
-    pub min_rows: Option<u64>,
+    pub min_rows: Option<Spot<u64>>,
     pub volume: Option<Volume>,
     pub freshness: Option<Freshness>,
     pub drift: Option<Drift>,
@@ -82,17 +82,26 @@ const MOST_ROWS: u64 = 1 << 53;
 pub(super) fn lint(field: Cursor) -> Result<Lint> {
     let fields = field.fields("lint")?;
     Ok(Lint {
-        schema: fields.get("schema").map(|schema| local(&schema)).transpose()?,
+        schema: fields
+            .get("schema")
+            .map(|schema| local(&schema))
+            .transpose()?,
         checks: fields.get("checks").map_or(Ok(vec![]), checks)?,
         max_bad_rows: match fields.get("max_bad_rows") {
             Some(field) => field.integer(0, MOST_ROWS)?,
             None => 0,
         },
-        min_rows: fields.get("min_rows").map(|field| field.integer(1, MOST_ROWS)).transpose()?,
+        min_rows: fields.get("min_rows").map(min_rows).transpose()?,
         volume: fields.get("volume").map(volume).transpose()?,
         freshness: fields.get("freshness").map(freshness).transpose()?,
         drift: fields.get("drift").map(drift).transpose()?,
     })
+}
+
+fn min_rows(field: Cursor) -> Result<Spot<u64>> {
+    let value = field.integer(1, MOST_ROWS)?;
+    let place = field.place();
+    Ok(Spot { value, place })
 }
 
 fn checks(field: Cursor) -> Result<Vec<(Spot<String>, Option<Severity>)>> {
@@ -116,12 +125,15 @@ fn checks(field: Cursor) -> Result<Vec<(Spot<String>, Option<Severity>)>> {
 fn volume(field: Cursor) -> Result<Volume> {
     let place = field.place();
     let fields = field.fields("lint.volume")?;
-    let bound = |name: &str, what: &str, default: f64, accept: fn(f64) -> bool| match fields.get(name) {
-        Some(field) => field.number(what, accept),
-        None => Ok(default),
-    };
+    let bound =
+        |name: &str, what: &str, default: f64, accept: fn(f64) -> bool| match fields.get(name) {
+            Some(field) => field.number(what, accept),
+            None => Ok(default),
+        };
     Ok(Volume {
-        at_least: bound("at_least", "a number from 0 to 1", 0.5, |x| (0.0..=1.0).contains(&x))?,
+        at_least: bound("at_least", "a number from 0 to 1", 0.5, |x| {
+            (0.0..=1.0).contains(&x)
+        })?,
         at_most: bound("at_most", "a number of at least 1", 2.0, |x| x >= 1.0)?,
         last: match fields.get("last") {
             Some(field) => field.integer(1, 1000)?,
@@ -145,7 +157,9 @@ fn drift(field: Cursor) -> Result<Drift> {
     let place = field.place();
     let fields = field.fields("lint.drift")?;
     Ok(Drift {
-        against: fields.get("against").map_or(Ok(Baseline::Champion), |field| against(&field))?,
+        against: fields
+            .get("against")
+            .map_or(Ok(Baseline::Champion), |field| against(&field))?,
         psi: fields.get("psi").map_or(Ok(0.2), |field| psi(&field))?,
         fdr: match fields.get("fdr") {
             Some(field) => field.number("a rate between 0 and 1", |x| x > 0.0 && x < 1.0)?,
@@ -170,8 +184,8 @@ fn against(field: &Cursor) -> Result<Baseline> {
     if text.value == "champion" {
         return Ok(Baseline::Champion);
     }
-    if text.ends_with(".json") {
-        return Ok(Baseline::File(local(field)?));
+    if text.ends_with(".json") && !text.contains("://") {
+        return Ok(Baseline::File(text));
     }
     let error = field.expected(what);
     Err(match nearest(&text, &["champion"]) {

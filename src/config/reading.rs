@@ -8,7 +8,8 @@ use super::cursor::{Cursor, Fields, one_of};
 use super::forms::{is_bucket_name, is_date, is_endpoint_id, is_model_id, is_table_name};
 use super::yaml::Kind;
 use super::{
-    Builtin, Config, Data, Deploy, File, Gate, GateRule, Join, JoinKind, Label, Limits, Replay, Split, SplitRule, Spot, Table, Train, Validate, lint, yaml,
+    Builtin, Config, Data, Deploy, File, Gate, GateRule, Join, JoinKind, Label, Limits, Replay,
+    Split, SplitRule, Spot, Table, Train, Validate, lint, yaml,
 };
 use crate::error::Place;
 
@@ -52,7 +53,11 @@ pub(super) fn config(file: &File) -> Result<Config> {
             None => false,
         },
         data: data(&top.need("data")?.fields("data")?)?,
-        lint: top.get("lint").map(lint::lint).transpose()?.unwrap_or_default(),
+        lint: top
+            .get("lint")
+            .map(lint::lint)
+            .transpose()?
+            .unwrap_or_default(),
         train: train(&top.need("train")?.fields("train")?)?,
         validate: top
             .get("validate")

@@ -3,8 +3,8 @@
 use super::stats::cells::{Cells, Distribution, key_of, key_of_time, number_of};
 use crate::clock::Timestamp;
 use crate::workspace::table_profile::{
-    ColumnFigures, EXACT_CELLS, Estimate, Histogram, NumberFigures, QUANTILES, TableProfile,
-    TextFigures, TimeFigures, TopValue, ValueType,
+    ColumnFigures, EXACT_CELLS, Estimate, Histogram, NumberFigures, QUANTILES, Sketch,
+    TableProfile, TextFigures, TimeFigures, TopValue, ValueType,
 };
 
 pub(crate) fn table(rows: u64, columns: Vec<ColumnFigures>) -> TableProfile {
@@ -38,6 +38,14 @@ fn column(name: &str, kind: ValueType, count: usize, distinct: usize) -> ColumnF
     }
 }
 
+fn sketch(cells: &Cells) -> Option<Sketch> {
+    let cells = Some(cells.encode());
+    Some(Sketch {
+        cells,
+        ..Sketch::default()
+    })
+}
+
 /// A column of finite numbers, at least one.
 pub(crate) fn numbers(name: &str, values: &[f64]) -> ColumnFigures {
     let mut cells = Cells::new(EXACT_CELLS);
@@ -47,7 +55,9 @@ pub(crate) fn numbers(name: &str, values: &[f64]) -> ColumnFigures {
     let distribution = Distribution::of(&cells, number_of, min, max);
     let (quantiles, quantile_error) = distribution.quantiles(QUANTILES);
     let mean = values.iter().sum::<f64>() / values.len() as f64;
-    let edges: Vec<f64> = (0..=20).map(|i| min + (max - min) * f64::from(i) / 20.0).collect();
+    let edges: Vec<f64> = (0..=20)
+        .map(|i| min + (max - min) * f64::from(i) / 20.0)
+        .collect();
     let mut figures = column(name, ValueType::Number, values.len(), cells.sorted().len());
     figures.numbers = Some(NumberFigures {
         min,
@@ -66,7 +76,7 @@ pub(crate) fn numbers(name: &str, values: &[f64]) -> ColumnFigures {
         infinite: 0,
         whole: values.iter().all(|x| x.fract() == 0.0),
     });
-    figures.sketch = Some(cells.encode());
+    figures.sketch = sketch(&cells);
     let sorted = cells.sorted();
     if sorted.len() <= 20 {
         let value = |cell: &super::stats::cells::Cell| number_of(cell.first).to_string();
@@ -91,7 +101,7 @@ pub(crate) fn times(name: &str, micros: &[i64]) -> ColumnFigures {
         histogram: Histogram::default(),
         dates: false,
     });
-    figures.sketch = Some(cells.encode());
+    figures.sketch = sketch(&cells);
     figures
 }
 
@@ -113,7 +123,9 @@ pub(crate) fn texts(name: &str, values: &[(&str, u64)]) -> ColumnFigures {
 }
 
 fn tops(values: impl Iterator<Item = (String, u64)>) -> Vec<TopValue> {
-    let mut top: Vec<TopValue> = values.map(|(value, count)| TopValue { value, count }).collect();
+    let mut top: Vec<TopValue> = values
+        .map(|(value, count)| TopValue { value, count })
+        .collect();
     top.sort_by(|a, b| b.count.cmp(&a.count).then(a.value.cmp(&b.value)));
     top.truncate(20);
     top

@@ -74,8 +74,10 @@ pub struct ValueDrift {
     /// Cells with a value.
     pub baseline_count: u64,
     pub count: u64,
-    /// The population stability index over values, or over the baseline's deciles.
+    /// The population stability index over values, rare ones together, or over the baseline's deciles.
     pub psi: f64,
+    /// What of it chance gives on average where nothing drifts; only what is above it is held against the threshold.
+    pub psi_by_chance: f64,
     /// The Jensen-Shannon divergence over the same, in bits, from 0 to 1.
     pub jensen_shannon: f64,
     /// The largest difference of a value's, or decile's, share.
@@ -86,10 +88,10 @@ pub struct ValueDrift {
     pub test: DriftTest,
     /// The up to three values or bins that make up most of the index, the greatest first.
     pub most: Vec<Contribution>,
-    /// Values that the baseline has not.
+    /// Values that the baseline has not, at most twenty, the most frequent first.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub new: Vec<Contribution>,
-    /// Values that only the baseline has.
+    /// Values that only the baseline has, likewise.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub vanished: Vec<Contribution>,
 }
@@ -102,6 +104,8 @@ pub struct MissingDrift {
     pub share: f64,
     /// The population stability index of missing and present.
     pub psi: f64,
+    /// As above.
+    pub psi_by_chance: f64,
     /// The difference of the shares, without its sign.
     pub l_infinity: f64,
     pub test: DriftTest,

@@ -3,6 +3,7 @@
 use super::{ProfileScope, counted, percent};
 use crate::data::findings::{Evidence, Reporter};
 use crate::data::shown;
+use crate::data::stats::cell::is_padded;
 use crate::workspace::table_profile::{ColumnFigures, ValueType};
 
 /// With fewer rows, different values in all of them are no wonder.
@@ -36,7 +37,10 @@ fn features<'a>(scope: &ProfileScope<'a>) -> impl Iterator<Item = &'a ColumnFigu
     let columns = scope.profile.columns.iter();
     columns.filter(move |column| {
         column.name != *data.label.column
-            && !data.drop.iter().any(|dropped| *dropped.value == column.name)
+            && !data
+                .drop
+                .iter()
+                .any(|dropped| *dropped.value == column.name)
     })
 }
 
@@ -56,7 +60,11 @@ pub(super) fn constant(scope: &ProfileScope, reporter: &mut Reporter) {
             "every row".to_owned()
         };
         let sentence = format!("column `{}` holds `{value}` in {which}", column.name);
-        scope.about(reporter, &column.name, Evidence::new("different values", value, sentence));
+        scope.about(
+            reporter,
+            &column.name,
+            Evidence::new("different values", value, sentence),
+        );
     }
 }
 
@@ -65,7 +73,11 @@ pub(super) fn missing(scope: &ProfileScope, reporter: &mut Reporter) {
     for column in features(scope).filter(|column| column.count == 0 && column.missing() > 0) {
         let rows = counted(column.missing(), "row");
         let sentence = format!("column `{}` has no value in any of {rows}", column.name);
-        scope.about(reporter, &column.name, Evidence::new("values", "none", sentence));
+        scope.about(
+            reporter,
+            &column.name,
+            Evidence::new("values", "none", sentence),
+        );
     }
 }
 
@@ -91,7 +103,11 @@ pub(super) fn id(scope: &ProfileScope, reporter: &mut Reporter) {
             column.name,
             counted(column.count, "row")
         );
-        scope.about(reporter, &column.name, Evidence::new("values that come again", distinct, sentence));
+        scope.about(
+            reporter,
+            &column.name,
+            Evidence::new("values that come again", distinct, sentence),
+        );
     }
 }
 
@@ -107,17 +123,31 @@ pub(super) fn cardinality(scope: &ProfileScope, reporter: &mut Reporter) {
         } else {
             continue;
         };
-        let observed = format!("{} in {}", counted(levels, "different value"), counted(column.count, "row"));
-        let sentence = format!("column `{}` has {observed}, expected {expected}", column.name);
-        scope.about(reporter, &column.name, Evidence::new(expected, observed, sentence));
+        let observed = format!(
+            "{} in {}",
+            counted(levels, "different value"),
+            counted(column.count, "row")
+        );
+        let sentence = format!(
+            "column `{}` has {observed}, expected {expected}",
+            column.name
+        );
+        scope.about(
+            reporter,
+            &column.name,
+            Evidence::new(expected, observed, sentence),
+        );
     }
 }
 
 /// What most texts of a column read as, and how many do; none where the texts are codes such as `01069`.
 fn reads_as(column: &ColumnFigures) -> Option<(&'static str, u64)> {
     let texts = column.texts.as_ref()?;
-    let is_code = |value: &str| value.starts_with('0') && value.bytes().all(|b| b.is_ascii_digit());
-    if column.forced_by.as_ref().is_some_and(|forced| is_code(&forced.value)) {
+    if column
+        .forced_by
+        .as_ref()
+        .is_some_and(|forced| is_padded(forced.value.as_bytes()))
+    {
         return None;
     }
     [
@@ -133,14 +163,20 @@ fn reads_as(column: &ColumnFigures) -> Option<(&'static str, u64)> {
 fn first_stranger(column: &ColumnFigures) -> String {
     let forced = column.forced_by.as_ref();
     forced.map_or_else(String::new, |forced| {
-        format!("; the first that does not is `{}` ({})", shown(&forced.value), forced.place)
+        format!(
+            "; the first that does not is `{}` ({})",
+            shown(&forced.value),
+            forced.place
+        )
     })
 }
 
 /// Texts that are nearly all numbers, booleans or times.
 pub(super) fn numeric_text(scope: &ProfileScope, reporter: &mut Reporter) {
     for column in features(scope) {
-        let Some((what, count)) = reads_as(column) else { continue };
+        let Some((what, count)) = reads_as(column) else {
+            continue;
+        };
         if count == column.count || (count as f64) < MEANT * column.count as f64 {
             continue;
         }
@@ -151,14 +187,20 @@ pub(super) fn numeric_text(scope: &ProfileScope, reporter: &mut Reporter) {
             counted(column.count, "value"),
             first_stranger(column)
         );
-        scope.about(reporter, &column.name, Evidence::new(what, counted(others, "text"), sentence));
+        scope.about(
+            reporter,
+            &column.name,
+            Evidence::new(what, counted(others, "text"), sentence),
+        );
     }
 }
 
 /// Texts of which a part are numbers, booleans or times.
 pub(super) fn mixed_types(scope: &ProfileScope, reporter: &mut Reporter) {
     for column in features(scope) {
-        let Some((what, count)) = reads_as(column) else { continue };
+        let Some((what, count)) = reads_as(column) else {
+            continue;
+        };
         let share = count as f64 / column.count.max(1) as f64;
         if !(1.0 - MEANT..MEANT).contains(&share) {
             continue;
@@ -169,7 +211,11 @@ pub(super) fn mixed_types(scope: &ProfileScope, reporter: &mut Reporter) {
             column.name,
             first_stranger(column)
         );
-        scope.about(reporter, &column.name, Evidence::new("values of one type", observed, sentence));
+        scope.about(
+            reporter,
+            &column.name,
+            Evidence::new("values of one type", observed, sentence),
+        );
     }
 }
 
@@ -183,7 +229,11 @@ pub(super) fn padded(scope: &ProfileScope, reporter: &mut Reporter) {
                 "column `{}` has {observed} with spaces around the text: ` a` and `a` are two values",
                 column.name
             );
-            scope.about(reporter, &column.name, Evidence::new("texts without spaces around them", observed, sentence));
+            scope.about(
+                reporter,
+                &column.name,
+                Evidence::new("texts without spaces around them", observed, sentence),
+            );
         }
     }
 }
@@ -191,7 +241,9 @@ pub(super) fn padded(scope: &ProfileScope, reporter: &mut Reporter) {
 /// A number far beyond the quartiles.
 pub(super) fn outlier(scope: &ProfileScope, reporter: &mut Reporter) {
     for column in features(scope) {
-        let Some(numbers) = &column.numbers else { continue };
+        let Some(numbers) = &column.numbers else {
+            continue;
+        };
         let [_, _, _, low, _, high, ..] = numbers.quantiles;
         // Halved, because the distance of two finite doubles need not be one.
         let distance = high / 2.0 - low / 2.0;
@@ -199,16 +251,32 @@ pub(super) fn outlier(scope: &ProfileScope, reporter: &mut Reporter) {
             continue;
         }
         let beyond = [
-            (numbers.max, (numbers.max / 2.0 - high / 2.0) / distance, "above the upper", high),
-            (numbers.min, (low / 2.0 - numbers.min / 2.0) / distance, "below the lower", low),
+            (
+                numbers.max,
+                (numbers.max / 2.0 - high / 2.0) / distance,
+                "above the upper",
+                high,
+            ),
+            (
+                numbers.min,
+                (low / 2.0 - numbers.min / 2.0) / distance,
+                "below the lower",
+                low,
+            ),
         ];
-        for (value, times, side, quartile) in beyond.into_iter().filter(|(_, times, ..)| *times > FAR) {
+        for (value, times, side, quartile) in
+            beyond.into_iter().filter(|(_, times, ..)| *times > FAR)
+        {
             let sentence = format!(
                 "column `{}` holds {value}, {times:.0} times the distance of the quartiles {side} one, {quartile}",
                 column.name
             );
             let expected = format!("at most {FAR} times that distance");
-            scope.about(reporter, &column.name, Evidence::new(expected, value.to_string(), sentence));
+            scope.about(
+                reporter,
+                &column.name,
+                Evidence::new(expected, value.to_string(), sentence),
+            );
         }
     }
 }
@@ -216,11 +284,21 @@ pub(super) fn outlier(scope: &ProfileScope, reporter: &mut Reporter) {
 /// Infinite numbers.
 pub(super) fn infinite(scope: &ProfileScope, reporter: &mut Reporter) {
     for column in features(scope) {
-        let infinite = column.numbers.as_ref().map_or(0, |numbers| numbers.infinite);
+        let infinite = column
+            .numbers
+            .as_ref()
+            .map_or(0, |numbers| numbers.infinite);
         if infinite > 0 {
             let observed = counted(infinite, "infinite value");
-            let sentence = format!("column `{}` has {observed}; no model can learn from them", column.name);
-            scope.about(reporter, &column.name, Evidence::new("finite numbers", observed, sentence));
+            let sentence = format!(
+                "column `{}` has {observed}; no model can learn from them",
+                column.name
+            );
+            scope.about(
+                reporter,
+                &column.name,
+                Evidence::new("finite numbers", observed, sentence),
+            );
         }
     }
 }
@@ -228,8 +306,10 @@ pub(super) fn infinite(scope: &ProfileScope, reporter: &mut Reporter) {
 /// A column that knows the label.
 pub(super) fn leakage(scope: &ProfileScope, reporter: &mut Reporter) {
     let label = &*scope.config.data.label.column;
-    for column in features(scope).filter(|column| !is_id(column)) {
-        let Some(told) = column.label.filter(|told| told.rows >= ENOUGH) else { continue };
+    for column in features(scope) {
+        let Some(told) = column.label.filter(|told| told.rows >= ENOUGH) else {
+            continue;
+        };
         let correlation = told.correlation.filter(|r| r.abs() > LEAK_CORRELATION);
         let observed = match correlation {
             Some(r) => format!("a correlation of {r:.3}"),
@@ -242,7 +322,11 @@ pub(super) fn leakage(scope: &ProfileScope, reporter: &mut Reporter) {
             counted(told.rows, "row")
         );
         let expected = format!("at most {} of its information", percent(LEAK));
-        scope.about(reporter, &column.name, Evidence::new(expected, observed, sentence));
+        scope.about(
+            reporter,
+            &column.name,
+            Evidence::new(expected, observed, sentence),
+        );
     }
 }
 
@@ -251,8 +335,14 @@ pub(super) fn label_name(scope: &ProfileScope, reporter: &mut Reporter) {
     let label = &*scope.config.data.label.column;
     for column in features(scope).filter(|column| is_named_like(&column.name, label)) {
         let name = &column.name;
-        let sentence = format!("column `{name}` is named like the label `{label}`: is it known before the label is?");
-        scope.about(reporter, name, Evidence::new("a name of its own", name.as_str(), sentence));
+        let sentence = format!(
+            "column `{name}` is named like the label `{label}`: is it known before the label is?"
+        );
+        scope.about(
+            reporter,
+            name,
+            Evidence::new("a name of its own", name.as_str(), sentence),
+        );
     }
 }
 
@@ -286,20 +376,27 @@ fn words(name: &str) -> Vec<String> {
     words
 }
 
-/// Two columns that hold the same in nearly all rows.
+/// Two columns that hold the same in nearly all rows, or of which one is the other's multiple.
 pub(super) fn duplicate(scope: &ProfileScope, reporter: &mut Reporter) {
-    for (a, b, share) in scope.similar {
-        let columns = &scope.profile.columns;
-        let (Some(a), Some(b)) = (columns.get(*a), columns.get(*b)) else { continue };
-        if [a, b].iter().any(|column| !features(scope).any(|known| known.name == column.name)) {
+    let columns = &scope.profile.columns;
+    for pair in scope.similar {
+        let (Some(a), Some(b)) = (columns.get(pair.first), columns.get(pair.second)) else {
+            continue;
+        };
+        let is_feature = |name: &str| features(scope).any(|known| known.name == name);
+        if !is_feature(&a.name) || !is_feature(&b.name) {
             continue;
         }
-        let observed = format!("{} alike", percent(*share));
+        let observed = format!("{} alike", percent(pair.share));
         let sentence = format!(
-            "column `{}` tells the same as column `{}` in {} of the rows that were compared",
-            b.name, a.name, percent(*share)
+            "column `{}` tells the same as column `{}` ({observed})",
+            b.name, a.name
         );
-        scope.about(reporter, &b.name, Evidence::new("columns that differ", observed, sentence));
+        scope.about(
+            reporter,
+            &b.name,
+            Evidence::new("columns that differ", observed, sentence),
+        );
     }
 }
 

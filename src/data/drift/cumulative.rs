@@ -31,7 +31,10 @@ impl Cumulative {
     /// From the cells that a merge needs, or without them from the histogram. Times are in seconds since 1970.
     /// `None` for a column that is neither, or without a value.
     pub(super) fn of(column: &ColumnFigures) -> Option<Self> {
-        let cells = column.sketch.as_deref().and_then(Cells::decode);
+        let cells = column
+            .sketch
+            .as_ref()
+            .and_then(|sketch| Cells::decode(sketch.cells.as_deref()?));
         let cells = cells.filter(|cells| cells.total() > 0);
         let found = if let Some(numbers) = &column.numbers {
             match cells {
@@ -94,7 +97,9 @@ impl Cumulative {
     fn before(&self, edge: Edge) -> (f64, f64) {
         let total = self.total.max(1) as f64;
         let share = |count: u64| count as f64 / total;
-        let at = self.points.partition_point(|(point, _)| point.order(&edge).is_lt());
+        let at = self
+            .points
+            .partition_point(|(point, _)| point.order(&edge).is_lt());
         let next = self.points.get(at);
         let below = at.checked_sub(1).and_then(|i| self.points.get(i));
         match next {
@@ -122,7 +127,11 @@ impl Cumulative {
             let wanted = u128::from(self.total) * u128::from(tenth);
             let off = |count: u64| (u128::from(count) * 10).abs_diff(wanted);
             // The last of equals: before a value that occurs, rather than behind the one below it.
-            let nearest = self.points.iter().rev().min_by_key(|(_, count)| off(*count));
+            let nearest = self
+                .points
+                .iter()
+                .rev()
+                .min_by_key(|(_, count)| off(*count));
             edges.extend(nearest);
         }
         edges.dedup_by_key(|(_, count)| *count);
@@ -196,16 +205,20 @@ pub(super) mod tests {
 
     /// The distance by its definition.
     fn naive(a: &[f64], b: &[f64]) -> f64 {
-        let up_to = |of: &[f64], x: f64| {
-            of.iter().filter(|y| **y <= x).count() as f64 / of.len() as f64
-        };
-        let at = a.iter().chain(b).map(|x| (up_to(a, *x) - up_to(b, *x)).abs());
+        let up_to =
+            |of: &[f64], x: f64| of.iter().filter(|y| **y <= x).count() as f64 / of.len() as f64;
+        let at = a
+            .iter()
+            .chain(b)
+            .map(|x| (up_to(a, *x) - up_to(b, *x)).abs());
         at.fold(0.0, f64::max)
     }
 
     fn texts(a: &[f64], b: &[f64]) -> Vec<String> {
         let bins = function(a, 4096).bins(&function(b, 4096));
-        bins.iter().map(|(bin, _)| bin.text(|x| x.to_string())).collect()
+        bins.iter()
+            .map(|(bin, _)| bin.text(|x| x.to_string()))
+            .collect()
     }
 
     #[test]
@@ -223,7 +236,11 @@ pub(super) mod tests {
     #[test]
     fn a_histogram_does_without_cells() {
         let histogram = |counts: [u64; 2], min, max| {
-            Cumulative::from_histogram(&Histogram { min, max, counts: counts.to_vec() })
+            Cumulative::from_histogram(&Histogram {
+                min,
+                max,
+                counts: counts.to_vec(),
+            })
         };
         let (a, b) = (histogram([5, 5], 0.0, 10.0), histogram([9, 1], 0.0, 10.0));
         assert_eq!(a.distance(&a), 0.0);
@@ -231,7 +248,10 @@ pub(super) mod tests {
         // Bins that lie across each other tell less, and never more than there is.
         assert!(a.distance(&histogram([9, 1], 1.0, 9.0)) <= 0.4);
         assert_eq!(histogram([7, 0], 3.0, 3.0).total(), 7);
-        assert_eq!(histogram([7, 0], 3.0, 3.0).distance(&histogram([2, 0], 3.0, 3.0)), 0.0);
+        assert_eq!(
+            histogram([7, 0], 3.0, 3.0).distance(&histogram([2, 0], 3.0, 3.0)),
+            0.0
+        );
     }
 
     proptest! {

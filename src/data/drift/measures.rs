@@ -14,14 +14,27 @@ pub(super) fn psi_of((baseline, current): Shares) -> f64 {
 }
 
 /// The population stability index, Σ (c − b) ln(c / b), which is Jeffreys' divergence in nats (Jeffreys 1946;
-/// as an index with 0.1 and 0.2 or 0.25 as thresholds Lewis 1994, Siddiqi 2006; its law Yurdakul 2018).
+/// as an index with 0.1 and 0.2 or 0.25 as thresholds Lewis 1994, Siddiqi 2006).
 pub(super) fn psi(shares: &[Shares]) -> f64 {
     shares.iter().copied().map(psi_of).sum()
 }
 
+/// What the index is on average where nothing drifts: of k bins (k − 1)(1/n + 1/m), for it is then distributed like
+/// (1/n + 1/m) times chi-square with k − 1 degrees of freedom (Yurdakul 2018).
+pub(super) fn psi_by_chance(shares: &[Shares], n: f64, m: f64) -> f64 {
+    let bins = shares.iter().filter(|(b, c)| b + c > 0.0).count();
+    bins.saturating_sub(1) as f64 * (1.0 / n.max(1.0) + 1.0 / m.max(1.0))
+}
+
 /// The Jensen-Shannon divergence in bits, from 0 to 1 (Lin 1991). SciPy's `jensenshannon(base=2)` is its root.
 pub(super) fn jensen_shannon(shares: &[Shares]) -> f64 {
-    let part = |of: f64, middle: f64| if of > 0.0 { of * (of / middle).log2() } else { 0.0 };
+    let part = |of: f64, middle: f64| {
+        if of > 0.0 {
+            of * (of / middle).log2()
+        } else {
+            0.0
+        }
+    };
     let sum: f64 = shares
         .iter()
         .map(|(b, c)| {

@@ -7,6 +7,12 @@ use statrs::function::gamma::{gamma_ur, ln_gamma};
 /// With less expected in a cell, the law of chi-square is no longer near enough (Cochran 1954).
 const LEAST_EXPECTED: f64 = 5.0;
 
+/// Whether a value is too rare to be looked at by itself in the smaller of two samples.
+pub(super) fn is_rare(counts: (f64, f64), total: (f64, f64)) -> bool {
+    let expected = (counts.0 + counts.1) * total.0.min(total.1) / (total.0 + total.1);
+    expected < LEAST_EXPECTED
+}
+
 /// The p-value that two samples have the same shares, from the counts of the same values in both.
 ///
 /// Pearson's chi-square test of homogeneity. Values too rare for it are taken together; where that is too rare
@@ -14,16 +20,15 @@ const LEAST_EXPECTED: f64 = 5.0;
 /// smaller p-value is doubled (Bonferroni).
 pub(super) fn homogeneity(counts: &[(f64, f64)]) -> f64 {
     let total = counts.iter().fold((0.0, 0.0), |sum, pair| add(sum, *pair));
-    let all = total.0 + total.1;
     if total.0 <= 0.0 || total.1 <= 0.0 {
         return 1.0;
     }
-    let is_rare = |pair: &(f64, f64)| {
-        (pair.0 + pair.1) * total.0.min(total.1) / all < LEAST_EXPECTED
-    };
-    let (rare, mut common): (Vec<_>, Vec<_>) = counts.iter().copied().partition(is_rare);
+    let (rare, mut common): (Vec<_>, Vec<_>) = counts
+        .iter()
+        .copied()
+        .partition(|pair| is_rare(*pair, total));
     let rare = rare.into_iter().fold((0.0, 0.0), add);
-    let exact = is_rare(&rare) && rare != (0.0, 0.0);
+    let exact = is_rare(rare, total) && rare != (0.0, 0.0);
     if !exact {
         common.push(rare);
     }
@@ -64,7 +69,11 @@ fn chi_square_above(x: f64, freedom: f64) -> f64 {
     }
     // The crate's continued fraction ends far out in NaN or just below 0.
     let above = gamma_ur(freedom / 2.0, x / 2.0);
-    if above.is_nan() { 0.0 } else { above.clamp(0.0, 1.0) }
+    if above.is_nan() {
+        0.0
+    } else {
+        above.clamp(0.0, 1.0)
+    }
 }
 
 /// Fisher's exact test, two-sided as in SciPy and R: the probability of all tables with the same margins that
@@ -73,9 +82,7 @@ fn fisher(of: (f64, f64), total: (f64, f64)) -> f64 {
     let (a, b) = (of.0.round(), of.1.round());
     let (n, m) = (total.0.round().max(a), total.1.round().max(b));
     let marked = a + b;
-    let ln_choose = |n: f64, k: f64| {
-        ln_gamma(n + 1.0) - ln_gamma(k + 1.0) - ln_gamma(n - k + 1.0)
-    };
+    let ln_choose = |n: f64, k: f64| ln_gamma(n + 1.0) - ln_gamma(k + 1.0) - ln_gamma(n - k + 1.0);
     let all = ln_choose(n + m, marked);
     let ln_likelihood = |k: f64| ln_choose(n, k) + ln_choose(m, marked - k) - all;
     // Rounding must not leave out tables that are as likely.
@@ -151,7 +158,10 @@ mod tests {
     fn known_values() {
         // SciPy 1.16: chi2.sf(3.841458820694124, 1), chi2.sf(100, 3), kstwobign.sf(…).
         assert!(near(chi_square_above(3.841_458_820_694_124, 1.0), 0.05));
-        assert!(near(chi_square_above(100.0, 3.0), 1.554_159_431_389_602_6e-21));
+        assert!(near(
+            chi_square_above(100.0, 3.0),
+            1.554_159_431_389_602_6e-21
+        ));
         assert!(near(kolmogorov_above(0.5), 0.963_945_243_664_875_1));
         assert!(near(kolmogorov_above(1.0), 0.269_999_671_677_354_56));
         assert!(near(kolmogorov_above(2.0), 0.000_670_925_255_779_695_3));
