@@ -1,5 +1,7 @@
 //! The measures against SciPy and their laws; the verdict.
 
+mod engine;
+
 use proptest::prelude::*;
 use serde::Deserialize;
 
