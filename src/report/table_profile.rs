@@ -58,6 +58,12 @@ fn time(text: &str, dates: bool) -> String {
     }
 }
 
+/// As [`time`], to the minute.
+fn minute(text: &str, dates: bool) -> String {
+    let time = time(text, dates);
+    time.get(..16).map_or(time.clone(), str::to_owned)
+}
+
 /// A time of the day without the zeros behind its point.
 fn without_zeros(time: &str) -> &str {
     if time.contains('.') {
@@ -78,6 +84,16 @@ fn second(seconds: f64, dates: bool) -> String {
 /// A value of the user on one line, cut after 40 characters, between backticks.
 fn quoted(value: &str) -> String {
     format!("`{}`", cut(&super::terminal::plain(value), 40))
+}
+
+/// A value of the user on one line; between backticks where it begins or ends with a space, or is none.
+fn value(text: &str) -> String {
+    let plain = super::terminal::plain(text);
+    if text.is_empty() || text.trim() != text {
+        format!("`{plain}`")
+    } else {
+        plain
+    }
 }
 
 /// The first `most` characters of a text, the last three of them dots where it is longer.

@@ -2,7 +2,7 @@
 
 use super::remarks;
 use super::terminal::{fitted, head, histogram, lengths, padded, right};
-use super::{error_of, estimate, missing, missing_kinds, second, time};
+use super::{error_of, estimate, missing, missing_kinds, second, time, value};
 use crate::report::number;
 use crate::report::terminal::{Screen, plain};
 use crate::workspace::table_profile::{
@@ -44,7 +44,7 @@ pub(super) fn column_on(
     }
     if !c.top.is_empty() {
         text.push_str(&format!("\n{}\n", top_head(c)));
-        let rows: Vec<_> = c.top.iter().map(|v| (plain(&v.value), v.count)).collect();
+        let rows: Vec<_> = c.top.iter().map(|v| (value(&v.value), v.count)).collect();
         text.push_str(&bars(screen, &rows, c.count));
         if let Some(others) = others(c) {
             text.push_str(&format!(" {others}\n"));

@@ -14,6 +14,7 @@
     if (cls) made.className = cls;
     return made;
   };
+  const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
   const heading = (text, scope, cls) => {
     const th = element("th", text, cls);
     th.scope = scope;
@@ -23,12 +24,12 @@
     const made = element("table", undefined, cls);
     made.append(element("caption", caption));
     const line = made.createTHead().insertRow();
-    head.forEach((text, i) => line.append(heading(text, "col", i ? "number" : "")));
+    head.forEach((text, i) => line.append(heading(text, "col", i && text !== "Table" ? "number" : "")));
     const body = made.createTBody();
     for (const [first, cells] of rows) {
       const row = body.insertRow();
       row.append(first instanceof Node ? first : heading(first || "(empty)", "row"));
-      for (const cell of cells) row.append(element("td", cell, "number"));
+      for (const cell of cells) row.append(cell instanceof Node ? cell : element("td", cell, "number"));
     }
     return made;
   };
@@ -36,7 +37,8 @@
   // The figures of a card, when it is opened first.
   const fill = (index, place) => {
     const { figures, counts } = data.columns[index];
-    place.append(table("Figures", ["", ...(several ? data.tables : ["Value"])], figures, "small"));
+    const named = figures.map(([name, cells]) => [capital(name), cells]);
+    place.append(table("Figures", ["", ...(several ? data.tables : [""])], named, "small"));
     if (!counts) return;
     const heads = several ? data.tables : ["Rows"];
     place.append(table("Counts", [counts.head, ...heads], counts.rows, "small"));
@@ -56,21 +58,24 @@
   const lines = (from) => shown.slice(from, from + PART).flatMap((i) => {
     const column = data.columns[i];
     const values = new Map(column.figures);
-    return data.tables.map((label, t) => {
+    return data.tables.flatMap((label, t) => {
+      const types = values.get("type");
+      if (types[t] === "-") return [];
       const first = heading(undefined, "row");
       const link = element("a");
       link.href = `#column-${i + 1}`;
       link.append(element("bdi", column.name || "(empty)", "name"));
       first.append(link);
-      const cells = WANTED.map((name) => values.get(name)?.[t] ?? "-");
-      return [first, several ? [label, ...cells] : cells];
+      // What stands in brackets is told on the card.
+      const cells = WANTED.map((name) => (values.get(name)?.[t] ?? "-").replace(/ \(.*/, ""));
+      return [[first, several ? [element("td", label), ...cells] : cells]];
     });
   });
   const fillAll = (upTo) => {
     if (!all.open) return;
     const rows = [];
     for (let from = 0; from < Math.min(upTo, shown.length); from += PART) rows.push(...lines(from));
-    const head = ["Column", ...(several ? ["Table"] : []), ...WANTED];
+    const head = ["Column", ...(several ? ["Table"] : []), ...WANTED.map(capital)];
     const scroll = element("div", undefined, "scroll");
     scroll.tabIndex = 0;
     scroll.append(table("Every column that is shown", head, rows));

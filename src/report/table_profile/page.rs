@@ -12,7 +12,7 @@ use super::column::{edge, figures, others, quantiles};
 use super::over::{self, Column, Remark};
 use super::remarks::HEAVY;
 use super::{cut, error_of, estimate, missing};
-use crate::report::page::{self, Frame, Section, facts, name, navigation, sentence, tag};
+use crate::report::page::{self, Frame, Section, facts, name, navigation, tag};
 use crate::report::verdicts::Tone;
 use crate::report::{number, plot};
 use crate::workspace::table_profile::{ColumnFigures, Histogram, TableProfile, ValueType};
@@ -122,7 +122,7 @@ fn worth_a_look(
                     td { (remark_tag(remark)) }
                     td { a href={ "#column-" (remark.column + 1) } { (name(columns[remark.column].name)) } }
                     @if tables.len() > 1 { td { (name(&labels(tables, &remark.tables))) } }
-                    td { (sentence(&remark.text)) }
+                    td { div.text { (ticked(&remark.text)) } }
                 }
             } },
         )) }
@@ -142,6 +142,15 @@ fn remark_tag(remark: &Remark) -> Markup {
         Tone::Absent
     };
     tag(tone, remark.kind.word())
+}
+
+/// A sentence with what stands between backticks set as code.
+fn ticked(text: &str) -> Markup {
+    html! {
+        @for (i, part) in text.split('`').enumerate() {
+            @if i % 2 == 1 { code { bdi { (part) } } } @else { (part) }
+        }
+    }
 }
 
 fn labels(tables: &[(&str, &TableProfile)], which: &[usize]) -> String {
@@ -229,7 +238,7 @@ fn card(
                     li {
                         (remark_tag(remark)) " "
                         @if remark.tables.len() < tables.len() { b { (name(&labels(tables, &remark.tables))) ": " } }
-                        (remark.text)
+                        (ticked(&remark.text))
                     }
                 } }
             }

@@ -1,18 +1,20 @@
 //! The profile for a terminal or a log: a line a column, and one column in full.
 
+use std::collections::BTreeMap;
+
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::bins::spread;
-use super::remarks::{self, HEAVY, Remark};
-use super::{error_of, estimate, missing, time};
+use super::remarks::{self, HEAVY, Kind, Remark};
+use super::{error_of, estimate, minute, missing, value};
 use crate::report::number;
 use crate::report::terminal::{Screen, plain};
 use crate::workspace::table_profile::{ColumnFigures, Histogram, NumberFigures, TableProfile};
 
 /// More columns than this scroll away what matters.
 const MOST_COLUMNS: usize = 40;
-/// More remarks than this, too.
-const MOST_REMARKS: usize = 12;
+/// More remarks of a kind than this hide those of another.
+const MOST_OF_A_KIND: usize = 4;
 /// What a log is given: a line a column needs more than the 80 columns of other tables.
 const LOG_WIDTH: u16 = 120;
 
@@ -53,14 +55,31 @@ pub(super) fn table_on(screen: Screen, profile: &TableProfile, name: &str, all: 
     let remarks = remarks::of(profile);
     if !remarks.is_empty() {
         text.push_str("\nworth a look\n");
-        let shown = &remarks[..remarks.len().min(most(MOST_REMARKS))];
-        text.push_str(&remark_lines(screen, profile, name, shown));
-        if remarks.len() > shown.len() {
-            let hidden = number::count((remarks.len() - shown.len()) as u64);
-            text.push_str(&format!(" and {hidden} more: --all\n"));
+        let (shown, hidden) = worst(&remarks, if all { usize::MAX } else { MOST_OF_A_KIND });
+        text.push_str(&remark_lines(screen, profile, name, &shown));
+        if !hidden.is_empty() {
+            let hidden: Vec<_> = hidden
+                .iter()
+                .map(|(kind, n)| format!("{} {}", number::count(*n as u64), kind.word()))
+                .collect();
+            text.push_str(&format!(" and {} more: --all\n", hidden.join(", ")));
         }
     }
     text
+}
+
+/// The remarks that are told, at most so many of a kind, and how many others there are of each kind.
+fn worst(remarks: &[Remark], most_of_a_kind: usize) -> (Vec<&Remark>, Vec<(Kind, usize)>) {
+    let mut seen: BTreeMap<Kind, usize> = BTreeMap::new();
+    let shown = remarks.iter().filter(|remark| {
+        let n = seen.entry(remark.kind).or_default();
+        *n += 1;
+        *n <= most_of_a_kind
+    });
+    let shown = shown.collect();
+    let hidden = seen.into_iter().filter(|(_, n)| *n > most_of_a_kind);
+    let hidden = hidden.map(|(kind, n)| (kind, n - most_of_a_kind));
+    (shown, hidden.collect())
 }
 
 pub(super) fn head(profile: &TableProfile, name: &str) -> String {
@@ -91,7 +110,7 @@ pub(super) fn head(profile: &TableProfile, name: &str) -> String {
 }
 
 /// A remark a line, with the command that shows more.
-fn remark_lines(screen: Screen, profile: &TableProfile, name: &str, remarks: &[Remark]) -> String {
+fn remark_lines(screen: Screen, profile: &TableProfile, name: &str, remarks: &[&Remark]) -> String {
     let column = |r: &Remark| {
         profile
             .columns
@@ -100,6 +119,8 @@ fn remark_lines(screen: Screen, profile: &TableProfile, name: &str, remarks: &[R
     };
     let kinds = remarks.iter().map(|r| r.kind.word().width()).max();
     let names = remarks.iter().map(|r| plain(column(r)).width()).max();
+    let texts = remarks.iter().map(|r| r.text.width());
+    let texts = texts.filter(|width| *width <= WIDEST_TEXT).max();
     let (kinds, names) = (kinds.unwrap_or(0), names.unwrap_or(0).min(WIDEST_NAME));
     let mut text = String::new();
     for remark in remarks {
@@ -113,7 +134,7 @@ fn remark_lines(screen: Screen, profile: &TableProfile, name: &str, remarks: &[R
             " {}  {}  {}  {}\n",
             painted(screen, paint, &padded(remark.kind.word(), kinds)),
             padded(&fitted(&plain(column(remark)), names), names),
-            remark.text,
+            padded(&remark.text, texts.unwrap_or(0)),
             painted(screen, GREY, &command)
         ));
     }
@@ -156,6 +177,8 @@ fn painted(screen: Screen, colour: &str, text: &str) -> String {
 }
 
 const WIDEST_NAME: usize = 28;
+/// Remarks are aligned up to here.
+const WIDEST_TEXT: usize = 64;
 const NARROWEST_NAME: usize = 10;
 /// Bins of the small histogram.
 const SHAPE: usize = 10;
@@ -330,7 +353,7 @@ fn cells(n: &NumberFigures) -> [String; 5] {
 /// What a column of another type holds, in a line.
 fn values(c: &ColumnFigures) -> String {
     if let Some(t) = &c.times {
-        let [min, median, max] = [&t.min, &t.quantiles[4], &t.max].map(|v| time(v, t.dates));
+        let [min, median, max] = [&t.min, &t.quantiles[4], &t.max].map(|v| minute(v, t.dates));
         return format!("{min} to {max}, median {median}");
     }
     let rows = c.count + c.missing();
@@ -340,13 +363,13 @@ fn values(c: &ColumnFigures) -> String {
         ([first, ..], Some(t)) if first.count == 1 && c.count > 1 => format!(
             "{}, as {}",
             lengths(t.min_length, t.max_length),
-            plain(&first.value)
+            value(&first.value)
         ),
         ([], Some(t)) if c.count > 0 => lengths(t.min_length, t.max_length),
         (top, _) => {
             let top = top.iter().map(|v| {
                 let share = number::percent(v.count, rows);
-                format!("{} {about}{share}", plain(&v.value))
+                format!("{} {about}{share}", value(&v.value))
             });
             top.collect::<Vec<_>>().join(", ")
         }
