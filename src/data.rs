@@ -12,10 +12,12 @@ pub mod instances;
 pub mod join;
 pub mod label;
 pub mod profile;
+pub mod read;
 pub mod schema;
 pub mod snapshot;
 pub mod source;
 pub mod split;
+pub mod stats;
 pub mod table;
 pub mod types;
 
