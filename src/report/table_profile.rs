@@ -16,7 +16,7 @@ mod fixtures;
 mod tests;
 
 pub use page::{MOST_TABLES, page};
-pub use terminal::{column, table};
+pub use terminal::{column, notes, table};
 
 use super::number;
 use crate::clock::Timestamp;

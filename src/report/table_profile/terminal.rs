@@ -31,6 +31,12 @@ pub fn column(profile: &TableProfile, name: &str, column: &str) -> Option<String
     super::column::column_on(screen(), profile, name, column)
 }
 
+/// What was found beside the profile, a line each.
+pub fn notes(notes: &[String]) -> String {
+    let lines = notes.iter().map(|note| format!(" {}\n", plain(note)));
+    lines.collect()
+}
+
 fn screen() -> Screen {
     let mut screen = Screen::of_stdout();
     if !screen.terminal {
