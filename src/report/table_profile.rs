@@ -30,7 +30,7 @@ fn estimate(e: Estimate) -> String {
 
 /// The relative standard error of a count in percent; nothing where it is exact.
 fn error_of(e: Estimate) -> Option<String> {
-    (e.error > 0.0).then(|| format!("standard error {}%", number::value(e.error * 100.0)))
+    (e.error > 0.0).then(|| format!("{}%", number::value(e.error * 100.0)))
 }
 
 /// The share of the rows without a value.

@@ -1,8 +1,8 @@
 //! One column in full, for a terminal or a log.
 
 use super::remarks;
-use super::terminal::{fitted, head, histogram, lengths, padded, right};
-use super::{error_of, estimate, missing, missing_kinds, second, time, value};
+use super::terminal::{fitted, head, histogram, padded, right};
+use super::{error_of, estimate, missing, second, time, value};
 use crate::report::number;
 use crate::report::terminal::{Screen, plain};
 use crate::workspace::table_profile::{
@@ -76,20 +76,14 @@ pub(super) fn figures(c: &ColumnFigures) -> Vec<(String, String)> {
     let mut figures = Vec::new();
     let mut add = |name: &str, value: String| figures.push((name.to_owned(), value));
     add("values", number::count(c.count));
-    add(
-        "missing",
-        match missing_kinds(c) {
-            kinds if kinds.is_empty() => missing(c),
-            kinds => format!("{} ({kinds})", missing(c)),
-        },
-    );
-    add(
-        "distinct",
-        match error_of(c.distinct) {
-            Some(error) => format!("{} ({error})", estimate(c.distinct)),
-            None => estimate(c.distinct),
-        },
-    );
+    add("missing", missing(c));
+    add("null", number::count(c.null));
+    add("empty", number::count(c.empty));
+    add("NaN", number::count(c.nan));
+    add("distinct", estimate(c.distinct));
+    if let Some(error) = error_of(c.distinct) {
+        add("distinct, standard error", error);
+    }
     if let Some(n) = &c.numbers {
         of_numbers(n, &mut add);
     }
@@ -129,7 +123,8 @@ fn of_times(t: &TimeFigures, add: &mut impl FnMut(&str, String)) {
 }
 
 fn of_texts(t: &TextFigures, add: &mut impl FnMut(&str, String)) {
-    add("length", lengths(t.min_length, t.max_length));
+    add("least length", number::count(t.min_length));
+    add("most length", number::count(t.max_length));
     add("mean length", number::value(t.mean_length));
     add("read as numbers", number::count(t.numbers));
     add("read as booleans", number::count(t.booleans));
@@ -138,17 +133,12 @@ fn of_texts(t: &TextFigures, add: &mut impl FnMut(&str, String)) {
 }
 
 fn of_label(label: &LabelFigures, add: &mut impl FnMut(&str, String)) {
-    add(
-        "about the label",
-        format!(
-            "{}% of its entropy, {} bits, over {}",
-            number::value(label.share * 100.0),
-            number::value(label.information),
-            number::counted(label.rows, "row")
-        ),
-    );
+    let share = number::value(label.share * 100.0);
+    add("tells of the label", format!("{share}%"));
+    add("the same in bits", number::value(label.information));
+    add("rows looked at", number::count(label.rows));
     if let Some(r) = label.correlation {
-        add("correlation with it", number::value(r));
+        add("correlation with the label", number::value(r));
     }
 }
 

@@ -126,15 +126,23 @@
   });
   for (const select of [type, remark, order]) select?.addEventListener("change", apply);
 
-  // A link to a card that is filtered away shows all cards again.
+  // A link to a card that is filtered away shows all cards again. Cards are as high as was guessed until
+  // they have been drawn, so that a long way is gone at once, and corrected.
   const reveal = () => {
     const card = location.hash.startsWith("#column-") && byId(location.hash.slice(1));
-    if (!card || !card.hidden) return;
-    for (const field of [find, type, remark]) if (field) field.value = "";
-    apply();
-    card.scrollIntoView();
+    if (!card) return;
+    if (card.hidden) {
+      for (const field of [find, type, remark]) if (field) field.value = "";
+      apply();
+    }
+    const go = (left) => {
+      card.scrollIntoView({ behavior: "instant" });
+      if (left) requestAnimationFrame(() => go(left - 1));
+    };
+    go(3);
   };
   addEventListener("hashchange", reveal);
+  addEventListener("load", reveal);
   document.addEventListener("click", (event) => {
     // The same hash again is no change.
     if (event.target.closest("a")?.hash === location.hash) reveal();

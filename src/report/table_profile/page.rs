@@ -91,7 +91,7 @@ fn header(title: &Markup, tables: &[(&str, &TableProfile)], sections: &[Section]
                         td.number { (number::count(table.bad_rows)) }
                         td.number {
                             (estimate(table.duplicate_rows))
-                            @if let Some(error) = error_of(table.duplicate_rows) { " " span.soft { "(" (error) ")" } }
+                            @if let Some(error) = error_of(table.duplicate_rows) { " " span.soft { "(standard error " (error) ")" } }
                         }
                     }
                 } },
@@ -247,7 +247,7 @@ fn card(
                 [Some(c)] => (facts(&few(c))),
                 several => (few_of(tables, several)),
             }
-            details { summary { "Figures" } div {} }
+            details { summary { "Figures and counts" } div {} }
         }
     }
 }

@@ -31,10 +31,11 @@ pub fn column(profile: &TableProfile, name: &str, column: &str) -> Option<String
     super::column::column_on(screen(), profile, name, column)
 }
 
-/// What was found beside the profile, a line each.
+/// What was found beside the profile, a line each, after an empty one.
 pub fn notes(notes: &[String]) -> String {
-    let lines = notes.iter().map(|note| format!(" {}\n", plain(note)));
-    lines.collect()
+    let lines = notes.iter().map(|note| format!("{}\n", plain(note)));
+    let lines: String = lines.collect();
+    if lines.is_empty() { lines } else { format!("\n{lines}") }
 }
 
 fn screen() -> Screen {
@@ -108,7 +109,7 @@ pub(super) fn head(profile: &TableProfile, name: &str) -> String {
         let noun = if duplicates.count == 1 { "row" } else { "rows" };
         text.push_str(&format!("{} duplicate {noun}", estimate(duplicates)));
         if let Some(error) = error_of(duplicates) {
-            text.push_str(&format!(" ({error})"));
+            text.push_str(&format!(" (standard error {error})"));
         }
         text.push('\n');
     }
