@@ -6,6 +6,20 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The schema's name and version, which a profile that is written begins with.
+pub const SCHEMA: &str = "serin/table-profile/v1";
+
+/// A profile as `serin profile --format json` writes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NamedProfile {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The table as the command line named it.
+    pub name: String,
+    #[serde(flatten)]
+    pub profile: TableProfile,
+}
+
 /// A table, a part of one, or several that were merged.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TableProfile {
