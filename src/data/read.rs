@@ -373,3 +373,6 @@ impl Block {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
