@@ -25,8 +25,9 @@ pub struct Cli {
 pub enum Command {
     /// Check the tables and freeze a snapshot of them
     ///
-    /// Reads serin.yaml, its tables and schema.yaml. Writes .serin/lint.json and, unless the data is
-    /// rejected, .serin/dataset.json, .serin/profile.json and .serin/data/{train,test}.parquet.
+    /// Reads serin.yaml, its tables (CSV, JSON Lines or Parquet, on disk or gs://) and schema.yaml. Writes
+    /// .serin/lint.json, .serin/data/{train,test}.parquet with .serin/profile.json, .serin/drift.json where
+    /// `lint.drift` asks for it and, unless the data is rejected, .serin/dataset.json.
     #[command(after_help = EXITS)]
     Lint(LintFlags),
     /// Train the model of the snapshot in a Vertex AI custom job
@@ -98,7 +99,7 @@ pub enum Command {
     Profile(ProfileFlags),
     /// Write a first serin.yaml, schema.yaml and cloudbuild.yaml from a look at the data
     ///
-    /// Reads the CSV files, overwrites nothing.
+    /// Reads the tables, overwrites nothing.
     #[command(after_help = EXITS)]
     Init(InitFlags),
     /// End the children of a serin that is gone (started by serin itself)
@@ -132,11 +133,20 @@ pub struct CommonFlags {
 
 #[derive(Debug, Args)]
 pub struct LintFlags {
+    /// The project, by id
+    #[arg(long, env = "SERIN_PROJECT", required_unless_present = "explain")]
+    pub project: Option<String>,
+    /// The location of job, model and endpoint
+    #[arg(long, env = "SERIN_REGION", required_unless_present = "explain")]
+    pub region: Option<String>,
     #[command(flatten)]
-    pub common: CommonFlags,
+    pub config: ConfigFlag,
     /// Which of a table's places to read
     #[arg(long, value_enum, default_value = "local", env = "SERIN_SOURCE")]
     pub source: crate::steps::lint::Source,
+    /// Say what a check is for, and check nothing
+    #[arg(long, value_name = "CHECK")]
+    pub explain: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -315,8 +325,8 @@ fn delimiter(text: &str) -> Result<u8, String> {
 
 #[derive(Debug, Args)]
 pub struct InitFlags {
-    /// The CSV files
-    #[arg(required = true, value_name = "TABLE.csv")]
+    /// The files: CSV, JSON Lines or Parquet
+    #[arg(required = true, value_name = "TABLE")]
     pub tables: Vec<PathBuf>,
     /// The column to predict
     #[arg(long, value_name = "COLUMN")]

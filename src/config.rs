@@ -68,10 +68,24 @@ pub struct Data {
 #[derive(Clone, Debug)]
 pub struct Table {
     pub name: String,
-    /// A path relative to `serin.yaml`.
+    /// A file, a pattern or a folder relative to `serin.yaml`, or the same as a `gs://` URI.
     pub local: Option<Spot<String>>,
     pub bigquery: Option<Spot<String>>,
+    /// What stands between the fields of its text; found out where absent.
+    pub delimiter: Option<u8>,
+    /// UTF-8 where absent, or what a byte order mark says.
+    pub encoding: Option<Encoding>,
     pub place: Place,
+}
+
+/// How the letters of a text are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    Utf8,
+    Utf16Le,
+    Utf16Be,
+    /// Holds the letters of Latin-1.
+    Windows1252,
 }
 
 #[derive(Clone, Debug)]

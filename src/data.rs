@@ -5,14 +5,12 @@
 
 pub mod batch;
 pub mod checks;
-pub mod csv;
 pub mod drift;
 pub mod findings;
 pub mod frame;
 pub mod instances;
 pub mod join;
 pub mod label;
-pub mod profile;
 pub mod read;
 pub mod schema;
 pub mod snapshot;

@@ -11,8 +11,7 @@ use serin::cli::{
     self, Cli, CloudFlags, Command, CommonFlags, EmulateFlags, LintFlags, ProfileFlags, RunFlags,
     ServeFlags,
 };
-use serin::config::Config;
-use serin::data::read;
+use serin::data::{checks, read};
 use serin::error::{self, Input, code};
 use serin::image::SelfImages;
 use serin::process::Groups;
@@ -51,7 +50,7 @@ fn report_panic(panic: &std::panic::PanicHookInfo<'_>) {
 
 fn dispatch(cli: Cli) -> Result<u8> {
     match cli.command {
-        Command::Lint(flags) => Ok(lint(&flags)?.exit_code()),
+        Command::Lint(flags) => lint(flags),
         Command::Train(flags) => step(flags.common, async |ctx| {
             let args = steps::train::TrainArgs {
                 image: flags.image,
@@ -106,12 +105,24 @@ fn dispatch(cli: Cli) -> Result<u8> {
     }
 }
 
-fn lint(flags: &LintFlags) -> Result<steps::Outcome> {
-    let config = Config::read(&flags.common.config.config)?;
-    let workspace = Workspace::new(".");
-    let outcome = steps::lint::lint(&config, &workspace, flags.source, &mut std::io::stdout())?;
-    steps::finish(&workspace, "lint", outcome, &serde_json::json!({}))?;
-    Ok(outcome)
+fn lint(flags: LintFlags) -> Result<u8> {
+    if let Some(check) = &flags.explain {
+        println!("{}", checks::explain(check)?);
+        return Ok(code::DONE);
+    }
+    let (Some(project), Some(region)) = (flags.project, flags.region) else {
+        anyhow::bail!("clap lets `lint` pass without a project and a region");
+    };
+    let common = CommonFlags {
+        project,
+        region,
+        config: flags.config,
+    };
+    step(common, async |ctx| {
+        let outcome = steps::lint::lint(ctx, flags.source, &mut std::io::stdout()).await?;
+        steps::finish(&ctx.workspace, "lint", outcome, &serde_json::json!({}))?;
+        Ok(outcome)
+    })
 }
 
 fn profile_args(flags: ProfileFlags) -> steps::profile::Args {

@@ -31,7 +31,10 @@ pub(crate) const FIELDS: Sections = &[
         "data",
         &["tables", "query", "join", "label", "drop", "split"],
     ),
-    ("data.tables.*", &["local", "bigquery"]),
+    (
+        "data.tables.*",
+        &["local", "bigquery", "delimiter", "encoding"],
+    ),
     ("data.join", &["on", "how"]),
     ("data.label", &["column", "positive"]),
     ("data.split", &["test", "by", "seed", "time"]),

@@ -302,7 +302,11 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "usage:   {bigquery: bq://my-project.churn.usage, local: data/usage.csv}",
-        "usage: gs://b/usage.csv",
+        "usage: {local: gs://b/usage.csv, delimiter: \",,\"}",
+    ),
+    (
+        "usage:   {bigquery: bq://my-project.churn.usage, local: data/usage.csv}",
+        "usage: {local: gs://b/usage.csv, encoding: utf8}",
     ),
     (
         "usage:   {bigquery: bq://my-project.churn.usage, local: data/usage.csv}",

@@ -31,7 +31,7 @@ use crate::error::Input;
 use crate::workspace::drift_report::DriftReport;
 use crate::workspace::records::Severity;
 use crate::workspace::table_profile::TableProfile;
-pub use explain::explanation;
+use explain::explanation;
 
 /// A named check.
 pub struct Check {
@@ -185,7 +185,6 @@ pub const CHECKS: &[Check] = &[
     check("schema.range", Reject, OfColumn(columns::range)),
     check("schema.unique", Reject, OfColumn(columns::unique)),
     fixed("config.column", OfTables(settings::columns)),
-    check("config.unchecked", Warn, OfTables(settings::unchecked)),
     fixed("label.column", OfTables(settings::label)),
     fixed("join.key", OfTables(join::no_key)),
     fixed("join.collision", OfTables(join::collision)),
@@ -258,21 +257,28 @@ pub fn validate(config: &Config) -> Result<()> {
             ))
             .hint("without what it asks for there is no snapshot to train on"),
             Some(_) => continue,
-            None => {
-                let error = Input::new(format!(
-                    "`lint.checks`: there is no check `{}`",
-                    super::shown(code)
-                ));
-                let codes: Vec<&str> = CHECKS.iter().map(|check| check.code).collect();
-                match nearest(code, &codes) {
-                    Some(near) => error.hint(format!("did you mean `{near}`?")),
-                    None => error.hint(format!("there are `{}`", codes.join("`, `"))),
-                }
-            }
+            None => unknown(code),
         };
         return Err(error.at(code.place.clone()).into());
     }
     Ok(())
+}
+
+/// What a check is for, in a paragraph.
+///
+/// # Errors
+/// [`Input`] for a code that is none, with the nearest.
+pub fn explain(code: &str) -> Result<&'static str> {
+    explanation(code).ok_or_else(|| unknown(code).into())
+}
+
+fn unknown(code: &str) -> Input {
+    let error = Input::new(format!("there is no check `{}`", super::shown(code)));
+    let codes: Vec<&str> = CHECKS.iter().map(|check| check.code).collect();
+    match nearest(code, &codes) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error.hint(format!("there are `{}`", codes.join("`, `"))),
+    }
 }
 
 /// The checks that are not off, with the severity that the config gives them.
@@ -398,7 +404,7 @@ mod tests {
     fn a_check_that_is_none_or_cannot_be_set_is_refused() {
         assert_eq!(
             refused("{checks: {features.idd: off}}"),
-            "serin.yaml:6:17: `lint.checks`: there is no check `features.idd` (did you mean `features.id`?)"
+            "serin.yaml:6:17: there is no check `features.idd` (did you mean `features.id`?)"
         );
         assert!(refused("{checks: {zzz: off}}").contains("there are `table.rows`, "));
         assert_eq!(

@@ -376,4 +376,6 @@ impl Block {
 }
 
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;

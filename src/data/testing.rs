@@ -130,3 +130,12 @@ fn tops(values: impl Iterator<Item = (String, u64)>) -> Vec<TopValue> {
     top.truncate(20);
     top
 }
+
+/// A field as CSV writes it: quoted only where it has to be.
+pub fn quoted(field: &str) -> std::borrow::Cow<'_, str> {
+    if field.contains(['"', ',', '\n', '\r']) {
+        format!("\"{}\"", field.replace('"', "\"\"")).into()
+    } else {
+        field.into()
+    }
+}

@@ -27,10 +27,11 @@ pub(super) struct Section {
 pub(super) fn page(records: &Records) -> Markup {
     let steps = verdicts::of_steps(records);
     let overall = verdicts::overall(&steps);
+    let (columns, script) = profile::columns(records).unzip();
     let sections: Vec<Section> = [
         lint::findings(records),
         lint::data(records),
-        profile::columns(records),
+        columns,
         train::training(records),
         validate::metrics(records),
         validate::slices(records),
@@ -49,7 +50,7 @@ pub(super) fn page(records: &Records) -> Markup {
         header: header(model, &overall, &steps, &sections),
         sections: &sections,
         footer: html! { "Written by serin from the records under " code { ".serin/" } ". Every number on this page comes from one of them." },
-        script: None,
+        script,
     })
 }
 

@@ -69,26 +69,6 @@ pub(super) fn outline(shares: &[f64], x: Scale, y: Scale) -> Vec<Point> {
         .collect()
 }
 
-/// The counts as shares of their sum; empty where there is nothing to share.
-pub(super) fn shares(counts: &[u64]) -> Vec<f64> {
-    let sum: u64 = counts.iter().sum();
-    counts
-        .iter()
-        .filter_map(|n| number::share(*n, sum))
-        .collect()
-}
-
-/// A histogram of two parts, each as shares of its own sum: train as an area, test as a line over it.
-pub(super) fn histogram(
-    label: &Label<'_>,
-    train: &[u64],
-    test: &[u64],
-    (min, max): (f64, f64),
-) -> Markup {
-    let ends = (number::value(min), number::value(max));
-    overlay(label, &[shares(train), shares(test)], (&ends.0, &ends.1))
-}
-
 /// How the first, second and third of several are drawn over each other; a legend has the same.
 const OVERLAY: [&str; 3] = ["area", "edge", "edge third"];
 
@@ -130,44 +110,6 @@ fn closed(line: &[Point], base: f64) -> Vec<Point> {
     points.extend(line);
     points.push((last.0, base));
     points
-}
-
-/// One value of a category.
-pub(super) struct Bar<'a> {
-    pub(super) name: &'a str,
-    /// Shares of the training and of the test part, from 0 to 1.
-    pub(super) train: f64,
-    pub(super) test: f64,
-    /// The number written at the end: the training share.
-    pub(super) text: String,
-}
-
-/// Bars from the left, one a value: train as a bar, test as a mark across it.
-pub(super) fn bars(label: &Label<'_>, bars: &[Bar<'_>]) -> Markup {
-    const ROW: f64 = 19.0;
-    let most = bars
-        .iter()
-        .flat_map(|b| [b.train, b.test])
-        .fold(f64::MIN_POSITIVE, f64::max);
-    let x = Scale {
-        domain: (0.0, most),
-        range: (104.0, 236.0),
-    };
-    drawing(
-        label,
-        "bars",
-        (280.0, ROW * bars.len() as f64 + 2.0),
-        html! {
-            path.axis d=(path(&[(104.0, 0.0), (104.0, ROW * bars.len() as f64)])) {}
-            @for (i, bar) in bars.iter().enumerate() {
-                @let top = i as f64 * ROW;
-                text.soft[bar.name.is_empty()] x="0" y=(coordinate(top + 13.5)) { (shortened(bar.name, 14)) }
-                rect.area x="104" y=(coordinate(top + 4.0)) height="11" width=(coordinate(x.at(bar.train) - 104.0)) {}
-                path.edge d=(path(&[(x.at(bar.test), top + 1.5), (x.at(bar.test), top + 17.5)])) {}
-                text.end.soft x="280" y=(coordinate(top + 13.5)) { (bar.text) }
-            }
-        },
-    )
 }
 
 /// One value of a category in several tables.
@@ -460,9 +402,8 @@ mod tests {
             domain: (0.0, 2.0),
             range: (0.0, 20.0),
         };
-        let points = outline(&shares(&[1, 3]), x, UNIT);
+        let points = outline(&[0.25, 0.75], x, UNIT);
         assert_eq!(points, [(0.0, 2.5), (10.0, 2.5), (10.0, 7.5), (20.0, 7.5)]);
-        assert!(shares(&[0, 0]).is_empty());
     }
 
     #[test]
@@ -504,16 +445,6 @@ mod tests {
         for a in odd {
             for b in odd {
                 let drawn = [
-                    histogram(&label, &[1, u64::MAX / 2], &[], (a, b)),
-                    bars(
-                        &label,
-                        &[Bar {
-                            name: "",
-                            train: a,
-                            test: b,
-                            text: String::new(),
-                        }],
-                    ),
                     overlay(&label, &[vec![a, b], vec![], vec![b]], ("", "")),
                     groups(
                         &label,

@@ -11,11 +11,12 @@ mod remarks;
 mod terminal;
 
 #[cfg(test)]
-mod fixtures;
+pub(super) mod fixtures;
 #[cfg(test)]
 mod tests;
 
 pub use page::{MOST_TABLES, page};
+pub(super) use page::{Note, Script, columns_section};
 pub use terminal::{column, notes, table};
 
 use super::number;

@@ -286,10 +286,7 @@ fn json(found: Vec<Found>, args: &Args) -> Result<String> {
             profile.columns.retain(|c| c.name == *column);
         }
         if !args.sketches {
-            profile.sketch = None;
-            for column in &mut profile.columns {
-                column.sketch = None;
-            }
+            profile = profile.without_sketches();
         }
         let named = NamedProfile {
             schema: SCHEMA.into(),

@@ -27,8 +27,16 @@ impl Tables {
     /// # Errors
     /// [`Input`] when there is none or it may not be read, `gcp::Error` when the cloud fails.
     pub async fn find(&mut self, place: &str) -> Result<Vec<File>> {
+        self.find_in(Path::new(""), place).await
+    }
+
+    /// As [`Self::find`], for a place whose path is relative to a folder.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub async fn find_in(&mut self, folder: &Path, place: &str) -> Result<Vec<File>> {
         if !place.starts_with("gs://") {
-            return read::find(place);
+            return read::find_in(folder, place);
         }
         let uri: GsUri = place.parse()?;
         let (storage, scratch) = match &mut self.fetched {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Record;
-use super::table_profile::ValueType;
+use super::table_profile::{TableProfile, ValueType};
 
 /// `drift.json`: a table's profile against a baseline's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub struct DriftReport {
     /// Columns whose values cannot be compared, because they are of another type than they were.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub retyped: Vec<Retyped>,
+    /// The baseline's figures, without sketches.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub baseline: Option<TableProfile>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

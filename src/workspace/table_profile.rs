@@ -37,6 +37,17 @@ pub struct TableProfile {
     pub sketch: Option<String>,
 }
 
+impl TableProfile {
+    /// The same without what only a merge needs.
+    pub fn without_sketches(mut self) -> Self {
+        self.sketch = None;
+        for column in &mut self.columns {
+            column.sketch = None;
+        }
+        self
+    }
+}
+
 /// A count that may be estimated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {

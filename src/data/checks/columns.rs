@@ -51,7 +51,7 @@ pub(super) fn extra(scope: &TableScope, reporter: &mut Reporter) {
 pub(super) fn misfits(scope: &ColumnScope, reporter: &mut Reporter) {
     let column = scope.column;
     for row in &column.misfits {
-        reporter.found(scope.table, &column.name, scope.table.line(*row), || {
+        reporter.found(scope.table, &column.name, scope.table.place(*row), || {
             let expected = types::expected(column.kind);
             Evidence::holds(&column.name, column.text(*row), expected)
         });
@@ -65,7 +65,7 @@ pub(super) fn required(scope: &ColumnScope, reporter: &mut Reporter) {
         return;
     }
     for row in (0..column.rows()).filter(|row| column.value(*row).is_none()) {
-        reporter.found(scope.table, &column.name, scope.table.line(row), || {
+        reporter.found(scope.table, &column.name, scope.table.place(row), || {
             Evidence::missing(&column.name)
         });
     }
@@ -100,7 +100,7 @@ pub(super) fn domain(scope: &ColumnScope, reporter: &mut Reporter) {
     let known: HashSet<&str> = domain.iter().map(String::as_str).collect();
     for row in 0..column.rows() {
         if let Some(value) = column.value(row).filter(|value| !known.contains(value)) {
-            reporter.found(scope.table, &column.name, scope.table.line(row), || {
+            reporter.found(scope.table, &column.name, scope.table.place(row), || {
                 Evidence::holds(&column.name, value, listed(domain))
             });
         }
@@ -142,7 +142,7 @@ pub(super) fn range(scope: &ColumnScope, reporter: &mut Reporter) {
             (_, Some(max)) if number > max => format!("at most {max}"),
             _ => continue,
         };
-        reporter.found(scope.table, &column.name, scope.table.line(row), || {
+        reporter.found(scope.table, &column.name, scope.table.place(row), || {
             Evidence::holds(&column.name, text, expected)
         });
     }
@@ -161,12 +161,14 @@ pub(super) fn unique(scope: &ColumnScope, reporter: &mut Reporter) {
         };
         let first = *seen.entry(value).or_insert(row);
         if first != row {
-            reporter.found(scope.table, &column.name, scope.table.line(row), || {
-                let line = scope.table.line(first).unwrap_or_default();
+            let place = scope.table.place(row);
+            reporter.found(scope.table, &column.name, place, || {
+                let first = scope.table.place(first).map(|first| first.seen_from(place));
                 let shown = crate::data::shown(value);
                 let sentence = format!(
-                    "column `{}` holds `{shown}` again, which stands on line {line} already",
-                    column.name
+                    "column `{}` holds `{shown}` again, which stands on {} already",
+                    column.name,
+                    first.unwrap_or_default()
                 );
                 Evidence::new("each value once", shown, sentence)
             });

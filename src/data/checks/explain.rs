@@ -90,10 +90,6 @@ const EXPLANATIONS: &[(&str, &str)] = &[
          It is misspelt, or it is gone.",
     ),
     (
-        "config.unchecked",
-        "`lint` asks for something that this version of serin does not check. It is told, so that nobody relies on it.",
-    ),
-    (
         "label.column",
         "No table has the column that `data.label` names: there is nothing to predict.",
     ),
@@ -103,8 +99,8 @@ const EXPLANATIONS: &[(&str, &str)] = &[
     ),
     (
         "label.classes",
-        "The label cannot be learnt as it is: it has one value, more classes than names are told apart by, or not two \
-         where `data.label.positive` names one of two.",
+        "The label cannot be learnt as it is: it has more classes than names are told apart by, or more than two where \
+         `data.label.positive` names one of two.",
     ),
     (
         "label.unseen",

@@ -4,8 +4,8 @@ use std::io::Write;
 
 use proptest::prelude::*;
 
+use super::reference::Records;
 use super::*;
-use crate::data::csv::Records;
 
 type Rows = Vec<(u64, Vec<String>)>;
 type BadRows = Vec<(u64, BadRowKind)>;
@@ -371,13 +371,13 @@ fn reference(bytes: &[u8]) -> std::result::Result<(Rows, BadRows), String> {
             Err(error) => return Err(format!("t.csv:{}:1: {error}", error.line())),
             Ok(Some(record)) => {
                 let Some(width) = width else {
-                    width = Some(record.len());
+                    width = Some(record.count());
                     continue;
                 };
                 if record.misquoted {
                     bad.push((record.line, BadRowKind::Misquoted));
-                } else if record.len() != width {
-                    bad.push((record.line, BadRowKind::Fields(record.len())));
+                } else if record.count() != width {
+                    bad.push((record.line, BadRowKind::Fields(record.count())));
                 } else {
                     let fields = record.fields().map(str::to_owned);
                     rows.push((record.line, fields.collect()));

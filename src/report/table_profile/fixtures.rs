@@ -2,7 +2,7 @@
 
 use crate::workspace::table_profile::*;
 
-fn exact(count: u64) -> Estimate {
+pub(in crate::report) fn exact(count: u64) -> Estimate {
     Estimate { count, error: 0.0 }
 }
 
@@ -40,7 +40,12 @@ fn column(name: &str, kind: ValueType, count: u64, distinct: Estimate) -> Column
 }
 
 /// Numbers around the middle of `min` and `max`.
-fn numbers(name: &str, count: u64, distinct: Estimate, (min, max): (f64, f64)) -> ColumnFigures {
+pub(in crate::report) fn numbers(
+    name: &str,
+    count: u64,
+    distinct: Estimate,
+    (min, max): (f64, f64),
+) -> ColumnFigures {
     let at = |share: f64| min + (max - min) * share;
     let counts: Vec<u64> = (0..24u64)
         .map(|i| count * (i + 1).min(24 - i) / 156)
@@ -63,7 +68,12 @@ fn numbers(name: &str, count: u64, distinct: Estimate, (min, max): (f64, f64)) -
     }
 }
 
-fn texts(name: &str, count: u64, distinct: Estimate, values: &[(&str, u64)]) -> ColumnFigures {
+pub(in crate::report) fn texts(
+    name: &str,
+    count: u64,
+    distinct: Estimate,
+    values: &[(&str, u64)],
+) -> ColumnFigures {
     let lengths = || values.iter().map(|v| v.0.chars().count() as u64);
     ColumnFigures {
         texts: Some(TextFigures {

@@ -27,6 +27,43 @@ const MOST_REMARKS: usize = 200;
 
 const SCRIPT: &str = include_str!("page.js");
 
+/// What another page says of a column on its card.
+pub(in crate::report) struct Note {
+    pub(in crate::report) text: Markup,
+    /// How soon it stands among the worst first.
+    pub(in crate::report) weight: f64,
+}
+
+/// A script and the JSON that it works on.
+pub(in crate::report) type Script = (&'static str, String);
+
+/// The section on the columns for another page, with its script: as on the page of profiles, but with the
+/// page's own notes on the cards instead of remarks.
+pub(in crate::report) fn columns_section(
+    profiles: &[(&str, &TableProfile)],
+    lead: &Markup,
+    note: impl Fn(&str) -> Note,
+) -> (Section, Script) {
+    let tables = &profiles[..profiles.len().min(MOST_TABLES)];
+    let columns = over::columns(tables);
+    let notes: Vec<Note> = columns.iter().map(|c| note(c.name)).collect();
+    let none = vec![Vec::new(); columns.len()];
+    let mut section = cards(tables, &columns, &none, Some(&notes));
+    section.body = html! { (lead) (section.body) };
+    let data = columns.iter().zip(&notes).map(|(column, note)| ColumnData {
+        weight: note.weight,
+        ..data(column, &[])
+    });
+    (section, script(tables, data.collect()))
+}
+
+fn script(tables: &[(&str, &TableProfile)], columns: Vec<ColumnData<'_>>) -> Script {
+    let tables = tables.iter().map(|t| t.0).collect();
+    // Only a map with keys that are no texts cannot be written.
+    let data = serde_json::to_string(&Data { tables, columns }).unwrap_or_default();
+    (SCRIPT, data)
+}
+
 /// A page that needs no network, of the profiles of one table or of several over each other, each with
 /// the name that it is shown by; of more than [`MOST_TABLES`] the first.
 pub fn page(profiles: &[(&str, &TableProfile)]) -> String {
@@ -41,17 +78,10 @@ pub fn page(profiles: &[(&str, &TableProfile)]) -> String {
     if !remarks.is_empty() {
         sections.push(worth_a_look(tables, &columns, &remarks));
     }
-    sections.push(cards(tables, &columns, &of_column));
-    let data = Data {
-        tables: tables.iter().map(|t| t.0).collect(),
-        columns: columns
-            .iter()
-            .zip(&of_column)
-            .map(|(c, remarks)| data(c, remarks))
-            .collect(),
-    };
-    // Only a map with keys that are no texts cannot be written.
-    let data = serde_json::to_string(&data).unwrap_or_default();
+    sections.push(cards(tables, &columns, &of_column, None));
+    let rows = columns.iter().zip(&of_column);
+    let rows = rows.map(|(c, remarks)| data(c, remarks)).collect();
+    let script = script(tables, rows);
     let title = match tables {
         [(table, _)] => html! { "Profile of " (name(table)) },
         _ => html! { "Profile of " (number::counted(tables.len() as u64, "table")) },
@@ -61,7 +91,7 @@ pub fn page(profiles: &[(&str, &TableProfile)]) -> String {
         title,
         sections: &sections,
         footer: html! { "Written by " code { "serin profile" } "." },
-        script: Some((SCRIPT, data)),
+        script: Some(script),
     })
     .into_string()
 }
@@ -162,6 +192,7 @@ fn cards(
     tables: &[(&str, &TableProfile)],
     columns: &[Column<'_>],
     remarks: &[Vec<&Remark>],
+    notes: Option<&[Note]>,
 ) -> Section {
     let body = html! {
         @if tables.len() > 1 {
@@ -176,7 +207,7 @@ fn cards(
         details #figures hidden { summary { "All figures in one table" } div {} }
         div.cards {
             @for (i, (column, remarks)) in columns.iter().zip(remarks).enumerate() {
-                (card(tables, i + 1, column, remarks))
+                (card(tables, i + 1, column, remarks, notes.and_then(|notes| notes.get(i))))
             }
         }
     };
@@ -226,6 +257,7 @@ fn card(
     index: usize,
     column: &Column<'_>,
     remarks: &[&Remark],
+    note: Option<&Note>,
 ) -> Markup {
     let mut types = column.types();
     types.dedup();
@@ -233,6 +265,7 @@ fn card(
         article.card id={ "column-" (index) } {
             h3 { (name(column.name)) }
             p.soft { @for (i, kind) in types.iter().enumerate() { @if i > 0 { ", " } (kind.as_str()) } }
+            @if let Some(note) = note { (note.text) }
             @if !remarks.is_empty() {
                 ul.remarks { @for remark in remarks {
                     li {

@@ -4,7 +4,7 @@ use super::fixtures::*;
 use super::terminal::table_on;
 use super::{MOST_TABLES, column::column_on, page};
 use crate::report::terminal::Screen;
-use crate::report::tests::{attributes, parts, text_of};
+use crate::report::tests::{attributes, parts, text_of, without_script};
 use crate::workspace::table_profile::TableProfile;
 
 const LOG: Screen = Screen {
@@ -49,12 +49,6 @@ fn data(html: &str) -> serde_json::Value {
         .split_once("<script type=\"application/json\" id=\"data\">")
         .unwrap();
     serde_json::from_str(data.split("</script>").next().unwrap()).unwrap()
-}
-
-/// The page without its script and data.
-fn without_script(html: &str) -> String {
-    let (before, _) = html.split_once("<script").unwrap();
-    format!("{before}</body></html>")
 }
 
 #[test]
