@@ -248,7 +248,7 @@ impl Drop for Running {
     }
 }
 
-fn ended(output: Output) -> Ended {
+pub fn ended(output: Output) -> Ended {
     Ended {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -9,6 +9,7 @@ mod emulate;
 mod harness;
 mod init;
 mod kills;
+mod lint;
 mod main_job;
 mod profile;
 mod rejections;

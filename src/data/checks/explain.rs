@@ -182,7 +182,7 @@ const EXPLANATIONS: &[(&str, &str)] = &[
     ),
     (
         "features.outlier",
-        "A number lies more than 30 times the distance of the quartiles beyond them. Long tails hardly go so far: a \
+        "A number lies more than 100 times the distance of the quartiles beyond them. Long tails hardly go so far: a \
          unit mistaken or a placeholder such as 999999 does. Make it a missing value, or give the column a range in \
          the schema.",
     ),

@@ -9,6 +9,9 @@ use crate::workspace::table_profile::{ColumnFigures, ValueType};
 /// With fewer rows, different values in all of them are no wonder.
 const ENOUGH: u64 = 100;
 
+/// With fewer rows quartiles are chance, and so is what two columns have in common.
+const SOME: u64 = 30;
+
 /// A column with at least this share of different values tells rows apart.
 const ID_SHARE: f64 = 0.99;
 
@@ -23,9 +26,9 @@ const ROWS_A_LEVEL: u64 = 5;
 /// a text like any other.
 const MEANT: f64 = 0.95;
 
-/// A number is far out when it is so many times the distance of the quartiles beyond them. Long tails reach 10
-/// easily; a unit mistaken, or 999999 for a missing value, does not stop there.
-const FAR: f64 = 30.0;
+/// A number is far out when it is so many times the distance of the quartiles beyond them. Long tails reach 50
+/// in sound tables; a unit mistaken, or 999999 for a missing value, does not stop there.
+const FAR: f64 = 100.0;
 
 /// A column that tells this share of the label's entropy, or is so correlated with it, knows it.
 const LEAK: f64 = 0.9;
@@ -247,7 +250,7 @@ pub(super) fn outlier(scope: &ProfileScope, reporter: &mut Reporter) {
         let [_, _, _, low, _, high, ..] = numbers.quantiles;
         // Halved, because the distance of two finite doubles need not be one.
         let distance = high / 2.0 - low / 2.0;
-        if distance <= 0.0 || !distance.is_finite() {
+        if column.count < SOME || distance <= 0.0 || !distance.is_finite() {
             continue;
         }
         let beyond = [
@@ -379,6 +382,9 @@ fn words(name: &str) -> Vec<String> {
 /// Two columns that hold the same in nearly all rows, or of which one is the other's multiple.
 pub(super) fn duplicate(scope: &ProfileScope, reporter: &mut Reporter) {
     let columns = &scope.profile.columns;
+    if scope.profile.rows < SOME {
+        return;
+    }
     for pair in scope.similar {
         let (Some(a), Some(b)) = (columns.get(pair.first), columns.get(pair.second)) else {
             continue;

@@ -432,6 +432,11 @@ fn the_example_passes() {
     inner join on customer_id: 5000 rows, 21 columns
     split: 3993 rows to train, 1007 to test (by the hash of customer_id, seed 100)
     snapshot: .serin/data, digest d8d44daa2285
-    lint: pass (0 rejections, 0 warnings)
+    warn features.duplicate: data/usage.csv: column `total_day_charge` tells the same as column `total_day_minutes` (more than 99.9 % alike)
+    warn features.duplicate: data/usage.csv: column `total_eve_charge` tells the same as column `total_eve_minutes` (more than 99.9 % alike)
+    warn features.duplicate: data/usage.csv: column `total_intl_charge` tells the same as column `total_intl_minutes` (more than 99.9 % alike)
+    warn features.duplicate: data/usage.csv: column `total_night_charge` tells the same as column `total_night_minutes` (more than 99.9 % alike)
+    more: serin lint --explain features.duplicate; serin profile .serin/data --column 'total_day_charge'
+    lint: pass (0 rejections, 4 warnings)
     ");
 }

@@ -256,7 +256,7 @@ fn duplicate() {
         numbers("b", &[1.0]),
         numbers("churn", &[1.0]),
     ];
-    let mut setup = Setup::new(table(1, columns));
+    let mut setup = Setup::new(table(30, columns));
     assert!(messages(&setup, "features.duplicate").is_empty());
     setup.similar = [(0, 1), (0, 2), (0, 9)]
         .map(|(first, second)| Similar {
@@ -269,4 +269,6 @@ fn duplicate() {
         messages(&setup, "features.duplicate"),
         ["data/t.csv: column `b` tells the same as column `a` (99.9 % alike)"]
     );
+    setup.profile.rows = 29;
+    assert!(messages(&setup, "features.duplicate").is_empty());
 }
