@@ -157,7 +157,12 @@ fn a_hostile_value_cannot_move_the_cursor() {
 fn the_text_of_a_page() {
     insta::assert_snapshot!("page_of_one", text_of(&without_script(&pages()[0].1)));
     insta::assert_snapshot!("page_of_two", text_of(&without_script(&pages()[1].1)));
-    insta::assert_json_snapshot!("data_of_two", data(&pages()[1].1));
+    let data = data(&pages()[1].1);
+    assert_eq!(data["columns"][5]["name"], "plan");
+    insta::assert_snapshot!(
+        "data_of_two",
+        format!("{}\n{}", data["columns"][3], data["columns"][5])
+    );
 }
 
 #[test]
