@@ -24,8 +24,9 @@ use anyhow::Result;
 
 use super::read::Table;
 use crate::error::Input;
-use crate::workspace::table_profile::{Forced, TableProfile, ValueType};
+use crate::workspace::table_profile::{ColumnFigures, Forced, TableProfile, ValueType};
 use column::Limits;
+use frequent::Frequent;
 use hashes::Hashes;
 pub use label::Similar;
 use pass::{Failed, Pass};
@@ -98,6 +99,14 @@ pub fn profile(table: &Table, options: &Options) -> Result<Profiled> {
             .or(Some(ValueType::Text));
         }
     }
+}
+
+/// The texts of a column with their counts, from its sketch; `None` without one.
+pub fn texts(column: &ColumnFigures) -> Option<Frequent> {
+    let texts = column.sketch.as_ref()?.texts.as_deref()?;
+    let mut frequent = Frequent::new(usize::MAX / 2);
+    figures::decode_texts(texts, &mut frequent)?;
+    Some(frequent)
 }
 
 /// The profile of several tables as if they were one, such as shards or days. Top values of texts may

@@ -134,6 +134,9 @@ pub(super) fn look(file: &File, encoding: Option<Encoding>) -> Result<Look> {
             while !head.whole
                 && (head.bytes.len() < JSON_HEAD || last_line_end(&head.bytes).is_none())
             {
+                if head.bytes.len() > LONGEST_RECORD {
+                    return Err(too_long(&file.shown, 1).into());
+                }
                 head.grow()?;
             }
             if !head.whole {
@@ -208,9 +211,6 @@ impl Head {
         let got = self.input.read(want, &mut self.bytes);
         let got = got.map_err(|e| broken(&self.shown, 1 + line_feeds(&self.bytes), &e))?;
         self.whole = got < want;
-        if !self.whole && self.bytes.len() > 2 * LONGEST_RECORD {
-            return Err(too_long(&self.shown, 1).into());
-        }
         Ok(())
     }
 }

@@ -198,7 +198,7 @@ fn encode_texts(frequent: &Frequent) -> String {
     STANDARD_NO_PAD.encode(bytes)
 }
 
-fn decode_texts(text: &str, frequent: &mut Frequent) -> Option<()> {
+pub(super) fn decode_texts(text: &str, frequent: &mut Frequent) -> Option<()> {
     let bytes = STANDARD_NO_PAD.decode(text).ok()?;
     let mut bytes = bytes.iter().copied();
     frequent.missed(read_leb128(&mut bytes)?);
