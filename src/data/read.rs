@@ -264,6 +264,10 @@ impl Blocks {
     /// # Errors
     /// [`Input`] when a file cannot be read on. The error's place is behind the blocks given before: the
     /// first error of a table is that of the earliest block.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "its caller wants `?` before it asks for the end"
+    )]
     pub fn next(&mut self) -> Result<Option<Block>> {
         while let Some(source) = self.sources.get(self.file) {
             let reading = match &mut self.reading {

@@ -81,7 +81,7 @@ pub(super) fn look(file: &File, encoding: Option<Encoding>) -> Result<Look> {
     }
     let packing = if start.starts_with(b"\x1f\x8b") {
         Packing::Gzip
-    } else if start.starts_with(b"\x28\xb5\x2f\xfd") {
+    } else if is_zstd(&start) {
         Packing::Zstd
     } else {
         Packing::None
@@ -91,8 +91,8 @@ pub(super) fn look(file: &File, encoding: Option<Encoding>) -> Result<Look> {
         _ => {
             raw.rewind().map_err(no_file)?;
             let start = start_unpacked(raw, packing).map_err(no_file)?;
-            let nested: &[&[u8]] = &[b"PAR1", b"\x1f\x8b", b"\x28\xb5\x2f\xfd"];
-            if nested.iter().any(|magic| start.starts_with(magic)) {
+            let nested: &[&[u8]] = &[b"PAR1", b"\x1f\x8b"];
+            if is_zstd(&start) || nested.iter().any(|magic| start.starts_with(magic)) {
                 let message = "is a file packed twice, or a packed Parquet file";
                 return Err(Input::new(message)
                     .at_file(Path::new(&*file.shown))
@@ -153,6 +153,14 @@ pub(super) fn look(file: &File, encoding: Option<Encoding>) -> Result<Look> {
         .into()),
         _ => Ok(Look::Text(head)),
     }
+}
+
+/// A frame of zstd, or one to be passed over, with which files packed on many threads begin.
+fn is_zstd(start: &[u8]) -> bool {
+    matches!(
+        start,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]
+    )
 }
 
 /// The first bytes of a file.
@@ -425,7 +433,8 @@ impl Fault {
         let line = first_line + line_feeds(bytes.get(..self.at).unwrap_or_default());
         if self.binary {
             let message = format!("line {line} holds a NUL byte, so this is no text");
-            return at_line(shown, line, message);
+            return at_line(shown, line, message)
+                .hint("if the file is written in UTF-16, set `encoding: utf-16le` for it");
         }
         at_line(shown, line, format!("line {line} is no UTF-8 text"))
             .hint("if the file is written in Latin-1, set `encoding: windows-1252` for it")
