@@ -12,6 +12,7 @@ pub mod instances;
 pub mod join;
 pub mod label;
 pub mod profile;
+pub mod read;
 pub mod schema;
 pub mod snapshot;
 pub mod source;

@@ -7,8 +7,6 @@ use bytes::Bytes;
 pub struct Batch {
     /// Which batch of its table it is, from 0; the same for the same files on every machine.
     pub index: u64,
-    /// The number of its first row in the table, from 0, rows that are malformed not counted.
-    pub first_row: u64,
     pub rows: usize,
     /// In the order of the table.
     pub columns: Vec<Values>,
