@@ -186,7 +186,12 @@ impl Blocks {
                 *number += 1;
                 return Some(block);
             }
-            let metadata = self.file.source.metadata.row_groups().get(self.next_group)?;
+            let metadata = self
+                .file
+                .source
+                .metadata
+                .row_groups()
+                .get(self.next_group)?;
             let group = Group::new(&self.file, self.next_group, metadata, self.rows);
             self.next_group += 1;
             self.rows += group.rows as u64;
@@ -412,7 +417,10 @@ fn column(metadata: &ParquetMetaData, at: usize, field: &FieldRef) -> Result<Col
             return Err(refused("nested", flatten));
         }
         DataType::Interval(_) => {
-            return Err(refused("an interval of months, days and milliseconds", "write it as a number of seconds or days"));
+            return Err(refused(
+                "an interval of months, days and milliseconds",
+                "write it as a number of seconds or days",
+            ));
         }
         kind => kind.clone(),
     };
@@ -454,9 +462,7 @@ fn is_all_dictionary(chunk: &ColumnChunkMetaData) -> bool {
     match chunk.page_encoding_stats_mask() {
         Some(mask) => mask.encodings().all(coded),
         // Without the pages' own word: some writers leave out the encoding of the dictionary itself.
-        None => {
-            chunk.encodings().any(coded) && !chunk.encodings().any(|e| e == Encoding::PLAIN)
-        }
+        None => chunk.encodings().any(coded) && !chunk.encodings().any(|e| e == Encoding::PLAIN),
     }
 }
 

@@ -13,7 +13,7 @@ use arrow_array::types::{
     Time64NanosecondType, TimestampMicrosecondType, TimestampMillisecondType,
     TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, ArrayRef, PrimitiveArray, StringArray};
+use arrow_array::{Array, ArrayRef, StringArray};
 use arrow_schema::{DataType, TimeUnit};
 use bytes::Bytes;
 
@@ -143,7 +143,9 @@ where
             digits as f64 / divisor
         }
         // What is written here always reads as a number.
-        _ => format!("{x}e{}", -i32::from(scale)).parse().unwrap_or(f64::NAN),
+        _ => format!("{x}e{}", -i32::from(scale))
+            .parse()
+            .unwrap_or(f64::NAN),
     })
 }
 
@@ -250,7 +252,9 @@ fn dictionary(array: &ArrayRef) -> Result<Values, Unfit> {
     let keys = array.keys();
     let span = |key: i32| {
         let key = usize::try_from(key).ok();
-        key.and_then(|key| entry_spans.get(key)).copied().unwrap_or(NULL)
+        key.and_then(|key| entry_spans.get(key))
+            .copied()
+            .unwrap_or(NULL)
     };
     let spans = match keys.nulls().filter(|nulls| nulls.null_count() > 0) {
         None => keys.values().iter().map(|key| span(*key)).collect(),
