@@ -19,6 +19,7 @@ use anyhow::Result;
 use super::batch::{BadRow, BadRowKind, Batch, Places, RowPlaces, Values};
 use crate::error::Input;
 pub use files::{find, find_in};
+pub use parquet::is_decoding;
 pub use text::Encoding;
 
 /// How many bytes of text a block is cut to, about; records that are longer make it longer.

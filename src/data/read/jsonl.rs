@@ -142,8 +142,10 @@ fn keys(queue: &Mutex<Queue>) -> Result<Keys> {
             return Ok(keys);
         };
         let shown = files.get(file).map_or("", |(file, _)| &*file.shown);
-        // It is told with more when the rows are read.
-        if text::fault(&chunk.bytes).is_some() {
+        if let Some(fault) = text::fault(&chunk.bytes) {
+            let error = fault.error(&chunk.bytes, chunk.first_line, shown);
+            let first = (file, block, 0, 0);
+            keys.wrong.get_or_insert((first, error));
             continue;
         }
         let mut new: Vec<(Cow<[u8]>, u32)> = Vec::new();
@@ -295,15 +297,14 @@ pub(super) fn parse(chunk: Chunk, columns: &[String], shown: &str) -> Result<Par
         let start = line.start;
         let line = bytes.get(line).unwrap_or_default();
         match scan::object(line, |key, value| rows.cell(line, start, key, value)) {
-            Ok(()) => rows.end(number),
+            Ok(()) if rows.strangers.is_empty() => rows.end(number),
+            Ok(()) => {
+                let line = first_line + u64::from(number);
+                let message = "a key is new since the keys were read: the file changes meanwhile";
+                return Err(text::at_line(shown, line, message.to_owned()).into());
+            }
             Err(wrong) => {
                 rows.undo();
-                if rows.unknown {
-                    let line = first_line + u64::from(number);
-                    let message =
-                        "the file has other keys than it had before: it changes while it is read";
-                    return Err(text::at_line(shown, line, message.to_owned()).into());
-                }
                 if bad_rows.len() < BAD_ROWS {
                     let why = BadRowKind::Json(told(line, wrong));
                     bad_rows.push((first_line + u64::from(number), why));
@@ -365,8 +366,8 @@ struct Rows {
     /// Cells that are not as they are written: the column, the row, how.
     rewritten: Vec<(usize, usize, Kind)>,
     rewritten_before: usize,
-    /// A key was no column.
-    unknown: bool,
+    /// Keys of the row at hand that are no columns: those that only malformed rows have.
+    strangers: Vec<Vec<u8>>,
 }
 
 impl Rows {
@@ -384,7 +385,7 @@ impl Rows {
             lines: Vec::with_capacity(rows),
             rewritten: Vec::new(),
             rewritten_before: 0,
-            unknown: false,
+            strangers: Vec::new(),
         }
     }
 
@@ -395,11 +396,15 @@ impl Rows {
             at: key.start,
             what,
         };
-        let column = self.names.find(&name(line, key));
+        let name = name(line, key);
+        let column = self.names.find(&name);
         let cells = column.and_then(|column| self.cells.get_mut(column));
         let (Some(column), Some(cells)) = (column, cells) else {
-            self.unknown = true;
-            return Err(wrong("the key is new"));
+            if self.strangers.iter().any(|known| **known == *name) {
+                return Err(wrong(TWICE));
+            }
+            self.strangers.push(name.into_owned());
+            return Ok(());
         };
         if cells.len() > row {
             return Err(wrong(TWICE));
@@ -444,6 +449,7 @@ impl Rows {
 
     fn begin(&mut self) {
         self.filled = 0;
+        self.strangers.clear();
         self.names.begin();
         self.rewritten_before = self.rewritten.len();
     }
@@ -521,7 +527,7 @@ mod tests {
         assert_eq!(cells(batch, 0), [Some("\t"), None]);
         assert_eq!(cells(batch, 1), [Some("1"), Some("é\t")]);
         assert_eq!(batch.places.get(1), 7);
-        let told: Vec<_> = batch.bad_rows.iter().map(|bad| match &bad.why {
+        let told = batch.bad_rows.iter().map(|bad| match &bad.why {
             BadRowKind::Json(why) => (bad.line, &**why),
             other => panic!("{other:?}"),
         });
@@ -530,7 +536,7 @@ mod tests {
             told,
             [
                 (2, "a value is missing, or is none of JSON (character 23)"),
-                (3, "a key stands twice (character 19)"),
+                (3, "a key stands twice (character 18)"),
                 (4, "a key stands twice (character 13)"),
                 (5, "this is no JSON object (character 1)"),
                 (6, "the object does not end on its line (character 7)"),

@@ -6,13 +6,17 @@
 //! rows first puts the earlier ones aside, so any order of parsing is right. What is held at a time is a page
 //! and a dictionary a column, however long the row group.
 
+#[cfg(test)]
+mod tests;
 mod values;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufReader, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -118,15 +122,19 @@ impl Source {
     /// # Errors
     /// [`Input`] when it is no Parquet file, or a column's type, codec or name cannot be taken.
     pub(super) fn open(file: &File) -> Result<Self> {
+        let input = PositionedFile::open(file)?;
+        Ok(shielded(&file.shown, || Self::read(file, &input))?)
+    }
+
+    fn read(file: &File, input: &PositionedFile) -> Result<Self, Input> {
         let path = Path::new(&*file.shown);
         let wrong = |e: &dyn std::fmt::Display| {
             Input::new(format!("the Parquet file cannot be read: {e}"))
                 .at_file(path)
                 .hint("the file may be damaged or cut short: write it again")
         };
-        let input = PositionedFile::open(file)?;
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
-        let description = ArrowReaderMetadata::load(&input, options).map_err(|e| wrong(&e))?;
+        let description = ArrowReaderMetadata::load(input, options).map_err(|e| wrong(&e))?;
         let metadata = description.metadata().clone();
         let fields = description.schema().fields().clone();
         let mut columns = Vec::with_capacity(fields.len());
@@ -134,14 +142,14 @@ impl Source {
             columns.push(column(&metadata, at, field).map_err(|e| e.at_file(path))?);
         }
         if columns.is_empty() {
-            return Err(wrong(&"it has no columns").into());
+            return Err(wrong(&"it has no columns"));
         }
         for group in metadata.row_groups() {
             for chunk in group.columns() {
                 check_codec(chunk).map_err(|e| e.at_file(path))?;
             }
             if group.num_rows() < 0 || group.num_columns() != columns.len() {
-                return Err(wrong(&"a row group does not have the file's columns").into());
+                return Err(wrong(&"a row group does not have the file's columns"));
             }
         }
         Ok(Self {
@@ -334,7 +342,7 @@ impl ColumnReader {
             if let Some(values) = self.aside.remove(&stretch) {
                 return Ok(values);
             }
-            match self.decode(group) {
+            match shielded(&group.file.shown, || self.decode(group)) {
                 Ok(values) => self.aside.insert(self.next, values),
                 Err(error) => {
                     self.state = Decoding::Failed(error);
@@ -384,6 +392,28 @@ impl ColumnReader {
         };
         columns.iter().zip(arrays).map(of_column).collect()
     }
+}
+
+thread_local! {
+    static DECODING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of this thread is one that a damaged Parquet file caused, and an error instead.
+pub fn is_decoding() -> bool {
+    DECODING.get()
+}
+
+/// Decodes; the library panics over some damaged files where it should return an error.
+fn shielded<T>(shown: &str, decode: impl FnOnce() -> Result<T, Input>) -> Result<T, Input> {
+    DECODING.set(true);
+    // What was being decoded is thrown away then.
+    let decoded = panic::catch_unwind(AssertUnwindSafe(decode));
+    DECODING.set(false);
+    decoded.unwrap_or_else(|_| {
+        Err(Input::new("the Parquet file cannot be decoded")
+            .at_file(Path::new(shown))
+            .hint("the file may be damaged: write it again"))
+    })
 }
 
 /// Takes a column of the file, if it is a flat one of a known type.
