@@ -161,11 +161,12 @@ impl Table {
         Ok(self.blocks_of(BLOCK))
     }
 
-    fn blocks_of(&self, size: usize) -> Blocks {
+    /// As [`Self::blocks`], in blocks of about so many bytes of text, at least one.
+    pub fn blocks_of(&self, size: usize) -> Blocks {
         Blocks {
             sources: self.sources.clone(),
             columns: self.columns.clone(),
-            size,
+            size: size.max(1),
             file: 0,
             index: 0,
             reading: None,
@@ -376,3 +377,6 @@ impl Block {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::text::{self, Chunk, Chunks, Head, Origin};
+use super::text::{self, Chunk, Chunks, Head, LONGEST_RECORD, Origin};
 use super::{Dialect, File, Parsed};
 use crate::data::batch::{RowPlaces, Texts, Values};
 use crate::error::Input;
@@ -56,11 +56,13 @@ impl Source {
                 Some(delimiter) => delimiter,
                 None => delimiter(&head, quote),
             };
-            // A record that is not whole may have fields still to come, or be no record at all.
-            match Records::new(&head.bytes, head.whole, delimiter, quote).next() {
-                Some(Ok(record)) => break (delimiter, Some(record)),
-                Some(Err(line)) if head.whole => return Err(unclosed(shown, line).into()),
-                None if head.whole => break (delimiter, None),
+            let mut records = Records::new(&head.bytes, head.whole, delimiter, quote);
+            match records.next().transpose() {
+                Ok(record) if record.is_some() || head.whole => break (delimiter, record),
+                Err(line) if head.whole => return Err(unclosed(shown, line).into()),
+                found if head.bytes.len() > LONGEST_RECORD => {
+                    return Err(text::too_long(shown, found.err().unwrap_or(1)).into());
+                }
                 _ => head.grow()?,
             }
         };

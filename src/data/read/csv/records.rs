@@ -1,6 +1,8 @@
 //! The records of a text one after the other, with as many fields as they have: for the header, and to
 //! tell the delimiter. The rows are read by `scan`, which is as exact and much faster.
 
+use crate::data::read::text::line_feeds;
+
 /// One record: its fields with quotes taken away.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Record {
@@ -51,26 +53,28 @@ impl<'a> Records<'a> {
     /// Takes the quoted part of a field; whether its closing quote was found.
     fn quoted(&mut self, field: &mut Vec<u8>) -> bool {
         self.at += 1;
-        while let Some(byte) = self.byte(self.at) {
-            self.at += 1;
-            self.line += u64::from(byte == b'\n');
-            if byte == self.quote {
-                if self.byte(self.at) != Some(self.quote) {
-                    return true;
-                }
-                self.at += 1;
+        loop {
+            let rest = self.bytes.get(self.at..).unwrap_or_default();
+            let Some(length) = memchr::memchr(self.quote, rest) else {
+                return false;
+            };
+            let text = rest.get(..length).unwrap_or_default();
+            field.extend_from_slice(text);
+            self.line += line_feeds(text);
+            self.at += length + 1;
+            if self.byte(self.at) != Some(self.quote) {
+                return true;
             }
-            field.push(byte);
+            field.push(self.quote);
+            self.at += 1;
         }
-        false
     }
 }
 
 impl Iterator for Records<'_> {
-    /// A record, or the line of one whose quote is not closed in these bytes.
+    /// A record, or the line of one that does not end in these bytes.
     type Item = Result<Record, u64>;
 
-    /// The next record that ends in these bytes.
     fn next(&mut self) -> Option<Self::Item> {
         while let Some(length) = self.line_end(self.at) {
             self.at += length;
@@ -107,7 +111,7 @@ impl Iterator for Records<'_> {
                         None => field.push(byte),
                     },
                     None if self.whole => break 1,
-                    None => return None,
+                    None => return Some(Err(record.line)),
                 }
                 self.at += 1;
             };

@@ -10,6 +10,9 @@ const GATHERED: usize = 8192;
 /// Start and end of a field.
 type Span = (u32, u32);
 
+/// No place in a block.
+const NONE: u32 = u32::MAX;
+
 /// How the records of a file are made.
 #[derive(Debug)]
 pub(in crate::data::read) struct Grammar {
@@ -25,46 +28,36 @@ impl Grammar {
     /// Only quotes have to be followed: a quote opens a field when it stands behind a delimiter or a
     /// line end that is itself outside quotes, and otherwise it is text.
     pub(in crate::data::read) fn last_record_end(&self, bytes: &[u8]) -> Option<usize> {
-        // The stretches outside quotes, but for the last; searched backwards for a line end.
+        // The stretches outside quotes, to be searched backwards for a line end.
         let mut outside: Vec<Span> = Vec::new();
-        let mut from = 0;
-        let mut at = 0;
-        while let Some(found) = memchr::memchr(self.quote, bytes.get(at..).unwrap_or_default()) {
-            at += found;
-            let before = at.checked_sub(1).and_then(|n| bytes.get(n));
-            at += 1;
-            if !before.is_none_or(|b| *b == self.delimiter || *b == b'\n') {
-                continue;
-            }
-            outside.push((place(from), place(at - 1)));
-            match self.closing(bytes, at) {
-                Some(close) => {
-                    at = close + 1;
-                    from = at;
+        // The one at hand; `None` inside quotes.
+        let mut from = Some(0);
+        let mut second = NONE;
+        each_hit(
+            bytes,
+            |b| b == self.quote,
+            |at, _| match from {
+                Some(start) => {
+                    let before = (at as usize).checked_sub(1).and_then(|n| bytes.get(n));
+                    if before.is_none_or(|b| *b == self.delimiter || *b == b'\n') {
+                        outside.push((start, at));
+                        from = None;
+                    }
                 }
-                None => {
-                    from = bytes.len();
-                    break;
-                }
-            }
-        }
-        outside.push((place(from), place(bytes.len())));
+                None if at == second => {}
+                None => match bytes.get(at as usize + 1) {
+                    Some(next) if *next == self.quote => second = at + 1,
+                    Some(_) => from = Some(at + 1),
+                    // Whether it closes the field is told by the byte behind it.
+                    None => {}
+                },
+            },
+        );
+        outside.extend(from.map(|start| (start, place(bytes.len()))));
         outside.iter().rev().find_map(|(start, end)| {
             let stretch = bytes.get(*start as usize..*end as usize)?;
             Some(*start as usize + memchr::memrchr(b'\n', stretch)? + 1)
         })
-    }
-
-    /// The place of the quote that closes a field; none where it may lie behind the bytes.
-    fn closing(&self, bytes: &[u8], mut at: usize) -> Option<usize> {
-        loop {
-            at += memchr::memchr(self.quote, bytes.get(at..)?)?;
-            match bytes.get(at + 1) {
-                Some(next) if *next == self.quote => at += 2,
-                Some(_) => return Some(at),
-                None => return None,
-            }
-        }
     }
 }
 
@@ -93,9 +86,6 @@ pub(super) struct Unclosed {
     /// Where the record begins.
     pub(super) at: usize,
 }
-
-/// No place in a block.
-const NONE: u32 = u32::MAX;
 
 /// Finds the rows of a block that holds whole records. `line_feeds` is how many it holds.
 pub(super) fn scan(bytes: &[u8], grammar: &Grammar, line_feeds: usize) -> Found {
@@ -165,35 +155,22 @@ impl Walk<'_> {
         let (delimiter, quote) = (grammar.delimiter, grammar.quote);
         // The second of two doubled quotes, which is passed over.
         let mut second = NONE;
-        let (whole, rest) = bytes.as_chunks::<64>();
-        let mut last = [0; 64];
-        for (to, from) in last.iter_mut().zip(rest) {
-            *to = *from;
-        }
-        let mut base = 0u32;
-        for chunk in whole.iter().chain([&last]) {
-            let mut hits = hits(chunk, |b| {
-                (b == delimiter) | (b == b'\n') | (QUOTES && b == quote)
-            });
-            while hits != 0 {
-                let n = hits.trailing_zeros();
-                hits &= hits - 1;
-                let at = base + n;
-                let byte = chunk[n as usize & 63];
+        each_hit(
+            bytes,
+            |b| (b == delimiter) | (b == b'\n') | (QUOTES && b == quote),
+            |at, byte| {
+                let outside = !(QUOTES && self.open);
                 if byte == b'\n' {
-                    if !(QUOTES && self.open) {
+                    self.line += 1;
+                    if outside {
                         self.end_line::<QUOTES>(at, bytes);
                     }
-                    self.line += 1;
-                    if !(QUOTES && self.open) {
-                        self.record_line = self.line;
-                    }
                 } else if !QUOTES || byte == delimiter {
-                    if !(QUOTES && self.open) {
+                    if outside {
                         self.end_field::<QUOTES>(at);
                         self.start = at + 1;
                     }
-                } else if !self.open {
+                } else if outside {
                     self.open = at == self.start;
                 } else if at == second {
                     second = NONE;
@@ -204,9 +181,8 @@ impl Walk<'_> {
                     self.open = false;
                     self.closed = at;
                 }
-            }
-            base += 64;
-        }
+            },
+        );
         let end = place(bytes.len());
         if QUOTES && self.open {
             self.found.unclosed = Some(Unclosed {
@@ -234,6 +210,7 @@ impl Walk<'_> {
         }
         self.start = at + 1;
         self.record = at + 1;
+        self.record_line = self.line;
     }
 
     #[inline(always)]
@@ -294,6 +271,27 @@ fn hand_over(cells: &[Span], full: usize, width: usize, found: &mut Found) {
     }
 }
 
+/// Calls back with each byte that is asked for and its place.
+#[inline(always)]
+fn each_hit(bytes: &[u8], asked: impl Fn(u8) -> bool, mut hit: impl FnMut(u32, u8)) {
+    let (whole, rest) = bytes.as_chunks::<64>();
+    // NUL, which is never asked for, behind the last bytes.
+    let mut last = [0; 64];
+    for (to, from) in last.iter_mut().zip(rest) {
+        *to = *from;
+    }
+    let mut base = 0;
+    for chunk in whole.iter().chain([&last]) {
+        let mut hits = hits(chunk, &asked);
+        while hits != 0 {
+            let n = hits.trailing_zeros();
+            hits &= hits - 1;
+            hit(base + n, chunk[n as usize & 63]);
+        }
+        base += 64;
+    }
+}
+
 /// One bit for each byte: whether it is one that was asked for. Written so that it compiles to vector
 /// instructions: the comparisons of all bytes first, then eight of them at a time to bits.
 #[inline(always)]
@@ -317,11 +315,16 @@ pub(super) fn undouble(bytes: &mut [u8], (start, end): Span, quote: u8) {
         return;
     };
     let (mut to, mut from) = (0, 0);
-    while let Some(byte) = text.get(from).copied() {
-        if let Some(place) = text.get_mut(to) {
-            *place = byte;
+    while let Some(rest) = text.get(from..) {
+        let length = match memchr::memchr(quote, rest) {
+            Some(at) => at + 1,
+            None => rest.len(),
+        };
+        if length == 0 {
+            return;
         }
-        to += 1;
-        from += 1 + usize::from(byte == quote);
+        text.copy_within(from..from + length, to);
+        to += length;
+        from += length + 1;
     }
 }
