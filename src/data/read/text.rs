@@ -392,7 +392,7 @@ pub(super) struct Fault {
 /// Looks for bytes that are no UTF-8, and for NUL.
 pub(super) fn fault(bytes: &[u8]) -> Option<Fault> {
     let binary = memchr::memchr(0, bytes).map(|at| Fault { at, binary: true });
-    let invalid = std::str::from_utf8(bytes).err().map(|e| Fault {
+    let invalid = simdutf8::compat::from_utf8(bytes).err().map(|e| Fault {
         at: e.valid_up_to(),
         binary: false,
     });
