@@ -80,6 +80,22 @@ pub enum Command {
     /// AIP_PREDICT_ROUTE as Vertex AI's contract says. Ends with SIGTERM after the open requests.
     #[command(after_help = EXITS)]
     Serve(ServeFlags),
+    /// Profile any table, for a first look
+    ///
+    /// Reads CSV (also packed with gzip or zstd), JSON Lines and Parquet, told apart by their bytes. Needs no
+    /// config and no project. A TABLE is a file, a pattern in quotes, a folder, or the same as a gs:// URI,
+    /// which is fetched first; several TABLEs are several tables. A file that `serin profile --format json`
+    /// wrote is a TABLE too: its profile is taken as it is.
+    ///
+    /// Prints a line a column, then what is worth a look, the worst first. `--column` shows one column in full,
+    /// `--html` writes a page with every column's histogram, of up to three tables over each other.
+    ///
+    ///   serin profile data/usage.csv
+    ///   serin profile train.parquet test.parquet --html page.html
+    ///   serin profile 'days/*.csv.gz' --format json --sketches > days.json
+    ///   serin profile week1.json week2.json --merge --column amount
+    #[command(after_help = EXITS, verbatim_doc_comment)]
+    Profile(ProfileFlags),
     /// Write a first serin.yaml, schema.yaml and cloudbuild.yaml from a look at the data
     ///
     /// Reads the CSV files, overwrites nothing.
@@ -239,6 +255,62 @@ pub struct ServeFlags {
     pub health_route: String,
     #[arg(long, default_value = "/predict", env = "AIP_PREDICT_ROUTE")]
     pub predict_route: String,
+}
+
+#[derive(Debug, Args)]
+pub struct ProfileFlags {
+    /// Files, patterns in quotes, folders, gs:// URIs, or profiles written as JSON
+    #[arg(required = true, value_name = "TABLE")]
+    pub tables: Vec<String>,
+    /// A table for people, or a JSON object a table, a line each; docs/profile.md names its fields
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: crate::steps::profile::Format,
+    /// Write a page of up to three tables over each other, which needs no network
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Print this column in full: quantiles, histogram, most frequent values
+    #[arg(long, value_name = "NAME")]
+    pub column: Option<String>,
+    /// Print all columns and all that is worth a look
+    #[arg(long)]
+    pub all: bool,
+    /// The column to predict: the others are told by how much they tell about it
+    #[arg(long, value_name = "COLUMN")]
+    pub label: Option<String>,
+    /// What stands between the fields of a CSV: a character, or `tab` [default: found out]
+    #[arg(long, value_name = "C", value_parser = delimiter)]
+    pub delimiter: Option<u8>,
+    /// How the letters of a text are written [default: UTF-8, or what a byte order mark says]
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub encoding: Option<Encoding>,
+    /// Keep in the JSON what a merge needs
+    #[arg(long)]
+    pub sketches: bool,
+    /// Make one profile of all tables, as of shards or days
+    #[arg(long)]
+    pub merge: bool,
+}
+
+/// The encodings of a text, as the world calls them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Encoding {
+    #[value(name = "utf-8")]
+    Utf8,
+    #[value(name = "utf-16le")]
+    Utf16Le,
+    #[value(name = "utf-16be")]
+    Utf16Be,
+    /// Holds the letters of Latin-1
+    #[value(name = "windows-1252", alias = "latin-1", alias = "iso-8859-1")]
+    Windows1252,
+}
+
+fn delimiter(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        b"tab" | b"\\t" => Ok(b'\t'),
+        [c] if (c.is_ascii_punctuation() && *c != b'"') || matches!(c, b'\t' | b' ') => Ok(*c),
+        _ => Err("expected one character such as `;`, or `tab`".into()),
+    }
 }
 
 #[derive(Debug, Args)]

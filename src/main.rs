@@ -8,9 +8,11 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 
 use serin::cli::{
-    Cli, CloudFlags, Command, CommonFlags, EmulateFlags, LintFlags, RunFlags, ServeFlags,
+    self, Cli, CloudFlags, Command, CommonFlags, EmulateFlags, LintFlags, ProfileFlags, RunFlags,
+    ServeFlags,
 };
 use serin::config::Config;
+use serin::data::read;
 use serin::error::{self, Input, code};
 use serin::image::SelfImages;
 use serin::process::Groups;
@@ -85,6 +87,12 @@ fn dispatch(cli: Cli) -> Result<u8> {
             many_threads()?.block_on(serve_model(flags))?;
             Ok(code::DONE)
         }
+        Command::Profile(flags) => {
+            let args = profile_args(flags);
+            let mut out = std::io::stdout();
+            let outcome = one_thread()?.block_on(steps::profile::profile(&args, &mut out))?;
+            Ok(outcome.exit_code())
+        }
         Command::Init(flags) => {
             let args = steps::init::Args {
                 label: flags.label,
@@ -107,6 +115,30 @@ fn lint(flags: &LintFlags) -> Result<steps::Outcome> {
     let outcome = steps::lint::lint(&config, &workspace, flags.source, &mut std::io::stdout())?;
     steps::finish(&workspace, "lint", outcome, &serde_json::json!({}))?;
     Ok(outcome)
+}
+
+fn profile_args(flags: ProfileFlags) -> steps::profile::Args {
+    let encoding = |encoding| match encoding {
+        cli::Encoding::Utf8 => read::Encoding::Utf8,
+        cli::Encoding::Utf16Le => read::Encoding::Utf16Le,
+        cli::Encoding::Utf16Be => read::Encoding::Utf16Be,
+        cli::Encoding::Windows1252 => read::Encoding::Windows1252,
+    };
+    steps::profile::Args {
+        tables: flags.tables,
+        format: flags.format,
+        html: flags.html,
+        column: flags.column,
+        all: flags.all,
+        label: flags.label,
+        dialect: read::Dialect {
+            delimiter: flags.delimiter,
+            encoding: flags.encoding.map(encoding),
+            ..read::Dialect::default()
+        },
+        sketches: flags.sketches,
+        merge: flags.merge,
+    }
 }
 
 /// Runs a step that speaks to the cloud.

@@ -10,6 +10,7 @@ mod page;
 mod plot;
 mod profile;
 pub mod progress;
+pub mod table_profile;
 pub mod terminal;
 mod train;
 mod validate;

@@ -8,8 +8,10 @@ pub mod fit;
 pub mod init;
 pub mod lint;
 pub mod model_files;
+pub mod profile;
 pub mod push;
 pub mod summary;
+pub mod tables;
 pub mod train;
 pub mod validate;
 

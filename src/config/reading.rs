@@ -8,8 +8,8 @@ use super::cursor::{Cursor, Fields, one_of};
 use super::forms::{is_bucket_name, is_date, is_endpoint_id, is_model_id, is_table_name};
 use super::yaml::Kind;
 use super::{
-    Builtin, Config, Data, Deploy, Drift, File, Gate, GateRule, Join, JoinKind, Label, Limits,
-    Lint, Replay, Split, SplitRule, Spot, Table, Train, Validate, yaml,
+    Builtin, Config, Data, Deploy, File, Gate, GateRule, Join, JoinKind, Label, Limits, Replay,
+    Split, SplitRule, Spot, Table, Train, Validate, lint, yaml,
 };
 use crate::error::Place;
 
@@ -53,7 +53,11 @@ pub(super) fn config(file: &File) -> Result<Config> {
             None => false,
         },
         data: data(&top.need("data")?.fields("data")?)?,
-        lint: top.get("lint").map(lint).transpose()?.unwrap_or_default(),
+        lint: top
+            .get("lint")
+            .map(lint::lint)
+            .transpose()?
+            .unwrap_or_default(),
         train: train(&top.need("train")?.fields("train")?)?,
         validate: top
             .get("validate")
@@ -185,7 +189,7 @@ fn table(name: String, place: Place, field: Cursor) -> Result<Table> {
     })
 }
 
-fn local(field: &Cursor) -> Result<Spot<String>> {
+pub(super) fn local(field: &Cursor) -> Result<Spot<String>> {
     let path = field.text("a file's path")?;
     if path.starts_with("gs://") {
         return Err(field
@@ -273,30 +277,6 @@ fn split(fields: &Fields, label: &str) -> Result<Split> {
         },
     };
     Ok(Split { seed, rule })
-}
-
-fn lint(field: Cursor) -> Result<Lint> {
-    let fields = field.fields("lint")?;
-    let schema = fields.get("schema").map(|schema| local(&schema));
-    let drift = match fields.get("drift") {
-        Some(field) => {
-            let place = field.place();
-            let drift = field.fields("lint.drift")?;
-            if let Some(against) = drift.get("against") {
-                against.word(&[("champion", ())])?;
-            }
-            let psi = match drift.get("psi") {
-                Some(psi) => psi.number("a number above 0", |x| x > 0.0)?,
-                None => 0.2,
-            };
-            Some(Drift { psi, place })
-        }
-        None => None,
-    };
-    Ok(Lint {
-        schema: schema.transpose()?,
-        drift,
-    })
 }
 
 fn train(fields: &Fields) -> Result<Train> {

@@ -18,7 +18,7 @@ use anyhow::Result;
 
 use super::batch::{BadRow, BadRowKind, Batch, Places, RowPlaces, Values};
 use crate::error::Input;
-pub use files::{find, find_in};
+pub use files::{find, find_in, is_table};
 pub use parquet::is_decoding;
 pub use text::Encoding;
 

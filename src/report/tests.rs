@@ -27,7 +27,7 @@ fn pages() -> Vec<(&'static str, String)> {
 }
 
 /// A page's tags and the text between them; the style is checked on its own.
-fn parts(html: &str) -> (Vec<&str>, String) {
+pub(super) fn parts(html: &str) -> (Vec<&str>, String) {
     let (mut tags, mut text) = (Vec::new(), String::new());
     let mut rest = html;
     while let Some(start) = rest.find('<') {
@@ -51,7 +51,7 @@ fn parts(html: &str) -> (Vec<&str>, String) {
 }
 
 /// The text a reader sees, a block a line.
-fn text_of(html: &str) -> String {
+pub(super) fn text_of(html: &str) -> String {
     let (_, text) = parts(html);
     text.lines()
         .map(|line| line.trim_end_matches([' ', '|']).trim())
@@ -61,7 +61,7 @@ fn text_of(html: &str) -> String {
 }
 
 /// The values of an attribute, in order.
-fn attributes<'a>(tags: &[&'a str], name: &str) -> Vec<&'a str> {
+pub(super) fn attributes<'a>(tags: &[&'a str], name: &str) -> Vec<&'a str> {
     let start = format!(" {name}=\"");
     tags.iter()
         .filter_map(|tag| tag.split_once(start.as_str()))

@@ -42,6 +42,7 @@ pub fn lint(
     source: Source,
     out: &mut dyn Write,
 ) -> Result<Outcome> {
+    checks::validate(config)?;
     forget(workspace)?;
     let mut lint = Lint {
         config,

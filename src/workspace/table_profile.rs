@@ -6,6 +6,20 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The schema's name and version, which a profile that is written begins with.
+pub const SCHEMA: &str = "serin/table-profile/v1";
+
+/// A profile as `serin profile --format json` writes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NamedProfile {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The table as the command line named it.
+    pub name: String,
+    #[serde(flatten)]
+    pub profile: TableProfile,
+}
+
 /// A table, a part of one, or several that were merged.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TableProfile {
@@ -86,12 +100,27 @@ pub struct ColumnFigures {
     /// What the column tells about the label, where there is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub label: Option<LabelFigures>,
-    /// What a merge needs, in base64.
+    /// What a merge needs.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub sketch: Option<String>,
+    pub sketch: Option<Sketch>,
 }
 
-/// Up to how many different values a column of numbers or times is counted value by value.
+/// What the figures of a column were made of, each in base64.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sketch {
+    /// Numbers or times, counted in cells.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cells: Option<String>,
+    /// The hashes of the different values.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hashes: Option<String>,
+    /// Texts with their counts.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub texts: Option<String>,
+}
+
+/// Up to how many different values a column of numbers or times is counted value by value; fewer in a
+/// table of more than 64 columns.
 pub const EXACT_CELLS: usize = 4096;
 
 impl ColumnFigures {

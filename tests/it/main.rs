@@ -10,5 +10,6 @@ mod harness;
 mod init;
 mod kills;
 mod main_job;
+mod profile;
 mod rejections;
 mod rooms;

@@ -3,8 +3,22 @@
 use super::TableScope;
 use crate::data::findings::{Evidence, Reporter};
 
-/// A row with too few or too many fields, or with text behind a closing quote.
+/// Malformed rows, where there are more of them than `lint.max_bad_rows`.
 pub(super) fn malformed(scope: &TableScope, reporter: &mut Reporter) {
+    if scope.table.bad_rows.len() as u64 > scope.config.lint.max_bad_rows {
+        each(scope, reporter);
+    }
+}
+
+/// Malformed rows that are left out, because there are no more of them than `lint.max_bad_rows`.
+pub(super) fn skipped(scope: &TableScope, reporter: &mut Reporter) {
+    if scope.table.bad_rows.len() as u64 <= scope.config.lint.max_bad_rows {
+        each(scope, reporter);
+    }
+}
+
+/// A row with too few or too many fields, or with text behind a closing quote.
+fn each(scope: &TableScope, reporter: &mut Reporter) {
     let table = scope.table;
     let wanted = table.columns.len();
     for row in &table.bad_rows {

@@ -1,6 +1,6 @@
 //! What `serin.yaml` names against what the tables have.
 
-use super::TablesScope;
+use super::{CHECKS, Run, TablesScope};
 use crate::config::{SplitRule, Spot};
 use crate::data::findings::{Evidence, Reporter};
 use crate::error::Place;
@@ -23,6 +23,13 @@ pub(super) fn columns(scope: &TablesScope, reporter: &mut Reporter) {
     }
     for column in &scope.config.validate.slices {
         expect(scope, reporter, column, "validate.slices");
+    }
+    let lint = &scope.config.lint;
+    for column in lint.drift.iter().flat_map(|drift| &drift.columns) {
+        expect(scope, reporter, &column.name, "lint.drift.columns");
+    }
+    if let Some(freshness) = &lint.freshness {
+        expect(scope, reporter, &freshness.column, "lint.freshness.column");
     }
 }
 
@@ -48,20 +55,42 @@ fn expect(scope: &TablesScope, reporter: &mut Reporter, column: &Spot<String>, f
     });
 }
 
-/// A drift check that is asked for; it comes with another version.
-pub(super) fn drift(scope: &TablesScope, reporter: &mut Reporter) {
-    if let Some(drift) = &scope.config.lint.drift {
-        let path = match &drift.place {
-            Place::Text { path, .. } | Place::File(path) => path.display().to_string(),
-            place => place.to_string(),
-        };
-        let line = match &drift.place {
-            Place::Text { line, .. } => u64::try_from(*line).ok(),
-            _ => None,
+/// What `lint` asks for and this version does not check yet.
+pub(super) fn unchecked(scope: &TablesScope, reporter: &mut Reporter) {
+    let lint = &scope.config.lint;
+    let asked = [
+        ("drift", lint.drift.as_ref().map(|drift| &drift.place)),
+        ("volume", lint.volume.as_ref().map(|volume| &volume.place)),
+        (
+            "freshness",
+            lint.freshness.as_ref().map(|freshness| &freshness.place),
+        ),
+        ("min_rows", lint.min_rows.as_ref().map(|rows| &rows.place)),
+    ];
+    let fields = asked
+        .into_iter()
+        .filter_map(|(name, place)| Some((name.to_owned(), place?)));
+    let of_profile = |code: &str| {
+        CHECKS
+            .iter()
+            .any(|check| check.code == code && matches!(check.run, Run::Profile(_)))
+    };
+    let checks = lint
+        .checks
+        .iter()
+        .filter(|(code, severity)| severity.is_some() && of_profile(code));
+    let checks = checks.map(|(code, _)| (format!("checks.{}", code.value), &code.place));
+    for (name, place) in fields.chain(checks) {
+        let (path, line) = match place {
+            Place::Text { path, line, .. } => {
+                (path.display().to_string(), u64::try_from(*line).ok())
+            }
+            Place::File(path) => (path.display().to_string(), None),
+            place => (place.to_string(), None),
         };
         reporter.add("", &path, "", line, || {
-            let sentence = "`lint.drift` is set, but this version does not check drift";
-            Evidence::new("no drift", "not checked", sentence)
+            let sentence = format!("`lint.{name}` is set, but this version does not check it");
+            Evidence::new(format!("no `lint.{name}`"), "not checked", sentence)
         });
     }
 }

@@ -90,7 +90,7 @@ fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Whether a file is called as tables are.
-fn is_table(name: &str) -> bool {
+pub fn is_table(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let (stem, end) = name.rsplit_once('.').unwrap_or((&name, ""));
     let end = match PACKED.contains(&end) {

@@ -228,6 +228,109 @@ fn a_broken_table_is_rejected_with_file_line_column_and_value() {
 }
 
 #[test]
+fn a_check_is_as_strict_as_the_config_says() {
+    let project = Project::new();
+    project.write(
+        "data/usage.csv",
+        USAGE
+            .replace("6,1.5,3", "6,1.5,many")
+            .replace("5,2,4", "5,500,4"),
+    );
+    let run = |checks: &str| {
+        let lint = format!("lint: {{schema: schema.yaml, checks: {checks}}}");
+        project.write(
+            "serin.yaml",
+            CONFIG.replace("lint: {schema: schema.yaml}", &lint),
+        );
+        project.run()
+    };
+    let (outcome, out) = run("{}").unwrap();
+    assert_eq!(outcome, Outcome::Rejected);
+    assert!(
+        out.contains("lint: reject (2 rejections, 0 warnings)"),
+        "{out}"
+    );
+    let (outcome, out) = run("{schema.type: warn, schema.range: off}").unwrap();
+    assert_eq!(outcome, Outcome::Done, "{out}");
+    assert!(
+        out.contains("warn schema.type: data/usage.csv:2: column `calls` holds `many`"),
+        "{out}"
+    );
+    assert!(
+        out.contains("lint: pass (0 rejections, 1 warning)"),
+        "{out}"
+    );
+    let error = run("{schema.types: off}").unwrap_err();
+    assert!(error.downcast_ref::<Input>().is_some());
+    assert!(
+        error
+            .to_string()
+            .ends_with("serin.yaml:9:38: `lint.checks`: there is no check `schema.types`"),
+        "{error}"
+    );
+    assert!(
+        run("{label.column: off}")
+            .unwrap_err()
+            .to_string()
+            .contains("this check always rejects")
+    );
+}
+
+#[test]
+fn malformed_rows_are_left_out_up_to_a_limit() {
+    let project = Project::new();
+    project.write("data/usage.csv", format!("{USAGE}7,1\n8,1,2,3\n"));
+    let run = |limit: u32| {
+        let lint = format!("lint: {{schema: schema.yaml, max_bad_rows: {limit}}}");
+        project.write(
+            "serin.yaml",
+            CONFIG.replace("lint: {schema: schema.yaml}", &lint),
+        );
+        project.run().unwrap()
+    };
+    let (outcome, out) = run(1);
+    assert_eq!(outcome, Outcome::Rejected);
+    assert!(
+        out.contains("lint: reject (2 rejections, 0 warnings)"),
+        "{out}"
+    );
+    let (outcome, out) = run(2);
+    assert_eq!(outcome, Outcome::Done, "{out}");
+    assert!(
+        out.contains("warn table.skipped_rows: data/usage.csv:8: the row has 2 fields"),
+        "{out}"
+    );
+    assert!(
+        out.contains("lint: pass (0 rejections, 2 warnings)"),
+        "{out}"
+    );
+}
+
+#[test]
+fn what_is_asked_for_and_not_checked_is_told() {
+    let project = Project::new();
+    let lint = "lint: {schema: schema.yaml, drift: {}, min_rows: 9, checks: {features.id: reject, split.class: off}}";
+    project.write(
+        "serin.yaml",
+        CONFIG.replace("lint: {schema: schema.yaml}", lint),
+    );
+    let (outcome, out) = project.run().unwrap();
+    assert_eq!(outcome, Outcome::Done, "{out}");
+    for field in ["lint.drift", "lint.min_rows", "lint.checks.features.id"] {
+        assert!(
+            out.contains(&format!(
+                "`{field}` is set, but this version does not check it"
+            )),
+            "{out}"
+        );
+    }
+    assert!(
+        out.contains("lint: pass (0 rejections, 3 warnings)"),
+        "{out}"
+    );
+}
+
+#[test]
 fn a_rejection_leaves_nothing_to_go_on_with() {
     let project = Project::new();
     project.run().unwrap();
