@@ -18,9 +18,6 @@ pub(super) const LONGEST_RECORD: usize = 16 << 20;
 /// How much of a file is looked at to tell what it is.
 const HEAD: usize = 64 << 10;
 
-/// How much of a file of JSON Lines is looked at for the columns, as a line may leave some out.
-const JSON_HEAD: usize = 1 << 20;
-
 /// How the letters of a text are written as bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
@@ -50,8 +47,8 @@ pub(super) struct Origin {
 /// What a file is.
 pub(super) enum Look {
     Parquet,
-    /// JSON Lines, and the lines it begins with, whole ones.
-    Json(Origin, Vec<u8>),
+    /// JSON Lines.
+    Json(Origin),
     Text(Head),
 }
 
@@ -130,21 +127,7 @@ pub(super) fn look(file: &File, encoding: Option<Encoding>) -> Result<Look> {
     head.grow()?;
     let mut text = head.bytes.iter().filter(|b| !b.is_ascii_whitespace());
     match (text.next(), text.next()) {
-        (Some(b'{'), _) => {
-            while !head.whole
-                && (head.bytes.len() < JSON_HEAD || last_line_end(&head.bytes).is_none())
-            {
-                if head.bytes.len() > LONGEST_RECORD {
-                    return Err(too_long(&file.shown, 1).into());
-                }
-                head.grow()?;
-            }
-            if !head.whole {
-                let end = last_line_end(&head.bytes).unwrap_or(0);
-                head.bytes.truncate(end);
-            }
-            Ok(Look::Json(origin, head.bytes))
-        }
+        (Some(b'{'), _) => Ok(Look::Json(origin)),
         (Some(b'['), Some(b'{' | b'[')) => Err(Input::new(
             "is one JSON array, which is read whole or not at all",
         )
@@ -417,7 +400,7 @@ pub(super) struct Fault {
 /// Looks for bytes that are no UTF-8, and for NUL.
 pub(super) fn fault(bytes: &[u8]) -> Option<Fault> {
     let binary = memchr::memchr(0, bytes).map(|at| Fault { at, binary: true });
-    let invalid = std::str::from_utf8(bytes).err().map(|e| Fault {
+    let invalid = simdutf8::compat::from_utf8(bytes).err().map(|e| Fault {
         at: e.valid_up_to(),
         binary: false,
     });
