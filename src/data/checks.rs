@@ -226,7 +226,7 @@ pub const CHECKS: &[Check] = &[
     check("features.padded", Warn, OfProfile(features::padded)),
     check("features.outlier", Warn, OfProfile(features::outlier)),
     check("features.infinite", Reject, OfProfile(features::infinite)),
-    check("features.leakage", Reject, OfProfile(features::leakage)),
+    check("features.leakage", Warn, OfProfile(features::leakage)),
     check("features.label_name", Warn, OfProfile(features::label_name)),
     check("features.duplicate", Warn, OfProfile(features::duplicate)),
     check("split.label_shift", Warn, OfProfile(parts::label_shift)),

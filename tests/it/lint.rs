@@ -43,17 +43,22 @@ fn read_usage_from(project: &Project, place: &str) {
 /// The example's table as its header and its rows.
 fn usage(project: &Project) -> (Vec<String>, Vec<Vec<String>>) {
     let text = fs::read_to_string(project.source().join("data/usage.csv")).unwrap();
-    let mut rows = text.lines().map(|l| l.split(',').map(str::to_owned).collect());
+    let mut rows = text
+        .lines()
+        .map(|l| l.split(',').map(str::to_owned).collect());
     (rows.next().unwrap(), rows.collect())
 }
 
 fn json_lines(header: &[String], rows: &[Vec<String>]) -> String {
     let object = |row: &Vec<String>| {
-        let cells = header.iter().zip(row).map(|(name, cell)| match cell.parse::<f64>() {
-            Ok(_) => format!("{}:{cell}", json!(name)),
-            Err(_) if cell.is_empty() => format!("{}:null", json!(name)),
-            Err(_) => format!("{}:{}", json!(name), json!(cell)),
-        });
+        let cells = header
+            .iter()
+            .zip(row)
+            .map(|(name, cell)| match cell.parse::<f64>() {
+                Ok(_) => format!("{}:{cell}", json!(name)),
+                Err(_) if cell.is_empty() => format!("{}:null", json!(name)),
+                Err(_) => format!("{}:{}", json!(name), json!(cell)),
+            });
         format!("{{{}}}\n", cells.collect::<Vec<_>>().join(","))
     };
     rows.iter().map(object).collect()
@@ -65,7 +70,11 @@ fn write_parquet(path: &Path, header: &[String], rows: &[Vec<String>]) {
         let array: ArrayRef = if name == "customer_id" {
             Arc::new(cells().map(Some).collect::<StringArray>())
         } else {
-            Arc::new(cells().map(|cell| cell.parse().ok()).collect::<Float64Array>())
+            Arc::new(
+                cells()
+                    .map(|cell| cell.parse().ok())
+                    .collect::<Float64Array>(),
+            )
         };
         (name.as_str(), array, true)
     });
@@ -94,15 +103,37 @@ fn the_same_rows_are_the_same_snapshot_whatever_file_they_are_in() {
     fs::write(data.join("usage.txt"), semicolons).unwrap();
     fs::create_dir(data.join("days")).unwrap();
     for (n, part) in rows.chunks(2000).enumerate() {
-        let lines = [&header].into_iter().chain(part).map(|row| row.join(",") + "\n");
-        fs::write(data.join(format!("days/{n}.csv")), lines.collect::<String>()).unwrap();
+        let lines = [&header]
+            .into_iter()
+            .chain(part)
+            .map(|row| row.join(",") + "\n");
+        fs::write(
+            data.join(format!("days/{n}.csv")),
+            lines.collect::<String>(),
+        )
+        .unwrap();
     }
     for (place, says) in [
-        ("data/usage.csv.gz", "table usage: 5000 rows, 15 columns (data/usage.csv.gz)"),
-        ("data/usage.jsonl", "5000 rows, 15 columns (data/usage.jsonl)"),
-        ("data/usage.parquet", "5000 rows, 15 columns (data/usage.parquet)"),
-        ("{local: data/usage.txt, delimiter: \";\", encoding: utf-8}", "(data/usage.txt)"),
-        ("data/days/*.csv", "5000 rows, 15 columns (data/days/*.csv, 3 files)"),
+        (
+            "data/usage.csv.gz",
+            "table usage: 5000 rows, 15 columns (data/usage.csv.gz)",
+        ),
+        (
+            "data/usage.jsonl",
+            "5000 rows, 15 columns (data/usage.jsonl)",
+        ),
+        (
+            "data/usage.parquet",
+            "5000 rows, 15 columns (data/usage.parquet)",
+        ),
+        (
+            "{local: data/usage.txt, delimiter: \";\", encoding: utf-8}",
+            "(data/usage.txt)",
+        ),
+        (
+            "data/days/*.csv",
+            "5000 rows, 15 columns (data/days/*.csv, 3 files)",
+        ),
         ("data/days", "(data/days, 3 files)"),
     ] {
         read_usage_from(&project, place);
@@ -111,16 +142,26 @@ fn the_same_rows_are_the_same_snapshot_whatever_file_they_are_in() {
     }
 
     let (_emulator, url) = emulate(&project, "cloud");
-    let made = post(&format!("{url}/storage/v1/b?project=p"), &json!({ "name": "days" }));
+    let made = post(
+        &format!("{url}/storage/v1/b?project=p"),
+        &json!({ "name": "days" }),
+    );
     assert_eq!(made.0, 200, "{}", made.1);
     let upload = format!("{url}/upload/storage/v1/b/days/o?uploadType=media&name=usage.csv");
     post_text(&upload, text);
     read_usage_from(&project, "gs://days/usage.csv");
     let mut command = project.command(&LINT);
-    command.current_dir(project.source()).env("STORAGE_EMULATOR_HOST", &url);
-    ended(command.output().unwrap()).expect(0).says("(gs://days/usage.csv)");
+    command
+        .current_dir(project.source())
+        .env("STORAGE_EMULATOR_HOST", &url);
+    ended(command.output().unwrap())
+        .expect(0)
+        .says("(gs://days/usage.csv)");
     assert_eq!(digest(&project), expected);
-    assert_eq!(record(&project, "dataset.json")["tables"][1]["path"], "gs://days/usage.csv");
+    assert_eq!(
+        record(&project, "dataset.json")["tables"][1]["path"],
+        "gs://days/usage.csv"
+    );
 }
 
 #[test]
@@ -129,7 +170,11 @@ fn malformed_rows_are_told_with_their_file_and_limited() {
     let (header, rows) = usage(&project);
     fs::create_dir(project.source().join("data/days")).unwrap();
     for (n, part) in rows.chunks(2500).enumerate() {
-        let mut text: String = [&header].into_iter().chain(part).map(|r| r.join(",") + "\n").collect();
+        let mut text: String = [&header]
+            .into_iter()
+            .chain(part)
+            .map(|r| r.join(",") + "\n")
+            .collect();
         text.push_str(&"too,few\n".repeat(n * 25));
         fs::write(project.source().join(format!("data/days/{n}.csv")), text).unwrap();
     }
@@ -153,7 +198,9 @@ fn malformed_rows_are_told_with_their_file_and_limited() {
     limit(24);
     lint(&project).expect(1);
     limit(25);
-    lint(&project).expect(0).says("warn table.skipped_rows: data/days: 15 more");
+    lint(&project)
+        .expect(0)
+        .says("warn table.skipped_rows: data/days: 15 more");
 }
 
 /// Sets what the example's data is held against.
@@ -185,7 +232,8 @@ fn drift_from_a_file_is_rejected() {
     lint(&project).expect(0);
     let source = project.source();
     fs::copy(source.join(".serin/profile.json"), source.join("kept.json")).unwrap();
-    let mut profile = project.command(&["profile", ".serin/data", "--format", "json", "--sketches"]);
+    let mut profile =
+        project.command(&["profile", ".serin/data", "--format", "json", "--sketches"]);
     let profile = ended(profile.current_dir(&source).output().unwrap()).expect(0);
     fs::write(source.join("table.json"), &profile.stdout).unwrap();
     for (baseline, before) in [("kept.json", None), ("table.json", Some("kept.json"))] {
@@ -193,8 +241,16 @@ fn drift_from_a_file_is_rejected() {
             None => against(&project, baseline),
             Some(before) => project.edit("serin.yaml", |text| text.replace(before, baseline)),
         }
-        lint(&project).expect(0).says(&format!("drift: 20 columns held against {baseline}"));
-        assert_eq!(record(&project, "drift.json")["columns"].as_array().unwrap().len(), 20);
+        lint(&project)
+            .expect(0)
+            .says(&format!("drift: 20 columns held against {baseline}"));
+        assert_eq!(
+            record(&project, "drift.json")["columns"]
+                .as_array()
+                .unwrap()
+                .len(),
+            20
+        );
     }
     shift(&project);
     lint(&project)
@@ -205,8 +261,12 @@ fn drift_from_a_file_is_rejected() {
     assert!(source.join(".serin/profile.json").exists());
 
     fs::write(source.join("table.json"), profile.stdout.repeat(2)).unwrap();
-    lint(&project).expect(2).says("table.json: holds several profiles");
-    project.edit("serin.yaml", |text| text.replace("table.json", ".serin/profile.json"));
+    lint(&project)
+        .expect(2)
+        .says("table.json: holds several profiles");
+    project.edit("serin.yaml", |text| {
+        text.replace("table.json", ".serin/profile.json")
+    });
     lint(&project).expect(2).says("profile.json");
 }
 
@@ -228,26 +288,33 @@ fn drift_from_what_the_champion_was_trained_on_is_rejected() {
     assert!(page.contains("no drift, PSI 0 of 0.2") && page.contains("champion"));
 
     shift(&project);
-    project
-        .run(&["-s", "_SEED=3"])
-        .expect(1)
-        .says("reject drift.values: data/usage.csv: column `total_day_minutes` drifts from the champion");
+    project.run(&["-s", "_SEED=3"]).expect(1).says(
+        "reject drift.values: data/usage.csv: column `total_day_minutes` drifts from the champion",
+    );
 }
 
 #[test]
 fn rows_are_held_against_earlier_snapshots() {
     let project = Project::churn_with_short_rollout();
     project.edit("serin.yaml", |text| {
-        text.replace("lint: {schema: schema.yaml}", "lint: {schema: schema.yaml, volume: {at_least: 0.9}}")
-    });
-    project.run(&[]).expect(0).says("volume: there is no earlier snapshot");
-    project.edit("data/account.csv", |text| {
-        text.lines().take(2000).map(|line| format!("{line}\n")).collect()
+        text.replace(
+            "lint: {schema: schema.yaml}",
+            "lint: {schema: schema.yaml, volume: {at_least: 0.9}}",
+        )
     });
     project
         .run(&[])
-        .expect(1)
-        .says("there are 1999 rows, expected 4500 to 10000 rows: the median of the last 1 run is 5000");
+        .expect(0)
+        .says("volume: there is no earlier snapshot");
+    project.edit("data/account.csv", |text| {
+        text.lines()
+            .take(2000)
+            .map(|line| format!("{line}\n"))
+            .collect()
+    });
+    project.run(&[]).expect(1).says(
+        "there are 1999 rows, expected 4500 to 10000 rows: the median of the last 1 run is 5000",
+    );
 }
 
 #[test]

@@ -194,7 +194,8 @@ const EXPLANATIONS: &[(&str, &str)] = &[
         "features.leakage",
         "A column alone tells more than 90 of 100 parts of the label's information, or is correlated with it by more \
          than 0.99. Seldom is the world so kind: the column is mostly written after the label, or made from it, and \
-         will not be known when the model is asked. Drop it, or set this check to `warn` if it is sound.",
+         will not be known when the model is asked. A feature that is just good looks the same, so this warns: drop the \
+         column, or set the check to `reject` where no column should ever know so much.",
     ),
     (
         "features.label_name",

@@ -126,9 +126,12 @@ pub(super) fn look(file: &File, encoding: Option<Encoding>) -> Result<Look> {
     };
     head.grow()?;
     let mut text = head.bytes.iter().filter(|b| !b.is_ascii_whitespace());
-    match (text.next(), text.next()) {
-        (Some(b'{'), _) => Ok(Look::Json(origin)),
-        (Some(b'['), Some(b'{' | b'[')) => Err(Input::new(
+    match (text.next(), text.next(), text.next()) {
+        // The name of a CSV's column may begin with a brace too; an object goes on with a key or ends.
+        (Some(b'{'), Some(b'"') | None, _) | (Some(b'{'), Some(b'}'), Some(b'{') | None) => {
+            Ok(Look::Json(origin))
+        }
+        (Some(b'['), Some(b'{' | b'['), _) => Err(Input::new(
             "is one JSON array, which is read whole or not at all",
         )
         .at_file(Path::new(&*file.shown))
