@@ -35,8 +35,9 @@ use anyhow::Result;
 use crate::error::Input;
 
 pub use check::{CheckOptions, check};
-pub use resolve::{Builtins, Resolved, parse_substitutions, resolve};
-pub use runner::{Part, RunOptions, RunReport, StepReport, run};
+pub use image::HostImage;
+pub use resolve::{Builtins, Resolved, as_written, parse_substitutions, resolve};
+pub use runner::{BuiltImage, Part, RunOptions, RunReport, StepReport, run};
 pub use schedule::Status;
 pub use secrets::SecretFile;
 

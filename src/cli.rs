@@ -67,17 +67,19 @@ pub enum Command {
     ///
     /// Copies the source into a workspace, starts the emulator and runs the steps as Cloud Build would. Writes
     /// only its state folder, .serin/ beside the config, so that the next run finds this run's champion, and
-    /// the workspace, which is kept until the next run.
+    /// the workspace, which is kept until the next run. Steps of images that are not serin's own run in
+    /// containers, where `docker` finds an engine, or by programs of this machine that --host names.
     /// Exits with the code of the first step that failed where its image is serin's own, else 1.
     ///
     /// With --check it runs nothing: it says whether Cloud Build would accept the configs, writes a line
     /// for each one that it would, and exits with 2 where one is refused.
     #[command(after_help = EXITS)]
-    Run(RunFlags),
-    /// Serve the emulated cloud: Vertex AI, Cloud Storage, Cloud Monitoring and Cloud Logging on one port
+    Run(Box<RunFlags>),
+    /// Serve the emulated cloud on one port: Vertex AI, Cloud Storage, Monitoring, Logging and Build
     ///
     /// Reads and writes its state folder, which no other serin may use meanwhile. Ends with SIGINT or SIGTERM.
-    #[command(after_help = EXITS)]
+    /// `eval "$(serin emulate env)"` points the clients of a shell at it.
+    #[command(after_help = EXITS, args_conflicts_with_subcommands = true)]
     Emulate(EmulateFlags),
     /// Fit the built-in learner; what the default training container runs
     ///
@@ -191,9 +193,6 @@ pub struct RunFlags {
     /// Values for the build's substitutions; may be given several times
     #[arg(short, long, value_name = "KEY=VALUE,…")]
     pub substitutions: Vec<String>,
-    /// A file with the value of a variable in `secretEnv`; never shown in the log
-    #[arg(long = "secret", value_name = "NAME=@FILE")]
-    pub secrets: Vec<String>,
     /// Run this step alone, by id or number, in the workspace that the last build left; repeatable
     #[arg(long, value_name = "STEP")]
     pub only: Vec<String>,
@@ -206,13 +205,19 @@ pub struct RunFlags {
     /// The build's id
     #[arg(long, value_name = "ID", hide = true)]
     pub build_id: Option<String>,
+    /// The build was submitted by the API, at this location: its source is whole, git tells nothing
+    #[arg(long, value_name = "LOCATION", hide = true)]
+    pub submitted: Option<String>,
+    /// Print the config's message as it stands in the file, nothing filled in
+    #[arg(long, hide = true, requires = "check", conflicts_with = "submitted")]
+    pub as_written: bool,
     /// Where to put the build's workspace [default: in the state folder]
     #[arg(long, value_name = "DIR")]
     pub workspace: Option<PathBuf>,
     #[command(flatten)]
     pub cloud: CloudFlags,
     /// Use an emulator that runs already, or a proxy before it
-    #[arg(long, value_name = "URL", conflicts_with_all = ["time_scale", "faults"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["time_scale", "faults", "seed_from"])]
     pub emulator: Option<String>,
 }
 
@@ -228,18 +233,72 @@ pub struct CloudFlags {
     /// An image that is serin's own, beside those whose repository ends in `serin`
     #[arg(long = "self", value_name = "IMAGE")]
     pub own_images: Vec<String>,
-    /// Something that goes wrong in the emulated cloud, as in canary:error:0.5 or canary:delay:800ms
-    #[arg(long = "fault", value_name = "FAULT")]
+    /// Something that goes wrong in the emulated cloud, as in canary:error:0.5; may be given several
+    /// times, and --help lists them all
+    #[arg(long = "fault", value_name = "FAULT", long_help = crate::emulator::faults::HELP)]
     pub faults: Vec<crate::emulator::faults::Fault>,
+    /// A folder of buckets that the emulated cloud begins with: DIR/BUCKET/path/to/object
+    ///
+    /// Each file becomes an object, unless the bucket has one of that name with equal bytes. Links to files
+    /// are followed, links to folders refused.
+    #[arg(long, value_name = "DIR")]
+    pub seed_from: Option<PathBuf>,
+    /// Where the emulated Cloud Build clones a repository from: a folder or an address; NAME is as in
+    /// REPO, OWNER/REPO or projects/P/locations/L/connections/C/repositories/R
+    #[arg(long = "repository", value_name = "NAME=PATH", value_parser = repository)]
+    pub repositories: Vec<(String, String)>,
+    /// A file with the value of a variable in a build's `secretEnv`; never shown in a log
+    #[arg(long = "secret", value_name = "NAME=@FILE")]
+    pub secrets: Vec<String>,
+    /// A program of this machine in place of an image, as in python:*=python3; may be given several times
+    ///
+    /// IMAGE is a pattern with * and ?, compared with and without the tag; the first that matches counts. Without
+    /// PROGRAM the step's entrypoint is run, or gcr.io/cloud-builders/NAME as NAME, or the first of the step's args,
+    /// as for an image that has no entrypoint. The program runs in the workspace with the step's environment and
+    /// this machine's PATH.
+    #[arg(long = "host", value_name = "IMAGE[=PROGRAM]")]
+    pub hosts: Vec<crate::build::HostImage>,
+}
+
+fn repository(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+            Ok((name.to_owned(), path.to_owned()))
+        }
+        _ => Err("expected NAME=PATH".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]
 pub struct EmulateFlags {
+    #[command(subcommand)]
+    pub command: Option<EmulateCommand>,
     /// The port on 127.0.0.1; 0 takes a free one
     #[arg(long, default_value_t = 8085)]
     pub port: u16,
     #[command(flatten)]
     pub cloud: CloudFlags,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EmulateCommand {
+    /// Print the variables that point gcloud, bq and the SDKs at an emulator, for sh and bash
+    ///
+    /// Use it as `eval "$(serin emulate env)"`. What no variable reaches is said in comments.
+    Env(EnvFlags),
+}
+
+#[derive(Debug, Args)]
+pub struct EnvFlags {
+    /// The emulator's port on 127.0.0.1
+    #[arg(long, default_value_t = 8085)]
+    pub port: u16,
+    /// The emulator's address, where it is another machine's or behind a proxy
+    #[arg(long, value_name = "URL", conflicts_with = "port")]
+    pub url: Option<String>,
+    /// The clients' project [default: CLOUDSDK_CORE_PROJECT, GOOGLE_CLOUD_PROJECT or local-project]
+    #[arg(long, value_name = "PROJECT")]
+    pub project: Option<String>,
 }
 
 #[derive(Debug, Args)]

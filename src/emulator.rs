@@ -2,25 +2,32 @@
 //!
 //! One file a service: what it covers, its routes, its typed state, its handlers. The rest is what
 //! every service stands on: [`server`] (routes, error bodies), [`body`] (strict request messages),
-//! [`state`] (documents on disk), [`operations`] (work that lasts), [`faults`] (trouble on purpose).
+//! [`state`] (documents on disk), [`operations`] (work that lasts), [`faults`] (trouble on purpose),
+//! [`seed`] (files that are objects from the start), [`variables`] (how clients find it).
 //! It shares no struct with `gcp`, so that client and emulator cannot agree on the same mistake.
 
 mod body;
 mod clock;
+mod cloudbuild;
 mod container;
 mod error;
 pub mod faults;
 mod fields;
 mod filter;
+mod list;
 mod logging;
+mod message;
+mod metadata;
 mod monitoring;
 mod operations;
+pub mod seed;
 mod server;
 mod serving;
 mod state;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod variables;
 mod vertex;
 
 use std::future::Future;
@@ -37,7 +44,9 @@ use crate::clock::Clock;
 use crate::error::Input;
 use crate::image::SelfImages;
 use crate::process::Groups;
+pub use cloudbuild::BuildSettings;
 use state::Store;
+pub use variables::{address, exports, local_project, variables};
 
 /// How much faster than real time a rehearsal runs where nobody says otherwise.
 pub const DEFAULT_TIME_SCALE: u32 = 300;
@@ -56,6 +65,10 @@ pub struct Options {
     pub own_images: SelfImages,
     /// Trouble on purpose.
     pub faults: Vec<faults::Fault>,
+    /// Files that become objects before anything is served.
+    pub seed: Option<seed::Seed>,
+    /// What the builds of Cloud Build are given.
+    pub builds: BuildSettings,
     /// Where children are started.
     pub groups: Groups,
 }
@@ -72,6 +85,10 @@ pub(crate) struct Emulator {
     pub(in crate::emulator) vertex: vertex::Runtime,
     pub(in crate::emulator) monitoring: monitoring::Runtime,
     pub(in crate::emulator) serving: serving::Runtime,
+    pub(in crate::emulator) cloudbuild: cloudbuild::Runtime,
+    pub(in crate::emulator) builds: BuildSettings,
+    /// The state folder.
+    pub(in crate::emulator) state: PathBuf,
     url: String,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -108,12 +125,18 @@ pub struct Running {
     emulator: Arc<Emulator>,
     server: JoinHandle<()>,
     shutdown: oneshot::Sender<()>,
+    seeded: Option<seed::Seeded>,
 }
 
 impl Running {
     /// Where it listens: `http://127.0.0.1:PORT`, without a trailing slash.
     pub fn url(&self) -> &str {
         self.emulator.url()
+    }
+
+    /// What the seed came to, where there was one.
+    pub fn seeded(&self) -> Option<seed::Seeded> {
+        self.seeded
     }
 
     /// The clock of the build that runs against it.
@@ -132,6 +155,7 @@ impl Running {
         {
             server.abort();
         }
+        cloudbuild::stop(&self.emulator).await;
         let mut tasks = std::mem::take(
             &mut *self
                 .emulator
@@ -153,7 +177,7 @@ impl Running {
 /// are taken up, deployed models are served again.
 ///
 /// # Errors
-/// [`Input`] when the folder is in use by another serin or the port is taken.
+/// [`Input`] when the folder is in use by another serin, the port is taken or the seed is wrong.
 pub async fn start(options: Options) -> Result<Running> {
     let store = Store::open(&options.state)?;
     let clock = clock::start(&store, options.time_scale).context("starting the clock")?;
@@ -175,16 +199,29 @@ pub async fn start(options: Options) -> Result<Running> {
         vertex: vertex::Runtime::default(),
         monitoring: monitoring::Runtime::default(),
         serving: serving::Runtime::default(),
+        cloudbuild: cloudbuild::Runtime::default(),
+        builds: options.builds,
+        state: options.state,
         url,
         tasks: Mutex::new(JoinSet::new()),
     });
     storage::start(&emulator).context("reading the emulator's objects")?;
+    let planting = emulator.clone();
+    let seeded = match options.seed {
+        Some(seed) => Some(
+            tokio::task::spawn_blocking(move || seed::plant(&planting, &seed))
+                .await
+                .context("seeding the emulator")??,
+        ),
+        None => None,
+    };
     let ticking = emulator.clone();
     emulator.spawn(async move { clock::keep(&ticking.store, &ticking.clock).await });
     vertex::start(&emulator)
         .await
         .context("bringing the emulator's models up again")?;
     operations::start(&emulator);
+    cloudbuild::start(&emulator).context("taking up the emulator's builds")?;
     let (shutdown, stopped) = oneshot::channel();
     let app = server::app(emulator.clone());
     let server = tokio::spawn(async move {
@@ -202,29 +239,8 @@ pub async fn start(options: Options) -> Result<Running> {
         emulator,
         server,
         shutdown,
+        seeded,
     })
-}
-
-/// The variables that point Google's clients, serin's steps among them, at an emulator.
-pub fn variables(url: &str) -> Vec<(String, String)> {
-    let mut variables = vec![("STORAGE_EMULATOR_HOST".to_owned(), url.to_owned())];
-    for api in [
-        "AIPLATFORM",
-        "CLOUDBUILD",
-        "LOGGING",
-        "MONITORING",
-        "STORAGE",
-    ] {
-        variables.push((
-            format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}"),
-            format!("{url}/"),
-        ));
-    }
-    variables.push(("CLOUDSDK_AUTH_DISABLE_CREDENTIALS".into(), "true".into()));
-    if let Ok(bigquery) = std::env::var("BIGQUERY_EMULATOR_HOST") {
-        variables.push(("BIGQUERY_EMULATOR_HOST".into(), bigquery));
-    }
-    variables
 }
 
 /// `serin emulate`: serves until SIGINT or SIGTERM, then ends in order.
@@ -245,11 +261,18 @@ pub async fn serve_until_interrupted(options: Options) -> Result<()> {
         running.clock().scale,
         running.clock().now()
     );
+    if let Some(seeded) = running.seeded() {
+        println!("seed    {seeded}");
+    }
     if !faults.is_empty() {
         println!("faults  {}", faults.join(" "));
     }
     println!(
         "try     curl '{}/storage/v1/b?project=my-project'",
+        running.url()
+    );
+    println!(
+        "env     eval \"$(serin emulate env --url {})\"",
         running.url()
     );
     tokio::select! {

@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod data;
 pub mod emulator;
+pub mod engine;
 pub mod error;
 pub mod gcp;
 pub mod image;

@@ -8,10 +8,11 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 
 use serin::cli::{
-    self, Cli, CloudFlags, Command, CommonFlags, EmulateFlags, LintFlags, ProfileFlags, RunFlags,
-    ServeFlags,
+    self, Cli, CloudFlags, Command, CommonFlags, EmulateCommand, EmulateFlags, LintFlags,
+    ProfileFlags, RunFlags, ServeFlags,
 };
 use serin::data::{checks, read};
+use serin::emulator::seed::Seed;
 use serin::error::{self, Input, code};
 use serin::image::SelfImages;
 use serin::process::Groups;
@@ -67,8 +68,20 @@ fn dispatch(cli: Cli) -> Result<u8> {
             steps::push::push(ctx, &flags.image).await
         }),
         Command::Deploy(flags) => step(flags, async |ctx| steps::deploy::deploy(ctx).await),
-        Command::Run(flags) if flags.check => check(flags),
-        Command::Run(flags) => many_threads()?.block_on(run(flags)),
+        Command::Run(flags) if flags.check => check(*flags),
+        Command::Run(flags) => many_threads()?.block_on(run(*flags)),
+        Command::Emulate(EmulateFlags {
+            command: Some(EmulateCommand::Env(flags)),
+            ..
+        }) => {
+            let url = match &flags.url {
+                Some(url) => emulator::address(url)?,
+                None => format!("http://127.0.0.1:{}", flags.port),
+            };
+            let project = flags.project.unwrap_or_else(emulator::local_project);
+            print!("{}", emulator::exports(&url, &project));
+            Ok(code::DONE)
+        }
         Command::Emulate(flags) => {
             many_threads()?.block_on(emulate(flags))?;
             Ok(code::DONE)
@@ -174,20 +187,20 @@ async fn run(flags: RunFlags) -> Result<u8> {
         self_images: SelfImages {
             named: flags.cloud.own_images,
         },
+        hosts: flags.cloud.hosts,
         emulator: flags.emulator,
         time_scale: flags.cloud.time_scale,
         faults: flags.cloud.faults,
-        secrets: flags
-            .secrets
-            .iter()
-            .map(|secret| build::SecretFile::parse(secret))
-            .collect::<Result<_>>()?,
+        seed_from: flags.cloud.seed_from,
+        repositories: flags.cloud.repositories.into_iter().collect(),
+        secrets: secrets(&flags.cloud.secrets)?,
         part: match flags.from {
             Some(step) => build::Part::From(step),
             None if flags.only.is_empty() => build::Part::All,
             None => build::Part::Only(flags.only),
         },
         build_id: flags.build_id,
+        submitted: flags.submitted,
         format: flags.format,
     };
     let report = build::run(options).await?;
@@ -208,15 +221,28 @@ async fn run(flags: RunFlags) -> Result<u8> {
 }
 
 fn check(flags: RunFlags) -> Result<u8> {
+    if flags.as_written {
+        for source in &flags.sources {
+            println!("{}", build::as_written(source)?);
+        }
+        return Ok(code::DONE);
+    }
     let options = build::CheckOptions {
         sources: flags.sources,
         substitutions: build::parse_substitutions(&flags.substitutions)?,
         format: flags.format,
+        build_id: flags.build_id,
+        submitted: flags.submitted,
     };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let code = build::check(&options, &mut out)?;
     out.flush()?;
     Ok(code)
+}
+
+fn secrets(flags: &[String]) -> Result<Vec<build::SecretFile>> {
+    let files = flags.iter();
+    files.map(|flag| build::SecretFile::parse(flag)).collect()
 }
 
 async fn emulate(flags: EmulateFlags) -> Result<()> {
@@ -225,7 +251,12 @@ async fn emulate(flags: EmulateFlags) -> Result<()> {
         time_scale,
         own_images,
         faults,
+        seed_from,
+        repositories,
+        secrets,
+        hosts,
     } = flags.cloud;
+    let secrets = self::secrets(&secrets)?.into_iter();
     let serin = std::env::current_exe().context("finding this program's own file")?;
     let groups = Groups::new(&serin).context("starting the watchdog")?;
     emulator::serve_until_interrupted(emulator::Options {
@@ -235,6 +266,15 @@ async fn emulate(flags: EmulateFlags) -> Result<()> {
         serin,
         own_images: SelfImages { named: own_images },
         faults,
+        seed: seed_from.map(|folder| Seed {
+            folder,
+            project: emulator::local_project(),
+        }),
+        builds: emulator::BuildSettings {
+            repositories: repositories.into_iter().collect(),
+            secrets: secrets.map(|file| (file.name, file.path)).collect(),
+            arguments: hosts.iter().map(|host| format!("--host={host}")).collect(),
+        },
         groups,
     })
     .await

@@ -104,7 +104,15 @@ impl Group {
     /// When the operating system cannot tell.
     pub async fn stop(&mut self, grace: Duration) -> io::Result<ExitStatus> {
         self.signal(Signal::TERM);
-        if let Ok(status) = tokio::time::timeout(grace, self.wait()).await {
+        self.stop_after(grace).await
+    }
+
+    /// Waits for the leader to end, and ends the group (SIGKILL) after `patience`, in real time.
+    ///
+    /// # Errors
+    /// When the operating system cannot tell.
+    pub async fn stop_after(&mut self, patience: Duration) -> io::Result<ExitStatus> {
+        if let Ok(status) = tokio::time::timeout(patience, self.wait()).await {
             return status;
         }
         self.signal(Signal::KILL);

@@ -17,6 +17,10 @@ pub struct CheckOptions {
     /// The command line's, over those of each config.
     pub substitutions: BTreeMap<String, String>,
     pub format: Format,
+    /// The `$BUILD_ID`; one of zeros where absent.
+    pub build_id: Option<String>,
+    /// As in [`super::RunOptions`].
+    pub submitted: Option<String>,
 }
 
 /// Writes a line for each config that Cloud Build would accept; refusals and warnings go to standard
@@ -25,7 +29,11 @@ pub struct CheckOptions {
 /// # Errors
 /// When `out` cannot be written.
 pub fn check(options: &CheckOptions, out: &mut dyn Write) -> Result<u8> {
-    let builtins = Builtins::for_check();
+    let builtins = match &options.build_id {
+        Some(id) => Builtins::new(id.clone()),
+        None => Builtins::for_check(),
+    }
+    .submitted(options.submitted.clone());
     let mut worst = code::DONE;
     for source in &options.sources {
         let checked = locate(source, None)

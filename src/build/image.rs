@@ -1,6 +1,8 @@
 //! How each step's image runs on this machine, and what of a build cannot: all found out before
 //! anything starts.
 
+mod hosted;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -9,21 +11,67 @@ use super::config::{Build, Step};
 use super::problem::Problem;
 use super::resolve::Resolved;
 use super::validate::clean_path;
+use crate::engine;
 use crate::error::Input;
 use crate::image::SelfImages;
 
+pub use hosted::HostImage;
+
 /// What Cloud Build mounts the workspace as.
-const WORKSPACE: &str = "/workspace";
+pub(super) const WORKSPACE: &str = "/workspace";
 
 /// What a step starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Launch {
     /// This very binary, for an image that is serin's own.
     Serin { args: Vec<String> },
-    /// A program of this machine, in place of one of the image.
+    /// A program of this machine, in place of one of serin's image.
     Program { program: String, args: Vec<String> },
     /// A script, run by this machine's interpreter.
     Script { text: String },
+    /// A program of this machine, in place of an image that `--host` names.
+    HostProgram { program: String, args: Vec<String> },
+    /// A script, run by this machine's interpreter in place of such an image.
+    HostScript { text: String },
+    /// The image itself, in a container.
+    Container,
+}
+
+impl Launch {
+    /// Whether its work takes the time that it takes: nothing in it waits for the emulator's clock.
+    pub(super) fn is_real_time(&self) -> bool {
+        matches!(
+            self,
+            Self::HostProgram { .. } | Self::HostScript { .. } | Self::Container
+        )
+    }
+}
+
+/// What this machine can run steps with.
+pub(super) struct Here<'a> {
+    pub(super) own: &'a SelfImages,
+    /// The first that matches counts.
+    pub(super) hosts: &'a [HostImage],
+    /// Why there is no container engine, where there is none.
+    pub(super) no_engine: Option<&'a str>,
+    /// The steps that are not to run, by their numbers.
+    pub(super) left_out: &'a [usize],
+}
+
+/// Whether the build can run only where there is a container engine.
+pub(super) fn needs_engine(
+    build: &Build,
+    own: &SelfImages,
+    hosts: &[HostImage],
+    left_out: &[usize],
+) -> bool {
+    let in_container = |(index, step): (usize, &Step)| {
+        let hosted = || hosts.iter().any(|host| host.matches(step.image()));
+        !left_out.contains(&index) && !own.contains(step.image()) && !hosted()
+    };
+    build.steps.iter().enumerate().any(in_container)
+        || !build.images.is_empty()
+        || !build.artifacts.images.is_empty()
 }
 
 /// How all steps run.
@@ -37,7 +85,7 @@ pub(super) struct Plan {
 ///
 /// # Errors
 /// [`Input`] with the list of all that cannot run here.
-pub(super) fn plan(resolved: &Resolved, own: &SelfImages) -> Result<Plan> {
+pub(super) fn plan(resolved: &Resolved, here: &Here) -> Result<Plan> {
     let build = &resolved.build;
     let mut refused = Vec::new();
     let mut warnings = without_effect(build);
@@ -45,23 +93,24 @@ pub(super) fn plan(resolved: &Resolved, own: &SelfImages) -> Result<Plan> {
     let mut foreign = false;
     for (index, step) in build.steps.iter().enumerate() {
         let label = step.label(index);
-        if own.contains(step.image()) {
-            let launch = launch(step);
-            warnings.extend(warn(step, &label, &launch));
-            launches.push(launch);
-        } else {
-            foreign = true;
-            refused.push(Problem::new(
-                step.name.as_ref().map_or(step.mark, |name| name.mark),
-                format!(
-                    "step {label}: the image `{}` is not serin's own",
-                    step.image()
-                ),
-            ));
+        match launch(step, here) {
+            // Whatever it is, it does not start.
+            _ if here.left_out.contains(&index) => launches.push(Launch::Container),
+            Ok(launch) => {
+                warnings.extend(warn(step, &label, &launch));
+                refused.extend(cannot(step, &label, &launch, build));
+                launches.push(launch);
+            }
+            Err(why) => {
+                foreign = true;
+                let mark = step.name.as_ref().map_or(step.mark, |name| name.mark);
+                let image = step.image();
+                let message = format!("step {label}: the image `{image}` {why}");
+                refused.push(Problem::new(mark, message));
+            }
         }
-        refused.extend(cannot(step, &label));
     }
-    refused.extend(cannot_for_all(build));
+    refused.extend(cannot_for_all(build, here));
     let Some(first) = refused.first() else {
         let into_input = |warning: Problem| warning.into_input(&resolved.path);
         return Ok(Plan {
@@ -80,14 +129,39 @@ pub(super) fn plan(resolved: &Resolved, own: &SelfImages) -> Result<Plan> {
     ));
     input.place = place;
     if foreign {
-        input = input.hint(
-            "only steps of serin's own image run here; where one of these is serin under another name, add `--self IMAGE`",
-        );
+        let why = here.no_engine.unwrap_or("a program is missing");
+        input = input.hint(format!(
+            "{why}; start a container engine, or run a program of this machine in place of an image \
+             with `--host IMAGE=PROGRAM`, or say with `--self IMAGE` that it is serin's own"
+        ));
     }
     Err(input.into())
 }
 
-fn launch(step: &Step) -> Launch {
+/// What a step starts here, or why it cannot.
+fn launch(step: &Step, here: &Here) -> Result<Launch, &'static str> {
+    if here.own.contains(step.image()) {
+        return Ok(own(step));
+    }
+    if let Some(host) = here.hosts.iter().find(|host| host.matches(step.image())) {
+        return match (&step.script, host.command(step)) {
+            (Some(script), _) => Ok(Launch::HostScript {
+                text: script.value.clone(),
+            }),
+            (None, Some((program, args))) => Ok(Launch::HostProgram { program, args }),
+            (None, None) => {
+                Err("has an entrypoint that is not known here; say it with `--host IMAGE=PROGRAM`")
+            }
+        };
+    }
+    match here.no_engine {
+        None => Ok(Launch::Container),
+        Some(_) => Err("is not serin's own and needs a container"),
+    }
+}
+
+/// For an image that is serin's own.
+fn own(step: &Step) -> Launch {
     let args = || step.args.iter().map(|arg| arg.value.clone()).collect();
     if let Some(script) = &step.script {
         return Launch::Script {
@@ -105,12 +179,25 @@ fn launch(step: &Step) -> Launch {
 }
 
 /// What of a step cannot be done here.
-fn cannot(step: &Step, label: &str) -> Vec<Problem> {
+fn cannot(step: &Step, label: &str, launch: &Launch, build: &Build) -> Vec<Problem> {
     let mut refused = Vec::new();
-    if let Some(volume) = step.volumes.first() {
+    if *launch == Launch::Container {
+        let mut secrets = step.secret_env.iter().chain(&build.options.secret_env);
+        refused.extend(secrets.find(|name| !engine::can_be_secret(name)).map(|name| {
+            Problem::new(
+                name.mark,
+                format!(
+                    "step {label}: the secret `{}` cannot be passed on by `docker`, which reads this variable itself",
+                    name.value
+                ),
+            )
+        }));
+        return refused;
+    }
+    if let Some(volume) = step.volumes.iter().chain(&build.options.volumes).next() {
         refused.push(Problem::new(
             volume.mark,
-            format!("step {label}: `volumes` needs containers"),
+            format!("step {label}: `volumes` needs a container, and this step runs as a process of this machine"),
         ));
     }
     if let Some(dir) = &step.dir
@@ -119,7 +206,7 @@ fn cannot(step: &Step, label: &str) -> Vec<Problem> {
         refused.push(Problem::new(
             dir.mark,
             format!(
-                "step {label}: `dir` `{}` is a folder of the container, outside of {WORKSPACE}",
+                "step {label}: `dir` `{}` is a folder of the container, outside of {WORKSPACE}, and this step runs as a process of this machine",
                 dir.value
             ),
         ));
@@ -127,23 +214,13 @@ fn cannot(step: &Step, label: &str) -> Vec<Problem> {
     refused
 }
 
-fn cannot_for_all(build: &Build) -> Vec<Problem> {
-    let options = &build.options;
+fn cannot_for_all(build: &Build, here: &Here) -> Vec<Problem> {
     let mut refused = Vec::new();
-    if let Some(volume) = options.volumes.first() {
-        refused.push(Problem::new(
-            volume.mark,
-            "`options.volumes` needs containers",
-        ));
-    }
     let images = build.images.iter().chain(&build.artifacts.images);
-    if let Some(image) = images.into_iter().next() {
+    if let (Some(image), Some(why)) = (images.into_iter().next(), here.no_engine) {
         refused.push(Problem::new(
             image.mark,
-            format!(
-                "`images`: there is no engine here that could have built `{}`",
-                image.value
-            ),
+            format!("`images`: nothing here can build `{}`: {why}", image.value),
         ));
     }
     let dependencies = build
@@ -209,7 +286,7 @@ fn without_effect(build: &Build) -> Vec<Problem> {
 fn warn(step: &Step, label: &str, launch: &Launch) -> Option<Problem> {
     let name = step.name.as_ref()?;
     match launch {
-        Launch::Serin { args } => {
+        Launch::Serin { args } | Launch::HostProgram { args, .. } => {
             let arg = args.iter().find(|arg| arg.contains("/workspace/"))?;
             let arg: String = arg.chars().take(80).collect();
             Some(
@@ -232,16 +309,22 @@ fn warn(step: &Step, label: &str, launch: &Launch) -> Option<Problem> {
                 "step {label}: the script is run by this machine's shell; serin's image has none"
             ),
         )),
+        Launch::HostScript { .. } | Launch::Container => None,
+    }
+}
+
+/// Where a step starts, as it stands in a container; none where that is no path.
+pub(super) fn container_folder(dir: Option<&str>) -> Option<String> {
+    let dir = dir.unwrap_or_default();
+    match dir.starts_with('/') {
+        true => clean_path(dir),
+        false => clean_path(&format!("{WORKSPACE}/{dir}")),
     }
 }
 
 /// Where a step starts: its `dir` in the workspace; none where that is outside of it.
 pub(super) fn folder(dir: Option<&str>, workspace: &Path) -> Option<PathBuf> {
-    let dir = dir.unwrap_or_default();
-    let absolute = match dir.starts_with('/') {
-        true => clean_path(dir)?,
-        false => clean_path(&format!("{WORKSPACE}/{dir}"))?,
-    };
+    let absolute = container_folder(dir)?;
     match absolute.strip_prefix(WORKSPACE)? {
         "" => Some(workspace.to_owned()),
         rest => Some(workspace.join(rest.strip_prefix('/')?)),
@@ -255,11 +338,22 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn planned(text: &str) -> Result<Plan> {
+        planned_with(text, &[], Some("there is no `docker` in the PATH"))
+    }
+
+    fn planned_with(text: &str, hosts: &[&str], no_engine: Option<&str>) -> Result<Plan> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("cloudbuild.yaml");
         std::fs::write(&path, text)?;
         let resolved = resolve(&path, &BTreeMap::new(), &Builtins::for_check())?;
-        plan(&resolved, &SelfImages::default())
+        let hosts: Vec<HostImage> = hosts.iter().map(|host| host.parse().unwrap()).collect();
+        let here = Here {
+            own: &SelfImages::default(),
+            hosts: &hosts,
+            no_engine,
+            left_out: &[],
+        };
+        plan(&resolved, &here)
     }
 
     #[test]
@@ -279,12 +373,62 @@ mod tests {
             "cloudbuild.yaml:3:10",
             "step #1 - \"py\": the image `python:3.12`",
             "step #2: the image `gcr.io/kaniko-project/executor`",
-            "step #2: `dir` `/opt`",
             "step #3: `dir` `../x`",
             "`images`",
         ] {
             assert!(message.contains(part), "{part}: {message}");
         }
+    }
+
+    #[test]
+    fn an_engine_runs_what_is_not_serins_own() {
+        let text = "steps:\n\
+             - {name: serin, args: [lint]}\n\
+             - {name: python, dir: /opt, volumes: [{name: vv, path: /v}]}\n\
+             - {name: python, volumes: [{name: vv, path: /v}]}\n\
+             images: [a/b]\n";
+        let plan = planned_with(text, &[], None).unwrap();
+        let own = Launch::Serin {
+            args: vec!["lint".into()],
+        };
+        assert_eq!(plan.launches, [own, Launch::Container, Launch::Container]);
+        let message = |text: &str| {
+            let error = planned_with(text, &[], None).err().unwrap();
+            error.to_string()
+        };
+        let volumes = message(
+            "steps: [{name: serin}, {name: a}]\noptions: {volumes: [{name: vv, path: /v}]}",
+        );
+        assert!(volumes.contains("step #0: `volumes`"), "{volumes}");
+        assert!(!volumes.contains("step #1"), "{volumes}");
+        let dir = message("steps: [{name: serin, dir: /opt}]");
+        assert!(dir.contains("step #0: `dir` `/opt`"), "{dir}");
+    }
+
+    #[test]
+    fn the_first_host_image_that_matches_says_what_runs() {
+        let text = "steps:\n\
+             - {name: gcr.io/cloud-builders/gsutil, args: [ls]}\n\
+             - {name: 'python:3.12', args: [python, -V]}\n\
+             - {name: 'python:3.12', entrypoint: sh, args: [-c, ls]}\n\
+             - {name: 'python:3.12', script: ls}\n\
+             - {name: tool, args: [x]}\n\
+             - {name: serin, args: [lint]}\n";
+        let hosts = ["tool=a", "*"];
+        let plan = planned_with(text, &hosts, Some("none")).unwrap();
+        let host = |program: &str, args: &[&str]| Launch::HostProgram {
+            program: program.to_owned(),
+            args: args.iter().map(ToString::to_string).collect(),
+        };
+        assert_eq!(plan.launches[0], host("gsutil", &["ls"]));
+        assert_eq!(plan.launches[1], host("python", &["-V"]));
+        assert_eq!(plan.launches[2], host("sh", &["-c", "ls"]));
+        assert_eq!(plan.launches[3], Launch::HostScript { text: "ls".into() });
+        assert_eq!(plan.launches[4], host("a", &["x"]));
+        assert!(matches!(plan.launches[5], Launch::Serin { .. }));
+        let error = planned_with("steps: [{name: tool}]", &["tool"], Some("none"));
+        let error = error.err().unwrap().to_string();
+        assert!(error.contains("`tool` has an entrypoint"), "{error}");
     }
 
     #[test]

@@ -16,8 +16,6 @@ use super::validate;
 use crate::emulator;
 use crate::error::Input;
 
-/// The project of a build where nothing names one.
-const LOCAL_PROJECT: &str = "local-project";
 /// The id of a build that is only checked.
 const NO_BUILD: &str = "00000000-0000-0000-0000-000000000000";
 
@@ -27,6 +25,8 @@ pub struct Builtins {
     pub project: String,
     /// `$BUILD_ID`.
     pub build_id: String,
+    /// Where the build was submitted by the API: `$LOCATION`, and git tells nothing.
+    submitted: Option<String>,
     /// Git's facts by folder: one look serves every config of a folder.
     checkouts: Mutex<BTreeMap<PathBuf, BTreeMap<&'static str, String>>>,
 }
@@ -35,13 +35,10 @@ impl Builtins {
     /// The built-ins of a build that is run: the project is `CLOUDSDK_CORE_PROJECT`, else
     /// `GOOGLE_CLOUD_PROJECT`, else `local-project`.
     pub fn new(build_id: String) -> Self {
-        let project = ["CLOUDSDK_CORE_PROJECT", "GOOGLE_CLOUD_PROJECT"]
-            .into_iter()
-            .filter_map(|name| std::env::var(name).ok())
-            .find(|project| !project.is_empty());
         Self {
-            project: project.unwrap_or_else(|| LOCAL_PROJECT.to_owned()),
+            project: crate::emulator::local_project(),
             build_id,
+            submitted: None,
             checkouts: Mutex::default(),
         }
     }
@@ -49,6 +46,15 @@ impl Builtins {
     /// The same for configs that are only checked: every build has the same id.
     pub fn for_check() -> Self {
         Self::new(NO_BUILD.to_owned())
+    }
+
+    /// The same for a build that was submitted by the API, at this location where there is one.
+    #[must_use]
+    pub fn submitted(self, location: Option<String>) -> Self {
+        Self {
+            submitted: location,
+            ..self
+        }
     }
 
     /// Every built-in, those from git only where `wanted` asks for one.
@@ -64,12 +70,12 @@ impl Builtins {
             ("PROJECT_ID", self.project.as_str()),
             ("PROJECT_NUMBER", &emulator::project_number(&self.project)),
             ("BUILD_ID", &self.build_id),
-            ("LOCATION", "global"),
+            ("LOCATION", self.submitted.as_deref().unwrap_or("global")),
         ] {
             values.insert(key.to_owned(), value.to_owned());
         }
         let mut from_git = Vec::new();
-        if git::KEYS.iter().any(|key| wanted(key)) {
+        if self.submitted.is_none() && git::KEYS.iter().any(|key| wanted(key)) {
             let folder = match config.parent() {
                 Some(folder) if !folder.as_os_str().is_empty() => folder,
                 _ => Path::new("."),
@@ -113,12 +119,26 @@ pub fn resolve(
     overrides: &BTreeMap<String, String>,
     builtins: &Builtins,
 ) -> Result<Resolved> {
-    let bytes =
-        fs::read(path).map_err(|e| Input::new(format!("cannot be read: {e}")).at_file(path))?;
-    let text =
-        String::from_utf8(bytes).map_err(|_| Input::new("is no UTF-8 text").at_file(path))?;
+    let text = text_of(path)?;
     resolve_text(path, &text, overrides, builtins)
         .map_err(|problem| problem.into_input(path).into())
+}
+
+/// A config's message in the API's names as it stands in the file, nothing filled in: what a trigger
+/// reads.
+///
+/// # Errors
+/// [`Input`] with the place in the file, where it is no build's.
+pub fn as_written(path: &Path) -> Result<String> {
+    let text = text_of(path)?;
+    let item = config::read(&text, &mut Vec::new()).map_err(|problem| problem.into_input(path))?;
+    Ok(json_of(&item).to_string())
+}
+
+fn text_of(path: &Path) -> Result<String, Input> {
+    let bytes =
+        fs::read(path).map_err(|e| Input::new(format!("cannot be read: {e}")).at_file(path))?;
+    String::from_utf8(bytes).map_err(|_| Input::new("is no UTF-8 text").at_file(path))
 }
 
 pub(super) fn resolve_text(

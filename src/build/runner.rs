@@ -3,48 +3,52 @@
 //! A step starts in the workspace with an empty environment, to which are added `HOME`,
 //! `BUILDER_OUTPUT`, the variables that point its clients at the emulator, the build's clock, and what
 //! the config says; a program or script of this machine gets a plain `PATH` as well. Time-outs of steps
-//! and build count on the build's clock: at 300 times real time `600s` are two seconds.
+//! and build count on the build's clock: at 300 times real time `600s` are two seconds. Only the work
+//! of containers, and of programs in their place, is real and counts in real time.
 
+mod budget;
 mod cloud;
+mod container;
 mod ended;
 mod folders;
+mod forward;
+mod ownership;
+mod part;
+mod prepare;
 mod step;
+mod steps;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::process::Command;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::image::{self, Launch, Plan};
+use super::image::{self, Here, HostImage, Plan};
 use super::log::{Log, Row, seconds};
-use super::problem::did_you_mean;
 use super::resolve::{Builtins, Resolved, resolve};
-use super::schedule::{End, Next, Schedule, Status};
+use super::schedule::Status;
 use super::secrets::{SecretFile, Secrets};
 use super::{Format, artifacts, locate, source, warn};
 use crate::clock::{CLOCK_VARIABLE, Clock, Timestamp};
-use crate::emulator::{self, faults::Fault};
+use crate::emulator::{self, faults::Fault, seed::Seed};
+use crate::engine::Engine;
 use crate::error::{Input, code};
 use crate::gcp::{Client, Storage};
 use crate::image::SelfImages;
 use crate::process::{Groups, Interrupted, interrupted};
 use crate::workspace::Digest;
+use container::Containers;
 use ended::Times;
 use folders::{Claimed, Content, claim};
-use step::{Ended, Ready, Stop};
-
-/// The `PATH` of a container, for programs and scripts that are taken from this machine.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub use part::Part;
 
 /// How a build is run.
 pub struct RunOptions {
@@ -59,27 +63,27 @@ pub struct RunOptions {
     /// The emulated cloud's state; `.serin` beside the config where absent.
     pub state: Option<PathBuf>,
     pub self_images: SelfImages,
+    /// Images in whose place a program of this machine runs; the first that matches counts.
+    pub hosts: Vec<HostImage>,
     /// The URL of an emulator that runs already; it has its own clock and faults.
     pub emulator: Option<String>,
     /// How many times faster than real time the emulator's clock runs.
     pub time_scale: u32,
     /// What goes wrong in the emulated cloud.
     pub faults: Vec<Fault>,
+    /// A folder of buckets that the emulated cloud begins with.
+    pub seed_from: Option<PathBuf>,
+    /// Where the emulated Cloud Build clones repositories from, by name.
+    pub repositories: BTreeMap<String, String>,
     /// The values of `secretEnv`.
     pub secrets: Vec<SecretFile>,
     pub part: Part,
     /// The `$BUILD_ID`; made up where absent.
     pub build_id: Option<String>,
+    /// The location that the build was submitted to by the API. Its source is then what was submitted:
+    /// nothing is left out, and git is not asked for built-ins.
+    pub submitted: Option<String>,
     pub format: Format,
-}
-
-/// Which of a build's steps are run, each named by its id or its number. Where some are left out, the
-/// workspace of the last build is used as that build left it, under the source as it is now.
-pub enum Part {
-    All,
-    Only(Vec<String>),
-    /// This step and those behind it in the config.
-    From(String),
 }
 
 /// What became of a build.
@@ -95,8 +99,17 @@ pub struct RunReport {
     pub state: PathBuf,
     /// In the order of the config.
     pub steps: Vec<StepReport>,
+    /// What `images` names, where the build succeeded; none of it is pushed.
+    pub images: Vec<BuiltImage>,
     /// In real time.
     pub duration: Duration,
+}
+
+/// An image that the build made.
+pub struct BuiltImage {
+    pub name: String,
+    /// `sha256:…`, the engine's id of it: a digest of a registry's it gets when it is pushed.
+    pub digest: String,
 }
 
 pub struct StepReport {
@@ -124,10 +137,29 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
     let serin = std::env::current_exe().context("finding this program's own file")?;
     let (source, config) = locate(&options.source, options.config.as_deref())?;
     let build_id = options.build_id.clone().unwrap_or_else(new_build_id);
-    let builtins = Builtins::new(build_id.clone());
+    let builtins = Builtins::new(build_id.clone()).submitted(options.submitted.clone());
     let resolved = resolve(&config, &options.substitutions, &builtins)?;
     let left_out = options.part.left_out(&resolved)?;
-    let plan = image::plan(&resolved, &options.self_images)?;
+    let (own, hosts) = (&options.self_images, &options.hosts);
+    let engine = match image::needs_engine(&resolved.build, own, hosts, &left_out) {
+        true => Some(Engine::find().await),
+        false => None,
+    };
+    let no_engine = engine.as_ref().and_then(|found| found.as_ref().err());
+    let here = Here {
+        own,
+        hosts,
+        no_engine: no_engine.map(String::as_str),
+        left_out: &left_out,
+    };
+    let plan = image::plan(&resolved, &here)?;
+    let engine = engine.and_then(Result::ok);
+    if let Some(engine) = engine.as_ref().filter(|engine| !engine.is_local()) {
+        eprintln!(
+            "warning: the container engine is at {}; its containers see the workspace only where that machine has it at the same path",
+            engine.host
+        );
+    }
     let secrets = Secrets::read(&options.secrets, &resolved)?;
     warn(&resolved.warnings);
     warn(&plan.warnings);
@@ -138,7 +170,17 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
     fs::create_dir_all(&state)
         .map_err(|e| Input::new(format!("cannot be made: {e}")).at_file(&state))?;
     let groups = Groups::new(&serin).context("starting the watchdog")?;
-    let cloud = cloud::start(&options, &state, &serin, &groups).await?;
+    let seed = options.seed_from.clone().map(|folder| Seed {
+        folder,
+        project: builtins.project.clone(),
+    });
+    for fault in &options.faults {
+        eprintln!("note: a fault is switched on: {fault}");
+    }
+    let cloud = cloud::start(&options, seed, &state, &serin, &groups).await?;
+    if let Some(seeded) = cloud.running.as_ref().and_then(emulator::Running::seeded) {
+        eprintln!("note: the emulated cloud has a seed: {seeded}");
+    }
     let place = options
         .workspace
         .clone()
@@ -149,11 +191,26 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
     };
     let labels = resolved.build.labels();
     let ended = async {
+        let (workspace, builder) = (
+            claim(&place, content)?,
+            claim(&state.join("builder"), content)?,
+        );
+        let state = state.canonicalize()?;
+        let containers = match engine {
+            Some(engine) => {
+                let build = &resolved.build;
+                let started = Containers::start(engine, &state, &cloud.url, &build_id, build);
+                Some(Arc::new(started.await?))
+            }
+            None => None,
+        };
         let job = Job {
             build_id,
-            workspace: claim(&place, content)?,
-            builder: claim(&state.join("builder"), content)?,
+            workspace,
+            builder,
+            containers: containers.clone(),
             source,
+            whole: options.submitted.is_some(),
             resolved,
             plan,
             own: options.self_images.clone(),
@@ -161,7 +218,7 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
             url: cloud.url.clone(),
             clock: cloud.clock,
             groups: groups.clone(),
-            state: state.canonicalize()?,
+            state,
             log: Arc::new(Log::stdout(
                 options.format,
                 labels,
@@ -171,46 +228,17 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
             secrets,
             left_out,
         };
-        job.run(interrupts).await
+        let ended = job.run(interrupts).await;
+        if let Some(containers) = containers {
+            containers.close().await;
+        }
+        ended
     }
     .await;
     if let Some(running) = cloud.running {
         running.stop().await;
     }
     ended
-}
-
-impl Part {
-    /// The steps that are not run, by their numbers.
-    fn left_out(&self, resolved: &Resolved) -> Result<Vec<usize>> {
-        let steps = &resolved.build.steps;
-        let number = |flag: &str, name: &str| {
-            let by_id = steps.iter().position(|step| step.id() == name);
-            let by_number = || name.trim_start_matches('#').parse().ok();
-            by_id
-                .filter(|_| !name.is_empty())
-                .or_else(by_number)
-                .filter(|number| *number < steps.len())
-                .ok_or_else(|| {
-                    let input = Input::new(format!("`{flag} {name}`: there is no such step"))
-                        .at_file(&resolved.path);
-                    let ids = steps.iter().map(|step| step.id());
-                    match did_you_mean(name, ids.filter(|id| !id.is_empty())) {
-                        Some(hint) => input.hint(hint),
-                        None => input.hint("name a step by its id, or by its number from 0"),
-                    }
-                })
-        };
-        let run: BTreeSet<usize> = match self {
-            Self::All => return Ok(Vec::new()),
-            Self::Only(names) => names
-                .iter()
-                .map(|name| number("--only", name))
-                .collect::<Result<_, _>>()?,
-            Self::From(name) => (number("--from", name)?..steps.len()).collect(),
-        };
-        Ok((0..steps.len()).filter(|i| !run.contains(i)).collect())
-    }
 }
 
 /// SIGINT and SIGTERM from now on, as the exit code that goes with the last one and their number.
@@ -245,6 +273,8 @@ fn new_build_id() -> String {
 struct Job {
     build_id: String,
     source: PathBuf,
+    /// Nothing of the source is left out.
+    whole: bool,
     resolved: Resolved,
     plan: Plan,
     own: SelfImages,
@@ -253,6 +283,8 @@ struct Job {
     workspace: Claimed,
     /// Home, outputs and scripts.
     builder: Claimed,
+    /// Where some step or image needs an engine.
+    containers: Option<Arc<Containers>>,
     state: PathBuf,
     url: String,
     clock: Clock,
@@ -295,8 +327,15 @@ impl Job {
         let (steps, mut halt) = self.steps(&variables, interrupts, started).await?;
         times.built = Some(self.clock.now());
         let mut uploaded = None;
+        let mut images = Vec::new();
         if halt.is_none() {
             log.line("PUSH");
+            match self.images().await {
+                Ok(found) => images = found,
+                Err(missing) => halt = Some(missing),
+            }
+        }
+        if halt.is_none() {
             match self.deliver(&variables).await {
                 Ok(delivered) => uploaded = delivered,
                 Err(error) => {
@@ -339,6 +378,7 @@ impl Job {
             &steps,
             &times,
             uploaded.as_ref(),
+            &images,
             self.failure(&halt),
         );
         log.end(status, code, told);
@@ -349,6 +389,7 @@ impl Job {
             workspace: self.workspace.path,
             state: self.state,
             steps,
+            images,
             duration: started.elapsed(),
         };
         if !self.log.is_events() {
@@ -395,9 +436,13 @@ impl Job {
         }
     }
 
-    /// What redirects the steps' clients, and their clock.
+    /// What redirects the clients of this machine's steps, and their clock.
     fn cloud_variables(&self) -> Vec<(String, String)> {
-        let mut variables = emulator::variables(&self.url);
+        self.variables_at(&self.url)
+    }
+
+    fn variables_at(&self, url: &str) -> Vec<(String, String)> {
+        let mut variables = emulator::variables(url);
         variables.push((CLOCK_VARIABLE.to_owned(), self.clock.to_string()));
         variables
     }
@@ -417,6 +462,13 @@ impl Job {
         for (name, value) in variables {
             log.line(&format!("env        {name}={value}"));
         }
+        if let Some(containers) = &self.containers {
+            log.line(&format!("containers {}", containers.engine()));
+            log.line(&format!(
+                "           in them the cloud is {}",
+                containers.url()
+            ));
+        }
         log.line("");
     }
 
@@ -434,9 +486,11 @@ impl Job {
             );
         }
         let leave_out = [workspace.clone(), self.state.clone()];
-        let copied =
-            tokio::task::spawn_blocking(move || source::copy(&source, &workspace, &leave_out))
-                .await??;
+        let whole = self.whole;
+        let copied = tokio::task::spawn_blocking(move || {
+            source::copy(&source, &workspace, &leave_out, whole)
+        })
+        .await??;
         self.log.line(&format!(
             "Copied {} files of {} bytes from {}",
             copied.files,
@@ -444,185 +498,6 @@ impl Job {
             self.source.display()
         ));
         Ok(())
-    }
-
-    /// Runs the steps in their order.
-    async fn steps(
-        &self,
-        variables: &[(String, String)],
-        mut interrupts: watch::Receiver<(u8, u32)>,
-        started: Instant,
-    ) -> Result<(Vec<StepReport>, Option<Halt>)> {
-        let build = &self.resolved.build;
-        let mut reports: Vec<StepReport> = build
-            .steps
-            .iter()
-            .map(|step| StepReport {
-                id: step.id().to_owned(),
-                image: step.image().to_owned(),
-                status: Status::Queued,
-                exit_code: None,
-                duration: None,
-                started: None,
-                ended: None,
-                output: Vec::new(),
-            })
-            .collect();
-        let mut schedule = Schedule::new(&build.steps, &self.left_out);
-        let mut halt = None;
-        let (stop, stopped) = watch::channel(Stop::GoOn);
-        let mut running: JoinSet<Ended> = JoinSet::new();
-        let deadline = started + self.clock.to_real(build.timeout());
-        loop {
-            // A signal that came while the source was copied counts, too.
-            if halt.is_none() && interrupts.has_changed().unwrap_or(false) {
-                halt = Some(Halt::Interrupted(interrupts.borrow_and_update().0));
-                schedule.stop();
-            }
-            for index in schedule.start() {
-                reports[index].started = Some(self.clock.now());
-                self.announce(index);
-                let ready = self.prepare(index, variables)?;
-                let (groups, log) = (self.groups.clone(), self.log.clone());
-                running.spawn(step::run(ready, groups, log, stopped.clone()));
-            }
-            tokio::select! {
-                joined = running.join_next() => {
-                    let Some(joined) = joined else { break };
-                    let ended = joined.context("following a step")?;
-                    if let Some(failed) = self.end(ended, &mut schedule, &mut reports)
-                        && halt.is_none()
-                    {
-                        halt = Some(failed);
-                        stop.send_replace(Stop::AtOnce);
-                    }
-                }
-                () = tokio::time::sleep_until(deadline), if halt.is_none() => {
-                    halt = Some(Halt::Timeout);
-                    schedule.stop();
-                    stop.send_replace(Stop::AtOnce);
-                }
-                Ok(()) = interrupts.changed() => {
-                    let (code, _count) = *interrupts.borrow_and_update();
-                    // Asked a second time, nobody wants to wait.
-                    let again = matches!(halt, Some(Halt::Interrupted(_)));
-                    stop.send_replace(if again { Stop::AtOnce } else { Stop::Gently });
-                    schedule.stop();
-                    halt.get_or_insert(Halt::Interrupted(code));
-                }
-            }
-        }
-        for (index, report) in reports.iter_mut().enumerate() {
-            report.status = schedule.status(index);
-        }
-        Ok((reports, halt))
-    }
-
-    fn announce(&self, index: usize) {
-        let steps = &self.resolved.build.steps;
-        let step = &steps[index];
-        self.log.status(index, step.id(), Status::Working, None);
-        if steps.len() > 1 {
-            let label = step.label(index);
-            self.log.line(&format!("Starting Step {label}"));
-        }
-        self.log
-            .of_step(index, &format!("Already have image: {}", step.image()));
-    }
-
-    /// Takes note of a step's end; the halt that it means for the build.
-    fn end(
-        &self,
-        ended: Ended,
-        schedule: &mut Schedule,
-        reports: &mut [StepReport],
-    ) -> Option<Halt> {
-        let index = ended.index;
-        let message = match ended.end {
-            End::Exit(code) => format!("step exited with non-zero status: {code}"),
-            End::NotStarted => format!(
-                "starting step container failed: {}",
-                ended.trouble.unwrap_or_default()
-            ),
-            End::Timeout => "context deadline exceeded".to_owned(),
-            End::Killed => "killed by the build".to_owned(),
-        };
-        let report = &mut reports[index];
-        report.duration = Some(ended.took);
-        report.ended = Some(self.clock.now());
-        report.output = self.log.hide_bytes(ended.output);
-        if let End::Exit(code) = ended.end {
-            report.exit_code = Some(code);
-        }
-        let next = schedule.end(index, ended.end);
-        if next == Next::AllowedFailure {
-            self.log
-                .of_step(index, &format!("{message}; this step may fail"));
-        }
-        let steps = &self.resolved.build.steps;
-        if steps.len() > 1 && ended.end != End::Killed {
-            let label = steps[index].label(index);
-            self.log.line(&format!("Finished Step {label}"));
-        }
-        let (id, status) = (steps[index].id(), schedule.status(index));
-        self.log.status(index, id, status, reports[index].exit_code);
-        (next == Next::Fails).then_some(Halt::Failed { index, message })
-    }
-
-    /// The process of a step: program, folder, environment.
-    fn prepare(&self, index: usize, variables: &[(String, String)]) -> Result<Ready> {
-        let build = &self.resolved.build;
-        let step = &build.steps[index];
-        let builder = &self.builder.path;
-        let home = builder.join("home");
-        let outputs = builder.join(format!("outputs/{index}"));
-        let dir = step.dir.as_ref().map(|dir| dir.as_str());
-        let folder = image::folder(dir, &self.workspace.path).context("a step's folder")?;
-        for folder in [&home, &outputs, &folder] {
-            fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        }
-        let launch = &self.plan.launches[index];
-        let (program, args) = match launch {
-            Launch::Serin { args } => (self.serin.display().to_string(), args.clone()),
-            Launch::Program { program, args } => (program.clone(), args.clone()),
-            Launch::Script { text } => {
-                let scripts = builder.join("scripts");
-                fs::create_dir_all(&scripts)
-                    .with_context(|| format!("making {}", scripts.display()))?;
-                let script = scripts.join(index.to_string());
-                fs::write(&script, text)
-                    .with_context(|| format!("writing {}", script.display()))?;
-                interpreter(text, &script)
-            }
-        };
-        let mut command = Command::new(program);
-        command.args(args).current_dir(folder).env_clear();
-        if !matches!(launch, Launch::Serin { .. }) {
-            command.env("PATH", PATH);
-        }
-        command.env("HOME", home).env("BUILDER_OUTPUT", &outputs);
-        let entries = |command: &mut Command, entries: &[super::config::Text]| {
-            for (name, value) in entries.iter().filter_map(|entry| entry.split_once('=')) {
-                command.env(name, value);
-            }
-        };
-        entries(&mut command, &build.options.env);
-        if step.automapped(&build.options) {
-            command.envs(&self.resolved.values);
-        }
-        entries(&mut command, &step.env);
-        command.envs(self.secrets.of(step, build));
-        // Last, so that no step of a rehearsal reaches the real cloud.
-        for (name, value) in variables {
-            command.env(name, value);
-        }
-        let timeout = step.timeout.as_ref();
-        Ok(Ready {
-            index,
-            command,
-            timeout: timeout.map(|timeout| self.clock.to_real(timeout.value)),
-            outputs,
-        })
     }
 
     /// The build's exit code when this step's failure ended it.
@@ -633,23 +508,6 @@ impl Job {
             _ => 1,
         }
     }
-}
-
-/// What runs a script: the interpreter of its first line, else `/bin/sh`.
-fn interpreter(text: &str, script: &Path) -> (String, Vec<String>) {
-    let script = script.display().to_string();
-    let first = text.lines().next().and_then(|line| line.strip_prefix("#!"));
-    let mut words = first
-        .unwrap_or("/bin/sh")
-        .trim()
-        .splitn(2, [' ', '\t'])
-        .map(str::trim)
-        .filter(|word| !word.is_empty());
-    let program = words.next().unwrap_or("/bin/sh").to_owned();
-    // As the kernel does: all behind the interpreter is one argument.
-    let mut args: Vec<String> = words.map(str::to_owned).collect();
-    args.push(script);
-    (program, args)
 }
 
 /// The end of the log: what became of the build and of each step, in real time.

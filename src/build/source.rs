@@ -21,13 +21,22 @@ pub(super) struct Copied {
 }
 
 /// Copies a folder into a workspace that is there. `leave_out` are folders in it, the workspace perhaps
-/// among them, that are not part of the source.
+/// among them, that are not part of the source. A source that is `whole` was packed before: no pattern
+/// leaves anything out.
 ///
 /// # Errors
 /// [`Input`] when a file cannot be read, or a symbolic link leads back to a folder above it.
-pub(super) fn copy(source: &Path, workspace: &Path, leave_out: &[PathBuf]) -> Result<Copied> {
+pub(super) fn copy(
+    source: &Path,
+    workspace: &Path,
+    leave_out: &[PathBuf],
+    whole: bool,
+) -> Result<Copied> {
     let mut copier = Copier {
-        rules: Rules::of(source)?,
+        rules: match whole {
+            true => Rules::default(),
+            false => Rules::of(source)?,
+        },
         leave_out: leave_out
             .iter()
             .filter_map(|path| path.canonicalize().ok())
@@ -126,7 +135,7 @@ mod tests {
         }
         let workspace = source.join("out");
         fs::create_dir_all(&workspace)?;
-        copy(&source, &workspace, std::slice::from_ref(&workspace))?;
+        copy(&source, &workspace, std::slice::from_ref(&workspace), false)?;
         let mut found = Vec::new();
         let mut open = vec![workspace.clone()];
         while let Some(folder) = open.pop() {

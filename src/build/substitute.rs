@@ -5,6 +5,8 @@
 //! are templates themselves, with bash's expansions ([`expansion`]).
 
 mod expansion;
+#[cfg(test)]
+mod laws;
 
 use std::collections::{BTreeMap, BTreeSet};
 

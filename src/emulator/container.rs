@@ -82,8 +82,8 @@ pub(in crate::emulator) fn prepare(
     }
     words.extend(container.args.iter().cloned());
     let folder = tempfile::Builder::new()
-        .prefix("serin-container-")
-        .tempdir()
+        .prefix("container-")
+        .tempdir_in(emulator.store.scratch())
         .map_err(|e| format!("No working directory could be made: {e}."))?;
     let mut command = Command::new(&emulator.serin);
     command

@@ -26,6 +26,8 @@ pub(in crate::emulator) enum Dialect {
     Status,
     /// `errors[{message,domain,reason}]`: the JSON API of Cloud Storage.
     Storage,
+    /// `<Error><Code>…`: the XML API of Cloud Storage.
+    Xml,
 }
 
 macro_rules! kinds {
@@ -45,6 +47,7 @@ kinds! {
     not_modified 304 "OK" "notModified";
     invalid_argument 400 "INVALID_ARGUMENT" "invalid";
     failed_precondition 400 "FAILED_PRECONDITION" "failedPrecondition";
+    forbidden 403 "PERMISSION_DENIED" "forbidden";
     not_found 404 "NOT_FOUND" "notFound";
     already_exists 409 "ALREADY_EXISTS" "conflict";
     condition_not_met 412 "FAILED_PRECONDITION" "conditionNotMet";
@@ -112,7 +115,7 @@ impl ApiError {
                     error.insert("details".into(), self.details.clone().into());
                 }
             }
-            Dialect::Storage => {
+            Dialect::Storage | Dialect::Xml => {
                 let entry =
                     json!({"message": self.message, "domain": "global", "reason": self.reason});
                 error.insert("errors".into(), vec![entry].into());
@@ -128,15 +131,60 @@ impl ApiError {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return response;
         }
-        let mut response = Response::new(Body::from(self.body(dialect).to_string()));
+        let (text, kind) = match dialect {
+            Dialect::Xml => (self.xml(), "application/xml; charset=UTF-8"),
+            _ => (
+                self.body(dialect).to_string(),
+                "application/json; charset=UTF-8",
+            ),
+        };
+        let mut response = Response::new(Body::from(text));
         *response.status_mut() =
             StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        response.headers_mut().insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json; charset=UTF-8"),
-        );
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         response
     }
+
+    /// The body in the XML API, whose words begin with a capital.
+    fn xml(&self) -> String {
+        let word = match (self.reason, self.code) {
+            (reason, _) if reason.starts_with(|c: char| c.is_ascii_uppercase()) => reason,
+            (_, 404) => "NoSuchKey",
+            (_, 409) => "Conflict",
+            (_, 412) => "PreconditionFailed",
+            (_, 413) => "EntityTooLarge",
+            (_, 416) => "InvalidRange",
+            (_, 429) => "SlowDown",
+            (_, 501) => "NotImplemented",
+            (_, 503) => "ServiceUnavailable",
+            (_, 500..) => "InternalError",
+            (_, 403) => "AccessDenied",
+            _ => "InvalidArgument",
+        };
+        format!(
+            "<?xml version='1.0' encoding='UTF-8'?><Error><Code>{word}</Code><Message>{message}</Message><Details>{message}</Details></Error>",
+            message = xml_text(&self.message)
+        )
+    }
+}
+
+/// Text that stands between two tags.
+pub(in crate::emulator) fn xml_text(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            // What XML cannot hold, escaped or not.
+            c if c < ' ' && !matches!(c, '\t' | '\n' | '\r') => escaped.push('\u{fffd}'),
+            c => escaped.push(c),
+        }
+    }
+    escaped
 }
 
 impl std::fmt::Display for ApiError {

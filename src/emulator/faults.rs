@@ -14,18 +14,72 @@ use futures_util::StreamExt;
 
 use super::error::{ApiError, Dialect};
 
+/// The words of `--fault`, for its help.
+pub const HELP: &str = "\
+Something that goes wrong in the emulated cloud; may be given several times.
+
+SHARE is from 0 to 1; which requests it hits is counted, not drawn, so a run repeats. \
+DURATION is like 800ms or 2s, in real time.
+
+  canary:error:SHARE      a share of the answers of each endpoint's newest model is a 500
+  canary:delay:DURATION   it answers so much later
+  model:error:SHARE       the same of every deployed model
+  model:delay:DURATION
+  job:never-starts        a custom job waits until it is cancelled, as without quota
+  job:fails               a custom job fails as soon as it runs
+  deploy:fails            deployModel is accepted, and its operation fails
+  upload:fails            models:upload is accepted, and its operation fails
+  SERVICE:CODE:SHARE      a share of its answers is 429 or 500 to 504; half of the
+                          5xx come after the method took effect
+  SERVICE:delay:DURATION  every answer comes so much later
+  SERVICE:reset:SHARE     the method takes effect, and the connection breaks off
+  SERVICE:truncate:SHARE  the answer's body breaks off in the middle
+
+SERVICE is storage, aiplatform, monitoring, logging or cloudbuild.";
+
 /// One word of `--fault`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
-    /// The newest model on each endpoint.
-    Canary(CanaryFault),
+    /// Deployed models: the newest on each endpoint, or every one.
+    Model { which: Which, effect: ModelFault },
+    /// Work of Vertex AI that takes time.
+    Work(WorkFault),
     /// Requests to a service.
     Service { service: Service, effect: Effect },
 }
 
-/// What the newest model on each endpoint does wrong.
+/// Which of the deployed models a fault is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// `canary`: the newest on each endpoint.
+    Newest,
+    /// `model`: every one.
+    Every,
+}
+
+/// What goes wrong with work that takes time, always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkFault {
+    /// A custom job waits until it is cancelled, as without quota.
+    JobNeverStarts,
+    /// A custom job fails as soon as it runs.
+    JobFails,
+    /// `deployModel` is accepted, and its operation fails.
+    DeployFails,
+    /// `models:upload` is accepted, and its operation fails.
+    UploadFails,
+}
+
+const WORK: [(WorkFault, &str); 4] = [
+    (WorkFault::JobNeverStarts, "job:never-starts"),
+    (WorkFault::JobFails, "job:fails"),
+    (WorkFault::DeployFails, "deploy:fails"),
+    (WorkFault::UploadFails, "upload:fails"),
+];
+
+/// What deployed models do wrong.
 #[derive(Clone, Debug, PartialEq)]
-pub enum CanaryFault {
+pub enum ModelFault {
     /// This share of its answers is a 500.
     Error { share: f64 },
     /// It answers this much later, in real time.
@@ -52,13 +106,15 @@ pub enum Service {
     Vertex,
     Monitoring,
     Logging,
+    CloudBuild,
 }
 
-const SERVICES: [(Service, &str); 4] = [
+const SERVICES: [(Service, &str); 5] = [
     (Service::Storage, "storage"),
     (Service::Vertex, "aiplatform"),
     (Service::Monitoring, "monitoring"),
     (Service::Logging, "logging"),
+    (Service::CloudBuild, "cloudbuild"),
 ];
 
 impl Service {
@@ -68,7 +124,18 @@ impl Service {
         match (segments.next()?, segments.next()?) {
             ("storage", _) | ("upload" | "download" | "batch", "storage") => Some(Self::Storage),
             ("resumable", "upload") => Some(Self::Storage),
-            ("v1" | "v1beta1" | "ui", _) => Some(Self::Vertex),
+            ("v1" | "v1beta1" | "ui", "operations") => Some(Self::CloudBuild),
+            ("v1" | "v1beta1" | "ui", _) => {
+                let kind = match (segments.nth(1), segments.next(), segments.next()) {
+                    (Some("locations"), _, kind) => kind,
+                    (kind, ..) => kind,
+                };
+                // A collection, or one and a verb.
+                match kind.unwrap_or_default().split(':').next() {
+                    Some("builds" | "triggers") => Some(Self::CloudBuild),
+                    _ => Some(Self::Vertex),
+                }
+            }
             ("v2", _) => Some(Self::Logging),
             ("v3", _) => Some(Self::Monitoring),
             _ => None,
@@ -86,9 +153,10 @@ impl fmt::Display for Service {
 /// The text is no fault.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "`{0}` is no fault: expected canary:error:SHARE, canary:delay:DURATION, SERVICE:CODE:SHARE \
+    "`{0}` is no fault: expected canary:error:SHARE, canary:delay:DURATION, the same with model: for \
+     every model, job:never-starts, job:fails, deploy:fails, upload:fails, SERVICE:CODE:SHARE \
      (429 or 500 to 504), SERVICE:delay:DURATION, SERVICE:reset:SHARE or SERVICE:truncate:SHARE, \
-     where SERVICE is storage, aiplatform, monitoring or logging, SHARE is from 0 to 1, and \
+     where SERVICE is storage, aiplatform, monitoring, logging or cloudbuild, SHARE is from 0 to 1, and \
      DURATION is like 800ms or 2s"
 )]
 pub struct ParseFaultError(String);
@@ -97,14 +165,23 @@ impl FromStr for Fault {
     type Err = ParseFaultError;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parse = || {
+            if let Some((work, _)) = WORK.iter().find(|(_, word)| *word == text) {
+                return Some(Self::Work(*work));
+            }
             let (whom, rest) = text.split_once(':')?;
             let (what, how) = rest.split_once(':')?;
-            if whom == "canary" {
-                return Some(Self::Canary(match what {
-                    "error" => CanaryFault::Error { share: share(how)? },
-                    "delay" => CanaryFault::Delay(duration(how)?),
+            let which = match whom {
+                "canary" => Some(Which::Newest),
+                "model" => Some(Which::Every),
+                _ => None,
+            };
+            if let Some(which) = which {
+                let effect = match what {
+                    "error" => ModelFault::Error { share: share(how)? },
+                    "delay" => ModelFault::Delay(duration(how)?),
                     _ => return None,
-                }));
+                };
+                return Some(Self::Model { which, effect });
             }
             let (service, _) = SERVICES.iter().find(|(_, name)| *name == whom)?;
             let effect = match what {
@@ -145,9 +222,21 @@ fn duration(text: &str) -> Option<Duration> {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Canary(CanaryFault::Error { share }) => write!(f, "canary:error:{share}"),
-            Self::Canary(CanaryFault::Delay(delay)) => {
-                write!(f, "canary:delay:{}ms", delay.as_secs_f64() * 1000.0)
+            Self::Model { which, effect } => {
+                let whom = match which {
+                    Which::Newest => "canary",
+                    Which::Every => "model",
+                };
+                match effect {
+                    ModelFault::Error { share } => write!(f, "{whom}:error:{share}"),
+                    ModelFault::Delay(delay) => {
+                        write!(f, "{whom}:delay:{}ms", delay.as_secs_f64() * 1000.0)
+                    }
+                }
+            }
+            Self::Work(work) => {
+                let word = WORK.iter().find(|(known, _)| known == work);
+                f.write_str(word.map_or("", |(_, word)| word))
             }
             Self::Service { service, effect } => match effect {
                 Effect::Status { code, share } => write!(f, "{service}:{code}:{share}"),
@@ -185,18 +274,30 @@ impl Faults {
         }
     }
 
-    /// What happens to the next request to the newest model of an endpoint: whether it fails, and
-    /// how much later it answers.
-    pub(in crate::emulator) fn next_canary(&self) -> (bool, Duration) {
+    /// What happens to the next request to a deployed model: whether it fails, and how much later
+    /// it answers.
+    pub(in crate::emulator) fn next_model(&self, newest: bool) -> (bool, Duration) {
         let (mut fails, mut delay) = (false, Duration::ZERO);
         for (i, (fault, count)) in self.faults.iter().enumerate() {
             match fault {
-                Fault::Canary(CanaryFault::Error { share }) => fails |= hits(i, count, *share).0,
-                Fault::Canary(CanaryFault::Delay(more)) => delay += *more,
-                Fault::Service { .. } => {}
+                Fault::Model {
+                    which: Which::Newest,
+                    ..
+                } if !newest => {}
+                Fault::Model { effect, .. } => match effect {
+                    ModelFault::Error { share } => fails |= hits(i, count, *share).0,
+                    ModelFault::Delay(more) => delay += *more,
+                },
+                Fault::Work(_) | Fault::Service { .. } => {}
             }
         }
         (fails, delay)
+    }
+
+    /// Whether work goes wrong in this way.
+    pub(in crate::emulator) fn on_work(&self, work: WorkFault) -> bool {
+        let wanted = Fault::Work(work);
+        self.faults.iter().any(|(fault, _)| *fault == wanted)
     }
 
     /// What happens to the next request to a service.
@@ -304,6 +405,12 @@ mod tests {
         for text in [
             "canary:error:0.5",
             "canary:delay:800ms",
+            "model:error:1",
+            "model:delay:5ms",
+            "job:never-starts",
+            "job:fails",
+            "deploy:fails",
+            "upload:fails",
             "storage:503:0.1",
             "aiplatform:429:1",
             "monitoring:delay:1500ms",
@@ -325,6 +432,9 @@ mod tests {
             "canary",
             "canary:error:2",
             "canary:503:0.1",
+            "model:reset:0.1",
+            "job:fails:0.1",
+            "job",
             "storage:404:0.1",
             "gcs:503:0.1",
             "storage:503:nan",

@@ -42,6 +42,16 @@ pub(in crate::emulator) async fn select(response: Response, mask: &str) -> Answe
     Ok(Response::from_parts(head, Body::from(reduced.to_string())))
 }
 
+/// A resource reduced to what a mask names; one without any of it is empty.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` when the mask cannot be read.
+pub(in crate::emulator) fn reduce(value: Value, mask: &str) -> Result<Value, ApiError> {
+    let wanted = parse(mask)
+        .ok_or_else(|| ApiError::invalid_argument(format!("Invalid field mask {mask}")))?;
+    Ok(wanted.apply(value).unwrap_or(Value::Object(Map::new())))
+}
+
 impl Mask {
     fn apply(&self, value: Value) -> Option<Value> {
         if self.0.is_empty() {
@@ -110,7 +120,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn reduce(mask: &str) -> Value {
+    fn reduced(mask: &str) -> Value {
         let value = json!({
             "kind": "k", "nextPageToken": "t",
             "items": [{"name": "a", "size": "1", "metadata": {"x": "1", "y": "2"}}, {"name": "b"}],
@@ -121,15 +131,15 @@ mod tests {
     #[test]
     fn masks_pick_nested_fields() {
         assert_eq!(
-            reduce("items/name,nextPageToken,prefixes"),
+            reduced("items/name,nextPageToken,prefixes"),
             json!({"items": [{"name": "a"}, {"name": "b"}], "nextPageToken": "t"})
         );
         assert_eq!(
-            reduce("kind,items(name,metadata/y)"),
+            reduced("kind,items(name,metadata/y)"),
             json!({"kind": "k", "items": [{"name": "a", "metadata": {"y": "2"}}, {"name": "b"}]})
         );
-        assert_eq!(reduce("*/size"), json!({"items": [{"size": "1"}]}));
-        assert_eq!(reduce("missing"), Value::Null);
+        assert_eq!(reduced("*/size"), json!({"items": [{"size": "1"}]}));
+        assert_eq!(reduced("missing"), Value::Null);
     }
 
     #[test]

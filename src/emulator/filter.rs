@@ -50,6 +50,12 @@ pub(in crate::emulator) enum Op {
     GreaterEqual,
     /// `:` is true where the field contains the text; `:*` where the field is there at all.
     Has,
+    /// `= starts_with("…")`, as Monitoring has it.
+    StartsWith,
+    /// `= ends_with("…")`.
+    EndsWith,
+    /// `= has_substring("…")`.
+    Contains,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -113,11 +119,25 @@ impl Filter {
 
     /// Whether a resource passes, where `lookup` gives a field's text, or `None` where it has none.
     pub(in crate::emulator) fn matches(&self, lookup: &dyn Fn(&str) -> Option<String>) -> bool {
+        self.matches_one_of(&|field| lookup(field).into_iter().collect())
+    }
+
+    /// As [`Self::matches`], where a field may have several texts: one that passes is enough, and
+    /// for `!=` all of them must.
+    pub(in crate::emulator) fn matches_one_of(&self, lookup: &dyn Fn(&str) -> Vec<String>) -> bool {
         match self {
-            Self::All(parts) => parts.iter().all(|part| part.matches(lookup)),
-            Self::Any(parts) => parts.iter().any(|part| part.matches(lookup)),
-            Self::Not(part) => !part.matches(lookup),
-            Self::Compare(comparison) => comparison.holds(lookup(&comparison.field).as_deref()),
+            Self::All(parts) => parts.iter().all(|part| part.matches_one_of(lookup)),
+            Self::Any(parts) => parts.iter().any(|part| part.matches_one_of(lookup)),
+            Self::Not(part) => !part.matches_one_of(lookup),
+            Self::Compare(comparison) => {
+                let found = lookup(&comparison.field);
+                let mut each = found.iter().map(|text| comparison.holds(Some(text)));
+                match comparison.op {
+                    _ if found.is_empty() => comparison.holds(None),
+                    Op::NotEqual => each.all(|holds| holds),
+                    _ => each.any(|holds| holds),
+                }
+            }
         }
     }
 }
@@ -137,6 +157,9 @@ impl Comparison {
             Op::LessEqual => order(found, &self.value) != Ordering::Greater,
             Op::Greater => order(found, &self.value) == Ordering::Greater,
             Op::GreaterEqual => order(found, &self.value) != Ordering::Less,
+            Op::StartsWith => found.starts_with(&self.value),
+            Op::EndsWith => found.ends_with(&self.value),
+            Op::Contains => found.contains(&self.value),
         }
     }
 }
@@ -209,7 +232,13 @@ impl Parser<'_> {
                 let Some(Token::Op(op)) = self.next() else {
                     return Err(format!("`{field}` is compared with nothing"));
                 };
-                match self.next() {
+                let value = self.next();
+                if op == Op::Equal
+                    && let Some((op, value)) = self.function(value.as_ref())
+                {
+                    return Ok(Filter::Compare(Comparison { field, op, value }));
+                }
+                match value {
                     Some(Token::Word(value) | Token::Quoted(value)) => {
                         Ok(Filter::Compare(Comparison { field, op, value }))
                     }
@@ -218,6 +247,27 @@ impl Parser<'_> {
             }
             _ => Err("a comparison is missing".into()),
         }
+    }
+}
+
+impl Parser<'_> {
+    /// The text in the brackets behind the name of a function.
+    fn function(&mut self, name: Option<&Token>) -> Option<(Op, String)> {
+        let Some(Token::Word(name)) = name else {
+            return None;
+        };
+        let op = match name.as_str() {
+            "starts_with" => Op::StartsWith,
+            "ends_with" => Op::EndsWith,
+            "has_substring" => Op::Contains,
+            _ => return None,
+        };
+        let brackets = self.tokens.get(self.at..self.at + 3)?;
+        let [Token::Open, Token::Quoted(text), Token::Close] = brackets else {
+            return None;
+        };
+        self.at += 3;
+        Some((op, text.clone()))
     }
 }
 
@@ -353,6 +403,11 @@ mod tests {
         assert!(passes("labels.none!=v", &fields));
         assert!(!passes("labels.none=v", &fields));
         assert!(passes("", &fields));
+        assert!(passes(
+            r#"labels."odd key" = starts_with("Some") severity = has_substring("ARN")"#,
+            &fields
+        ));
+        assert!(!passes(r#"severity = ends_with("WARN")"#, &fields));
     }
 
     #[test]

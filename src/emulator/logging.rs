@@ -27,6 +27,9 @@ const CHUNK: usize = 200;
 /// Real time that a line waits for others before it is written.
 const GATHER: Duration = Duration::from_millis(50);
 
+/// The kind of the lines of Cloud Build.
+pub(in crate::emulator) const BUILD: &str = "build";
+
 pub(in crate::emulator) fn routes() -> Vec<Route> {
     vec![route(Method::POST, "v2/entries:list", list)]
 }
@@ -74,7 +77,8 @@ impl Source {
         let id = self
             .labels
             .get("job_id")
-            .or_else(|| self.labels.get("endpoint_id"));
+            .or_else(|| self.labels.get("endpoint_id"))
+            .or_else(|| self.labels.get("build_id"));
         let id = id.map_or("", String::as_str);
         format!("logs/{}/{id}/", project_number(&self.project))
     }
@@ -145,15 +149,17 @@ fn entry(emulator: &Emulator, source: &Source, line: &[u8]) -> Option<Entry> {
     let at = emulator.clock.now();
     let mut severity = source.severity.to_owned();
     let (mut plain, mut structured) = (None, None);
-    match serde_json::from_str::<Map<String, Value>>(text) {
-        Ok(mut fields) => {
+    // Cloud Build keeps its steps' lines as text, whatever they hold.
+    let fields = (source.kind != BUILD).then(|| serde_json::from_str::<Map<String, Value>>(text));
+    match fields {
+        Some(Ok(mut fields)) => {
             if let Some(Value::String(word)) = fields.get("severity") {
                 severity = word.to_uppercase();
                 fields.remove("severity");
             }
             structured = Some(Value::Object(fields));
         }
-        Err(_) => plain = Some(text.to_owned()),
+        _ => plain = Some(text.to_owned()),
     }
     Some(Entry {
         id: format!("{number:016x}"),
@@ -263,7 +269,8 @@ fn matching(
     filter: &Filter,
 ) -> Vec<(Timestamp, String, Value)> {
     let now = emulator.clock.now();
-    let job = required(filter, "resource.labels.job_id");
+    let job = required(filter, "resource.labels.job_id")
+        .or_else(|| required(filter, "resource.labels.build_id"));
     let mut found = Vec::new();
     for project in projects {
         let number = project_number(project);
@@ -320,7 +327,10 @@ fn text_at(value: &Value, field: &str) -> Option<String> {
 }
 
 fn message(chunk: &Chunk, entry: &Entry) -> Value {
-    let mut labels = json!({"project_id": chunk.project, "task_name": chunk.task});
+    let mut labels = json!({"project_id": chunk.project});
+    if chunk.kind != BUILD {
+        labels["task_name"] = chunk.task.clone().into();
+    }
     for (name, value) in &chunk.labels {
         labels[name] = value.clone().into();
     }

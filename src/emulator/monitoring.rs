@@ -1,8 +1,12 @@
 //! Cloud Monitoring: what the endpoints' real requests looked like, minute by minute.
 //!
 //! Requests are counted in memory by minutes of the emulator's clock and kept on disk now and then,
-//! never per request. [`query`] answers `timeSeries.list` from these counts.
+//! never per request. [`query`] answers `timeSeries.list` from these counts. Metrics of the
+//! user's own are kept point by point, in [`custom`].
 
+mod custom;
+mod custom_query;
+mod descriptors;
 mod query;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +33,16 @@ const BLOCK_MINUTES: i64 = 60;
 const MINUTE_MICROS: i64 = 60_000_000;
 
 pub(in crate::emulator) fn routes() -> Vec<Route> {
-    vec![route(Method::GET, "v3/projects/*/timeSeries", query::list)]
+    let descriptors = "v3/projects/*/metricDescriptors";
+    let descriptor = "v3/projects/*/metricDescriptors/**";
+    vec![
+        route(Method::GET, "v3/projects/*/timeSeries", query::list),
+        route(Method::POST, "v3/projects/*/timeSeries", custom::create),
+        route(Method::GET, descriptors, descriptors::list),
+        route(Method::POST, descriptors, descriptors::create),
+        route(Method::GET, descriptor, descriptors::get),
+        route(Method::DELETE, descriptor, descriptors::delete),
+    ]
 }
 
 /// What a request was sent to; display names are part of the series, as in the cloud.
@@ -122,12 +135,17 @@ struct Cell {
     overhead: Distribution,
 }
 
-/// The counts in memory, by the minute's start in microseconds and the target.
+/// What is kept in memory.
 #[derive(Default)]
-pub(in crate::emulator) struct Runtime(Mutex<Counts>);
+pub(in crate::emulator) struct Runtime {
+    counts: Mutex<Counts>,
+    /// Held while a point of the user's own is checked and written.
+    writing: Mutex<()>,
+}
 
 #[derive(Default)]
 struct Counts {
+    /// By the minute's start in microseconds and the target.
     cells: BTreeMap<(i64, Target), Cell>,
     /// Blocks that changed since they were written.
     changed: BTreeSet<i64>,
@@ -143,7 +161,11 @@ fn key(block: i64) -> String {
 
 impl Runtime {
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a request that was answered at `now`.

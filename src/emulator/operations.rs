@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
 use super::server::{Answer, Request, Route, json, route};
-use super::{Emulator, project_number, vertex};
+use super::{Emulator, cloudbuild, list, project_number, vertex};
 use crate::clock::Timestamp;
 
 /// An operation, as it is kept.
@@ -179,11 +179,15 @@ pub(in crate::emulator) fn routes() -> Vec<Route> {
             "v1/projects/*/locations/*/*/*/operations/*",
             get,
         ),
-        route(Method::GET, "v1/projects/*/locations/*/operations", list),
+        route(
+            Method::GET,
+            "v1/projects/*/locations/*/operations",
+            list_operations,
+        ),
         route(
             Method::GET,
             "v1/projects/*/locations/*/*/*/operations",
-            list,
+            list_operations,
         ),
         route(
             Method::POST,
@@ -244,10 +248,15 @@ fn find(emulator: &Emulator, request: &Request) -> Result<Operation, ApiError> {
 }
 
 async fn get(emulator: Arc<Emulator>, request: Request) -> Answer {
+    if let [project, location, id] = request.wild.as_slice()
+        && let Some(of_build) = cloudbuild::operation(&emulator, project, location, id)
+    {
+        return json(&of_build);
+    }
     json(&find(&emulator, &request)?.message())
 }
 
-async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn list_operations(emulator: Arc<Emulator>, request: Request) -> Answer {
     let mut prefix = format!(
         "projects/{}/locations/{}/",
         project_number(&request.wild[0]),
@@ -256,17 +265,19 @@ async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
     if let [_, _, kind, resource] = request.wild.as_slice() {
         prefix.push_str(&format!("{kind}/{resource}/"));
     }
-    let found: Vec<Value> = emulator
-        .store
-        .list::<Operation>("operations/")
-        .iter()
+    let found = emulator.store.list::<Operation>("operations/");
+    let items = found
+        .into_iter()
         .filter(|(_, operation)| operation.name.starts_with(&prefix))
-        .map(|(_, operation)| operation.message())
+        .map(|(key, operation)| (key, operation.message()))
         .collect();
-    if found.is_empty() {
-        return json(&json!({}));
-    }
-    json(&json!({ "operations": found }))
+    list::page(
+        &request,
+        "operations",
+        &["done", "name"],
+        items,
+        list::Order::OLDEST,
+    )
 }
 
 /// Waits for the end, at most for `timeout` (a duration such as `30s`), in real time.

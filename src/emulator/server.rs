@@ -17,7 +17,9 @@ use serde::Serialize;
 use super::error::{ApiError, Dialect};
 use super::faults::Service;
 use super::storage::batch;
-use super::{Emulator, fields, logging, monitoring, operations, storage, vertex};
+use super::{
+    Emulator, cloudbuild, fields, logging, metadata, monitoring, operations, storage, vertex,
+};
 
 /// The largest body that is read into memory; uploads are streamed and have no limit.
 const MAX_BODY_BYTES: usize = 64 << 20;
@@ -60,6 +62,12 @@ impl Request {
         text.parse().map(Some).map_err(|_| {
             ApiError::invalid_argument(format!("Invalid value at '{name}': \"{text}\""))
         })
+    }
+
+    /// Whether a query parameter is true, which Python's clients write with a capital.
+    pub(in crate::emulator) fn flag(&self, name: &str) -> bool {
+        let value = self.get(name).unwrap_or_default();
+        value.eq_ignore_ascii_case("true") || value == "1"
     }
 
     /// Refuses query parameters that neither the method nor every Google API knows.
@@ -130,8 +138,8 @@ pub(in crate::emulator) struct Route {
     handler: Handler,
 }
 
-/// A row of the table. In `pattern`, `*` stands for one segment; where the pattern begins with `v`
-/// it does not swallow a final `:verb`, and `v1` also stands for `v1beta1` and `ui`, which Google's
+/// A row of the table. In `pattern`, `*` stands for one segment, and `**` at its end for all that are
+/// left; where the pattern begins with `v` a `*` does not swallow a final `:verb`, and `v1` also stands for `v1beta1` and `ui`, which Google's
 /// clients ask beside it.
 pub(in crate::emulator) fn route<H, F>(method: Method, pattern: &'static str, handler: H) -> Route
 where
@@ -170,6 +178,11 @@ impl Route {
         let mut segments = path.strip_prefix('/')?.split('/');
         for (i, pattern) in self.pattern.split('/').enumerate() {
             let segment = segments.next()?;
+            if pattern == "**" && !segment.is_empty() {
+                let rest = segments.fold(segment.to_owned(), |all, next| all + "/" + next);
+                wild.push(percent_decode(&rest)?);
+                return Some(wild);
+            }
             if i == 0 && pattern == "v1" && matches!(segment, "v1" | "v1beta1" | "ui") {
                 continue;
             }
@@ -251,6 +264,7 @@ pub(in crate::emulator) fn empty(status: StatusCode) -> Response {
 pub(in crate::emulator) fn app(emulator: Arc<Emulator>) -> Router {
     let mut routes = storage::routes();
     routes.extend(vertex::routes());
+    routes.extend(cloudbuild::routes());
     routes.extend(operations::routes());
     routes.extend(monitoring::routes());
     routes.extend(logging::routes());
@@ -271,16 +285,23 @@ async fn serve(
     if path == "/_serin/clock" && head.method == Method::GET {
         return json(&emulator.clock).unwrap_or_else(|e| e.respond(Dialect::Status));
     }
-    let service = Service::of(path);
+    if head.method == Method::GET && metadata::serves(path) {
+        return metadata::answer(path, &head.headers);
+    }
+    let xml = storage::xml::names(path);
+    let service = match &xml {
+        Some(_) => Some(Service::Storage),
+        None => Service::of(path),
+    };
     if path == batch::PATH && head.method == Method::POST {
         return serve_batch(emulator, routes, &head.headers, body)
             .await
             .unwrap_or_else(|e| e.respond(Dialect::Storage));
     }
-    let dialect = if service == Some(Service::Storage) {
-        Dialect::Storage
-    } else {
-        Dialect::Status
+    let dialect = match service {
+        _ if xml.is_some() => Dialect::Xml,
+        Some(Service::Storage) => Dialect::Storage,
+        _ => Dialect::Status,
     };
     let trouble = match service {
         Some(service) => emulator.faults.next(service),
@@ -293,13 +314,10 @@ async fn serve(
     if let Some(error) = &trouble.before {
         return error.respond(dialect);
     }
-    let Some((route, wild)) = routes
-        .iter()
-        .filter(|route| route.method == head.method)
-        .find_map(|route| Some((route, route.matches(path)?)))
-    else {
-        return missing(&head.method, path).respond(dialect);
-    };
+    if head.method == Method::OPTIONS {
+        // As a bucket without CORS settings: no header allows anything.
+        return empty(StatusCode::OK);
+    }
     let query = head.uri.query().unwrap_or_default();
     let mut request = Request {
         query: url::form_urlencoded::parse(query.as_bytes())
@@ -307,9 +325,34 @@ async fn serve(
             .collect(),
         headers: head.headers,
         body: Bytes::new(),
-        wild,
+        wild: Vec::new(),
         stream: Mutex::new(Body::empty()),
     };
+    if service == Some(Service::Storage)
+        && let Err(error) = storage::check_headers(&request)
+    {
+        return error.respond(dialect);
+    }
+    if let Some((bucket, object)) = xml {
+        request.wild = vec![bucket, object];
+        request.stream = Mutex::new(body);
+        let answer = storage::xml::serve(emulator.clone(), &head.method, request).await;
+        let answer = answer.unwrap_or_else(|error| error.respond(dialect));
+        return trouble.after(answer, dialect);
+    }
+    // The answer to HEAD is that to GET; its body is not sent.
+    let method = match &head.method {
+        &Method::HEAD => &Method::GET,
+        method => method,
+    };
+    let Some((route, wild)) = routes
+        .iter()
+        .filter(|route| route.method == *method)
+        .find_map(|route| Some((route, route.matches(path)?)))
+    else {
+        return missing(&head.method, path).respond(dialect);
+    };
+    request.wild = wild;
     let mask = request.get("fields").or_else(|| request.get("$fields"));
     let mask = mask
         .filter(|_| request.get("alt") != Some("media"))
@@ -361,8 +404,11 @@ fn serve_batch<'a>(
 fn missing(method: &Method, path: &str) -> ApiError {
     if path.starts_with("/bigquery/") {
         return ApiError::not_found(
-            "BigQuery is not emulated here: set BIGQUERY_EMULATOR_HOST to a server that does.",
+            "BigQuery is not emulated here: start a server that does, and name it in BIGQUERY_EMULATOR_HOST.",
         );
+    }
+    if let Some(error) = vertex::left_out(path) {
+        return error;
     }
     ApiError::not_found(format!(
         "The requested URL {path} was not found on this server: the emulator has no method for {method} {path}."
@@ -397,6 +443,12 @@ mod tests {
             ["B", "d/fä:1"]
         );
         assert!(matches("storage/v1/b/*/o/*", "/storage/v1/b/B/o/%FF").is_none());
+        let rest = "v3/projects/*/metricDescriptors/**";
+        assert_eq!(
+            matches(rest, "/v3/projects/p/metricDescriptors/a.b/c").unwrap(),
+            ["p", "a.b/c"]
+        );
+        assert!(matches(rest, "/v3/projects/p/metricDescriptors").is_none());
     }
 
     #[test]

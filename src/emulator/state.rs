@@ -26,6 +26,7 @@ const RESERVED: u64 = 64;
 pub(in crate::emulator) struct Store {
     documents_dir: PathBuf,
     blobs_dir: PathBuf,
+    scratch_dir: PathBuf,
     documents: RwLock<BTreeMap<String, Value>>,
     /// Held while a document is written: readers never wait for the disk. False once closed.
     writing: Mutex<bool>,
@@ -67,6 +68,7 @@ impl Store {
         };
         let documents_dir = state.join("emulator/documents");
         let blobs_dir = state.join("emulator/blobs");
+        let scratch_dir = std::path::absolute(state.join("emulator/scratch")).map_err(unusable)?;
         fs::create_dir_all(state).map_err(unusable)?;
         let lock = File::create(state.join("lock")).map_err(unusable)?;
         match lock.try_lock() {
@@ -81,6 +83,10 @@ impl Store {
         }
         fs::create_dir_all(&documents_dir).map_err(unusable)?;
         fs::create_dir_all(&blobs_dir).map_err(unusable)?;
+        // A child of an earlier life may still be on its way out of its folder: then another start
+        // removes the rest.
+        let _swept = fs::remove_dir_all(&scratch_dir);
+        fs::create_dir_all(&scratch_dir).map_err(unusable)?;
         let mut documents = BTreeMap::new();
         for folder in fs::read_dir(&documents_dir).map_err(unusable)? {
             for file in fs::read_dir(folder.map_err(unusable)?.path()).map_err(unusable)? {
@@ -102,6 +108,7 @@ impl Store {
         Ok(Self {
             documents_dir,
             blobs_dir,
+            scratch_dir,
             documents: RwLock::new(documents),
             writing: Mutex::new(true),
             counters: Mutex::new(BTreeMap::new()),
@@ -240,6 +247,11 @@ impl Store {
         self.blobs_dir.join(name)
     }
 
+    /// The folder for what no later life needs, by its absolute path; it is empty at every start.
+    pub(in crate::emulator) fn scratch(&self) -> &Path {
+        &self.scratch_dir
+    }
+
     /// Makes the names of blobs that were created or renamed survive a kill.
     ///
     /// # Errors
@@ -248,14 +260,19 @@ impl Store {
         File::open(&self.blobs_dir)?.sync_all()
     }
 
-    /// Removes every blob that `keep` does not want: what a kill left without a document.
+    /// Removes every blob that `keep` does not want, folders too: what a kill left without a document.
     ///
     /// # Errors
     /// When the folder cannot be read or a file cannot be removed.
     pub(in crate::emulator) fn sweep_blobs(&self, keep: impl Fn(&str) -> bool) -> io::Result<()> {
         for file in fs::read_dir(&self.blobs_dir)? {
             let file = file?;
-            if !file.file_name().to_str().is_some_and(&keep) {
+            if file.file_name().to_str().is_some_and(&keep) {
+                continue;
+            }
+            if file.file_type()?.is_dir() {
+                fs::remove_dir_all(file.path())?;
+            } else {
                 fs::remove_file(file.path())?;
             }
         }

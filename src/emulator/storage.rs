@@ -1,22 +1,28 @@
 //! Cloud Storage, the JSON API: buckets, objects with generations and preconditions, uploads in one
-//! piece, in parts and resumable, downloads with ranges, lists, compose, copy and rewrite.
+//! piece, in parts and resumable, downloads with ranges, lists, compose, copy, rewrite and move. What
+//! some clients need of the XML API is in [`xml`].
 //!
-//! Left out: access control (everybody may everything), the XML API, notifications, soft delete.
+//! Left out: access control (everybody may everything; policies are kept and told), notifications,
+//! soft delete, keys of the customer's, signed URLs.
 //! An object is a document naming its generation, and a blob of that name that never changes.
 
+mod access;
 pub(in crate::emulator) mod batch;
 mod buckets;
 mod bytes;
 mod copy;
 mod download;
+pub(in crate::emulator) mod inside;
 mod list;
 mod multipart;
 mod object;
 mod patch;
 mod resumable;
+pub(in crate::emulator) mod seeded;
 #[cfg(test)]
 mod tests;
 mod upload;
+pub(in crate::emulator) mod xml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -25,7 +31,7 @@ use axum::http::Method;
 
 use super::Emulator;
 use super::error::ApiError;
-use super::server::{Route, route, streaming};
+use super::server::{Request, Route, route, streaming};
 
 /// What is kept in memory only.
 #[derive(Default)]
@@ -47,6 +53,18 @@ pub(in crate::emulator) fn routes() -> Vec<Route> {
         route(put.clone(), "storage/v1/b/*", buckets::update),
         route(delete.clone(), "storage/v1/b/*", buckets::delete),
         route(get.clone(), "storage/v1/b/*/storageLayout", buckets::layout),
+        route(get.clone(), "storage/v1/b/*/iam", access::get_policy),
+        route(put.clone(), "storage/v1/b/*/iam", access::set_policy),
+        route(
+            get.clone(),
+            "storage/v1/b/*/iam/testPermissions",
+            access::test_permissions,
+        ),
+        route(
+            get.clone(),
+            "storage/v1/projects/*/serviceAccount",
+            access::service_account,
+        ),
         route(get.clone(), "storage/v1/b/*/o", list::list),
         route(get.clone(), "storage/v1/b/*/o/*", download::get),
         route(get, "download/storage/v1/b/*/o/*", download::get),
@@ -65,6 +83,21 @@ pub(in crate::emulator) fn routes() -> Vec<Route> {
             copy::copy,
         ),
     ];
+    for (all, one) in [
+        ("storage/v1/b/*/acl", "storage/v1/b/*/acl/*"),
+        (
+            "storage/v1/b/*/defaultObjectAcl",
+            "storage/v1/b/*/defaultObjectAcl/*",
+        ),
+        ("storage/v1/b/*/o/*/acl", "storage/v1/b/*/o/*/acl/*"),
+    ] {
+        for method in [Method::GET, Method::POST] {
+            routes.push(route(method, all, access::lists));
+        }
+        for method in [Method::GET, Method::PUT, Method::PATCH, Method::DELETE] {
+            routes.push(route(method, one, access::lists));
+        }
+    }
     for uploads in [
         "upload/storage/v1/b/*/o",
         "resumable/upload/storage/v1/b/*/o",
@@ -76,29 +109,59 @@ pub(in crate::emulator) fn routes() -> Vec<Route> {
     routes
 }
 
-/// Removes what a kill left, blobs that nothing names, and uploads that are over.
+/// Removes what a kill left, blobs that nothing names, and uploads that are over; and brings to its
+/// end what a kill cut in two.
 ///
 /// # Errors
 /// When the state cannot be read or changed.
 pub(in crate::emulator) fn start(emulator: &Arc<Emulator>) -> anyhow::Result<()> {
     let store = &emulator.store;
     let mut named = BTreeSet::new();
-    for (_, object) in store.list::<object::Object>(object::LIVE) {
+    let mut uploaded = BTreeMap::new();
+    let live = store.list::<object::Object>(object::LIVE);
+    for (key, object) in store.list::<object::Object>(object::OLD) {
+        // A generation that was about to become noncurrent when the kill came, and is live still.
+        let live = store.get::<object::Object>(&object::Object::key(&object.bucket, &object.name));
+        if live.is_some_and(|live| live.generation == object.generation) {
+            store.delete(&key)?;
+            continue;
+        }
         named.insert(object.blob());
+        uploaded.extend(object.upload.clone().map(|upload| (upload, object)));
     }
-    for (_, object) in store.list::<object::Object>(object::OLD) {
+    for (_, object) in live {
         named.insert(object.blob());
+        uploaded.extend(object.upload.clone().map(|upload| (upload, object)));
     }
     let now = emulator.clock.now();
-    for (key, session) in store.list::<resumable::Session>(resumable::SESSIONS) {
+    for (key, mut session) in store.list::<resumable::Session>(resumable::SESSIONS) {
         if session.expired(now) {
             store.delete(&key)?;
+        } else if session.ended() {
+        } else if let Some(object) = uploaded.remove(&key) {
+            // The object was made, and its session not told: another chunk must not reach its bytes.
+            session.end(object);
+            store.put(&key, &session)?;
         } else {
             named.insert(resumable::blob(&key));
         }
     }
+    named.extend(xml::sweep(store, now)?);
     store.sweep_blobs(|name| named.contains(name))?;
     Ok(())
+}
+
+/// Refuses what no method of Storage does here, whatever it is asked for.
+///
+/// # Errors
+/// `UNIMPLEMENTED` for a customer's own encryption key: its object would lie here in the clear.
+pub(in crate::emulator) fn check_headers(request: &Request) -> Result<(), ApiError> {
+    match request.header("x-goog-encryption-algorithm") {
+        None => Ok(()),
+        Some(_) => Err(ApiError::unimplemented(
+            "This emulator has no customer-supplied encryption keys.",
+        )),
+    }
 }
 
 /// Runs what reads and writes files where it holds up nobody else.

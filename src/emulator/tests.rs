@@ -16,6 +16,8 @@ pub(in crate::emulator) async fn on(folder: &Path, faults: &[&str]) -> Running {
         serin: "/bin/false".into(),
         own_images: SelfImages::default(),
         faults: faults.iter().map(|fault| fault.parse().unwrap()).collect(),
+        seed: None,
+        builds: BuildSettings::default(),
         groups: Groups::new(Path::new("/bin/cat")).unwrap(),
     })
     .await
@@ -82,6 +84,8 @@ async fn a_second_emulator_on_a_state_is_refused() {
         serin: "/bin/false".into(),
         own_images: SelfImages::default(),
         faults: Vec::new(),
+        seed: None,
+        builds: BuildSettings::default(),
         groups,
     })
     .await;

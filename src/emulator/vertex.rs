@@ -1,14 +1,13 @@
-//! Vertex AI: custom jobs, the model registry, endpoints and predictions.
+//! Vertex AI: custom jobs, the model registry with its evaluations, endpoints and predictions.
 //!
-//! Left out: pipelines, batch prediction, evaluations, explanations, dedicated endpoints. A project's
+//! Left out: pipelines, batch prediction, explanations, dedicated endpoints ([`left_out`] says so). A project's
 //! id and its number name the same resources; answers carry the number.
 
 mod copies;
 mod deploy;
 mod endpoints;
+mod evaluations;
 mod jobs;
-mod list;
-mod message;
 mod models;
 mod names;
 mod patch;
@@ -29,7 +28,7 @@ use tokio::sync::Notify;
 use super::error::ApiError;
 use super::operations::Operation;
 use super::server::Route;
-use super::{Emulator, monitoring};
+use super::{Emulator, list, message, monitoring};
 
 /// What is kept in memory only.
 #[derive(Default)]
@@ -65,10 +64,68 @@ enum Work {
     MutateDeployed(deploy::Mutate),
 }
 
+/// What Vertex AI has and this emulator has not: kinds of resources, and verbs.
+const LEFT_OUT: [&str; 22] = [
+    "batchPredictionJobs",
+    "cachedContents",
+    "datasets",
+    "deploymentResourcePools",
+    "featureGroups",
+    "featureOnlineStores",
+    "featurestores",
+    "hyperparameterTuningJobs",
+    "indexEndpoints",
+    "indexes",
+    "metadataStores",
+    "modelDeploymentMonitoringJobs",
+    "nasJobs",
+    "notebookRuntimes",
+    "persistentResources",
+    "pipelineJobs",
+    "publishers",
+    "schedules",
+    "studies",
+    "tensorboards",
+    "trainingPipelines",
+    "tuningJobs",
+];
+const VERBS_LEFT_OUT: [&str; 8] = [
+    "computeTokens",
+    "copy",
+    "countTokens",
+    "directPredict",
+    "explain",
+    "export",
+    "generateContent",
+    "streamRawPredict",
+];
+
+/// The error of a method that Vertex AI has and this emulator has not; `None` for any other path.
+pub(in crate::emulator) fn left_out(path: &str) -> Option<ApiError> {
+    let rest = path.split_once("/projects/")?.1;
+    let mut segments = rest.split('/').skip(1);
+    if segments.next() != Some("locations") {
+        return None;
+    }
+    let kind = segments.nth(1)?;
+    let verb = path.rsplit_once(':').map_or("", |(_, verb)| verb);
+    let what = if LEFT_OUT.contains(&kind) {
+        kind
+    } else if VERBS_LEFT_OUT.contains(&verb) {
+        verb
+    } else {
+        return None;
+    };
+    Some(ApiError::unimplemented(format!(
+        "This emulator has no {what}: of Vertex AI it serves custom jobs, models with their versions and evaluations, and endpoints."
+    )))
+}
+
 pub(in crate::emulator) fn routes() -> Vec<Route> {
     let mut routes = jobs::routes();
     routes.extend(models::routes());
     routes.extend(versions::routes());
+    routes.extend(evaluations::routes());
     routes.extend(endpoints::routes());
     routes.extend(deploy::routes());
     routes.extend(predict::routes());

@@ -108,8 +108,10 @@ impl Tries {
             || self.made >= MAX_TRIES
             || self.since.elapsed() + clock.to_real(wait) > MAX_TIME
         {
+            // A try may have been several of its own.
+            let tries = self.made.max(failed.error.tries);
             return Err(Error {
-                tries: self.made,
+                tries,
                 ..*failed.error
             });
         }

@@ -18,6 +18,8 @@ pub(super) enum Answer {
     Full(u16, Vec<(&'static str, String)>, Vec<u8>),
     /// Promises more bytes than it sends, then closes.
     Cut(u16, Vec<(&'static str, String)>, Vec<u8>),
+    /// Promises more bytes than it sends, then falls silent.
+    Stall(u16, Vec<(&'static str, String)>, Vec<u8>),
     /// Closes without an answer.
     Close,
     /// Never answers.
@@ -104,15 +106,25 @@ impl Scripted {
 
     /// As [`Scripted::client`]; `google` treats the address as Google's.
     pub fn client_with(&self, google: bool, tokens: Tokens) -> Client {
+        self.limited(google, tokens, Duration::from_secs(5))
+    }
+
+    /// As [`Scripted::client`], with little patience for objects' bytes too.
+    pub fn hurried(&self) -> Client {
+        let tokens = Tokens::google(|_| None);
+        self.limited(false, tokens, Duration::from_millis(500))
+    }
+
+    fn limited(&self, google: bool, tokens: Tokens, long: Duration) -> Client {
         let base = Base {
             url: self.url.clone(),
             google,
         };
         let clock = Clock::starting_at(Timestamp::from_unix_micros(0), 10_000);
-        let short = Duration::from_millis(60);
-        let long = Duration::from_secs(5);
+        // Long enough for a machine that does much else.
+        let short = Duration::from_millis(500);
         let limits = Limits {
-            connect: long,
+            connect: Duration::from_secs(5),
             message: short,
             object: long,
             silence: long,
@@ -131,9 +143,14 @@ async fn serve(
     while let Some(request) = read(&mut stream).await {
         asked.lock().unwrap().push(request);
         let answer = answers.lock().unwrap().pop_front();
+        let mut silent = false;
         let (http, headers, body, missing) = match answer {
             Some(Answer::Full(http, headers, body)) => (http, headers, body, 0),
             Some(Answer::Cut(http, headers, body)) => (http, headers, body, 10),
+            Some(Answer::Stall(http, headers, body)) => {
+                silent = true;
+                (http, headers, body, 10)
+            }
             Some(Answer::Close) => return,
             Some(Answer::Hang) => return std::future::pending().await,
             None => (501, Vec::new(), b"no answer is left".to_vec(), 0),
@@ -147,7 +164,11 @@ async fn serve(
         }
         head.push_str("\r\n");
         let sent = [head.as_bytes(), &body].concat();
-        if stream.write_all(&sent).await.is_err() || missing > 0 {
+        let broken = stream.write_all(&sent).await.is_err();
+        if silent {
+            return std::future::pending().await;
+        }
+        if broken || missing > 0 {
             let _ = stream.shutdown().await;
             return;
         }

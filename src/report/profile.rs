@@ -66,8 +66,8 @@ fn note(records: &Records, profile: &Profile, column: &str, role: Option<&str>) 
     let position = columns.iter().position(|c| c.name == column);
     let table = position.and_then(|at| profile.tables.get(at));
     let found = lint::findings_of(records, column);
-    let drift = records.drift.iter().flat_map(|drift| &drift.columns);
-    let drift = drift.filter(|d| d.column == column).next_back();
+    let mut drift = records.drift.iter().flat_map(|drift| &drift.columns);
+    let drift = drift.find(|d| d.column == column);
     let weight = |severity| match severity {
         Severity::Reject => 100.0,
         Severity::Warn => 1.0,

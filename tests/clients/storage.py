@@ -194,6 +194,87 @@ def _():
     assert gzip.decompress(bucket.blob("packed").download_as_bytes(raw_download=True)) == data
 
 
+@check("many parts go up and down at once, over the XML API")
+def _():
+    import pathlib
+    import tempfile
+
+    from google.cloud.storage import transfer_manager
+
+    big = os.urandom(11 << 20)
+    threads = dict(worker_type=transfer_manager.THREAD, max_workers=4)
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "big")
+        path.write_bytes(big)
+        blob = bucket.blob("d/many parts")
+        blob.metadata = {"k": "v"}
+        blob.content_type = "text/x"
+        transfer_manager.upload_chunks_concurrently(path, blob, chunk_size=5 << 20, **threads)
+        found = bucket.get_blob(blob.name)
+        assert found.content_type == "text/x" and found.metadata == {"k": "v"}
+        assert found.md5_hash is None and found.crc32c
+        back = pathlib.Path(folder, "back")
+        transfer_manager.download_chunks_concurrently(blob, back, chunk_size=3 << 20, **threads)
+        assert back.read_bytes() == big
+        results = transfer_manager.upload_many_from_filenames(
+            bucket, ["big"], source_directory=folder, blob_name_prefix="many/", **threads
+        )
+        assert results == [None], results
+
+
+@check("etags are conditions of reads")
+def _():
+    blob = bucket.get_blob("journal")
+    assert blob.download_as_bytes(if_etag_match=blob.etag) == b"2"
+    refused(exceptions.NotModified, blob.download_as_bytes, if_etag_not_match=blob.etag)
+    refused(exceptions.PreconditionFailed, blob.download_as_bytes, if_etag_match="other")
+
+
+@check("generations are listed where the bucket is versioned")
+def _():
+    bucket.versioning_enabled = True
+    bucket.patch()
+    for text in ["1", "2"]:
+        bucket.blob("versioned").upload_from_string(text)
+    names = [b.name for b in client.list_blobs(bucket, prefix="versioned", versions=True)]
+    assert names == ["versioned", "versioned"], names
+    for blob in list(client.list_blobs(bucket, prefix="versioned", versions=True)):
+        bucket.delete_blob(blob.name, generation=blob.generation)
+    bucket.versioning_enabled = False
+    bucket.patch()
+
+
+@check("a held object stays")
+def _():
+    blob = bucket.get_blob("journal")
+    blob.temporary_hold = True
+    blob.patch()
+    refused(exceptions.Forbidden, blob.delete)
+    blob.temporary_hold = False
+    blob.patch()
+
+
+@check("policies are kept; access control lists are refused")
+def _():
+    policy = bucket.get_iam_policy(requested_policy_version=3)
+    policy.bindings.append({"role": "roles/storage.objectViewer", "members": {"allUsers"}})
+    bucket.set_iam_policy(policy)
+    again = bucket.get_iam_policy(requested_policy_version=3)
+    assert "roles/storage.objectViewer" in [b["role"] for b in again.bindings]
+    assert bucket.test_iam_permissions(["storage.objects.get"]) == ["storage.objects.get"]
+    bucket.iam_configuration.uniform_bucket_level_access_enabled = True
+    bucket.patch()
+    refused(exceptions.BadRequest, bucket.blob("journal").make_public)
+
+
+@check("a lifecycle is kept")
+def _():
+    bucket.add_lifecycle_delete_rule(age=2)
+    bucket.patch()
+    rules = list(client.get_bucket(bucket.name).lifecycle_rules)
+    assert [rule["condition"] for rule in rules] == [{"age": 2}], rules
+
+
 @check("a batch deletes many objects")
 def _():
     with client.batch():

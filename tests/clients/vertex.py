@@ -111,12 +111,40 @@ aiplatform.Model("churn_clients@2").update(labels={"stage": "canary"})
 assert aiplatform.Model("churn_clients@2").labels == {"stage": "canary"}
 assert aiplatform.Model("churn_clients@1").labels == {"stage": "canary", "digest": "a" * 64}
 
+# Evaluations: the client reads them, and has no method to import one.
+imported = requests.post(
+    f"{url}/v1/{first.resource_name}@1/evaluations:import",
+    json={
+        "modelEvaluation": {
+            "displayName": "on the test rows",
+            "metricsSchemaUri": "gs://google-cloud-aiplatform/schema/modelevaluation/classification_metrics_1.0.0.yaml",
+            "metrics": {"auRoc": 0.9},
+        }
+    },
+)
+assert imported.status_code == 200, imported.text
+assert aiplatform.Model("churn_clients@1").get_model_evaluation().metrics == {"auRoc": 0.9}
+assert not aiplatform.Model("churn_clients@2").list_model_evaluations()
+
+# What is not emulated says so.
+refused(
+    exceptions.MethodNotImplemented,
+    lambda: first.batch_predict(
+        job_display_name="batch",
+        gcs_source=f"gs://{BUCKET}/x.jsonl",
+        gcs_destination_prefix=f"gs://{BUCKET}/out",
+        machine_type="n1-standard-2",
+    ),
+)
+
 # An endpoint with a canary.
 endpoint = aiplatform.Endpoint.create(display_name="churn", endpoint_id="churn-clients")
 refused(
     exceptions.Conflict,
     lambda: aiplatform.Endpoint.create(display_name="churn", endpoint_id="churn-clients"),
 )
+listed = aiplatform.Endpoint.list(filter='display_name="churn"', order_by="display_name")
+assert [one.name for one in listed] == ["churn-clients"]
 options = dict(machine_type="n1-standard-2", min_replica_count=1, max_replica_count=1)
 endpoint.deploy(aiplatform.Model("churn_clients@1"), traffic_percentage=100, **options)
 endpoint.deploy(aiplatform.Model("churn_clients@2"), traffic_percentage=20, **options)

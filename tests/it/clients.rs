@@ -9,7 +9,7 @@ use serin::data::instances::instances;
 use serin::model::predictor::Predictor;
 use serin::workspace::records::Feature;
 
-use crate::emulate::emulate;
+use crate::emulate::{emulate, emulate_with};
 use crate::harness::Project;
 
 /// Runs one of `tests/clients/*.py` by the interpreter that the test command has prepared.
@@ -46,6 +46,24 @@ fn google_cloud_storage_for_python_works() {
     let project = Project::empty();
     let (_emulator, url) = emulate(&project, "cloud");
     python("SERIN_PYTHON_CLIENTS", "storage.py", &url, &[]);
+}
+
+#[test]
+fn google_api_python_client_drives_cloud_build() {
+    let project = Project::empty();
+    let repository = project.folder.path().join("repository");
+    let repository = repository.to_str().unwrap();
+    let mapped = format!("acme/shop={repository}");
+    let (_emulator, url) = emulate_with(&project, "cloud", &["--repository", &mapped]);
+    let arguments = [url.as_str(), repository];
+    python("SERIN_PYTHON_CLIENTS", "cloudbuild.py", &url, &arguments);
+}
+
+#[test]
+fn google_api_python_client_drives_monitoring() {
+    let project = Project::empty();
+    let (_emulator, url) = emulate(&project, "cloud");
+    python("SERIN_PYTHON_CLIENTS", "monitoring.py", &url, &[&url]);
 }
 
 #[test]

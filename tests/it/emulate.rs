@@ -8,7 +8,12 @@ use crate::harness::{Project, Running};
 
 /// An emulator on a free port with the given state; its URL is in its first lines.
 pub fn emulate(project: &Project, state: &str) -> (Running, String) {
-    let arguments = [
+    emulate_with(project, state, &[])
+}
+
+/// The same with more flags.
+pub fn emulate_with(project: &Project, state: &str, flags: &[&str]) -> (Running, String) {
+    let mut arguments = vec![
         "emulate",
         "--port",
         "0",
@@ -17,6 +22,7 @@ pub fn emulate(project: &Project, state: &str) -> (Running, String) {
         "--time-scale",
         "600",
     ];
+    arguments.extend(flags);
     let emulator = Running::new(&mut project.command(&arguments));
     let line = emulator.wait_for("http://127.0.0.1:");
     let url = line
@@ -41,7 +47,7 @@ pub fn get(url: &str) -> (u16, Value) {
     answer(client().get(url))
 }
 
-fn client() -> reqwest::Client {
+pub fn client() -> reqwest::Client {
     let _already_there = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::new()
 }
@@ -56,7 +62,8 @@ pub fn get_text(url: &str) -> (u16, String) {
     text_answer(client().get(url))
 }
 
-fn text_answer(request: reqwest::RequestBuilder) -> (u16, String) {
+/// The status and the body of an answer.
+pub fn text_answer(request: reqwest::RequestBuilder) -> (u16, String) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

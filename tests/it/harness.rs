@@ -67,6 +67,11 @@ impl Project {
         Self { folder }
     }
 
+    /// Writes a file of the project.
+    pub fn write(&self, file: &str, text: &str) {
+        fs::write(self.source().join(file), text).unwrap();
+    }
+
     /// The folder with the cloudbuild.yaml.
     pub fn source(&self) -> PathBuf {
         self.folder.path().join("project")
@@ -90,6 +95,8 @@ impl Project {
             .args(arguments)
             .current_dir(self.folder.path())
             .stdin(Stdio::null());
+        // Nor with an engine of this machine's: tests of containers name theirs.
+        command.env("DOCKER_HOST", "unix:///no/such.sock");
         for (name, _) in std::env::vars() {
             let ours = ["SERIN_", "CLOUDSDK_", "GOOGLE_", "AIP_", "CLOUD_ML_"];
             if ours.iter().any(|prefix| name.starts_with(prefix))
@@ -248,6 +255,7 @@ impl Drop for Running {
     }
 }
 
+/// How a command ended that was run to its end.
 pub fn ended(output: Output) -> Ended {
     Ended {
         code: output.status.code(),

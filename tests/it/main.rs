@@ -4,13 +4,21 @@
 
 mod builds;
 mod clients;
+mod cloudbuild;
 mod commands;
+mod containers;
+mod crowd;
+mod docker;
 mod emulate;
+mod foreign_storage;
 mod harness;
 mod init;
 mod kills;
 mod lint;
 mod main_job;
+mod own_image;
 mod profile;
 mod rejections;
+mod restarts;
 mod rooms;
+mod seeds;

@@ -7,7 +7,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms that every other may use.
-const LEAVES: &[&str] = &["clock", "config", "error", "image", "process", "workspace"];
+const LEAVES: &[&str] = &[
+    "clock",
+    "config",
+    "engine",
+    "error",
+    "image",
+    "process",
+    "workspace",
+];
 
 /// What each room may use beside the leaves.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -33,6 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("report", &[]),
     ("clock", &[]),
     ("config", &[]),
+    ("engine", &[]),
     // The map to exit codes knows the two typed errors of other rooms.
     ("error", &["data", "gcp"]),
     ("image", &[]),

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use super::RunOptions;
 use crate::clock::Clock;
-use crate::emulator;
+use crate::emulator::{self, seed::Seed};
 use crate::error::Input;
 use crate::process::Groups;
 
@@ -22,6 +22,7 @@ pub(super) struct Cloud {
 /// Starts the emulator on the state folder, or finds the one that the options name.
 pub(super) async fn start(
     options: &RunOptions,
+    seed: Option<Seed>,
     state: &Path,
     serin: &Path,
     groups: &Groups,
@@ -35,6 +36,7 @@ pub(super) async fn start(
             running: None,
         });
     }
+    let (secrets, hosts) = (options.secrets.iter().cloned(), options.hosts.iter());
     let running = emulator::start(emulator::Options {
         state: state.to_owned(),
         port: 0,
@@ -42,6 +44,12 @@ pub(super) async fn start(
         serin: serin.to_owned(),
         own_images: options.self_images.clone(),
         faults: options.faults.clone(),
+        seed,
+        builds: emulator::BuildSettings {
+            repositories: options.repositories.clone(),
+            secrets: secrets.map(|file| (file.name, file.path)).collect(),
+            arguments: hosts.map(|host| format!("--host={host}")).collect(),
+        },
         groups: groups.clone(),
     })
     .await?;

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::StepReport;
+use super::{BuiltImage, StepReport};
 use crate::build::artifacts::Uploaded;
 use crate::build::schedule::Status;
 use crate::clock::Timestamp;
@@ -34,13 +34,14 @@ pub(super) fn told(
     steps: &[StepReport],
     times: &Times,
     uploaded: Option<&Uploaded>,
+    images: &[BuiltImage],
     failure: Option<(&'static str, String)>,
 ) -> Value {
     let mut build = json!({
         "status": status.to_string(),
         "startTime": times.started.to_string(),
         "steps": steps.iter().map(step).collect::<Vec<Value>>(),
-        "results": results(steps, uploaded),
+        "results": results(steps, uploaded, images),
         "timing": timing(status, times),
     });
     if let Some(finished) = times.finished {
@@ -63,12 +64,16 @@ fn step(step: &StepReport) -> Value {
     told
 }
 
-fn results(steps: &[StepReport], uploaded: Option<&Uploaded>) -> Value {
+fn results(steps: &[StepReport], uploaded: Option<&Uploaded>, images: &[BuiltImage]) -> Value {
     let outputs = steps.iter().map(|step| STANDARD.encode(&step.output));
     let mut results = json!({
         "buildStepImages": steps.iter().map(|_| "").collect::<Vec<_>>(),
         "buildStepOutputs": outputs.collect::<Vec<_>>(),
     });
+    if !images.is_empty() {
+        let image = |image: &BuiltImage| json!({ "name": image.name, "digest": image.digest });
+        results["images"] = images.iter().map(image).collect();
+    }
     if let Some(uploaded) = uploaded {
         results["artifactManifest"] = uploaded.manifest.clone().into();
         results["numArtifacts"] = uploaded.count.to_string().into();

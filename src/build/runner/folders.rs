@@ -66,9 +66,18 @@ pub(super) fn claim(folder: &Path, content: Content) -> Result<Claimed> {
     if content == Content::Kept {
         return Ok(Claimed { path, _lock: lock });
     }
-    let emptying = || format!("emptying {}", path.display());
-    empty(&path, &own).with_context(emptying)?;
-    empty(&own, &mark).with_context(emptying)?;
+    match empty(&path, &own).and_then(|()| empty(&own, &mark)) {
+        Ok(()) => {}
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(Input::new(format!("cannot be emptied: {e}"))
+                .at_file(folder)
+                .hint("a container of a build that was killed may have left files of its user; remove them as root")
+                .into());
+        }
+        Err(e) => {
+            return Err(e).with_context(|| format!("emptying {}", path.display()));
+        }
+    }
     Ok(Claimed { path, _lock: lock })
 }
 

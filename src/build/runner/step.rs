@@ -5,14 +5,17 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::container;
 use crate::build::log::Log;
 use crate::build::schedule::End;
+use crate::engine::Engine;
 use crate::process::{Group, Groups};
 
 /// How long a step may take to end after SIGTERM, in real time.
@@ -49,7 +52,7 @@ pub(super) struct Ready {
 pub(super) struct Ended {
     pub(super) index: usize,
     pub(super) end: End,
-    /// Why it could not be started.
+    /// Why it could not be started, as the build's message has it.
     pub(super) trouble: Option<String>,
     /// In real time.
     pub(super) took: Duration,
@@ -65,24 +68,21 @@ pub(super) async fn run(
     stop: watch::Receiver<Stop>,
 ) -> Ended {
     let started = Instant::now();
-    let command = ready
-        .command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let (end, trouble) = match groups.spawn(command) {
-        Ok(mut group) => {
-            let stdout = group.stdout().map(|out| pump(out, &log, ready.index));
-            let stderr = group.stderr().map(|err| pump(err, &log, ready.index));
-            let end = finish(&mut group, ready.timeout, stop).await;
-            for mut pump in [stdout, stderr].into_iter().flatten() {
-                if tokio::time::timeout(LAST_LINES, &mut pump).await.is_err() {
-                    pump.abort();
-                }
-            }
-            (end, None)
+    let followed = follow(
+        &mut ready.command,
+        Target::Group,
+        &groups,
+        &log,
+        ready.index,
+        ready.timeout,
+        stop,
+    );
+    let (end, trouble) = match followed.await {
+        Ok(end) => (end, None),
+        Err(error) => {
+            let trouble = format!("starting step container failed: {error}");
+            (End::NotStarted, Some(trouble))
         }
-        Err(error) => (End::NotStarted, Some(error.to_string())),
     };
     Ended {
         index: ready.index,
@@ -93,9 +93,69 @@ pub(super) async fn run(
     }
 }
 
+/// What is ended when a step's time is up or the build stops.
+#[derive(Clone, Copy)]
+pub(super) enum Target<'a> {
+    /// The command and all that it started.
+    Group,
+    /// The container that the command follows; the command ends with it.
+    Container { engine: &'a Engine, id: &'a str },
+}
+
+impl Target<'_> {
+    async fn signal(self, group: &Group, signal: Signal) {
+        let done = match (self, signal) {
+            (Self::Group, signal) => {
+                group.signal(signal);
+                return;
+            }
+            (Self::Container { engine, id }, Signal::TERM) => engine.kill(id, "TERM").await,
+            // Gone, it cannot be started either by a command that is about to.
+            (Self::Container { engine, id }, _) => engine.remove(id).await,
+        };
+        if let Err(error) = done {
+            eprintln!("warning: a step's container cannot be ended: {error}");
+            group.signal(signal);
+        }
+    }
+}
+
+/// Starts a command and logs its lines until it has ended.
+///
+/// # Errors
+/// When it cannot be started.
+pub(super) async fn follow(
+    command: &mut Command,
+    target: Target<'_>,
+    groups: &Groups,
+    log: &Arc<Log>,
+    index: usize,
+    timeout: Option<Duration>,
+    stop: watch::Receiver<Stop>,
+) -> std::io::Result<End> {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut group = groups.spawn(command)?;
+    let stdout = group.stdout().map(|out| pump(out, log, index));
+    let stderr = group.stderr().map(|err| match target {
+        Target::Group => pump(err, log, index),
+        Target::Container { engine, id } => container::pump_errors(err, engine, id, log, index),
+    });
+    let end = finish(&mut group, target, timeout, stop).await;
+    for mut pump in [stdout, stderr].into_iter().flatten() {
+        if tokio::time::timeout(LAST_LINES, &mut pump).await.is_err() {
+            pump.abort();
+        }
+    }
+    Ok(end)
+}
+
 /// Waits for the process, for its time to be up, or for the build to end it.
 async fn finish(
     group: &mut Group,
+    target: Target<'_>,
     timeout: Option<Duration>,
     mut stop: watch::Receiver<Stop>,
 ) -> End {
@@ -111,15 +171,15 @@ async fn finish(
         how = until_stopped(&mut stop, Stop::GoOn) => Some(how),
     };
     if why == Some(Stop::Gently) {
-        group.signal(rustix::process::Signal::TERM);
+        target.signal(group, Signal::TERM).await;
         tokio::select! {
             _ = group.wait() => return End::Killed,
             () = tokio::time::sleep(GRACE) => {}
             _ = until_stopped(&mut stop, Stop::Gently) => {}
         }
     }
-    group.signal(rustix::process::Signal::KILL);
-    let _status = group.wait().await;
+    target.signal(group, Signal::KILL).await;
+    let _status = group.stop_after(GRACE).await;
     match why {
         None => End::Timeout,
         Some(_) => End::Killed,
@@ -149,7 +209,7 @@ fn exit(status: std::io::Result<ExitStatus>) -> End {
 }
 
 /// Logs a pipe line by line.
-fn pump(
+pub(super) fn pump(
     pipe: impl AsyncRead + Unpin + Send + 'static,
     log: &Arc<Log>,
     index: usize,
@@ -185,7 +245,7 @@ fn pump(
     })
 }
 
-fn output(folder: &Path) -> Vec<u8> {
+pub(super) fn output(folder: &Path) -> Vec<u8> {
     use std::io::Read;
     let mut bytes = Vec::new();
     if let Ok(file) = std::fs::File::open(folder.join("output")) {

@@ -1,8 +1,10 @@
 //! Builds of scripts, which run on this machine, and of a stand-in for serin.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use super::prepare::{PATH, interpreter};
 use super::*;
 use crate::build::CONFIG;
 
@@ -62,14 +64,22 @@ impl Bench {
         fs::write(&path, config).unwrap();
         let resolved = resolve(&path, &BTreeMap::new(), &Builtins::for_check()).unwrap();
         let own = SelfImages::default();
+        let here = Here {
+            own: &own,
+            hosts: &["hosted".parse().unwrap()],
+            no_engine: Some("there is none in these tests"),
+            left_out: &[],
+        };
         let clock = Clock::starting_at(Timestamp::real_now(), scale);
         let secrets = Secrets::read(&[], &resolved).unwrap();
         let labels = resolved.build.labels();
         let serin = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/serin.sh");
         Job {
             build_id: new_build_id(),
+            whole: false,
             source,
-            plan: image::plan(&resolved, &own).unwrap(),
+            plan: image::plan(&resolved, &here).unwrap(),
+            containers: None,
             resolved,
             own,
             workspace: claim(&state.join("workspace"), Content::Emptied).unwrap(),
@@ -298,8 +308,7 @@ async fn a_shebang_chooses_the_interpreter() {
     let report = bench.run(config).await;
     assert_eq!(report.code, 1);
     assert!(!bench.lines.text().contains("no\n"));
-    let script = Path::new("/s");
-    let words = |text: &str| interpreter(text, script);
+    let words = |text: &str| interpreter(text, "/s");
     assert_eq!(words("ls"), ("/bin/sh".into(), vec!["/s".into()]));
     assert_eq!(
         words("#! /bin/x  a b \nls"),

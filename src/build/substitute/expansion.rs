@@ -307,10 +307,14 @@ fn apply(
         }
         How::Replace { which, glob, with } => {
             let glob = word(glob, values)?;
-            if glob.is_empty() {
-                return Ok(value.to_owned());
-            }
             let with = word(with, values)?;
+            if glob.is_empty() {
+                return Ok(match which {
+                    Which::Start => with + value,
+                    Which::End => value.to_owned() + &with,
+                    Which::First | Which::All => value.to_owned(),
+                });
+            }
             Ok(replace(value, &compile(&glob)?, &with, *which))
         }
     }
@@ -385,6 +389,9 @@ fn trim(value: &str, glob: &Glob, end: bool, longest: bool) -> String {
 /// Replaces the longest match at each place, as bash does.
 fn replace(value: &str, glob: &Glob, with: &str, which: Which) -> String {
     let chars: Vec<char> = value.chars().collect();
+    if chars.is_empty() && !glob.prefixes(&chars).is_empty() {
+        return with.to_owned();
+    }
     let mut text = String::new();
     let mut at = 0;
     while at < chars.len() {

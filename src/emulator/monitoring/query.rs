@@ -8,7 +8,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
-use super::{Cell, Distribution, FINITE_BUCKETS, GROWTH, MINUTE_MICROS, Target};
+use super::descriptors::ValueType;
+use super::{
+    Cell, Distribution, FINITE_BUCKETS, GROWTH, MINUTE_MICROS, Target, custom, custom_query,
+};
 use crate::clock::Timestamp;
 use crate::emulator::error::ApiError;
 use crate::emulator::filter::{Filter, Op};
@@ -18,8 +21,8 @@ use crate::emulator::{Emulator, project_number};
 /// A minute's counts can be read this much later, on the emulator's clock.
 const WITHHELD: Duration = Duration::from_secs(240);
 const MOST_POINTS: usize = 100_000;
-const ONLINE: &str = "aiplatform.googleapis.com/prediction/online/";
-const RESOURCE: &str = "aiplatform.googleapis.com/Endpoint";
+pub(super) const ONLINE: &str = "aiplatform.googleapis.com/prediction/online/";
+pub(super) const RESOURCE: &str = "aiplatform.googleapis.com/Endpoint";
 /// Metrics of endpoints that Google has and nobody measures here: known, and without points.
 const UNMEASURED: [&str; 6] = [
     "replicas",
@@ -162,7 +165,26 @@ struct Query {
 type Labels = (BTreeMap<String, String>, BTreeMap<String, String>);
 
 pub(super) async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
+    if let Some(metric) = custom::asked(&request) {
+        return custom_query::list(&emulator, &request, &metric);
+    }
     let query = read(&request)?;
+    let (size, skip) = page(&request)?;
+    let now = emulator.clock.now();
+    // A minute that begins at m has its only point at m + 60 s.
+    let withheld = i64::try_from(WITHHELD.as_micros()).unwrap_or(i64::MAX);
+    let last = query.end.min(now.unix_micros() - withheld);
+    let cells = emulator.monitoring.cells(
+        &project_number(&request.wild[0]),
+        query.start - MINUTE_MICROS + 1,
+        (last - MINUTE_MICROS).saturating_add(1),
+    );
+    let series = query.series(&cells);
+    json(&query.page(series, skip, size))
+}
+
+/// How many points the page holds at most, and how many come before it.
+pub(super) fn page(request: &Request) -> Result<(usize, usize), ApiError> {
     let size = match request.parse::<i64>("pageSize")? {
         None | Some(0) => MOST_POINTS,
         Some(n) => usize::try_from(n)
@@ -177,20 +199,77 @@ pub(super) async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
             .and_then(|bytes| String::from_utf8(bytes).ok()?.parse::<usize>().ok())
             .ok_or_else(|| ApiError::invalid_argument("Field pageToken is invalid."))?,
     };
-    let now = emulator.clock.now();
-    // A minute that begins at m has its only point at m + 60 s.
-    let withheld = i64::try_from(WITHHELD.as_micros()).unwrap_or(i64::MAX);
-    let last = query.end.min(now.unix_micros() - withheld);
-    let cells = emulator.monitoring.cells(
-        &project_number(&request.wild[0]),
-        query.start - MINUTE_MICROS + 1,
-        (last - MINUTE_MICROS).saturating_add(1),
-    );
-    let series = query.series(&cells);
-    json(&query.page(series, skip, size))
+    Ok((size, skip))
 }
 
-fn read(request: &Request) -> Result<Query, ApiError> {
+/// The token of the page after so many.
+pub(super) fn token(given: usize) -> String {
+    URL_SAFE_NO_PAD.encode(given.to_string())
+}
+
+/// What is measured: a name, the type of its values, its unit, its labels.
+pub(super) fn measured() -> Vec<(
+    &'static str,
+    ValueType,
+    &'static str,
+    &'static [&'static str],
+)> {
+    let count = |name, metric: Metric| (name, ValueType::Int64, "1", metric.labels());
+    let latencies = Metric::Latencies.labels();
+    vec![
+        count("error_count", Metric::ErrorCount),
+        count("prediction_count", Metric::PredictionCount),
+        (
+            "prediction_latencies",
+            ValueType::Distribution,
+            "ms",
+            latencies,
+        ),
+        count("response_count", Metric::ResponseCount),
+    ]
+}
+
+/// The interval in microseconds: after its start, and up to its end.
+pub(super) fn interval(request: &Request) -> Result<(i64, i64), ApiError> {
+    let time = |name: &str| -> Result<Option<i64>, ApiError> {
+        Ok(request
+            .parse::<Timestamp>(name)?
+            .map(Timestamp::unix_micros))
+    };
+    let invalid = |text: &str| ApiError::invalid_argument(text);
+    let end =
+        time("interval.endTime")?.ok_or_else(|| invalid("Field interval.endTime is required."))?;
+    // Without a start only the end itself is meant; the start is outside of the interval.
+    let start = time("interval.startTime")?.unwrap_or(end - 1);
+    if start > end {
+        return Err(invalid(
+            "Field interval.startTime must not be after interval.endTime.",
+        ));
+    }
+    Ok((start, end))
+}
+
+/// Whether points are wanted; `orderBy` must be empty.
+pub(super) fn view(request: &Request) -> Result<bool, ApiError> {
+    let invalid = |text: String| ApiError::invalid_argument(text);
+    if request
+        .get("orderBy")
+        .is_some_and(|order| !order.is_empty())
+    {
+        return Err(invalid(
+            "Field orderBy is not supported and must be empty.".into(),
+        ));
+    }
+    match request.get("view") {
+        Some("FULL" | "0") => Ok(true),
+        Some("HEADERS" | "1") => Ok(false),
+        Some(other) => Err(invalid(format!("Invalid value at 'view': \"{other}\""))),
+        None => Err(invalid("Field view is required.".into())),
+    }
+}
+
+/// Refuses parameters that the method has not.
+pub(super) fn known(request: &Request) -> Result<(), ApiError> {
     request.knows(&[
         "filter",
         "interval.startTime",
@@ -203,7 +282,11 @@ fn read(request: &Request) -> Result<Query, ApiError> {
         "aggregation.perSeriesAligner",
         "aggregation.crossSeriesReducer",
         "aggregation.groupByFields",
-    ])?;
+    ])
+}
+
+fn read(request: &Request) -> Result<Query, ApiError> {
+    known(request)?;
     let invalid = |text: String| ApiError::invalid_argument(text);
     let text = request.get("filter").unwrap_or_default();
     if text.is_empty() {
@@ -237,34 +320,8 @@ fn read(request: &Request) -> Result<Query, ApiError> {
             None => false,
         },
     })?;
-    let time = |name: &str| -> Result<Option<i64>, ApiError> {
-        Ok(request
-            .parse::<Timestamp>(name)?
-            .map(Timestamp::unix_micros))
-    };
-    let end = time("interval.endTime")?
-        .ok_or_else(|| invalid("Field interval.endTime is required.".into()))?;
-    // Without a start only the end itself is meant; the start is outside of the interval.
-    let start = time("interval.startTime")?.unwrap_or(end - 1);
-    if start > end {
-        return Err(invalid(
-            "Field interval.startTime must not be after interval.endTime.".into(),
-        ));
-    }
-    let full = match request.get("view") {
-        Some("FULL" | "0") => true,
-        Some("HEADERS" | "1") => false,
-        Some(other) => return Err(invalid(format!("Invalid value at 'view': \"{other}\""))),
-        None => return Err(invalid("Field view is required.".into())),
-    };
-    if request
-        .get("orderBy")
-        .is_some_and(|order| !order.is_empty())
-    {
-        return Err(invalid(
-            "Field orderBy is not supported and must be empty.".into(),
-        ));
-    }
+    let (start, end) = interval(request)?;
+    let full = view(request)?;
     let (aligner, period) = alignment(request, metric)?;
     let group_by = reduction(request, aligner)?;
     Ok(Query {
@@ -293,15 +350,6 @@ fn alignment(request: &Request, metric: Metric) -> Result<(Aligner, i64), ApiErr
             )));
         }
     };
-    let seconds = match request.get("aggregation.alignmentPeriod") {
-        None | Some("") => None,
-        Some(text) => Some(
-            text.strip_suffix('s')
-                .and_then(|n| n.parse::<f64>().ok())
-                .filter(|n| (0.0..=1e9).contains(n))
-                .ok_or_else(|| invalid("Invalid value at 'aggregation.alignment_period'"))?,
-        ),
-    };
     if aligner == Aligner::None {
         return Ok((aligner, MINUTE_MICROS));
     }
@@ -310,9 +358,18 @@ fn alignment(request: &Request, metric: Metric) -> Result<(Aligner, i64), ApiErr
             "Field aggregation.perSeriesAligner had an invalid value of \"ALIGN_RATE\": it cannot be applied to metrics of the value type DISTRIBUTION.",
         ));
     }
-    match seconds {
-        Some(seconds) if seconds >= 60.0 => Ok((aligner, (seconds * 1e6) as i64)),
-        _ => Err(invalid(
+    Ok((aligner, alignment_period(request)?))
+}
+
+/// The length of an aligned window in microseconds.
+pub(super) fn alignment_period(request: &Request) -> Result<i64, ApiError> {
+    let text = request
+        .get("aggregation.alignmentPeriod")
+        .unwrap_or_default();
+    let seconds = text.strip_suffix('s').and_then(|n| n.parse::<f64>().ok());
+    match seconds.filter(|seconds| (60.0..=1e9).contains(seconds)) {
+        Some(seconds) => Ok((seconds * 1e6) as i64),
+        None => Err(ApiError::invalid_argument(
             "Field aggregation.alignmentPeriod had an invalid value: it must be at least 60 seconds.",
         )),
     }
@@ -333,7 +390,13 @@ fn reduction(request: &Request, aligner: Aligner) -> Result<Option<Vec<String>>,
             "Field aggregation.perSeriesAligner must be set when series are reduced.",
         ));
     }
-    let fields = request
+    let fields = group_by(request)?;
+    Ok(sums.then_some(fields))
+}
+
+/// The labels that a reduction keeps.
+pub(super) fn group_by(request: &Request) -> Result<Vec<String>, ApiError> {
+    request
         .query
         .iter()
         .filter(|(name, _)| name == "aggregation.groupByFields")
@@ -344,12 +407,11 @@ fn reduction(request: &Request, aligner: Aligner) -> Result<Option<Vec<String>>,
                 "Field aggregation.groupByFields had an invalid value of \"{field}\"."
             ))),
         })
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(sums.then_some(fields))
+        .collect()
 }
 
 /// `metric.label.x` and `metric.labels.x` are the same; also for `resource`.
-fn label(field: &str) -> Option<(&str, &str)> {
+pub(super) fn label(field: &str) -> Option<(&str, &str)> {
     let (of, rest) = field.split_once('.')?;
     let (word, name) = rest.split_once('.')?;
     (matches!(of, "metric" | "resource") && matches!(word, "label" | "labels") && !name.is_empty())
@@ -444,8 +506,7 @@ impl Query {
             reply.insert("timeSeries".into(), found.into());
         }
         if more {
-            let token = URL_SAFE_NO_PAD.encode((skip + given).to_string());
-            reply.insert("nextPageToken".into(), token.into());
+            reply.insert("nextPageToken".into(), token(skip + given).into());
         }
         let unit = match (self.metric, self.aligner) {
             (Metric::Latencies, _) => "ms",

@@ -1,6 +1,7 @@
 //! Buckets: insert, get, list, patch, update, delete, storage layout.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use base64::Engine;
@@ -8,6 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::access::{self, Policy};
 use super::object::{LIVE, OLD, Preconditions, message};
 use crate::clock::Timestamp;
 use crate::emulator::error::ApiError;
@@ -40,18 +42,45 @@ const SETTINGS: &[&str] = &[
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Bucket {
     pub name: String,
-    project: String,
+    /// Its number.
+    pub project: String,
     pub location: String,
     pub storage_class: String,
     metageneration: u64,
     created: Timestamp,
     updated: Timestamp,
     settings: Map<String, Value>,
+    /// Where one was set.
+    #[serde(default)]
+    pub policy: Option<Policy>,
 }
 
 impl Bucket {
     fn key(name: &str) -> String {
         format!("{BUCKETS}{name}")
+    }
+
+    fn new(emulator: &Emulator, name: &str, project: &str) -> Self {
+        let now = emulator.clock.now();
+        Self {
+            name: name.to_owned(),
+            project: project_number(project),
+            location: "US".into(),
+            storage_class: "STANDARD".into(),
+            metageneration: 1,
+            created: now,
+            updated: now,
+            settings: Map::new(),
+            policy: None,
+        }
+    }
+
+    /// Makes a bucket as it is where nothing is said of it.
+    ///
+    /// # Errors
+    /// The disk's refusal.
+    pub(super) fn make(emulator: &Emulator, name: &str, project: &str) -> Result<(), ApiError> {
+        Self::new(emulator, name, project).keep(emulator)
     }
 
     /// The bucket of a name.
@@ -63,6 +92,33 @@ impl Bucket {
             .store
             .get(&Self::key(name))
             .ok_or_else(|| ApiError::not_found("The specified bucket does not exist."))
+    }
+
+    /// Writes the bucket's document.
+    ///
+    /// # Errors
+    /// The disk's refusal.
+    pub(super) fn keep(&self, emulator: &Emulator) -> Result<(), ApiError> {
+        Ok(emulator.store.put(&Self::key(&self.name), self)?)
+    }
+
+    /// Whether policies alone say who may what, and lists nothing.
+    pub(super) fn is_uniform(&self) -> bool {
+        let access = self.settings.get("iamConfiguration");
+        access.is_some_and(|access| access["uniformBucketLevelAccess"]["enabled"] == true)
+    }
+
+    /// Whether new objects are held until an event.
+    pub(super) fn holds_new(&self) -> bool {
+        self.settings.get("defaultEventBasedHold") == Some(&Value::Bool(true))
+    }
+
+    /// How long an object stays at least; zero where nothing is said.
+    pub(super) fn retention(&self) -> Duration {
+        let policy = self.settings.get("retentionPolicy");
+        let period = policy.map_or(&Value::Null, |policy| &policy["retentionPeriod"]);
+        let seconds = period.as_u64().or_else(|| period.as_str()?.parse().ok());
+        Duration::from_secs(seconds.unwrap_or_default())
     }
 
     /// Whether overwritten and deleted objects stay as noncurrent generations.
@@ -132,12 +188,20 @@ fn read(request: &Request) -> Result<(Map<String, Value>, Value), ApiError> {
     let fields = sent.as_object().into_iter().flatten();
     if let Some(labels) = sent.get("labels") {
         let labelled = labels.as_object().is_some_and(|labels| {
-            labels
-                .values()
-                .all(|value| value.is_string() || value.is_null())
+            labels.iter().all(|(key, value)| {
+                let fine = match value {
+                    Value::Null => true,
+                    Value::String(text) => is_label(text),
+                    _ => false,
+                };
+                fine && is_label(key) && key.starts_with(|c: char| c.is_lowercase())
+            })
         });
         if !labelled && !labels.is_null() {
-            return Err(ApiError::invalid_argument("Invalid value for: labels"));
+            return Err(ApiError::invalid_argument(
+                "Invalid value for: labels: keys begin with a letter, keys and values have at most \
+                 63 lower-case letters, digits, underscores and dashes.",
+            ));
         }
     }
     let settings = fields
@@ -147,8 +211,15 @@ fn read(request: &Request) -> Result<(Map<String, Value>, Value), ApiError> {
     Ok((settings, sent))
 }
 
+fn is_label(text: &str) -> bool {
+    let word = |c: char| {
+        c.is_numeric() || c == '_' || c == '-' || (c.is_alphabetic() && !c.is_uppercase())
+    };
+    text.chars().count() <= 63 && text.chars().all(word)
+}
+
 /// Three to 63 of `[a-z0-9._-]`, a letter or digit at both ends; with dots up to 222, each part up to 63.
-fn check_name(name: &str) -> Result<(), ApiError> {
+pub(super) fn check_name(name: &str) -> Result<(), ApiError> {
     let end = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = name.as_bytes();
     let fits = name.len() >= 3
@@ -182,23 +253,14 @@ pub(super) async fn insert(emulator: Arc<Emulator>, request: Request) -> Answer 
         .as_str()
         .ok_or_else(|| ApiError::invalid_argument("Required field: name").reason("required"))?;
     check_name(name)?;
-    let now = emulator.clock.now();
-    let bucket = Bucket {
-        name: name.to_owned(),
-        project: project_number(project),
-        location: sent["location"]
-            .as_str()
-            .unwrap_or("US")
-            .to_ascii_uppercase(),
-        storage_class: sent["storageClass"]
-            .as_str()
-            .unwrap_or("STANDARD")
-            .to_owned(),
-        metageneration: 1,
-        created: now,
-        updated: now,
-        settings,
-    };
+    let mut bucket = Bucket::new(&emulator, name, project);
+    if let Some(location) = sent["location"].as_str() {
+        bucket.location = location.to_ascii_uppercase();
+    }
+    if let Some(class) = sent["storageClass"].as_str() {
+        class.clone_into(&mut bucket.storage_class);
+    }
+    bucket.settings = settings;
     {
         let commit = &emulator.storage.commit;
         let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
@@ -207,7 +269,7 @@ pub(super) async fn insert(emulator: Arc<Emulator>, request: Request) -> Answer 
                 "Your previous request to create the named bucket succeeded and you already own it.",
             ));
         }
-        emulator.store.put(&Bucket::key(name), &bucket)?;
+        bucket.keep(&emulator)?;
     }
     json(&bucket.resource(&request.base_url(&emulator)))
 }
@@ -287,6 +349,9 @@ fn alter(
     change: impl FnOnce(&mut Map<String, Value>, Map<String, Value>),
 ) -> Answer {
     let (settings, sent) = read(request)?;
+    if access::names_lists(&sent) {
+        return Err(access::no_lists(emulator, &request.wild[0]));
+    }
     let preconditions = Preconditions::of(request)?;
     let commit = &emulator.storage.commit;
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
@@ -298,7 +363,7 @@ fn alter(
     }
     bucket.metageneration += 1;
     bucket.updated = emulator.clock.now();
-    emulator.store.put(&Bucket::key(&bucket.name), &bucket)?;
+    bucket.keep(emulator)?;
     json(&bucket.resource(&request.base_url(emulator)))
 }
 

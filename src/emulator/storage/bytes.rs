@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::{Body, BodyDataStream, Bytes};
 use base64::Engine;
@@ -9,10 +10,16 @@ use base64::prelude::BASE64_STANDARD;
 use futures_util::StreamExt;
 use md5::{Digest, Md5};
 use tempfile::NamedTempFile;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
-use super::object::crc32c_text;
+use super::blocking;
+use super::object::{self, Object, crc32c_text};
 use crate::emulator::Emulator;
 use crate::emulator::error::ApiError;
+
+/// So much of a file is sent at once.
+const PIECE_BYTES: usize = 1 << 16;
 
 /// Size and checksums of some bytes.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +70,49 @@ impl Hasher {
     }
 }
 
+/// Pieces that may wait for their sums.
+const WAITING: usize = 32;
+
+/// Sums that go on while the next bytes arrive: MD5 is the slowest part of an upload, and has a thread
+/// of its own.
+pub(super) struct Summing {
+    pieces: mpsc::Sender<Bytes>,
+    thread: JoinHandle<Hasher>,
+}
+
+impl Summing {
+    /// Goes on from sums.
+    pub(super) fn from(mut hasher: Hasher) -> Self {
+        let (pieces, mut arriving) = mpsc::channel::<Bytes>(WAITING);
+        let thread = tokio::task::spawn_blocking(move || {
+            while let Some(piece) = arriving.blocking_recv() {
+                hasher.update(&piece);
+            }
+            hasher
+        });
+        Self { pieces, thread }
+    }
+
+    /// Adds bytes; waits where the sums are far behind.
+    ///
+    /// # Errors
+    /// When the emulator ends.
+    pub(super) async fn update(&self, bytes: Bytes) -> Result<(), ApiError> {
+        let sent = self.pieces.send(bytes).await;
+        sent.map_err(|e| ApiError::internal(e.to_string()))
+    }
+
+    /// The sums of everything.
+    ///
+    /// # Errors
+    /// When the emulator ends.
+    pub(super) async fn finish(self) -> Result<Hasher, ApiError> {
+        drop(self.pieces);
+        let summed = self.thread.await;
+        summed.map_err(|e| ApiError::internal(e.to_string()))
+    }
+}
+
 impl Sums {
     /// Holds the sums against those that a client sent.
     ///
@@ -99,7 +149,7 @@ pub(super) fn goog_hash(header: Option<&str>) -> (Option<&str>, Option<&str>) {
 /// Bytes that arrive, in a file that is gone when they are not taken.
 pub(super) struct Incoming {
     file: NamedTempFile,
-    hasher: Hasher,
+    sums: Summing,
 }
 
 impl Incoming {
@@ -109,19 +159,29 @@ impl Incoming {
             file: tempfile::Builder::new()
                 .prefix(".incoming-")
                 .tempfile_in(blobs)?,
-            hasher: Hasher::default(),
+            sums: Summing::from(Hasher::default()),
         })
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.hasher.update(bytes);
-        self.file.write_all(bytes)
+    /// # Errors
+    /// When the disk refuses, or the emulator ends.
+    pub(super) async fn write(&mut self, bytes: Bytes) -> Result<(), ApiError> {
+        self.file.write_all(&bytes)?;
+        self.sums.update(bytes).await
     }
 
-    /// The file, synced, and its sums. Blocks.
-    pub(super) fn finish(self) -> io::Result<(NamedTempFile, Sums)> {
-        self.file.as_file().sync_all()?;
-        Ok((self.file, self.hasher.finish()))
+    /// The file, synced, and its sums.
+    ///
+    /// # Errors
+    /// When the disk refuses, or the emulator ends.
+    pub(super) async fn finish(self) -> Result<(NamedTempFile, Sums), ApiError> {
+        let Self { file, sums } = self;
+        let sums = sums.finish().await?.finish();
+        let file = blocking(move || {
+            file.as_file().sync_all()?;
+            Ok(file)
+        });
+        Ok((file.await?, sums))
     }
 }
 
@@ -141,7 +201,7 @@ pub(super) async fn next(pieces: &mut BodyDataStream) -> Result<Option<Bytes>, A
 
 /// A body that is read from the disk as fast as it is sent, and no faster.
 pub(super) fn body(mut reader: impl Read + Send + 'static) -> Body {
-    let (sender, receiver) = tokio::sync::mpsc::channel::<io::Result<Bytes>>(4);
+    let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(4);
     tokio::task::spawn_blocking(move || {
         loop {
             let mut piece = Vec::with_capacity(1 << 18);
@@ -164,7 +224,71 @@ pub(super) fn body(mut reader: impl Read + Send + 'static) -> Body {
     ))
 }
 
-/// The object's file, for reading.
-pub(super) fn open(emulator: &Emulator, blob: &str) -> io::Result<File> {
-    File::open(emulator.store.blob(blob))
+/// Bytes to be sent whose memory is used again: a page that is new to the process costs more than its
+/// bytes do.
+struct Piece {
+    bytes: Vec<u8>,
+    spare: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        spare.push(std::mem::take(&mut self.bytes));
+    }
+}
+
+/// A part of a file as a body: read as it is sent, piece by piece, where the socket is written, so
+/// that a piece is still in the processor's cache then. Such a read of a few pages holds up nobody.
+pub(super) fn file_body(part: io::Take<File>) -> Body {
+    let spare: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+    let pieces = futures_util::stream::unfold((part, spare), |(mut part, spare)| async move {
+        let kept = spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut bytes = kept.unwrap_or_else(|| Vec::with_capacity(PIECE_BYTES));
+        bytes.clear();
+        match part
+            .by_ref()
+            .take(PIECE_BYTES as u64)
+            .read_to_end(&mut bytes)
+        {
+            Ok(0) => None,
+            Ok(_) => {
+                let piece = Piece {
+                    bytes,
+                    spare: spare.clone(),
+                };
+                Some((Ok(Bytes::from_owner(piece)), (part, spare)))
+            }
+            Err(error) => Some((Err(error), (part, spare))),
+        }
+    });
+    Body::from_stream(pieces)
+}
+
+/// An object and its bytes, which stay readable whatever happens to its name.
+///
+/// # Errors
+/// 404 for the bucket or the object.
+pub(super) fn open_object(
+    emulator: &Emulator,
+    bucket: &str,
+    name: &str,
+    generation: Option<u64>,
+) -> Result<(Object, File), ApiError> {
+    let mut tries = 0;
+    loop {
+        let object = object::find(emulator, bucket, name, generation)?;
+        match File::open(emulator.store.blob(&object.blob())) {
+            Ok(file) => return Ok((object, file)),
+            // Overwritten or deleted since it was looked up: look again.
+            Err(e) if e.kind() == io::ErrorKind::NotFound && tries < 100 => tries += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
 }

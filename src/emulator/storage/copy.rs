@@ -1,6 +1,6 @@
 //! Objects made of objects: compose, copy, rewrite. Blobs never change, so a copy is a second name.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::sync::Arc;
 
@@ -80,7 +80,8 @@ pub(super) async fn compose(emulator: Arc<Emulator>, request: Request) -> Answer
             .prefix(".incoming-")
             .tempfile_in(emulator.store.blob(""))?;
         for source in sent.source_objects {
-            let (part, mut file) = open(&emulator, bucket, &source.name, source.generation)?;
+            let (part, mut file) =
+                bytes::open_object(&emulator, bucket, &source.name, source.generation)?;
             let wanted = Preconditions {
                 generation: source
                     .object_preconditions
@@ -114,26 +115,8 @@ pub(super) async fn compose(emulator: Arc<Emulator>, request: Request) -> Answer
     json(&resource)
 }
 
-/// An object and its bytes, which stay readable whatever happens to its name.
-fn open(
-    emulator: &Emulator,
-    bucket: &str,
-    name: &str,
-    generation: Option<u64>,
-) -> Result<(Object, File), ApiError> {
-    let mut tries = 0;
-    loop {
-        let object = object::find(emulator, bucket, name, generation)?;
-        match bytes::open(emulator, &object.blob()) {
-            Ok(file) => return Ok((object, file)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound && tries < 100 => tries += 1,
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
 /// The source of a copy, checked, and what its copy is to be called.
-struct Plan {
+pub(super) struct Plan {
     source: Object,
     attributes: Attributes,
     bucket: String,
@@ -141,7 +124,11 @@ struct Plan {
     preconditions: Preconditions,
 }
 
-fn plan(emulator: &Emulator, request: &Request) -> Result<Plan, ApiError> {
+/// Reads what a copy is to be: `wild` holds the source's bucket and name, then the destination's.
+///
+/// # Errors
+/// 404 for either bucket or the source, 412 for a precondition of the source.
+pub(super) fn plan(emulator: &Emulator, request: &Request) -> Result<Plan, ApiError> {
     let [from, source, to, name] = request.wild.as_slice() else {
         return Err(ApiError::internal("a copy with another number of names"));
     };
@@ -169,7 +156,7 @@ fn plan(emulator: &Emulator, request: &Request) -> Result<Plan, ApiError> {
 }
 
 impl Plan {
-    fn carry_out(self, emulator: &Emulator) -> Result<Object, ApiError> {
+    pub(super) fn carry_out(self, emulator: &Emulator) -> Result<Object, ApiError> {
         let folder: TempDir = tempfile::Builder::new()
             .prefix(".incoming-")
             .tempdir_in(emulator.store.blob(""))?;

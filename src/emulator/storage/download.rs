@@ -7,9 +7,12 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use flate2::read::MultiGzDecoder;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 
 use super::bytes;
 use super::object::{self, Object, Preconditions};
+use crate::clock::Timestamp;
 use crate::emulator::Emulator;
 use crate::emulator::error::ApiError;
 use crate::emulator::server::{Answer, Request, json};
@@ -18,23 +21,60 @@ pub(super) async fn get(emulator: Arc<Emulator>, request: Request) -> Answer {
     let preconditions = Preconditions::of(&request)?;
     let generation = request.parse("generation")?;
     let [bucket, name] = [&request.wild[0], &request.wild[1]];
-    let mut tries = 0;
-    loop {
-        let object = object::find(&emulator, bucket, name, generation)?;
-        preconditions.check_read(&object)?;
-        if request.get("alt") != Some("media") {
-            return json(&object.resource(&request.base_url(&emulator)));
-        }
-        match bytes::open(&emulator, &object.blob()) {
-            Ok(file) => return media(&request, &object, file),
-            // Overwritten or deleted since it was looked up: look again.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && tries < 100 => tries += 1,
-            Err(error) => return Err(error.into()),
-        }
+    let check = |object: &Object| {
+        preconditions.check_read(object)?;
+        check_headers(&request, &object.etag(), object.updated)
+    };
+    if request.get("alt") == Some("media") {
+        let (object, file) = bytes::open_object(&emulator, bucket, name, generation)?;
+        check(&object)?;
+        return media(&request, &object, file);
     }
+    let object = object::find(&emulator, bucket, name, generation)?;
+    check(&object)?;
+    json(&object.resource(&request.base_url(&emulator)))
 }
 
-fn media(request: &Request, object: &Object, mut file: std::fs::File) -> Answer {
+/// HTTP's own conditions on a read: `If-Match` and `If-Unmodified-Since` fail with 412,
+/// `If-None-Match` and `If-Modified-Since` with 304.
+///
+/// # Errors
+/// The condition that does not hold.
+pub(super) fn check_headers(
+    request: &Request,
+    etag: &str,
+    updated: Timestamp,
+) -> Result<(), ApiError> {
+    let names = |list: &str| {
+        list.split(',').any(|word| {
+            let word = word.trim();
+            let word = word.strip_prefix("W/").unwrap_or(word).trim_matches('"');
+            word == "*" || word == etag.trim_matches('"')
+        })
+    };
+    // Whether it changed after a date, which has no more than seconds.
+    let since = |name: &str| {
+        let date = OffsetDateTime::parse(request.header(name)?, &Rfc2822).ok()?;
+        Some(date.unix_timestamp() < updated.unix_micros().div_euclid(1_000_000))
+    };
+    match request.header("if-match").map(names) {
+        Some(false) => return Err(object::not_met()),
+        Some(true) => {}
+        None if since("if-unmodified-since") == Some(true) => return Err(object::not_met()),
+        None => {}
+    }
+    let unchanged = match request.header("if-none-match").map(names) {
+        Some(named) => named,
+        None => since("if-modified-since") == Some(false),
+    };
+    if unchanged {
+        return Err(ApiError::not_modified("Not Modified"));
+    }
+    Ok(())
+}
+
+/// The bytes that a request asks for, with what the object's headers say.
+pub(super) fn media(request: &Request, object: &Object, mut file: std::fs::File) -> Answer {
     let mut headers = headers(object);
     let packed = object.attributes.content_encoding.as_deref() == Some("gzip");
     let accepts = request.header("accept-encoding").unwrap_or_default();
@@ -83,7 +123,7 @@ fn media(request: &Request, object: &Object, mut file: std::fs::File) -> Answer 
         part.read_to_end(&mut small)?;
         Body::from(small)
     } else {
-        bytes::body(part)
+        bytes::file_body(part)
     };
     let mut response = Response::new(body);
     if range.is_some() {
@@ -138,8 +178,16 @@ fn headers(object: &Object) -> HeaderMap {
     headers
 }
 
+/// A time as HTTP writes it.
+pub(super) fn http_date(time: Timestamp) -> String {
+    let seconds = time.unix_micros().div_euclid(1_000_000);
+    let date = OffsetDateTime::from_unix_timestamp(seconds).ok();
+    let text = date.and_then(|date| date.format(&Rfc2822).ok());
+    text.unwrap_or_default().replace("+0000", "GMT")
+}
+
 /// A header whose value comes from a caller and may be no header's text; then it is left out.
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+pub(super) fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::buckets::Bucket;
 use super::object::{LIVE, OLD, Object};
@@ -93,9 +93,37 @@ impl Page<'_> {
     }
 }
 
-pub(super) async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
+/// A page of a list.
+pub(super) struct Found {
+    pub items: Vec<Object>,
+    pub prefixes: Vec<String>,
+    /// The token of the next page, and the name or prefix that this one ends with.
+    pub next: Option<(String, String)>,
+}
+
+/// The token of a page that begins after a name, or after everything below a prefix.
+pub(super) fn token_after(name: &str, delimiter: Option<&str>) -> String {
+    let folder = delimiter.is_some_and(|delimiter| name.ends_with(delimiter));
+    let entry = if folder {
+        Entry::Prefix(name.to_owned())
+    } else {
+        Entry::Item(name.to_owned(), None)
+    };
+    entry.token()
+}
+
+/// The page that a request's query asks for.
+///
+/// # Errors
+/// 404 for the bucket, 400 for a token or size that is none.
+pub(super) fn find(emulator: &Emulator, request: &Request) -> Result<Found, ApiError> {
     let bucket = &request.wild[0];
-    Bucket::find(&emulator, bucket)?;
+    Bucket::find(emulator, bucket)?;
+    if request.flag("softDeleted") {
+        return Err(ApiError::unimplemented(
+            "This emulator has no soft delete: what is deleted is gone.",
+        ));
+    }
     let after = match request.get("pageToken").filter(|token| !token.is_empty()) {
         Some(token) => Some(
             Entry::read(token)
@@ -114,11 +142,11 @@ pub(super) async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
         from: set("startOffset").unwrap_or_default(),
         to: set("endOffset"),
         glob: set("matchGlob"),
-        trailing: request.get("includeTrailingDelimiter") == Some("true"),
+        trailing: request.flag("includeTrailingDelimiter"),
         after,
         most: most.min(1000),
     };
-    let versions = request.get("versions") == Some("true");
+    let versions = request.flag("versions");
     let mut page = Page {
         query: &query,
         entries: Vec::new(),
@@ -126,7 +154,7 @@ pub(super) async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
     };
     let live = format!("{LIVE}{bucket}/");
     if versions {
-        for (name, generation) in all_versions(&emulator, bucket, query.prefix) {
+        for (name, generation) in all_versions(emulator, bucket, query.prefix) {
             if !page.take(&name, Some(generation)) {
                 break;
             }
@@ -143,30 +171,39 @@ pub(super) async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
                 page.take(&key[live.len()..], None)
             });
     }
-    let base = request.base_url(&emulator);
-    let mut answer = json!({"kind": "storage#objects"});
-    if page.more
-        && let Some(last) = page.entries.last()
-    {
-        answer["nextPageToken"] = last.token().into();
-    }
-    let (mut items, mut prefixes): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
+    let last = page.entries.last().filter(|_| page.more);
+    let mut found = Found {
+        items: Vec::new(),
+        prefixes: Vec::new(),
+        next: last.map(|last| match last {
+            Entry::Item(name, _) | Entry::Prefix(name) => (last.token(), name.clone()),
+        }),
+    };
     for entry in page.entries {
         match entry {
-            Entry::Prefix(prefix) => prefixes.push(prefix.into()),
+            Entry::Prefix(prefix) => found.prefixes.push(prefix),
             // One deleted since the names were read is left out.
-            Entry::Item(name, generation) => items.extend(
-                super::object::find(&emulator, bucket, &name, generation)
-                    .ok()
-                    .map(|object| object.resource(&base)),
-            ),
+            Entry::Item(name, generation) => {
+                let object = super::object::find(emulator, bucket, &name, generation);
+                found.items.extend(object.ok());
+            }
         }
     }
-    if !items.is_empty() {
-        answer["items"] = items.into();
+    Ok(found)
+}
+
+pub(super) async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let found = find(&emulator, &request)?;
+    let base = request.base_url(&emulator);
+    let mut answer = json!({"kind": "storage#objects"});
+    if let Some((token, _)) = found.next {
+        answer["nextPageToken"] = token.into();
     }
-    if !prefixes.is_empty() {
-        answer["prefixes"] = prefixes.into();
+    if !found.items.is_empty() {
+        answer["items"] = found.items.iter().map(|o| o.resource(&base)).collect();
+    }
+    if !found.prefixes.is_empty() {
+        answer["prefixes"] = found.prefixes.into();
     }
     json(&answer)
 }

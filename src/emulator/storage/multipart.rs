@@ -4,8 +4,6 @@
 //! lines ended by CRLF (the standard; Google's Python client) and by a bare LF (gcloud). Which one
 //! is decided by the first line, because an LF may stand before a boundary as the last byte of data.
 
-use std::io;
-
 use crate::emulator::error::ApiError;
 
 /// The head of both parts together is at most this long.
@@ -67,11 +65,11 @@ impl Multipart {
     /// Takes the next bytes of the body; `data` is given those of the second part.
     ///
     /// # Errors
-    /// 400 when this is no multipart upload, or what `data` says.
+    /// 400 when this is no multipart upload.
     pub(super) fn push(
         &mut self,
         bytes: &[u8],
-        mut data: impl FnMut(&[u8]) -> io::Result<()>,
+        mut data: impl FnMut(&[u8]),
     ) -> Result<(), ApiError> {
         self.pending.extend_from_slice(bytes);
         if let State::Head = self.state {
@@ -92,13 +90,13 @@ impl Multipart {
         }
         if let State::Data { head, end } = &self.state {
             if let Some(at) = find(&self.pending, end) {
-                data(&self.pending[..at])?;
+                data(&self.pending[..at]);
                 self.pending.drain(..at + end.len());
                 self.state = State::Done(head.clone());
             } else {
                 // What may be the beginning of the end is held back.
                 let safe = self.pending.len().saturating_sub(end.len() - 1);
-                data(&self.pending[..safe])?;
+                data(&self.pending[..safe]);
                 self.pending.drain(..safe);
             }
         }
@@ -192,10 +190,7 @@ mod tests {
         let mut from = 0;
         for &cut in cuts.iter().chain([&body.len()]) {
             let to = cut.clamp(from, body.len());
-            parts.push(&body[from..to], |piece| {
-                data.extend_from_slice(piece);
-                Ok(())
-            })?;
+            parts.push(&body[from..to], |piece| data.extend_from_slice(piece))?;
             from = to;
         }
         Ok((parts.finish()?, data))

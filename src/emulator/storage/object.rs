@@ -265,7 +265,8 @@ impl Preconditions {
     }
 }
 
-fn not_met() -> ApiError {
+/// The error of a precondition that does not hold.
+pub(super) fn not_met() -> ApiError {
     ApiError::condition_not_met("At least one of the pre-conditions you specified did not hold.")
 }
 
@@ -302,25 +303,33 @@ pub(super) struct New {
     pub upload: Option<String>,
 }
 
-/// Makes a synced file of the blobs' folder the live object of a name. The file is moved, also
+/// Makes a synced file of the blobs' folder the live object of a name. The file is moved, or removed
 /// where that is refused. Blocks.
 ///
 /// # Errors
 /// 404 for the bucket, 412, or the disk's refusal.
 pub(super) fn commit(emulator: &Emulator, new: New, file: &Path) -> Result<Object, ApiError> {
     let store = &emulator.store;
+    let commit = &emulator.storage.commit;
+    let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
+    // Counted under the lock: of two generations of a name the newer one has the higher number.
     let generation = FIRST_GENERATION + store.next_id("generation")?;
     let blob = store.blob(&generation.to_string());
-    fs::rename(file, &blob)?;
-    let result = store.sync_blobs().map_err(ApiError::from).and_then(|()| {
-        let commit = &emulator.storage.commit;
-        let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
+    let made = || {
         let bucket = Bucket::find(emulator, &new.bucket)?;
         let key = Object::key(&new.bucket, &new.name);
         let live: Option<Object> = store.get(&key);
         new.preconditions.check_object(live.as_ref())?;
+        if let Some(live) = &live {
+            check_may_go(emulator, &bucket, live)?;
+        }
+        fs::rename(file, &blob)?;
+        store.sync_blobs()?;
         let now = emulator.clock.now();
         let mut attributes = new.attributes;
+        if bucket.holds_new() {
+            attributes.event_based_hold.get_or_insert(true);
+        }
         attributes
             .storage_class
             .get_or_insert_with(|| bucket.storage_class.clone());
@@ -345,7 +354,8 @@ pub(super) fn commit(emulator: &Emulator, new: New, file: &Path) -> Result<Objec
         };
         store.put(&key, &object)?;
         Ok((object, live.filter(|_| !kept)))
-    });
+    };
+    let result: Result<_, ApiError> = made();
     match result {
         Ok((object, replaced)) => {
             if let Some(replaced) = replaced {
@@ -354,10 +364,37 @@ pub(super) fn commit(emulator: &Emulator, new: New, file: &Path) -> Result<Objec
             Ok(object)
         }
         Err(error) => {
-            let _left_for_the_sweep = fs::remove_file(&blob);
+            for left in [file, &blob] {
+                let _left_for_the_sweep = fs::remove_file(left);
+            }
             Err(error)
         }
     }
+}
+
+/// Refuses that an object is deleted or overwritten while it is held or retained.
+fn check_may_go(emulator: &Emulator, bucket: &Bucket, object: &Object) -> Result<(), ApiError> {
+    let named = format!("Object '{}/{}'", object.bucket, object.name);
+    let attributes = &object.attributes;
+    for (held, kind) in [
+        (attributes.temporary_hold, "Temporary"),
+        (attributes.event_based_hold, "Event-Based"),
+    ] {
+        if held == Some(true) {
+            return Err(ApiError::forbidden(format!(
+                "{named} is under active {kind} hold and cannot be deleted, overwritten or archived until hold is removed."
+            ))
+            .reason("objectUnderActiveHold"));
+        }
+    }
+    let until = object.created + bucket.retention();
+    if emulator.clock.now() < until {
+        return Err(ApiError::forbidden(format!(
+            "{named} is subject to bucket's retention policy and cannot be deleted, overwritten or archived until {until}."
+        ))
+        .reason("retentionPolicyNotMet"));
+    }
+    Ok(())
 }
 
 /// Keeps a live object's generation as a noncurrent one where its bucket is versioned; says whether
@@ -387,6 +424,7 @@ pub(super) fn delete(
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
     let object = find(emulator, bucket, name, generation)?;
     preconditions.check(object.generation, object.metageneration)?;
+    check_may_go(emulator, &Bucket::find(emulator, bucket)?, &object)?;
     let kept = generation.is_none() && retire(emulator, &Bucket::find(emulator, bucket)?, &object)?;
     let key = if object.deleted.is_some() {
         object.old_key()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use serde_json::Value;
 
+use super::access::{names_lists, no_lists};
 use super::blocking;
 use super::buckets::merge;
 use super::object::{self, Attributes, Preconditions, Sent, message, parse_error};
@@ -15,6 +16,9 @@ use crate::emulator::server::{Answer, Request, empty, json};
 /// A null clears a field or a key of `metadata`; what is not named stays.
 pub(super) async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
     let sent = message(&request)?;
+    if names_lists(&sent) {
+        return Err(no_lists(&emulator, &request.wild[0]));
+    }
     answer(emulator, request, move |attributes| {
         let mut merged = Value::Object(attributes.fields());
         merge(&mut merged, &sent);

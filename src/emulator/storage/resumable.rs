@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::blocking;
 use super::buckets::Bucket;
-use super::bytes::{self, Hasher};
+use super::bytes::{self, Hasher, Summing};
 use super::object::{self, New, Object, Preconditions, Sent};
 use super::upload::Target;
 use crate::clock::Timestamp;
@@ -46,6 +46,17 @@ impl Session {
     /// Whether it is over: a session lives for a week.
     pub(super) fn expired(&self, now: Timestamp) -> bool {
         now.since(self.started) > LIFE
+    }
+
+    /// Whether its object is made.
+    pub(super) fn ended(&self) -> bool {
+        self.object.is_some()
+    }
+
+    /// Its object is made.
+    pub(super) fn end(&mut self, object: Object) {
+        self.kept = object.size;
+        self.object = Some(object);
     }
 }
 
@@ -202,16 +213,26 @@ async fn take(emulator: Arc<Emulator>, mut request: Request) -> Answer {
             check_quantum(last + 1 - first)?;
         }
         let before = session.kept;
-        let mut known = match hasher.take() {
+        let known = match hasher.take() {
             Some(known) if known.size() == before => known,
             _ => rehash(&emulator, &key, before).await?,
         };
-        let received = receive(&emulator, &key, &mut request, first, &session, &mut known).await;
-        let arrived = match &received {
-            Ok(()) => known.size(),
+        let sums = Summing::from(known);
+        let mut arrived = before;
+        let received = receive(
+            &emulator,
+            &key,
+            &mut request,
+            first,
+            &session,
+            &sums,
+            &mut arrived,
+        )
+        .await;
+        if received.is_err() {
             // Of a chunk that broke off, whole quanta stay.
-            Err(_) => (known.size() / QUANTUM * QUANTUM).max(before),
-        };
+            arrived = (arrived / QUANTUM * QUANTUM).max(before);
+        }
         let complete = received.is_ok()
             && (whole || session.total == Some(arrived))
             && last.is_none_or(|last| arrived == last + 1);
@@ -245,15 +266,19 @@ async fn take(emulator: Arc<Emulator>, mut request: Request) -> Answer {
                 // Synced before it is acknowledged; the last chunk is acknowledged by the object.
                 OpenOptions::new().append(true).open(&path)?.sync_data()?;
                 saved.store.sync_blobs()?;
-                if !complete {
-                    saved.store.put(&name, &document)?;
+                if complete {
+                    return Ok(());
                 }
-                Ok(())
+                // What was cancelled meanwhile stays so.
+                saved.store.update(&name, |kept: &mut Session| {
+                    *kept = document;
+                    Ok(())
+                })
             })
             .await?;
         }
         received?;
-        *hasher = Some(known);
+        *hasher = Some(sums.finish().await?);
     }
     if session.total != Some(session.kept) {
         return Ok(go_on(&request, session.kept));
@@ -287,14 +312,16 @@ fn check_quantum(length: u64) -> Result<(), ApiError> {
     )))
 }
 
-/// Appends a chunk's bytes to the session's file, leaving out those that are there already.
+/// Appends a chunk's bytes to the session's file, leaving out those that are there already; `arrived`
+/// counts what the file holds.
 async fn receive(
     emulator: &Arc<Emulator>,
     key: &str,
     request: &mut Request,
     first: u64,
     session: &Session,
-    known: &mut Hasher,
+    sums: &Summing,
+    arrived: &mut u64,
 ) -> Result<(), ApiError> {
     let mut file = OpenOptions::new()
         .create(true)
@@ -308,17 +335,18 @@ async fn receive(
     while let Some(piece) = bytes::next(&mut pieces).await? {
         let skipped = again.min(piece.len() as u64);
         again -= skipped;
-        let fresh = &piece[usize::try_from(skipped).unwrap_or(piece.len())..];
+        let fresh = piece.slice(usize::try_from(skipped).unwrap_or(piece.len())..);
         if session
             .total
-            .is_some_and(|total| known.size() + fresh.len() as u64 > total)
+            .is_some_and(|total| *arrived + fresh.len() as u64 > total)
         {
             return Err(ApiError::invalid_argument(
                 "Invalid request. There are more bytes than the total size allows.",
             ));
         }
-        known.update(fresh);
-        file.write_all(fresh)?;
+        file.write_all(&fresh)?;
+        *arrived += fresh.len() as u64;
+        sums.update(fresh).await?;
     }
     Ok(())
 }
@@ -344,7 +372,7 @@ fn finish(
     let made = || {
         let sent = &session.sent;
         let name = sent.name.clone().unwrap_or_default();
-        // A kill may have come between the object and the session's end.
+        // The disk may have refused the session's end, but not the object.
         if let Ok(live) = object::find(emulator, &session.bucket, &name, None)
             && live.upload.as_deref() == Some(key)
         {
@@ -376,8 +404,7 @@ fn finish(
     let result = made();
     match &result {
         Ok(object) => {
-            session.object = Some(object.clone());
-            session.kept = object.size;
+            session.end(object.clone());
             emulator.store.put(key, &session)?;
         }
         Err(error) if error.code < 500 => {

@@ -1,6 +1,9 @@
 //! Cloud Storage as a client sees it.
 
+mod access;
+mod kills;
 mod uploads;
+mod xml;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method};
@@ -14,7 +17,7 @@ use crate::emulator::tests::{client, on};
 struct Gcs {
     running: Running,
     client: Client,
-    _folder: Option<tempfile::TempDir>,
+    folder: Option<tempfile::TempDir>,
 }
 
 /// An answer's code, headers and bytes.
@@ -48,7 +51,7 @@ impl Gcs {
         let gcs = Self {
             running,
             client: client(),
-            _folder: Some(folder),
+            folder: Some(folder),
         };
         let made = gcs
             .send("POST", "/storage/v1/b?project=p", "{\"name\": \"bkt\"}")
@@ -88,6 +91,18 @@ impl Gcs {
             code: response.status().as_u16(),
             headers: response.headers().clone(),
             bytes: response.bytes().await.unwrap().to_vec(),
+        }
+    }
+
+    /// The same state in a new emulator.
+    async fn again(self) -> Self {
+        self.running.stop().await;
+        let folder = self.folder;
+        let running = on(folder.as_ref().unwrap().path(), &[]).await;
+        Self {
+            running,
+            client: self.client,
+            folder,
         }
     }
 

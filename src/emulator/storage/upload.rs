@@ -41,8 +41,8 @@ impl Target {
         incoming: Incoming,
     ) -> Result<Object, ApiError> {
         let emulator = emulator.clone();
+        let (file, sums) = incoming.finish().await?;
         blocking(move || {
-            let (file, sums) = incoming.finish()?;
             let Sent {
                 name,
                 crc32c,
@@ -86,7 +86,7 @@ async fn media(emulator: Arc<Emulator>, mut request: Request) -> Answer {
     let mut incoming = Incoming::new(&emulator)?;
     let mut pieces = request.take_stream().into_data_stream();
     while let Some(piece) = bytes::next(&mut pieces).await? {
-        incoming.write(&piece)?;
+        incoming.write(piece).await?;
     }
     let object = target.finish(&emulator, incoming).await?;
     json(&object.resource(&request.base_url(&emulator)))
@@ -101,7 +101,9 @@ async fn multipart(emulator: Arc<Emulator>, mut request: Request) -> Answer {
     let mut incoming = Incoming::new(&emulator)?;
     let mut pieces = request.take_stream().into_data_stream();
     while let Some(piece) = bytes::next(&mut pieces).await? {
-        parts.push(&piece, |data| incoming.write(data))?;
+        let mut data = Vec::new();
+        parts.push(&piece, |part| data.extend_from_slice(part))?;
+        incoming.write(data.into()).await?;
     }
     let head = parts.finish()?;
     let mut sent = Sent::read(&head.message)?;

@@ -11,10 +11,11 @@ use super::names::Place;
 use crate::emulator::Emulator;
 use crate::emulator::error::ApiError;
 use crate::emulator::server::percent_encode;
+use crate::emulator::storage::inside::TENANT;
 
-/// The project that the buckets belong to: nobody's.
-const TENANT: &str = "serin-emulator-tenant";
 const TRIES: u32 = 6;
+/// Real time for one request.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The bucket and the folder, without slashes at its ends, of a URI like `gs://BUCKET/FOLDER/`.
 pub(super) fn bucket_and_folder(uri: &str) -> Option<(&str, &str)> {
@@ -151,7 +152,8 @@ async fn send(
         if attempt > 0 {
             tokio::time::sleep(Duration::from_millis(20 << attempt)).await;
         }
-        let mut request = emulator.serving.client()?.request(method.clone(), &url);
+        let request = emulator.serving.client()?.request(method.clone(), &url);
+        let mut request = request.timeout(TIMEOUT);
         // An empty body has its length told, as Google's front end demands of a POST.
         request = match &body {
             Some(body) => request.json(body),

@@ -20,6 +20,7 @@ use super::names::{self, Place};
 use crate::emulator::Emulator;
 use crate::emulator::body::parse_body;
 use crate::emulator::error::ApiError;
+use crate::emulator::faults::WorkFault;
 use crate::emulator::operations::{self, Operation};
 use crate::emulator::server::{Answer, Request, Route, route};
 use crate::emulator::serving::{self, Spec};
@@ -245,27 +246,47 @@ pub(super) async fn finish_deploy(
     } = deploy;
     operation.name.clone_into(&mut deployed.operation);
     let endpoint = find(emulator, &place)?;
-    let key = server_key(&place, &deployed.id);
-    let spec = spec(emulator, &endpoint, &deployed)?;
+    let mut all = endpoint.deployed.iter();
+    let there = all.find(|there| there.operation == deployed.operation);
+    let message = match there {
+        // A kill came between the endpoint and the operation's end.
+        Some(there) => there.message(),
+        None => join(emulator, operation, &endpoint, deployed, split).await?,
+    };
+    stage(emulator, operation, "SUCCESSFULLY_DEPLOYED");
+    Ok(names::typed(
+        "DeployModelResponse",
+        json!({ "deployedModel": message }),
+    ))
+}
+
+/// Brings a model's server up, then makes the model one of the endpoint's; gives its message.
+async fn join(
+    emulator: &Arc<Emulator>,
+    operation: &Operation,
+    endpoint: &Endpoint,
+    mut deployed: DeployedModel,
+    split: BTreeMap<String, i32>,
+) -> Result<Value, ApiError> {
+    let place = &endpoint.place;
+    let key = server_key(place, &deployed.id);
+    let spec = spec(emulator, endpoint, &deployed)?;
     stage(emulator, operation, "STARTING_MODEL_SERVER");
-    let server = serving::ensure(emulator, &key, spec);
-    if let Err(error) = server.comes_up().await {
+    let failed =
+        ApiError::failed_precondition("Model server never became ready, by a fault switched on.");
+    let up = match emulator.faults.on_work(WorkFault::DeployFails) {
+        true => Err(failed),
+        false => serving::ensure(emulator, &key, spec).comes_up().await,
+    };
+    if let Err(error) = up {
         serving::remove(emulator, &key).await;
         stage(emulator, operation, "FAILED_TO_DEPLOY");
         return Err(error);
     }
     let (now, etag) = (emulator.clock.now(), names::new_etag(emulator)?);
-    let message = emulator
+    emulator
         .store
         .update(&place.key(), |endpoint: &mut Endpoint| {
-            if let Some(there) = endpoint
-                .deployed
-                .iter()
-                .find(|d| d.operation == deployed.operation)
-            {
-                // A kill came between the endpoint and the operation's end.
-                return Ok(there.message());
-            }
             deployed.created = now;
             let message = deployed.message();
             if !split.is_empty() {
@@ -282,12 +303,7 @@ pub(super) async fn finish_deploy(
             endpoint.updated = now;
             endpoint.etag = etag;
             Ok(message)
-        })?;
-    stage(emulator, operation, "SUCCESSFULLY_DEPLOYED");
-    Ok(names::typed(
-        "DeployModelResponse",
-        json!({ "deployedModel": message }),
-    ))
+        })
 }
 
 /// How a deployed model's server is started.

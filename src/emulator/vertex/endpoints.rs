@@ -234,6 +234,7 @@ async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
     if sent.dedicated_endpoint_enabled
         || sent.enable_private_service_connect
         || sent.private_service_connect_config.is_some()
+        || !sent.network.is_empty()
     {
         return Err(ApiError::unimplemented(
             "This emulator has shared public endpoints only, neither dedicated nor private ones.",
@@ -338,7 +339,7 @@ async fn list_endpoints(emulator: Arc<Emulator>, request: Request) -> Answer {
         "endpoints",
         &fields,
         items,
-        list::order(&request)?,
+        list::order(&request, &["create_time", "update_time", "display_name"])?,
     )
 }
 

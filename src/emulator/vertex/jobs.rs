@@ -398,13 +398,7 @@ async fn list_jobs(emulator: Arc<Emulator>, request: Request) -> Answer {
         "updateTime",
         "endTime",
     ];
-    list::page(
-        &request,
-        "customJobs",
-        &fields,
-        items,
-        list::Order::NewestFirst,
-    )
+    list::page(&request, "customJobs", &fields, items, list::Order::NEWEST)
 }
 
 async fn cancel(emulator: Arc<Emulator>, request: Request) -> Answer {

@@ -271,7 +271,13 @@ async fn list_models(emulator: Arc<Emulator>, request: Request) -> Answer {
         Some((format!("{created}|{}", model.place.id), message))
     });
     let items = items.collect();
-    list::page(&request, "models", &FILTERED, items, list::order(&request)?)
+    list::page(
+        &request,
+        "models",
+        &FILTERED,
+        items,
+        list::order(&request, &["create_time", "update_time", "display_name"])?,
+    )
 }
 
 async fn list_versions(emulator: Arc<Emulator>, request: Request) -> Answer {
@@ -287,7 +293,13 @@ async fn list_versions(emulator: Arc<Emulator>, request: Request) -> Answer {
             (format!("{}|{number:020}", version.created), message)
         })
         .collect();
-    list::page(&request, "models", &FILTERED, items, list::order(&request)?)
+    list::page(
+        &request,
+        "models",
+        &FILTERED,
+        items,
+        list::order(&request, &["create_time", "update_time"])?,
+    )
 }
 
 /// A request's model; what is immutable or output only is known, and ignored.

@@ -154,23 +154,21 @@ impl Turn {
             .record(emulator.clock.now(), target, &measured);
     }
 
-    /// Sends a body to the model's server; the faults on the newest model are part of the server.
+    /// Sends a body to the model's server; the faults on models are part of the server.
     async fn ask(
         &self,
         emulator: &Emulator,
         body: bytes::Bytes,
         kind: &HeaderValue,
     ) -> Result<Reply, ApiError> {
-        if self.newest {
-            let (fails, delay) = emulator.faults.next_canary();
-            if !delay.is_zero() {
-                tokio::time::sleep(delay).await;
-            }
-            if fails {
-                return Err(ApiError::internal(
-                    "Internal error encountered, by a fault of the newest model that is switched on.",
-                ));
-            }
+        let (fails, delay) = emulator.faults.next_model(self.newest);
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        if fails {
+            return Err(ApiError::internal(
+                "Internal error encountered, by a fault of the model that is switched on.",
+            ));
         }
         let gone = || ApiError::unavailable("The model server is not available.");
         let key = server_key(&self.place, &self.deployed.id);

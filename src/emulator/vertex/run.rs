@@ -14,6 +14,7 @@ use super::names::Place;
 use crate::emulator::Emulator;
 use crate::emulator::container::{self, Container};
 use crate::emulator::error::ApiError;
+use crate::emulator::faults::WorkFault;
 use crate::emulator::logging::{self, Source};
 
 /// Real time between SIGTERM and SIGKILL.
@@ -81,6 +82,10 @@ fn finish(emulator: &Emulator, place: &Place, end: End) -> Result<(), ApiError> 
 
 async fn run(emulator: &Arc<Emulator>, job: &Job, cancelled: &Notify) -> Result<End, ApiError> {
     let clock = emulator.clock;
+    if emulator.faults.on_work(WorkFault::JobNeverStarts) {
+        cancelled.notified().await;
+        return Ok(End::Cancelled);
+    }
     let rest = (job.created + WAITING).since(clock.now());
     tokio::select! {
         () = clock.sleep(rest) => {}
@@ -98,6 +103,10 @@ async fn run(emulator: &Arc<Emulator>, job: &Job, cancelled: &Notify) -> Result<
     })?;
     if !running {
         return Ok(End::Cancelled);
+    }
+    if emulator.faults.on_work(WorkFault::JobFails) {
+        let text = "Internal error occurred for the current attempt, by a fault switched on.";
+        return Ok(End::Failed(13, text.to_owned()));
     }
     let pools = &job.spec.worker_pool_specs;
     let replicas: i64 = pools

@@ -1,6 +1,8 @@
 //! The whole of Vertex AI over HTTP, with a stand-in for serin's own program: a small server that
 //! answers with the environment it was given.
 
+mod evaluations;
+mod faults;
 mod jobs;
 mod registry;
 mod serving;
@@ -84,10 +86,12 @@ impl Cloud {
             state: folder.path().join("state"),
             port: 0,
             time_scale: 5000,
+            builds: crate::emulator::BuildSettings::default(),
             groups: Groups::new(&serin).unwrap(),
             serin,
             own_images: SelfImages::default(),
             faults: faults.iter().map(|fault| fault.parse().unwrap()).collect(),
+            seed: None,
         })
         .await
         .unwrap();

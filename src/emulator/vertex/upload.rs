@@ -14,6 +14,7 @@ use crate::emulator::Emulator;
 use crate::emulator::body::parse_body;
 use crate::emulator::container::check_env;
 use crate::emulator::error::ApiError;
+use crate::emulator::faults::WorkFault;
 use crate::emulator::operations::Operation;
 use crate::emulator::server::{Answer, Request};
 
@@ -221,6 +222,11 @@ pub(super) async fn finish(
         // A kill came between the version and the operation's end.
         Some(number) => number,
         None => {
+            if emulator.faults.on_work(WorkFault::UploadFails) {
+                return Err(ApiError::internal(
+                    "Internal error encountered, by a fault switched on.",
+                ));
+            }
             if !version.artifact_uri.is_empty() {
                 let id = operation.name.rsplit('/').next().unwrap_or_default();
                 version.copy = copies::make(emulator, &place, id, &version.artifact_uri).await?;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::models::{DEFAULT, Model, deployed, find, find_version, split, tell};
 use super::names::{self, Place};
-use super::{Work, copies, upload};
+use super::{Work, copies, evaluations, upload};
 use crate::emulator::Emulator;
 use crate::emulator::body::parse_body;
 use crate::emulator::error::ApiError;
@@ -154,6 +154,7 @@ pub(super) async fn finish_delete(
         for version in model.versions.values() {
             copies::remove(emulator, &version.copy).await?;
         }
+        evaluations::forget(emulator, place, None)?;
         emulator.store.delete(&place.key())?;
     }
     Ok(names::nothing())
@@ -188,6 +189,7 @@ pub(super) async fn finish_delete_version(
     };
     check_not_only(&model, number)?;
     copies::remove(emulator, &version.copy).await?;
+    evaluations::forget(emulator, place, Some(number))?;
     let etag = names::new_etag(emulator)?;
     emulator.store.update(&place.key(), |model: &mut Model| {
         model.versions.remove(&number);

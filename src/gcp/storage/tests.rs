@@ -396,3 +396,81 @@ async fn a_download_that_stays_damaged_leaves_no_file() {
     );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
+
+#[tokio::test]
+async fn a_server_that_falls_silent_is_asked_again() {
+    let object = object(7, b"hello world");
+    let server = Scripted::start([Answer::Hang, Answer::json(&object)]).await;
+    let storage = Storage::new(&server.hurried());
+    let bytes = Bytes::from_static(b"hello world");
+    let pre = Precondition::Absent;
+    let made = storage.objects_insert("bucket", "a/b", "text/plain", bytes, pre);
+    assert_eq!(made.await.unwrap().generation, 7);
+
+    for silent in [Answer::Hang, {
+        let (headers, half) = media(b"hello ", b"hello world");
+        Answer::Stall(200, headers, half)
+    }] {
+        let server = Scripted::start([silent, whole(b"hello world")]).await;
+        let storage = Storage::new(&server.hurried());
+        let (_, bytes) = storage.objects_read("bucket", "a").await.unwrap().unwrap();
+        assert_eq!(bytes, "hello world");
+        assert_eq!(server.asked().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_download_that_falls_silent_goes_on_where_it_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    let (headers, half) = media(b"hello ", b"hello world");
+    let (more, rest) = media(b"world", b"hello world");
+    let server = Scripted::start([
+        Answer::Hang,
+        Answer::Stall(200, headers, half),
+        Answer::Hang,
+        Answer::Full(206, more, rest),
+    ])
+    .await;
+    let storage = Storage::new(&server.hurried());
+    let digest = storage.objects_download("bucket", "a", &path).await;
+    assert_eq!(digest.unwrap(), Digest::of(b"hello world"));
+    assert_eq!(server.asked()[3].header("range"), Some("bytes=6-"));
+}
+
+#[tokio::test]
+async fn a_download_from_a_server_that_stays_silent_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    let server = Scripted::start((0..9).map(|_| Answer::Hang)).await;
+    let storage = Storage::new(&server.hurried());
+    let error = storage.objects_download("bucket", "a", &path).await;
+    let error = error.unwrap_err();
+    assert_eq!((error.tries, error.http), (6, None));
+    assert_eq!(server.asked().len(), 6);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_list_and_a_deletion_are_tried_again() {
+    for failure in [
+        || Answer::Close,
+        || Answer::Hang,
+        || Answer::code(503, ""),
+        || Answer::Cut(200, vec![], b"{".to_vec()),
+    ] {
+        let server = Scripted::start([failure(), Answer::json("{}")]).await;
+        let found = storage(&server).objects_list("bucket", "a/").await;
+        assert!(found.unwrap().is_empty());
+        let server = Scripted::start([failure(), Answer::code(404, "")]).await;
+        let pre = Precondition::Generation(1);
+        let deleted = storage(&server).objects_delete("bucket", "a", pre).await;
+        deleted.unwrap();
+        assert_eq!(server.asked().len(), 2);
+        // Without a condition it could hit what somebody else has written meanwhile.
+        let server = Scripted::start([failure(), Answer::code(404, "")]).await;
+        let pre = Precondition::None;
+        let deleted = storage(&server).objects_delete("bucket", "a", pre).await;
+        assert_eq!(deleted.unwrap_err().tries, 1);
+    }
+}

@@ -111,7 +111,7 @@ async fn an_upload_in_parts_goes_on_after_a_restart() {
     let gcs = Gcs {
         running,
         client: client(),
-        _folder: None,
+        folder: None,
     };
     gcs.send("POST", "/storage/v1/b?project=p", r#"{"name": "bkt"}"#)
         .await;
@@ -140,7 +140,7 @@ async fn an_upload_in_parts_goes_on_after_a_restart() {
     let gcs = Gcs {
         running,
         client: client(),
-        _folder: None,
+        folder: None,
     };
     let status = gcs
         .with("PUT", session, &[("content-range", "bytes */*")], "")
@@ -167,7 +167,7 @@ async fn an_upload_in_parts_goes_on_after_a_restart() {
     let gcs = Gcs {
         running,
         client: client(),
-        _folder: None,
+        folder: None,
     };
     assert_eq!(std::fs::read_dir(&blobs).unwrap().count(), 1);
     assert!(

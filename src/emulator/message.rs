@@ -1,4 +1,4 @@
-//! Small parts of Vertex AI's messages.
+//! Small parts of the messages of several services.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::emulator::error::ApiError;
 
 /// An int64: text in answers, a number or text in requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Int64(pub i64);
+pub(in crate::emulator) struct Int64(pub i64);
 
 impl Serialize for Int64 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -50,18 +50,28 @@ impl<'de> Deserialize<'de> for Int64 {
 }
 
 /// Takes away what protobuf's JSON leaves out: nulls, empty texts, lists and messages, and `false`.
-/// Maps whose values are the user's stay as they are.
-pub(super) fn prune(value: &mut Value) {
+/// Maps whose values are the user's stay as they are, and so does the one `false` that says something
+/// else than no word.
+pub(in crate::emulator) fn prune(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             for (name, value) in fields.iter_mut() {
-                if !matches!(name.as_str(), "labels" | "trafficSplit" | "metadata") {
+                let users = matches!(
+                    name.as_str(),
+                    "labels"
+                        | "trafficSplit"
+                        | "metadata"
+                        | "substitutions"
+                        | "envMap"
+                        | "secretEnv"
+                ) && value.is_object();
+                if !users {
                     prune(value);
                 }
             }
-            fields.retain(|_, value| match value {
+            fields.retain(|name, value| match value {
                 Value::Null => false,
-                Value::Bool(set) => *set,
+                Value::Bool(set) => *set || name == "automapSubstitutions",
                 Value::String(text) => !text.is_empty(),
                 Value::Array(items) => !items.is_empty(),
                 Value::Object(fields) => !fields.is_empty(),
@@ -74,7 +84,7 @@ pub(super) fn prune(value: &mut Value) {
 }
 
 /// A message as it is told.
-pub(super) fn told(message: &impl Serialize) -> Value {
+pub(in crate::emulator) fn told(message: &impl Serialize) -> Value {
     let mut value = serde_json::to_value(message).unwrap_or_default();
     prune(&mut value);
     value
@@ -84,7 +94,7 @@ pub(super) fn told(message: &impl Serialize) -> Value {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` when it is no duration.
-pub(super) fn duration(text: &str, field: &str) -> Result<Option<Duration>, ApiError> {
+pub(in crate::emulator) fn duration(text: &str, field: &str) -> Result<Option<Duration>, ApiError> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -104,7 +114,7 @@ pub(super) fn duration(text: &str, field: &str) -> Result<Option<Duration>, ApiE
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` when there are none, or one that is not `allowed`.
-pub(super) fn update_mask<'a>(
+pub(in crate::emulator) fn update_mask<'a>(
     mask: Option<&str>,
     allowed: &[&'a str],
 ) -> Result<Vec<&'a str>, ApiError> {

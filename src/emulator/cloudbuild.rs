@@ -1,0 +1,190 @@
+//! Cloud Build: builds, which run as `serin run` runs them, and triggers, which are run by hand.
+//!
+//! A build is a child process of this very program, `serin run --format json`, so that what passes here
+//! is what passes on the command line; the emulator keeps the queue, the resource and the log. Left out:
+//! events of repositories, Pub/Sub and webhooks (a trigger runs when `triggers.run` says so), worker
+//! pools, and the configs of hosts of repositories.
+//!
+//! A build that was at work when the emulator ended is an `INTERNAL_ERROR` from the next start on, as one
+//! whose worker is lost: its steps may have had effects, and Cloud Build runs no build twice. One that
+//! was queued is run.
+
+mod archive;
+mod builds;
+mod check;
+mod child;
+mod git;
+mod log;
+mod message;
+mod run;
+mod source;
+#[cfg(test)]
+mod tests;
+mod trigger_run;
+mod triggers;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::http::Method;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+
+use super::error::ApiError;
+use super::server::{Answer, Request, Route, route};
+use super::{Emulator, project_number};
+
+pub(in crate::emulator) use builds::operation;
+pub(in crate::emulator) use run::{start, stop};
+
+/// What this machine gives to builds beside what their requests say.
+#[derive(Clone, Debug, Default)]
+pub struct BuildSettings {
+    /// Where repositories that Cloud Build knows by name are cloned from: a path or an address.
+    pub repositories: BTreeMap<String, String>,
+    /// The files with the values of variables in `secretEnv`.
+    pub secrets: BTreeMap<String, PathBuf>,
+    /// Further arguments of `serin run` for every build.
+    pub arguments: Vec<String>,
+}
+
+/// What is kept in memory only.
+pub(in crate::emulator) struct Runtime {
+    /// The builds that are queued or at work, by their keys.
+    active: Mutex<BTreeMap<String, Arc<run::Active>>>,
+    /// Whose turn it is to work.
+    slots: Semaphore,
+    /// Held while it is checked whether a trigger's name is free, and it is taken.
+    naming: Mutex<()>,
+    stopping: AtomicBool,
+}
+
+impl Runtime {
+    fn active(&self) -> MutexGuard<'_, BTreeMap<String, Arc<run::Active>>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            active: Mutex::default(),
+            slots: Semaphore::new(cores.clamp(2, 10)),
+            naming: Mutex::default(),
+            stopping: AtomicBool::new(false),
+        }
+    }
+}
+
+/// The location that paths without one mean.
+const GLOBAL: &str = "global";
+
+/// A resource of one project and location, or the place for one while `id` is empty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Place {
+    /// As the caller named it: an id or a number.
+    project: String,
+    location: String,
+    /// `builds` or `triggers`.
+    kind: String,
+    id: String,
+}
+
+impl Place {
+    /// The resource in a request's path, or the collection where the path names none.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` when the location cannot be one.
+    fn of(request: &Request, kind: &str) -> Result<Self, ApiError> {
+        let segment = |i: usize| request.wild.get(i).cloned().unwrap_or_default();
+        let location = segment(1);
+        let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if !location.bytes().all(word) {
+            return Err(ApiError::invalid_argument(format!(
+                "The location \"{location}\" is invalid."
+            )));
+        }
+        Ok(Self {
+            project: segment(0),
+            location,
+            kind: kind.to_owned(),
+            id: segment(2),
+        })
+    }
+
+    fn with_id(&self, kind: &str, id: impl Into<String>) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            id: id.into(),
+            ..self.clone()
+        }
+    }
+
+    fn number(&self) -> String {
+        project_number(&self.project)
+    }
+
+    /// The name in answers, with the project's number.
+    fn name(&self) -> String {
+        let Self {
+            location, kind, id, ..
+        } = self;
+        format!(
+            "projects/{}/locations/{location}/{kind}/{id}",
+            self.number()
+        )
+    }
+
+    /// The document's key; of a collection, the prefix of its documents' keys.
+    fn key(&self) -> String {
+        let Self {
+            location, kind, id, ..
+        } = self;
+        format!("cloudbuild/{kind}/{}/{location}/{id}", self.number())
+    }
+}
+
+pub(in crate::emulator) fn routes() -> Vec<Route> {
+    let mut routes = builds::routes();
+    routes.extend(triggers::routes());
+    routes
+}
+
+/// A method under both of its paths: `rest` after the project, and after the project and a location.
+/// The handler is told the location `global` where the path has none.
+fn both<H, F>(method: Method, paths: [&'static str; 2], handler: H) -> [Route; 2]
+where
+    H: Fn(Arc<Emulator>, Request) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let [legacy, regional] = paths;
+    let global = handler.clone();
+    [
+        route(method.clone(), legacy, move |emulator, mut request| {
+            request.wild.insert(1, GLOBAL.to_owned());
+            global(emulator, request)
+        }),
+        route(method, regional, handler),
+    ]
+}
+
+/// An id in the form of Cloud Build's, never the same twice.
+fn new_id(emulator: &Emulator) -> Result<String, ApiError> {
+    let n = emulator.store.next_id("cloudbuild")?;
+    let seed = format!("{n} {} {}", emulator.clock.now(), emulator.url());
+    let digest = crate::workspace::Digest::of(seed.as_bytes());
+    let hex = digest.as_str();
+    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+    Ok(format!(
+        "{}-{}-4{}-a{}-{}",
+        part(0, 8),
+        part(8, 12),
+        part(13, 16),
+        part(17, 20),
+        part(20, 32)
+    ))
+}

@@ -1,0 +1,511 @@
+//! Builds: the resource, its methods and its operation; [`super::run`] runs them.
+
+use std::sync::Arc;
+
+use axum::http::Method;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::{GLOBAL, Place, both, check, message, new_id, run, source};
+use crate::clock::Timestamp;
+use crate::emulator::body::parse_body;
+use crate::emulator::error::ApiError;
+use crate::emulator::message::{duration, told};
+use crate::emulator::server::{Answer, Request, Route, json, route};
+use crate::emulator::{Emulator, list, project_number};
+
+const TYPE: &str = "type.googleapis.com/google.devtools.cloudbuild.v1";
+/// Waiting for longer than this, a build expires.
+const QUEUE_TTL: &str = "3600s";
+/// What builds are listed by.
+const FILTERED: [&str; 20] = [
+    "buildTriggerId",
+    "triggerId",
+    "createTime",
+    "finishTime",
+    "id",
+    "buildId",
+    "images",
+    "logsBucket",
+    "options.machineType",
+    "serviceAccount",
+    "source.gitSource.url",
+    "source.repoSource.branchName",
+    "source.repoSource.commitSha",
+    "source.repoSource.repoName",
+    "source.repoSource.tagName",
+    "source.storageSource.bucket",
+    "startTime",
+    "status",
+    "substitutions.",
+    "tags",
+];
+
+pub(super) fn routes() -> Vec<Route> {
+    let (get, post) = (Method::GET, Method::POST);
+    let collection = ["v1/projects/*/builds", "v1/projects/*/locations/*/builds"];
+    let item = [
+        "v1/projects/*/builds/*",
+        "v1/projects/*/locations/*/builds/*",
+    ];
+    let mut routes = Vec::new();
+    routes.extend(both(post.clone(), collection, create));
+    routes.extend(both(get.clone(), collection, list_builds));
+    routes.extend(both(get.clone(), item, get_build));
+    let verb = |verb: &'static str| match verb {
+        "cancel" => [
+            "v1/projects/*/builds/*:cancel",
+            "v1/projects/*/locations/*/builds/*:cancel",
+        ],
+        "retry" => [
+            "v1/projects/*/builds/*:retry",
+            "v1/projects/*/locations/*/builds/*:retry",
+        ],
+        _ => [
+            "v1/projects/*/builds/*:approve",
+            "v1/projects/*/locations/*/builds/*:approve",
+        ],
+    };
+    routes.extend(both(post.clone(), verb("cancel"), cancel));
+    routes.extend(both(post.clone(), verb("retry"), retry));
+    routes.extend(both(post.clone(), verb("approve"), approve));
+    routes.push(route(get, "v1/operations/build/*/*", get_operation));
+    routes.push(route(
+        post,
+        "v1/operations/build/*/*:cancel",
+        cancel_operation,
+    ));
+    routes
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(super) enum Status {
+    /// Waits for an approval.
+    Pending,
+    Queued,
+    Working,
+    Success,
+    Failure,
+    InternalError,
+    Timeout,
+    Cancelled,
+    Expired,
+}
+
+impl Status {
+    pub(super) fn is_final(self) -> bool {
+        !matches!(self, Self::Pending | Self::Queued | Self::Working)
+    }
+}
+
+/// A build's document.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Build {
+    pub place: Place,
+    /// The message that was accepted.
+    pub sent: Value,
+    /// The same with its substitutions filled in, as the runner sees it.
+    resolved: Value,
+    /// The trigger's id, where one began it.
+    pub trigger: Option<String>,
+    pub status: Status,
+    pub status_detail: String,
+    /// Asked to end.
+    pub cancelling: bool,
+    pub created: Timestamp,
+    /// When it came into the queue: later than its creation, where it was approved.
+    pub queued: Timestamp,
+    pub started: Option<Timestamp>,
+    pub finished: Option<Timestamp>,
+    pub warnings: Vec<String>,
+    /// `approval`, of a build that needs one.
+    approval: Option<Value>,
+    pub provenance: Option<Value>,
+    /// What the runner said at the end: `steps`, `results`, `timing`, `failureInfo`.
+    pub ended: Value,
+}
+
+impl Build {
+    pub(super) fn message(&self) -> Value {
+        let Place {
+            project,
+            location,
+            id,
+            ..
+        } = &self.place;
+        let mut message = self.resolved.clone();
+        for field in ["source", "substitutions"] {
+            if let Some(sent) = self.sent.get(field) {
+                message[field] = sent.clone();
+            }
+        }
+        let mut set = |field: &str, value: Value| message[field] = value;
+        set("id", id.clone().into());
+        set("name", self.place.name().into());
+        set("projectId", project.clone().into());
+        set("status", json!(self.status));
+        set("createTime", json!(self.created));
+        let ttl = self.sent.get("queueTtl").cloned();
+        set("queueTtl", ttl.unwrap_or_else(|| QUEUE_TTL.into()));
+        let region = match location.as_str() {
+            GLOBAL => String::new(),
+            region => format!(";region={region}"),
+        };
+        set(
+            "logUrl",
+            format!(
+                "https://console.cloud.google.com/cloud-build/builds{region}/{id}?project={}",
+                self.place.number()
+            )
+            .into(),
+        );
+        if self.sent["logsBucket"].is_null() {
+            let bucket = super::log::default_bucket(&self.place);
+            set("logsBucket", format!("gs://{bucket}").into());
+        }
+        let detail = (!self.status_detail.is_empty()).then(|| self.status_detail.clone().into());
+        let warnings = self
+            .warnings
+            .iter()
+            .map(|text| json!({"text": text, "priority": "WARNING"}));
+        let warnings: Vec<Value> = warnings.collect();
+        let optional = [
+            ("statusDetail", detail),
+            ("startTime", self.started.map(|t| json!(t))),
+            ("finishTime", self.finished.map(|t| json!(t))),
+            ("buildTriggerId", self.trigger.clone().map(Value::from)),
+            ("approval", self.approval.clone()),
+            ("sourceProvenance", self.provenance.clone()),
+            ("results", self.ended.get("results").cloned()),
+            ("timing", self.ended.get("timing").cloned()),
+            ("failureInfo", self.ended.get("failureInfo").cloned()),
+            (
+                "warnings",
+                (!warnings.is_empty()).then(|| warnings.clone().into()),
+            ),
+        ];
+        for (field, value) in optional {
+            if let Some(value) = value {
+                set(field, value);
+            }
+        }
+        if message["substitutions"]
+            .as_object()
+            .is_some_and(Map::is_empty)
+            && let Some(fields) = message.as_object_mut()
+        {
+            fields.remove("substitutions");
+        }
+        // What the end says of each step goes beside what the step is.
+        let ended = self.ended["steps"].as_array();
+        let steps = message["steps"].as_array_mut();
+        for (step, end) in steps.into_iter().flatten().zip(ended.into_iter().flatten()) {
+            if let (Some(step), Some(end)) = (step.as_object_mut(), end.as_object()) {
+                step.extend(end.clone());
+            }
+        }
+        message
+    }
+
+    /// The build's operation, which is the build seen from another side.
+    pub(super) fn operation(&self) -> Value {
+        let Place {
+            project,
+            location,
+            id,
+            ..
+        } = &self.place;
+        let word = BASE64_STANDARD.encode(id);
+        let name = match location.as_str() {
+            GLOBAL => format!("operations/build/{project}/{word}"),
+            location => format!("projects/{project}/locations/{location}/operations/{word}"),
+        };
+        let build = self.message();
+        let mut operation = json!({
+            "name": name,
+            "metadata": {"@type": format!("{TYPE}.BuildOperationMetadata"), "build": build.clone()},
+        });
+        if !self.status.is_final() {
+            return operation;
+        }
+        operation["done"] = true.into();
+        let code = match self.status {
+            Status::Success => {
+                operation["response"] = build;
+                operation["response"]["@type"] = format!("{TYPE}.Build").into();
+                return operation;
+            }
+            Status::Cancelled => 1,
+            Status::Timeout | Status::Expired => 4,
+            Status::InternalError => 13,
+            _ => 2,
+        };
+        let message = match self.status_detail.as_str() {
+            "" => "Build failed; check build logs for details",
+            detail => detail,
+        };
+        operation["error"] = json!({"code": code, "message": message});
+        operation
+    }
+
+    /// How long the build may wait in the queue.
+    pub(super) fn queue_ttl(&self) -> std::time::Duration {
+        let text = self.sent["queueTtl"].as_str().unwrap_or(QUEUE_TTL);
+        let ttl = duration(text, "queue_ttl").ok().flatten();
+        ttl.unwrap_or(std::time::Duration::from_secs(3600))
+    }
+}
+
+/// A build that a trigger begins.
+pub(super) struct Triggered {
+    pub id: String,
+    pub approval_required: bool,
+}
+
+/// Checks a build's message as Cloud Build does at submission, and puts the build into the queue.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` with what is refused.
+pub(super) async fn accept(
+    emulator: &Arc<Emulator>,
+    collection: &Place,
+    sent: &message::Build,
+    trigger: Option<Triggered>,
+) -> Result<Build, ApiError> {
+    if let Some(source) = &sent.source {
+        source::check(source)?;
+    }
+    duration(&sent.queue_ttl, "build.queue_ttl")?;
+    duration(&sent.timeout, "build.timeout")?;
+    begin(emulator, collection, told(sent), trigger).await
+}
+
+async fn begin(
+    emulator: &Arc<Emulator>,
+    collection: &Place,
+    sent: Value,
+    trigger: Option<Triggered>,
+) -> Result<Build, ApiError> {
+    let place = collection.with_id("builds", new_id(emulator)?);
+    let accepted = check::check(emulator, &place, &sent).await?;
+    let approval = trigger.as_ref().filter(|t| t.approval_required);
+    let now = emulator.clock.now();
+    let build = Build {
+        place,
+        sent,
+        resolved: accepted.resolved,
+        status: match approval {
+            Some(_) => Status::Pending,
+            None => Status::Queued,
+        },
+        approval: approval
+            .map(|_| json!({"state": "PENDING", "config": {"approvalRequired": true}})),
+        trigger: trigger.map(|trigger| trigger.id),
+        status_detail: String::new(),
+        cancelling: false,
+        created: now,
+        queued: now,
+        started: None,
+        finished: None,
+        warnings: accepted.warnings,
+        provenance: None,
+        ended: Value::Null,
+    };
+    emulator.store.put(&build.place.key(), &build)?;
+    if build.status == Status::Queued {
+        run::begin(emulator, &build);
+    }
+    Ok(build)
+}
+
+/// The operation of a build: `word` is the last part of its name. None where it is no build's.
+pub(in crate::emulator) fn operation(
+    emulator: &Emulator,
+    project: &str,
+    location: &str,
+    word: &str,
+) -> Option<Value> {
+    of_operation(emulator, project, location, word)
+        .ok()
+        .map(|build| build.operation())
+}
+
+fn of_operation(
+    emulator: &Emulator,
+    project: &str,
+    location: &str,
+    word: &str,
+) -> Result<Build, ApiError> {
+    let id = BASE64_STANDARD.decode(word).ok();
+    let id = id.and_then(|bytes| String::from_utf8(bytes).ok());
+    let key = |id| {
+        let number = project_number(project);
+        format!("cloudbuild/builds/{number}/{location}/{id}")
+    };
+    id.and_then(|id| emulator.store.get(&key(id)))
+        .ok_or_else(|| ApiError::not_found(format!("Operation {word} is not found.")))
+}
+
+async fn get_operation(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let (project, word) = (&request.wild[0], &request.wild[1]);
+    json(&of_operation(&emulator, project, GLOBAL, word)?.operation())
+}
+
+async fn cancel_operation(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let (project, word) = (&request.wild[0], &request.wild[1]);
+    let build = of_operation(&emulator, project, GLOBAL, word)?;
+    end_now(&emulator, &build.place).await?;
+    json(&json!({}))
+}
+
+pub(super) fn find(emulator: &Emulator, place: &Place) -> Result<Build, ApiError> {
+    let found = emulator.store.get(&place.key());
+    found
+        .ok_or_else(|| ApiError::not_found("Requested entity was not found.").violation("build_id"))
+}
+
+async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&["projectId", "parent"])?;
+    let place = Place::of(&request, "builds")?;
+    let sent: message::Build = parse_body(&request)?;
+    json(&accept(&emulator, &place, &sent, None).await?.operation())
+}
+
+async fn get_build(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&["projectId", "id", "name"])?;
+    let build = find(&emulator, &Place::of(&request, "builds")?)?;
+    json(&build.message())
+}
+
+async fn list_builds(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&["projectId", "parent", "filter", "pageSize", "pageToken"])?;
+    let place = Place::of(&request, "builds")?;
+    let items = emulator.store.list::<Build>(&place.key()).into_iter();
+    let items = items.map(|(_, build)| {
+        let mut message = build.message();
+        // Names of the filter that the resource has not.
+        message["triggerId"] = message["buildTriggerId"].clone();
+        message["buildId"] = message["id"].clone();
+        (format!("{}|{}", build.created, build.place.id), message)
+    });
+    let hidden = |item: &mut Value| {
+        if let Some(fields) = item.as_object_mut() {
+            fields.remove("triggerId");
+            fields.remove("buildId");
+        }
+    };
+    list::page_shown(
+        &request,
+        "builds",
+        &FILTERED,
+        items.collect(),
+        list::Order::NEWEST,
+        hidden,
+    )
+}
+
+async fn cancel(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let place = Place::of(&request, "builds")?;
+    let _repeated: message::BuildRequest = parse_body(&request)?;
+    end_now(&emulator, &place).await?;
+    json(&find(&emulator, &place)?.message())
+}
+
+/// Cancels a build and waits until it has ended.
+async fn end_now(emulator: &Arc<Emulator>, place: &Place) -> Result<(), ApiError> {
+    find(emulator, place)?;
+    let now = emulator.clock.now();
+    emulator.store.update(&place.key(), |build: &mut Build| {
+        if build.status.is_final() {
+            return Err(ApiError::failed_precondition(format!(
+                "Cannot cancel build {}: its status is {}.",
+                build.place.id,
+                json!(build.status).as_str().unwrap_or_default()
+            )));
+        }
+        build.cancelling = true;
+        if build.status == Status::Pending {
+            build.status = Status::Cancelled;
+            build.finished = Some(now);
+            build.approval = build.approval.take().map(|mut approval| {
+                approval["state"] = "CANCELLED".into();
+                approval
+            });
+        }
+        Ok(())
+    })?;
+    let active = emulator.cloudbuild.active().get(&place.key()).cloned();
+    if let Some(active) = active {
+        active.cancel().await;
+    }
+    Ok(())
+}
+
+async fn retry(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let place = Place::of(&request, "builds")?;
+    let _repeated: message::BuildRequest = parse_body(&request)?;
+    let build = find(&emulator, &place)?;
+    if !build.status.is_final() {
+        return Err(ApiError::failed_precondition(format!(
+            "Build {} has not ended: it cannot be retried.",
+            place.id
+        )));
+    }
+    let trigger = build.trigger.map(|id| Triggered {
+        id,
+        approval_required: build.approval.is_some(),
+    });
+    json(
+        &begin(&emulator, &place, build.sent, trigger)
+            .await?
+            .operation(),
+    )
+}
+
+async fn approve(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let place = Place::of(&request, "builds")?;
+    let sent: message::ApproveBuildRequest = parse_body(&request)?;
+    let result = sent.approval_result.unwrap_or_default();
+    let approved = match result.decision {
+        Some(message::Decision::Approved) => true,
+        Some(message::Decision::Rejected) => false,
+        _ => {
+            return Err(ApiError::invalid_argument(
+                "approval_result.decision must be APPROVED or REJECTED.",
+            )
+            .violation("approval_result.decision"));
+        }
+    };
+    find(&emulator, &place)?;
+    let now = emulator.clock.now();
+    let mut result = told(&result);
+    result["approvalTime"] = json!(now);
+    emulator.store.update(&place.key(), |build: &mut Build| {
+        if build.status != Status::Pending {
+            return Err(ApiError::failed_precondition(format!(
+                "Build {} is not waiting for an approval.",
+                build.place.id
+            )));
+        }
+        let state = if approved { "APPROVED" } else { "REJECTED" };
+        build.approval = Some(json!({
+            "state": state, "config": {"approvalRequired": true}, "result": result,
+        }));
+        if approved {
+            build.status = Status::Queued;
+            build.queued = now;
+        } else {
+            build.status = Status::Cancelled;
+            build.finished = Some(now);
+        }
+        Ok(())
+    })?;
+    let build = find(&emulator, &place)?;
+    if approved {
+        run::begin(&emulator, &build);
+    }
+    json(&build.operation())
+}

@@ -1,0 +1,161 @@
+//! A build's source: the archive that was uploaded, or a commit of a repository.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::log::Log;
+use super::{archive, git, message};
+use crate::emulator::Emulator;
+use crate::emulator::error::ApiError;
+use crate::emulator::storage::inside;
+
+/// What is wrong with a source that a request names.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` with the field.
+pub(super) fn check(source: &message::Source) -> Result<(), ApiError> {
+    let invalid = |field: &str, text: &str| {
+        let field = format!("source.{field}");
+        Err(ApiError::invalid_argument(format!("{field}: {text}")).violation(&field))
+    };
+    let named = [
+        source.storage_source.is_some(),
+        source.repo_source.is_some(),
+        source.git_source.is_some(),
+        source.storage_source_manifest.is_some(),
+        source.connected_repository.is_some(),
+        source.developer_connect_config.is_some(),
+    ];
+    match named.iter().filter(|named| **named).count() {
+        0 => return Ok(()),
+        1 => {}
+        _ => {
+            return Err(ApiError::invalid_argument(
+                "source: only one kind of source may be set.",
+            ));
+        }
+    }
+    if let Some(storage) = &source.storage_source
+        && (storage.bucket.is_empty() || storage.object.is_empty())
+    {
+        return invalid("storage_source", "bucket and object are required.");
+    }
+    if let Some(repository) = &source.repo_source {
+        if repository.repo_name.is_empty() {
+            return invalid("repo_source.repo_name", "the field is required.");
+        }
+        if reference(repository).is_none() {
+            let text = "exactly one of branch_name, tag_name and commit_sha is required.";
+            return invalid("repo_source", text);
+        }
+    }
+    if source.git_source.as_ref().is_some_and(|g| g.url.is_empty()) {
+        return invalid("git_source.url", "the field is required.");
+    }
+    if source.storage_source_manifest.is_some() {
+        let text = "this emulator fetches no manifests of sources.";
+        return invalid("storage_source_manifest", text);
+    }
+    Ok(())
+}
+
+/// The one branch, tag or commit that a source names, as a ref.
+pub(super) fn reference(source: &message::RepoSource) -> Option<String> {
+    let named = [
+        ("refs/heads/", &source.branch_name),
+        ("refs/tags/", &source.tag_name),
+        ("", &source.commit_sha),
+    ];
+    let mut named = named.iter().filter(|(_, name)| !name.is_empty());
+    match (named.next(), named.next()) {
+        (Some((kind, name)), None) => Some(format!("{kind}{name}")),
+        _ => None,
+    }
+}
+
+/// Brings the source of a build into an empty folder. Gives the build's `sourceProvenance`, where it
+/// has a source.
+///
+/// # Errors
+/// In a sentence, which is the build's `failureInfo.detail`.
+pub(super) async fn fetch(
+    emulator: &Arc<Emulator>,
+    sent: &Value,
+    folder: &Path,
+    log: &mut Log,
+) -> Result<Option<Value>, String> {
+    let source: message::Source = match sent.get("source") {
+        None => return Ok(None),
+        Some(source) => serde_json::from_value(source.clone()).map_err(|e| e.to_string())?,
+    };
+    if let Some(storage) = source.storage_source {
+        let generation = storage
+            .generation
+            .and_then(|g| u64::try_from(g.0).ok())
+            .filter(|generation| *generation > 0);
+        let (bucket, object) = (&storage.bucket, &storage.object);
+        let uri = format!("gs://{bucket}/{object}");
+        let (generation, file) = inside::open(emulator, bucket, object, generation)
+            .map_err(|e| format!("{uri}: {}", e.message))?;
+        log.line(
+            None,
+            &format!("Fetching storage object: {uri}#{generation}"),
+        )
+        .await;
+        let target = folder.to_owned();
+        tokio::task::spawn_blocking(move || archive::unpack(file, &target))
+            .await
+            .map_err(|e| e.to_string())?
+            .map_err(|why| format!("{uri}: {why}"))?;
+        return Ok(Some(json!({"resolvedStorageSource": {
+            "bucket": bucket, "object": object, "generation": generation.to_string(),
+        }})));
+    }
+    let (names, reference) = if let Some(repository) = &source.repo_source {
+        let reference = reference(repository).unwrap_or_default();
+        (vec![repository.repo_name.as_str()], reference)
+    } else if let Some(repository) = &source.connected_repository {
+        let name = repository.repository.as_str();
+        let last = name.rsplit('/').next().unwrap_or(name);
+        (vec![name, last], repository.revision.clone())
+    } else if let Some(repository) = &source.developer_connect_config {
+        let name = repository.git_repository_link.as_str();
+        let last = name.rsplit('/').next().unwrap_or(name);
+        (vec![name, last], repository.revision.clone())
+    } else if let Some(git) = &source.git_source {
+        (Vec::new(), git.revision.clone())
+    } else {
+        return Ok(None);
+    };
+    let address = match &source.git_source {
+        Some(git) => git::address(emulator, &git.url),
+        None => git::mapped(emulator, &names).ok_or_else(|| unmapped(names[0]))?,
+    };
+    let reference = match reference.as_str() {
+        "" => "HEAD",
+        reference => reference,
+    };
+    log.line(None, &format!("Fetching {reference} from {address}"))
+        .await;
+    let commit = git::checkout(emulator, address, reference, folder).await?;
+    log.line(None, &format!("HEAD is now at {commit}")).await;
+    Ok(Some(match (&source.repo_source, &source.git_source) {
+        (Some(repository), _) => json!({"resolvedRepoSource": {
+            "projectId": repository.project_id, "repoName": repository.repo_name,
+            "commitSha": commit,
+        }}),
+        (_, Some(git)) => json!({"resolvedGitSource": {"url": git.url, "revision": commit}}),
+        _ => json!({"resolvedConnectedRepository": {
+            "repository": names[0], "revision": commit,
+        }}),
+    }))
+}
+
+/// Why a repository that is known by name cannot be cloned, and what helps.
+pub(super) fn unmapped(name: &str) -> String {
+    format!(
+        "the repository {name} is not known here: start the emulator with `--repository {name}=PATH`"
+    )
+}

@@ -1,0 +1,390 @@
+//! `triggers.run`: from a trigger and a commit to a build.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::Method;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use super::builds::{self, Triggered};
+use super::triggers::Trigger;
+use super::{GLOBAL, Place, check, child, git, message, source, triggers};
+use crate::emulator::Emulator;
+use crate::emulator::body::{parse_body, parse_value};
+use crate::emulator::error::ApiError;
+use crate::emulator::message::told;
+use crate::emulator::server::{Answer, Request, Route, json, route};
+
+/// Real time that reading a config may take; it takes milliseconds.
+const LIMIT: Duration = Duration::from_secs(60);
+
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        route(Method::POST, "v1/projects/*/triggers/*:run", run_bare),
+        route(
+            Method::POST,
+            "v1/projects/*/locations/*/triggers/*:run",
+            run_request,
+        ),
+    ]
+}
+
+/// The legacy form: the body is the source alone.
+async fn run_bare(emulator: Arc<Emulator>, mut request: Request) -> Answer {
+    request.knows(&["projectId", "triggerId", "name"])?;
+    request.wild.insert(1, GLOBAL.to_owned());
+    let source: message::RepoSource = parse_body(&request)?;
+    run(&emulator, &Place::of(&request, "triggers")?, &source).await
+}
+
+async fn run_request(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&["projectId", "triggerId", "name"])?;
+    let sent: message::RunBuildTriggerRequest = parse_body(&request)?;
+    let source = sent.source.unwrap_or_default();
+    run(&emulator, &Place::of(&request, "triggers")?, &source).await
+}
+
+/// A repository that a trigger builds.
+struct Repository {
+    /// As in `OWNER/NAME`.
+    full_name: String,
+    /// What it is cloned from.
+    address: String,
+    /// The `source` of a build of a commit, without the commit.
+    source: Value,
+}
+
+impl Repository {
+    /// The source of a build of one commit.
+    fn at(&self, commit: &str) -> Value {
+        let mut source = self.source.clone();
+        for (kind, field) in [
+            ("repoSource", "commitSha"),
+            ("gitSource", "revision"),
+            ("connectedRepository", "revision"),
+        ] {
+            if let Some(found) = source.get_mut(kind) {
+                found[field] = commit.into();
+            }
+        }
+        source
+    }
+}
+
+async fn run(emulator: &Arc<Emulator>, place: &Place, asked: &message::RepoSource) -> Answer {
+    let trigger = triggers::find(emulator, place)?;
+    let sent = trigger.read()?;
+    if sent.disabled {
+        return Err(ApiError::failed_precondition(format!(
+            "The trigger {} is disabled.",
+            trigger.name()
+        )));
+    }
+    let folder = tempfile::Builder::new()
+        .prefix("serin-trigger-")
+        .tempdir()?;
+    let checkout = folder.path().join("source");
+    let mut builtins = BTreeMap::from([("TRIGGER_NAME", trigger.name().to_owned())]);
+    let mut build_source = None;
+    if let Some(repository) = repository(emulator, &trigger, &sent)? {
+        let reference = reference(&sent, asked)?;
+        let commit = check_out(emulator, &repository.address, &reference, &checkout).await?;
+        build_source = Some(repository.at(&commit));
+        describe(&mut builtins, &repository.full_name, &reference, &commit);
+    }
+    let mut build = config(emulator, &sent, &checkout, folder.path(), &mut builtins).await?;
+    check::loosen(&mut build);
+    if let Some(source) = build_source {
+        build["source"] = source;
+    }
+    let account = &sent.service_account;
+    if !account.is_empty() {
+        let email = account.rsplit('/').next().unwrap_or(account);
+        builtins.insert("SERVICE_ACCOUNT", account.clone());
+        builtins.insert("SERVICE_ACCOUNT_EMAIL", email.to_owned());
+        build["serviceAccount"] = account.clone().into();
+    }
+    // The run's own win over the trigger's, and those over the config's.
+    let given = sent.substitutions.iter().chain(&asked.substitutions);
+    let given = given.map(|(key, value)| (key.as_str(), value));
+    let builtins = builtins.iter().map(|(key, value)| (*key, value));
+    if build["substitutions"].is_null() {
+        build["substitutions"] = json!({});
+    }
+    for (key, value) in given.chain(builtins) {
+        build["substitutions"][key] = value.clone().into();
+    }
+    let tags = sent.tags.iter().cloned();
+    let tags = tags.chain([format!("trigger-{}", trigger.place.id)]);
+    let own = build["tags"].as_array().cloned().unwrap_or_default();
+    build["tags"] = own.into_iter().chain(tags.map(Value::from)).collect();
+    let build: message::Build = parse_value(build)?;
+    let triggered = Triggered {
+        id: trigger.place.id.clone(),
+        approval_required: sent.approval_config.is_some_and(|c| c.approval_required),
+    };
+    let collection = trigger.place.with_id("builds", "");
+    let build = builds::accept(emulator, &collection, &build, Some(triggered)).await?;
+    json(&build.operation())
+}
+
+/// The repository that a trigger builds; none where its inline build needs no source.
+fn repository(
+    emulator: &Emulator,
+    trigger: &Trigger,
+    sent: &message::BuildTrigger,
+) -> Result<Option<Repository>, ApiError> {
+    let known = |name: &str, others: &[&str]| {
+        let names = [&[name], others].concat();
+        let found = git::mapped(emulator, &names).map(str::to_owned);
+        found.ok_or_else(|| ApiError::failed_precondition(source::unmapped(name)))
+    };
+    let last = |name: &str| name.rsplit('/').next().unwrap_or(name).to_owned();
+    let connected = |name: &str| -> Result<Repository, ApiError> {
+        Ok(Repository {
+            full_name: last(name),
+            address: known(name, &[&last(name)])?,
+            source: json!({"connectedRepository": {"repository": name}}),
+        })
+    };
+    let by_address = |uri: &str| Repository {
+        full_name: git::full_name(uri).to_owned(),
+        address: git::address(emulator, uri).to_owned(),
+        source: json!({"gitSource": {"url": uri}}),
+    };
+    if let Some(template) = &sent.trigger_template {
+        let mut source = told(template);
+        source["projectId"] = match template.project_id.as_str() {
+            "" => trigger.place.project.clone().into(),
+            project => project.into(),
+        };
+        for field in ["branchName", "tagName", "invertRegex", "substitutions"] {
+            if let Some(fields) = source.as_object_mut() {
+                fields.remove(field);
+            }
+        }
+        return Ok(Some(Repository {
+            full_name: template.repo_name.clone(),
+            address: known(&template.repo_name, &[])?,
+            source: json!({ "repoSource": source }),
+        }));
+    }
+    if let Some(github) = &sent.github {
+        let full_name = format!("{}/{}", github.owner, github.name);
+        return Ok(Some(Repository {
+            address: known(&full_name, &[&github.name])?,
+            source: json!({"gitSource": {"url": format!("https://github.com/{full_name}.git")}}),
+            full_name,
+        }));
+    }
+    if let Some(config) = &sent.repository_event_config {
+        return connected(&config.repository).map(Some);
+    }
+    if let Some(config) = &sent.developer_connect_event_config {
+        return connected(&config.git_repository_link).map(Some);
+    }
+    if let Some(config) = &sent.bitbucket_server_trigger_config {
+        let full_name = format!("{}/{}", config.project_key, config.repo_slug);
+        let address = known(&full_name, &[&config.repo_slug])?;
+        return Ok(Some(Repository {
+            source: json!({"gitSource": {"url": address}}),
+            full_name,
+            address,
+        }));
+    }
+    if let Some(source) = &sent.source_to_build {
+        return match source.uri.as_str() {
+            "" => connected(&source.repository).map(Some),
+            uri => Ok(Some(by_address(uri))),
+        };
+    }
+    match &sent.git_file_source {
+        Some(file) if file.uri.is_empty() => connected(&file.repository).map(Some),
+        Some(file) => Ok(Some(by_address(&file.uri))),
+        None => Ok(None),
+    }
+}
+
+/// What is built: what was asked for, else what the trigger says where that is no pattern.
+fn reference(
+    sent: &message::BuildTrigger,
+    asked: &message::RepoSource,
+) -> Result<String, ApiError> {
+    let named = [&asked.branch_name, &asked.tag_name, &asked.commit_sha];
+    if named.iter().any(|name| !name.is_empty()) {
+        return source::reference(asked).ok_or_else(|| {
+            ApiError::invalid_argument(
+                "source: only one of branch_name, tag_name and commit_sha may be set.",
+            )
+            .violation("source")
+        });
+    }
+    if let Some(source) = &sent.source_to_build {
+        return Ok(source.reference.clone());
+    }
+    let push = |push: &Option<message::PushFilter>| {
+        push.as_ref().map(|push| message::RepoSource {
+            branch_name: push.branch.clone(),
+            tag_name: push.tag.clone(),
+            ..message::RepoSource::default()
+        })
+    };
+    let event = sent
+        .trigger_template
+        .clone()
+        .or_else(|| push(&sent.github.as_ref()?.push))
+        .or_else(|| push(&sent.repository_event_config.as_ref()?.push));
+    if event.is_none()
+        && let Some(file) = &sent.git_file_source
+    {
+        return Ok(match file.revision.as_str() {
+            "" => "HEAD".to_owned(),
+            revision => revision.to_owned(),
+        });
+    }
+    let plain = event.and_then(|event| source::reference(&event)?.replace(['^', '$'], "").into());
+    let is_plain = |name: &String| {
+        name.chars()
+            .all(|c| c.is_alphanumeric() || "/_-".contains(c))
+    };
+    plain.filter(is_plain).ok_or_else(|| {
+        ApiError::invalid_argument(
+            "source: the trigger matches branches or tags by a pattern: name one of them, or a commit.",
+        )
+        .violation("source")
+    })
+}
+
+async fn check_out(
+    emulator: &Emulator,
+    address: &str,
+    reference: &str,
+    folder: &Path,
+) -> Result<String, ApiError> {
+    std::fs::create_dir_all(folder)?;
+    git::checkout(emulator, address, reference, folder)
+        .await
+        .map_err(|why| ApiError::failed_precondition(format!("Couldn't read commit: {why}")))
+}
+
+/// The built-ins that the commit gives.
+fn describe(
+    builtins: &mut BTreeMap<&'static str, String>,
+    full_name: &str,
+    reference: &str,
+    commit: &str,
+) {
+    let name = full_name.rsplit('/').next().unwrap_or(full_name);
+    builtins.insert("REPO_NAME", name.to_owned());
+    builtins.insert("REPO_FULL_NAME", full_name.to_owned());
+    builtins.insert("COMMIT_SHA", commit.to_owned());
+    builtins.insert("REVISION_ID", commit.to_owned());
+    builtins.insert("SHORT_SHA", commit.chars().take(7).collect());
+    for (prefix, key) in [("refs/heads/", "BRANCH_NAME"), ("refs/tags/", "TAG_NAME")] {
+        if let Some(name) = reference.strip_prefix(prefix) {
+            builtins.insert(key, name.to_owned());
+            builtins.insert("REF_NAME", name.to_owned());
+        }
+    }
+}
+
+/// The message of the build: written into the trigger, or in a file of the source or of another
+/// repository, which is then checked out below `folder`.
+async fn config(
+    emulator: &Emulator,
+    sent: &message::BuildTrigger,
+    checkout: &Path,
+    folder: &Path,
+    builtins: &mut BTreeMap<&'static str, String>,
+) -> Result<Value, ApiError> {
+    if let Some(build) = &sent.build {
+        return Ok(told(build));
+    }
+    let mut within = checkout.to_owned();
+    let path = match &sent.git_file_source {
+        Some(file) => {
+            let built = sent.source_to_build.as_ref();
+            let elsewhere = built.is_some_and(|built| {
+                (&built.uri, &built.repository) != (&file.uri, &file.repository)
+                    || (!file.revision.is_empty() && file.revision != built.reference)
+            });
+            if elsewhere {
+                within = folder.join("config");
+                let names = [file.repository.as_str()];
+                let address = match file.uri.as_str() {
+                    "" => git::mapped(emulator, &names)
+                        .ok_or_else(|| ApiError::failed_precondition(source::unmapped(names[0])))?,
+                    uri => git::address(emulator, uri),
+                };
+                let revision = match file.revision.as_str() {
+                    "" => "HEAD",
+                    revision => revision,
+                };
+                check_out(emulator, address, revision, &within).await?;
+            }
+            file.path.as_str()
+        }
+        None if sent.autodetect => "cloudbuild.yaml",
+        None => sent.filename.as_str(),
+    };
+    builtins.insert("TRIGGER_BUILD_CONFIG_PATH", path.to_owned());
+    let missing = || {
+        ApiError::failed_precondition(format!(
+            "Couldn't read the build config: there is no file {path} at the commit."
+        ))
+    };
+    let file = within.join(path).canonicalize().map_err(|_| missing())?;
+    if !file.starts_with(within.canonicalize()?) || !file.is_file() {
+        return Err(missing());
+    }
+    as_written(emulator, path, &file).await
+}
+
+/// A config's message as it stands in a file, which only the runner can read.
+async fn as_written(emulator: &Emulator, path: &str, file: &Path) -> Result<Value, ApiError> {
+    let mut command = Command::new(&emulator.serin);
+    command.args(["run", "--check", "--as-written", "--format", "json"]);
+    let ended = child::output(emulator, command.arg(file), LIMIT)
+        .await
+        .map_err(ApiError::internal)?;
+    match ended.code {
+        Some(0) => serde_json::from_str(ended.stdout.trim())
+            .map_err(|e| ApiError::internal(format!("the config's message: {e}"))),
+        Some(2) => {
+            let error = ended.stderr.lines().find_map(|l| l.strip_prefix("error: "));
+            let message = error.unwrap_or_default();
+            let message = message.replace(&file.display().to_string(), path);
+            Err(ApiError::invalid_argument(format!(
+                "failed to read the build config: {message}"
+            )))
+        }
+        _ => Err(ApiError::internal(ended.stderr)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_built_is_asked_for_or_plain() {
+        let trigger = |value: Value| parse_value::<message::BuildTrigger>(value).unwrap();
+        let push = trigger(json!({"github": {"push": {"branch": "^main$"}}}));
+        let pattern = trigger(json!({"github": {"push": {"branch": "^v.*$"}}}));
+        let fixed = trigger(json!({"sourceToBuild": {"ref": "refs/heads/dev"}}));
+        let asked = |branch: &str, tag: &str| message::RepoSource {
+            branch_name: branch.into(),
+            tag_name: tag.into(),
+            ..message::RepoSource::default()
+        };
+        let none = asked("", "");
+        assert_eq!(reference(&push, &none).unwrap(), "refs/heads/main");
+        assert_eq!(reference(&fixed, &none).unwrap(), "refs/heads/dev");
+        assert_eq!(reference(&fixed, &asked("", "v1")).unwrap(), "refs/tags/v1");
+        assert!(reference(&pattern, &none).is_err());
+        assert!(reference(&pattern, &asked("a", "b")).is_err());
+    }
+}

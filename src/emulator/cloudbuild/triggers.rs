@@ -1,0 +1,415 @@
+//! Triggers: the resource and its methods; [`super::trigger_run`] runs one.
+
+use std::sync::{Arc, PoisonError};
+
+use axum::http::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::{Place, both, check, message, new_id, trigger_run};
+use crate::clock::Timestamp;
+use crate::emulator::Emulator;
+use crate::emulator::body::{camel, parse_body, parse_value};
+use crate::emulator::error::ApiError;
+use crate::emulator::list;
+use crate::emulator::message::told;
+use crate::emulator::server::{Answer, Request, Route, json};
+
+/// What the service writes into a trigger.
+const OUTPUT_ONLY: [&str; 3] = ["id", "createTime", "resourceName"];
+
+pub(super) fn routes() -> Vec<Route> {
+    let collection = [
+        "v1/projects/*/triggers",
+        "v1/projects/*/locations/*/triggers",
+    ];
+    let item = [
+        "v1/projects/*/triggers/*",
+        "v1/projects/*/locations/*/triggers/*",
+    ];
+    let mut routes = Vec::new();
+    routes.extend(both(Method::POST, collection, create));
+    routes.extend(both(Method::GET, collection, list_triggers));
+    routes.extend(both(Method::GET, item, get));
+    routes.extend(both(Method::PATCH, item, patch));
+    routes.extend(both(Method::DELETE, item, delete));
+    routes.extend(trigger_run::routes());
+    routes
+}
+
+/// A trigger's document.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Trigger {
+    pub place: Place,
+    /// As it was sent, its `name` always there.
+    sent: Value,
+    created: Timestamp,
+}
+
+impl Trigger {
+    pub(super) fn name(&self) -> &str {
+        self.sent["name"].as_str().unwrap_or_default()
+    }
+
+    /// # Errors
+    /// When what is kept is no trigger, which is a bug.
+    pub(super) fn read(&self) -> Result<message::BuildTrigger, ApiError> {
+        parse_value(self.sent.clone())
+    }
+
+    fn message(&self) -> Value {
+        let mut message = self.sent.clone();
+        message["id"] = self.place.id.clone().into();
+        message["createTime"] = json!(self.created);
+        message["resourceName"] = self.place.name().into();
+        message
+    }
+}
+
+/// The trigger that a path names, by its id or its name.
+///
+/// # Errors
+/// `NOT_FOUND`.
+pub(super) fn find(emulator: &Emulator, place: &Place) -> Result<Trigger, ApiError> {
+    if let Some(trigger) = emulator.store.get(&place.key()) {
+        return Ok(trigger);
+    }
+    let collection = place.with_id("triggers", "").key();
+    let all = emulator.store.list::<Trigger>(&collection).into_iter();
+    let named = all
+        .map(|(_, trigger)| trigger)
+        .find(|t| t.name() == place.id);
+    named.ok_or_else(|| {
+        ApiError::not_found("Requested entity was not found.").violation("trigger_id")
+    })
+}
+
+fn is_name(name: &str) -> bool {
+    let end = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && end(name.bytes().next())
+        && end(name.bytes().last())
+}
+
+/// What is wrong with a trigger whatever its source holds.
+fn validate(trigger: &message::BuildTrigger) -> Result<(), ApiError> {
+    let invalid = |field: &str, text: &str| {
+        let field = format!("trigger.{field}");
+        Err(
+            ApiError::invalid_argument(format!("invalid value for '{field}': {text}"))
+                .violation(&field),
+        )
+    };
+    if !trigger.name.is_empty() && !is_name(&trigger.name) {
+        let text = "it must be 1 to 64 letters, digits and dashes, and begin and end with a letter or digit";
+        return invalid("name", text);
+    }
+    let templates = [
+        !trigger.filename.is_empty(),
+        trigger.build.is_some(),
+        trigger.git_file_source.is_some(),
+        trigger.autodetect,
+    ];
+    if templates.iter().filter(|set| **set).count() != 1 {
+        let text = "exactly one of build, filename, git_file_source and autodetect must be set";
+        return invalid("build_template", text);
+    }
+    let repositories = [
+        trigger.trigger_template.is_some(),
+        trigger.github.is_some(),
+        trigger.repository_event_config.is_some(),
+        trigger.developer_connect_event_config.is_some(),
+        trigger.bitbucket_server_trigger_config.is_some(),
+    ];
+    let others = [
+        trigger.pubsub_config.is_some(),
+        trigger.webhook_config.is_some(),
+    ];
+    let repositories = repositories.iter().filter(|set| **set).count();
+    let others = others.iter().filter(|set| **set).count();
+    if repositories + others > 1 {
+        return invalid("event", "only one kind of event may be set");
+    }
+    if !trigger.filename.is_empty() && repositories == 0 {
+        let text = "without events of a repository the file must be a git_file_source";
+        return invalid("filename", text);
+    }
+    if let Some(file) = &trigger.git_file_source {
+        if file.path.is_empty() {
+            return invalid("git_file_source.path", "the field is required");
+        }
+        if file.uri.is_empty() && file.repository.is_empty() {
+            let text = "one of uri and repository is required";
+            return invalid("git_file_source", text);
+        }
+        if file.repo_type.is_none() && file.repository.is_empty() {
+            return invalid("git_file_source.repo_type", "the field is required");
+        }
+    }
+    if let Some(source) = &trigger.source_to_build {
+        if source.uri.is_empty() == source.repository.is_empty() {
+            let text = "exactly one of uri and repository is required";
+            return invalid("source_to_build", text);
+        }
+        if !source.reference.starts_with("refs/") {
+            return invalid("source_to_build.ref", "it must begin with refs/");
+        }
+        if source.repo_type.is_none() && source.repository.is_empty() {
+            return invalid("source_to_build.repo_type", "the field is required");
+        }
+    }
+    if let Some(template) = &trigger.trigger_template
+        && super::source::reference(template).is_none()
+    {
+        let text = "exactly one of branch_name, tag_name and commit_sha is required";
+        return invalid("trigger_template", text);
+    }
+    if let Some(github) = &trigger.github {
+        if github.owner.is_empty() || github.name.is_empty() {
+            return invalid("github", "owner and name are required");
+        }
+        events("github", &github.push, github.pull_request.is_some())?;
+    }
+    if let Some(config) = &trigger.repository_event_config {
+        if config.repository.is_empty() {
+            let field = "repository_event_config.repository";
+            return invalid(field, "the field is required");
+        }
+        let pulls = config.pull_request.is_some();
+        events("repository_event_config", &config.push, pulls)?;
+    }
+    if trigger
+        .pubsub_config
+        .as_ref()
+        .is_some_and(|c| c.topic.is_empty())
+    {
+        return invalid("pubsub_config.topic", "the field is required");
+    }
+    if trigger
+        .webhook_config
+        .as_ref()
+        .is_some_and(|c| c.secret.is_empty())
+    {
+        return invalid("webhook_config.secret", "the field is required");
+    }
+    for key in trigger.substitutions.keys() {
+        let word = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+        if !key.starts_with('_') || key.len() < 2 || !key.bytes().all(word) {
+            let text = format!("the key \"{key}\" does not respect the format ^_[A-Z0-9_]+$");
+            return invalid("substitutions", &text);
+        }
+    }
+    Ok(())
+}
+
+/// Which pushes or pull requests of a repository are meant: exactly one kind.
+fn events(
+    field: &str,
+    push: &Option<message::PushFilter>,
+    pull_request: bool,
+) -> Result<(), ApiError> {
+    let fine = match push {
+        Some(push) => !pull_request && push.branch.is_empty() != push.tag.is_empty(),
+        None => pull_request,
+    };
+    if fine {
+        return Ok(());
+    }
+    let field = format!("trigger.{field}");
+    Err(ApiError::invalid_argument(format!(
+        "invalid value for '{field}': exactly one of push.branch, push.tag and pull_request is required"
+    ))
+    .violation(&field))
+}
+
+/// Reads and checks a trigger, an inline build in it included.
+async fn read(emulator: &Emulator, place: &Place, sent: Value) -> Result<Value, ApiError> {
+    let trigger: message::BuildTrigger = parse_value(sent)?;
+    validate(&trigger)?;
+    if let Some(build) = &trigger.build {
+        if let Some(source) = &build.source {
+            super::source::check(source)?;
+        }
+        let mut build = told(build);
+        check::loosen(&mut build);
+        for (key, value) in &trigger.substitutions {
+            build["substitutions"][key] = value.clone().into();
+        }
+        check::check(emulator, place, &build).await?;
+    }
+    Ok(told(&trigger))
+}
+
+/// Writes a trigger under a name that no other trigger of the project has.
+fn keep(emulator: &Emulator, mut trigger: Trigger) -> Result<Trigger, ApiError> {
+    let naming = &emulator.cloudbuild.naming;
+    let _naming = naming.lock().unwrap_or_else(PoisonError::into_inner);
+    let prefix = format!("cloudbuild/triggers/{}/", trigger.place.number());
+    let others = emulator.store.list::<Trigger>(&prefix).into_iter();
+    let others: Vec<Trigger> = others
+        .map(|(_, other)| other)
+        .filter(|other| other.place.id != trigger.place.id)
+        .collect();
+    let taken = |name: &str| others.iter().any(|other| other.name() == name);
+    if trigger.name().is_empty() {
+        let names = (1..).map(|n| match n {
+            1 => "trigger".to_owned(),
+            n => format!("trigger-{n}"),
+        });
+        let free = names.into_iter().find(|name| !taken(name));
+        trigger.sent["name"] = free.into();
+    } else if taken(trigger.name()) {
+        return Err(ApiError::already_exists(format!(
+            "Trigger {} already exists in the project.",
+            trigger.name()
+        )));
+    }
+    emulator.store.put(&trigger.place.key(), &trigger)?;
+    Ok(trigger)
+}
+
+async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&["projectId", "parent"])?;
+    let collection = Place::of(&request, "triggers")?;
+    let place = collection.with_id("triggers", new_id(&emulator)?);
+    let sent: Map<String, Value> = parse_body(&request)?;
+    let trigger = Trigger {
+        sent: read(&emulator, &place, sent.into()).await?,
+        place,
+        created: emulator.clock.now(),
+    };
+    json(&keep(&emulator, trigger)?.message())
+}
+
+async fn get(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&["projectId", "triggerId", "name"])?;
+    json(&find(&emulator, &Place::of(&request, "triggers")?)?.message())
+}
+
+async fn list_triggers(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&["projectId", "parent", "pageSize", "pageToken"])?;
+    let place = Place::of(&request, "triggers")?;
+    let items = emulator.store.list::<Trigger>(&place.key()).into_iter();
+    let items = items.map(|(_, trigger)| {
+        let word = format!("{}|{}", trigger.created, trigger.place.id);
+        (word, trigger.message())
+    });
+    let order = list::Order::NEWEST;
+    list::page(&request, "triggers", &[], items.collect(), order)
+}
+
+/// Without a mask all of the trigger is replaced, else the fields that it names, at any depth.
+async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&["projectId", "triggerId", "resourceName", "updateMask"])?;
+    let old = find(&emulator, &Place::of(&request, "triggers")?)?;
+    let sent: Map<String, Value> = parse_body(&request)?;
+    // Read before it is merged, so that a wrong field that the mask leaves out is found too.
+    let sent = told(&parse_value::<message::BuildTrigger>(sent.into())?);
+    let mask = request.get("updateMask").unwrap_or_default();
+    let mut merged = match mask {
+        "" => sent,
+        mask => {
+            let mut merged = old.sent.clone();
+            for path in mask.split(',').map(|path| camel(path.trim())) {
+                if OUTPUT_ONLY.contains(&path.as_str()) {
+                    continue;
+                }
+                let parts: Vec<&str> = path.split('.').collect();
+                let value = parts.iter().try_fold(&sent, |at, part| at.get(part));
+                put(&mut merged, &parts, value);
+            }
+            merged
+        }
+    };
+    if merged["name"].is_null() {
+        merged["name"] = old.name().into();
+    }
+    let trigger = Trigger {
+        sent: read(&emulator, &old.place, merged).await?,
+        ..old
+    };
+    json(&keep(&emulator, trigger)?.message())
+}
+
+/// Puts a value at a path, or takes away what is there.
+fn put(target: &mut Value, path: &[&str], value: Option<&Value>) {
+    let Some((first, rest)) = path.split_first() else {
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    let Some(fields) = target.as_object_mut() else {
+        return;
+    };
+    match (rest, value) {
+        ([], Some(value)) => {
+            fields.insert((*first).to_owned(), value.clone());
+        }
+        ([], None) => {
+            fields.remove(*first);
+        }
+        (rest, value) => {
+            let below = fields.entry(*first).or_insert_with(|| json!({}));
+            put(below, rest, value);
+        }
+    }
+}
+
+async fn delete(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&["projectId", "triggerId", "name"])?;
+    let trigger = find(&emulator, &Place::of(&request, "triggers")?)?;
+    emulator.store.delete(&trigger.place.key())?;
+    json(&json!({}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trigger_says_once_what_it_builds_and_what_begins_it() {
+        let base = json!({
+            "name": "a-1", "filename": "cloudbuild.yaml",
+            "github": {"owner": "o", "name": "r", "push": {"branch": "^main$"}},
+        });
+        let with = |field: &str, value: Value| {
+            let mut trigger = base.clone();
+            trigger[field] = value;
+            validate(&parse_value(trigger).unwrap())
+        };
+        with("description", "fine".into()).unwrap();
+        for (field, value) in [
+            ("name", json!("-a")),
+            ("name", json!("a b")),
+            ("name", json!("a".repeat(65))),
+            ("autodetect", json!(true)),
+            ("filename", json!("")),
+            ("pubsubConfig", json!({"topic": "t"})),
+            ("github", json!({"owner": "o", "push": {"branch": "b"}})),
+            ("github", json!({"owner": "o", "name": "r"})),
+            (
+                "github",
+                json!({"owner": "o", "name": "r", "push": {"branch": "b", "tag": "t"}}),
+            ),
+            ("substitutions", json!({"COMMIT_SHA": "x"})),
+            (
+                "sourceToBuild",
+                json!({"uri": "u", "ref": "main", "repoType": "GITHUB"}),
+            ),
+        ] {
+            let error = with(field, value.clone()).unwrap_err();
+            assert_eq!(error.status, "INVALID_ARGUMENT", "{field} {value}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_put_or_taken_away() {
+        let mut target = json!({"a": {"b": 1, "c": 2}});
+        put(&mut target, &["a", "b"], None);
+        put(&mut target, &["a", "d", "e"], Some(&json!(3)));
+        put(&mut target, &["f"], Some(&json!("g")));
+        assert_eq!(target, json!({"a": {"c": 2, "d": {"e": 3}}, "f": "g"}));
+    }
+}

@@ -1,0 +1,178 @@
+//! Who may do what: the policy of a bucket is kept and told, and nobody is ever refused by it.
+//! Access control lists are not kept, so every word about them is refused.
+
+use std::sync::{Arc, PoisonError};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::buckets::Bucket;
+use super::object::{message, not_met};
+use crate::emulator::error::ApiError;
+use crate::emulator::server::{Answer, Request, json};
+use crate::emulator::{Emulator, project_number};
+
+/// A policy as it was set.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Policy {
+    version: i64,
+    bindings: Vec<Binding>,
+    /// How often it was set.
+    count: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Binding {
+    role: String,
+    #[serde(default)]
+    members: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    condition: Option<Value>,
+}
+
+fn etag(count: u64) -> String {
+    BASE64_STANDARD.encode(count.to_string())
+}
+
+fn tell(bucket: &Bucket) -> Value {
+    let policy = bucket.policy.clone().unwrap_or_else(|| {
+        // What a new bucket has: the project's own roles.
+        let binding = |role: &str, members: &[&str]| Binding {
+            role: format!("roles/storage.{role}"),
+            members: members
+                .iter()
+                .map(|member| format!("{member}:{}", bucket.project))
+                .collect(),
+            condition: None,
+        };
+        Policy {
+            version: 1,
+            bindings: vec![
+                binding("legacyBucketOwner", &["projectEditor", "projectOwner"]),
+                binding("legacyBucketReader", &["projectViewer"]),
+            ],
+            count: 1,
+        }
+    });
+    let mut told = json!({
+        "kind": "storage#policy",
+        "resourceId": format!("projects/_/buckets/{}", bucket.name),
+        "version": policy.version,
+        "etag": etag(policy.count),
+    });
+    if !policy.bindings.is_empty() {
+        told["bindings"] = json!(policy.bindings);
+    }
+    told
+}
+
+pub(super) async fn get_policy(emulator: Arc<Emulator>, request: Request) -> Answer {
+    json(&tell(&Bucket::find(&emulator, &request.wild[0])?))
+}
+
+pub(super) async fn set_policy(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let sent = message(&request)?;
+    let invalid = |what: &str| ApiError::invalid_argument(format!("Invalid policy: {what}."));
+    let bindings = match &sent["bindings"] {
+        Value::Null => Vec::new(),
+        bindings => Vec::<Binding>::deserialize(bindings)
+            .map_err(|e| invalid(&format!("its bindings cannot be read: {e}")))?,
+    };
+    let kinds = [
+        "user:",
+        "serviceAccount:",
+        "group:",
+        "domain:",
+        "project",
+        "principal",
+        "deleted:",
+    ];
+    let known = |member: &String| {
+        matches!(member.as_str(), "allUsers" | "allAuthenticatedUsers")
+            || kinds.iter().any(|kind| member.starts_with(kind))
+    };
+    for binding in &bindings {
+        if !binding.role.contains("roles/") {
+            return Err(invalid(&format!("`{}` is no role", binding.role)));
+        }
+        if let Some(member) = binding.members.iter().find(|member| !known(member)) {
+            return Err(invalid(&format!("`{member}` is no member")));
+        }
+    }
+    let commit = &emulator.storage.commit;
+    let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut bucket = Bucket::find(&emulator, &request.wild[0])?;
+    let count = bucket.policy.as_ref().map_or(1, |policy| policy.count);
+    if sent["etag"]
+        .as_str()
+        .is_some_and(|sent| sent != etag(count))
+    {
+        return Err(not_met());
+    }
+    bucket.policy = Some(Policy {
+        version: sent["version"].as_i64().unwrap_or(1),
+        bindings,
+        count: count + 1,
+    });
+    bucket.keep(&emulator)?;
+    json(&tell(&bucket))
+}
+
+/// Everybody has every permission of Storage's.
+pub(super) async fn test_permissions(emulator: Arc<Emulator>, request: Request) -> Answer {
+    Bucket::find(&emulator, &request.wild[0])?;
+    let mut permissions = Vec::new();
+    for (_, permission) in request
+        .query
+        .iter()
+        .filter(|(name, _)| name == "permissions")
+    {
+        if !permission.starts_with("storage.") || permission.contains('*') {
+            return Err(ApiError::invalid_argument(format!(
+                "Permission {permission} is not supported for this resource."
+            )));
+        }
+        permissions.push(permission);
+    }
+    if permissions.is_empty() {
+        return Err(
+            ApiError::invalid_argument("Required parameter: permissions").reason("required"),
+        );
+    }
+    json(&json!({"kind": "storage#testIamPermissionsResponse", "permissions": permissions}))
+}
+
+/// The account that Storage itself acts as in a project.
+pub(super) async fn service_account(_emulator: Arc<Emulator>, request: Request) -> Answer {
+    let number = project_number(&request.wild[0]);
+    json(&json!({
+        "kind": "storage#serviceAccount",
+        "email_address": format!("service-{number}@gs-project-accounts.iam.gserviceaccount.com"),
+    }))
+}
+
+/// What Google says of access control lists under uniform access, else that there are none here.
+pub(super) fn no_lists(emulator: &Emulator, bucket: &str) -> ApiError {
+    match Bucket::find(emulator, bucket) {
+        Err(missing) => missing,
+        Ok(bucket) if bucket.is_uniform() => ApiError::invalid_argument(
+            "Cannot use ACL API to update bucket policy when uniform bucket-level access is enabled.",
+        ),
+        Ok(_) => ApiError::unimplemented(
+            "This emulator has no access control lists: use IAM and uniform bucket-level access.",
+        ),
+    }
+}
+
+/// Whether a message about a bucket or an object sets a list.
+pub(super) fn names_lists(sent: &Value) -> bool {
+    ["acl", "defaultObjectAcl"]
+        .iter()
+        .any(|name| sent[name].as_array().is_some_and(|list| !list.is_empty()))
+}
+
+pub(super) async fn lists(emulator: Arc<Emulator>, request: Request) -> Answer {
+    Err(no_lists(&emulator, &request.wild[0]))
+}

@@ -1,0 +1,82 @@
+//! Objects for the emulator's other services, without a request and its faults.
+
+use std::fs::File;
+use std::sync::{Arc, PoisonError};
+
+use super::blocking;
+use super::buckets::Bucket;
+use super::bytes::{self, Incoming};
+use super::object::{self, Attributes, New, Preconditions};
+use crate::emulator::Emulator;
+use crate::emulator::error::ApiError;
+
+/// The project of buckets that are the services' own: nobody's.
+pub(in crate::emulator) const TENANT: &str = "serin-emulator-tenant";
+
+/// An object's generation and its bytes as they are kept.
+///
+/// # Errors
+/// 404 for the bucket, the object or its generation.
+pub(in crate::emulator) fn open(
+    emulator: &Emulator,
+    bucket: &str,
+    name: &str,
+    generation: Option<u64>,
+) -> Result<(u64, File), ApiError> {
+    let (object, file) = bytes::open_object(emulator, bucket, name, generation)?;
+    Ok((object.generation, file))
+}
+
+/// Writes an object whole, as its newest generation.
+///
+/// # Errors
+/// 404 for the bucket, 400 for the name, or the disk's refusal.
+pub(in crate::emulator) async fn write(
+    emulator: &Arc<Emulator>,
+    bucket: &str,
+    name: &str,
+    content_type: &str,
+    content: Vec<u8>,
+) -> Result<(), ApiError> {
+    object::check_name(name)?;
+    let new = |sums| New {
+        bucket: bucket.to_owned(),
+        name: name.to_owned(),
+        attributes: Attributes {
+            content_type: Some(content_type.to_owned()),
+            ..Attributes::default()
+        },
+        preconditions: Preconditions::default(),
+        sums,
+        component_count: None,
+        upload: None,
+    };
+    let emulator = emulator.clone();
+    let mut incoming = Incoming::new(&emulator)?;
+    incoming.write(content.into()).await?;
+    let (file, sums) = incoming.finish().await?;
+    let new = new(sums);
+    blocking(move || {
+        file.as_file().sync_all()?;
+        object::commit(&emulator, new, file.path())
+    })
+    .await?;
+    Ok(())
+}
+
+pub(in crate::emulator) fn bucket_exists(emulator: &Emulator, name: &str) -> bool {
+    Bucket::find(emulator, name).is_ok()
+}
+
+/// Makes a bucket of a service's own, where it is not there already.
+///
+/// # Errors
+/// When the state cannot be written.
+pub(in crate::emulator) fn ensure_bucket(emulator: &Emulator, name: &str) -> Result<(), ApiError> {
+    let commit = &emulator.storage.commit;
+    let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
+    if Bucket::find(emulator, name).is_err() {
+        Bucket::make(emulator, name, TENANT)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! Policies, holds and retention, and what is refused rather than ignored.
+
+use serde_json::json;
+
+use super::Gcs;
+
+#[tokio::test]
+async fn a_policy_is_kept_under_its_etag() {
+    let gcs = Gcs::new().await;
+    let path = "/storage/v1/b/bkt/iam";
+    let mut policy = gcs.send("GET", path, "").await.json();
+    assert_eq!(policy["bindings"].as_array().unwrap().len(), 2);
+    let binding = json!({"role": "roles/storage.objectViewer", "members": ["allUsers"]});
+    policy["bindings"].as_array_mut().unwrap().push(binding);
+    let set = gcs.send("PUT", path, policy.to_string()).await;
+    assert_eq!(set.code, 200);
+    assert_eq!(gcs.send("PUT", path, policy.to_string()).await.code, 412);
+    let told = gcs.send("GET", path, "").await.json();
+    assert_eq!(told["bindings"], policy["bindings"]);
+    for bindings in [
+        json!([{"role": "viewer"}]),
+        json!([{"role": "roles/x", "members": ["me"]}]),
+        json!("x"),
+    ] {
+        let body = json!({"bindings": bindings}).to_string();
+        assert_eq!(gcs.send("PUT", path, body).await.code, 400);
+    }
+    let test = format!("{path}/testPermissions?permissions=storage.objects.get");
+    let told = gcs.send("GET", &test, "").await.json();
+    assert_eq!(told["permissions"], json!(["storage.objects.get"]));
+    let test = format!("{path}/testPermissions?permissions=compute.x");
+    assert_eq!(gcs.send("GET", &test, "").await.code, 400);
+    gcs.running.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_held_or_retained_does_not_go() {
+    let gcs = Gcs::new().await;
+    gcs.upload("a", b"1").await;
+    let object = "/storage/v1/b/bkt/o/a";
+    gcs.send("PATCH", object, r#"{"temporaryHold": true}"#)
+        .await;
+    let held = gcs.send("DELETE", object, "").await;
+    assert_eq!(
+        (held.code, held.reason().as_str()),
+        (403, "objectUnderActiveHold")
+    );
+    let over = "/upload/storage/v1/b/bkt/o?uploadType=media&name=a";
+    assert_eq!(gcs.send("POST", over, "2").await.code, 403);
+    gcs.send("PATCH", object, r#"{"temporaryHold": false}"#)
+        .await;
+    assert_eq!(gcs.send("POST", over, "2").await.code, 200);
+
+    let policy = r#"{"retentionPolicy": {"retentionPeriod": "1000000"}}"#;
+    gcs.send("PATCH", "/storage/v1/b/bkt", policy).await;
+    let kept = gcs.send("DELETE", object, "").await;
+    assert_eq!(
+        (kept.code, kept.reason().as_str()),
+        (403, "retentionPolicyNotMet")
+    );
+    gcs.send("PATCH", "/storage/v1/b/bkt", r#"{"retentionPolicy": null}"#)
+        .await;
+    assert_eq!(gcs.send("DELETE", object, "").await.code, 204);
+    gcs.running.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_not_kept_is_refused() {
+    let gcs = Gcs::new().await;
+    gcs.upload("a", b"1").await;
+    let acl = r#"{"acl": [{"entity": "allUsers", "role": "READER"}]}"#;
+    let object = "/storage/v1/b/bkt/o/a";
+    assert_eq!(gcs.send("PATCH", object, acl).await.code, 501);
+    assert_eq!(gcs.send("GET", "/storage/v1/b/bkt/acl", "").await.code, 501);
+    let uniform = r#"{"iamConfiguration": {"uniformBucketLevelAccess": {"enabled": true}}}"#;
+    gcs.send("PATCH", "/storage/v1/b/bkt", uniform).await;
+    assert_eq!(gcs.send("PATCH", object, acl).await.code, 400);
+    assert_eq!(
+        gcs.send("GET", &format!("{object}/acl"), "").await.code,
+        400
+    );
+    let key = [("x-goog-encryption-algorithm", "AES256")];
+    assert_eq!(gcs.with("GET", object, &key, "").await.code, 501);
+    let deleted = "/storage/v1/b/bkt/o?softDeleted=True";
+    assert_eq!(gcs.send("GET", deleted, "").await.code, 501);
+    for labels in [
+        r#"{"A": "x"}"#,
+        r#"{"a": "x y"}"#,
+        r#"{"1": "x"}"#,
+        r#"{"a": 1}"#,
+    ] {
+        let body = format!("{{\"labels\": {labels}}}");
+        assert_eq!(gcs.send("PATCH", "/storage/v1/b/bkt", body).await.code, 400);
+    }
+    let head = gcs.send("HEAD", object, "").await;
+    assert_eq!((head.code, head.bytes.len()), (200, 0));
+    gcs.running.stop().await;
+}

@@ -1,0 +1,296 @@
+//! Multipart uploads: parts in any order and at the same time, each kept once it is acknowledged.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{HeaderName, StatusCode, header};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+
+use super::{attributes, document, etag, quoted_hex, receive, tell};
+use crate::clock::Timestamp;
+use crate::emulator::Emulator;
+use crate::emulator::error::{ApiError, xml_text};
+use crate::emulator::server::{Answer, Request, empty, percent_encode};
+use crate::emulator::state::Store;
+use crate::emulator::storage::bytes::Sums;
+use crate::emulator::storage::object::{self, Attributes, New, Preconditions};
+use crate::emulator::storage::{blocking, download};
+
+/// Where uploads are kept, and below each one its parts by their number.
+const UPLOADS: &str = "multiparts/";
+/// Every part but the last has at least so many bytes.
+const LEAST: u64 = 5 << 20;
+const MOST_PARTS: u32 = 10_000;
+const MAX_MESSAGE_BYTES: usize = 8 << 20;
+const LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+#[derive(Serialize, Deserialize)]
+struct Upload {
+    bucket: String,
+    name: String,
+    attributes: Attributes,
+    started: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Part {
+    size: u64,
+    crc32c: u32,
+    /// In quotes, as it was told.
+    etag: String,
+    /// The name of its bytes.
+    blob: String,
+}
+
+fn parts_of(id: &str) -> String {
+    format!("{UPLOADS}{id}/")
+}
+
+/// Removes uploads that are over, and gives the blobs of the others.
+///
+/// # Errors
+/// When the state cannot be changed.
+pub(in crate::emulator::storage) fn sweep(
+    store: &Store,
+    now: Timestamp,
+) -> io::Result<BTreeSet<String>> {
+    let mut named = BTreeSet::new();
+    for (key, upload) in store.list::<Upload>(UPLOADS) {
+        let below = format!("{key}/");
+        if now.since(upload.started) > LIFE {
+            forget(store, &key)?;
+        } else {
+            let parts = store.list::<Part>(&below);
+            named.extend(parts.into_iter().map(|(_, part)| part.blob));
+        }
+    }
+    Ok(named)
+}
+
+/// Forgets an upload; the bytes of its parts go first, and what stays of them at the next start.
+fn forget(store: &Store, key: &str) -> io::Result<()> {
+    for (name, part) in store.list::<Part>(&format!("{key}/")) {
+        let _left_for_the_sweep = fs::remove_file(store.blob(&part.blob));
+        store.delete(&name)?;
+    }
+    store.delete(key)?;
+    Ok(())
+}
+
+fn find(emulator: &Emulator, request: &Request) -> Result<(String, Upload), ApiError> {
+    let id = request.get("uploadId").unwrap_or_default();
+    let upload = emulator.store.get::<Upload>(&format!("{UPLOADS}{id}"));
+    let upload = upload.filter(|u| u.bucket == request.wild[0] && u.name == request.wild[1]);
+    let upload = upload.ok_or_else(|| {
+        ApiError::not_found("The requested upload was not found.").reason("NoSuchUpload")
+    })?;
+    Ok((id.to_owned(), upload))
+}
+
+pub(super) async fn start(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let [bucket, name] = [request.wild[0].clone(), request.wild[1].clone()];
+    object::check_name(&name)?;
+    let upload = Upload {
+        bucket,
+        name,
+        attributes: attributes(&request),
+        started: emulator.clock.now(),
+    };
+    let inner = blocking(move || {
+        let id = format!("{:020}", emulator.store.next_id("upload")?);
+        emulator.store.put(&format!("{UPLOADS}{id}"), &upload)?;
+        Ok(format!(
+            "<Bucket>{}</Bucket><Key>{}</Key><UploadId>{id}</UploadId>",
+            xml_text(&upload.bucket),
+            xml_text(&upload.name)
+        ))
+    })
+    .await?;
+    Ok(document("InitiateMultipartUploadResult", &inner))
+}
+
+pub(super) async fn put(emulator: Arc<Emulator>, mut request: Request) -> Answer {
+    let (id, _) = find(&emulator, &request)?;
+    let number = request
+        .parse::<u32>("partNumber")?
+        .filter(|n| (1..=MOST_PARTS).contains(n))
+        .ok_or_else(|| ApiError::invalid_argument("A part's number is from 1 to 10000."))?;
+    let received = receive(&emulator, &mut request).await?;
+    let (etag, sums) = blocking(move || {
+        let (file, sums) = received.finish()?;
+        let store = &emulator.store;
+        let blob = format!("part-{id}-{}", store.next_id("part")?);
+        fs::rename(file.path(), store.blob(&blob))?;
+        store.sync_blobs()?;
+        let md5 = BASE64_STANDARD.decode(sums.md5.as_deref().unwrap_or_default());
+        let etag = quoted_hex(&md5.unwrap_or_default());
+        let part = Part {
+            size: sums.size,
+            crc32c: sums.crc32c,
+            etag: etag.clone(),
+            blob,
+        };
+        let key = format!("{}{number:05}", parts_of(&id));
+        let before = store.get::<Part>(&key);
+        // The upload may have ended meanwhile; its parts would be nobody's.
+        find(&emulator, &request)?;
+        store.put(&key, &part)?;
+        if let Some(before) = before {
+            let _left_for_the_sweep = fs::remove_file(store.blob(&before.blob));
+        }
+        Ok((etag, sums))
+    })
+    .await?;
+    let mut response = empty(StatusCode::OK);
+    let mut hash = format!("crc32c={}", object::crc32c_text(sums.crc32c));
+    if let Some(md5) = sums.md5 {
+        hash.push_str(&format!(",md5={md5}"));
+    }
+    let headers = response.headers_mut();
+    download::insert(headers, header::ETAG, &etag);
+    download::insert(headers, HeaderName::from_static("x-goog-hash"), &hash);
+    Ok(response)
+}
+
+/// The numbers and ETags of a `CompleteMultipartUpload`, in its order.
+fn wanted(text: &str) -> Option<Vec<(u32, String)>> {
+    fn inner<'a>(text: &'a str, tag: &str) -> Option<(&'a str, &'a str)> {
+        let (_, rest) = text.split_once(&format!("<{tag}>"))?;
+        rest.split_once(&format!("</{tag}>"))
+    }
+    let mut rest = text;
+    let mut wanted = Vec::new();
+    while let Some((part, after)) = inner(rest, "Part") {
+        let number = inner(part, "PartNumber")?.0.trim().parse().ok()?;
+        let etag = inner(part, "ETag")?.0.trim();
+        let etag = etag.replace("&quot;", "\"").replace("&#34;", "\"");
+        wanted.push((number, etag.trim_matches('"').to_owned()));
+        rest = after;
+    }
+    (!wanted.is_empty()).then_some(wanted)
+}
+
+pub(super) async fn complete(emulator: Arc<Emulator>, mut request: Request) -> Answer {
+    let (id, upload) = find(&emulator, &request)?;
+    let body = axum::body::to_bytes(request.take_stream(), MAX_MESSAGE_BYTES)
+        .await
+        .map_err(|_| ApiError::too_large("The list of parts is too long."))?;
+    let malformed = || {
+        ApiError::invalid_argument("The XML you provided was not well-formed or did not validate.")
+            .reason("MalformedXML")
+    };
+    let wanted = std::str::from_utf8(&body).ok().and_then(wanted);
+    let wanted = wanted.ok_or_else(malformed)?;
+    if wanted.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
+        return Err(
+            ApiError::invalid_argument("The list of parts was not in ascending order.")
+                .reason("InvalidPartOrder"),
+        );
+    }
+    let base = request.base_url(&emulator);
+    let object = blocking(move || {
+        let store = &emulator.store;
+        let key = format!("{UPLOADS}{id}");
+        // A kill may have come between the object and the upload's end.
+        if let Ok(live) = object::find(&emulator, &upload.bucket, &upload.name, None)
+            && live.upload.as_ref() == Some(&key)
+        {
+            forget(store, &key)?;
+            return Ok(live);
+        }
+        let mut parts = Vec::new();
+        for (number, etag) in wanted {
+            let part = store.get::<Part>(&format!("{}{number:05}", parts_of(&id)));
+            let part = part.filter(|part| part.etag.trim_matches('"') == etag);
+            parts.push(part.ok_or_else(|| {
+                ApiError::invalid_argument(format!(
+                    "Part {number} could not be found, or its ETag is another."
+                ))
+                .reason("InvalidPart")
+            })?);
+        }
+        let all_but_last = parts.iter().rev().skip(1);
+        if all_but_last.into_iter().any(|part| part.size < LEAST) {
+            return Err(ApiError::invalid_argument(
+                "Your proposed upload is smaller than the minimum allowed object size.",
+            )
+            .reason("EntityTooSmall"));
+        }
+        let mut whole = tempfile::Builder::new()
+            .prefix(".incoming-")
+            .tempfile_in(store.blob(""))?;
+        let mut sums = Sums {
+            size: 0,
+            crc32c: 0,
+            md5: None,
+        };
+        for part in &parts {
+            let mut bytes = fs::File::open(store.blob(&part.blob))?;
+            io::copy(&mut bytes, whole.as_file_mut())?;
+            let length = usize::try_from(part.size)
+                .map_err(|_| ApiError::internal("a part longer than memory"))?;
+            sums.crc32c = crc32c::crc32c_combine(sums.crc32c, part.crc32c, length);
+            sums.size += part.size;
+        }
+        whole.as_file().sync_all()?;
+        let new = New {
+            bucket: upload.bucket,
+            name: upload.name,
+            attributes: upload.attributes,
+            preconditions: Preconditions::default(),
+            sums,
+            component_count: None,
+            upload: Some(key.clone()),
+        };
+        let object = object::commit(&emulator, new, whole.path())?;
+        forget(store, &key)?;
+        Ok(object)
+    })
+    .await?;
+    let inner = format!(
+        "<Location>{}</Location><Bucket>{}</Bucket><Key>{}</Key><ETag>{}</ETag>",
+        xml_text(&format!(
+            "{base}/{}/{}",
+            object.bucket,
+            percent_encode(&object.name)
+        )),
+        xml_text(&object.bucket),
+        xml_text(&object.name),
+        xml_text(&etag(&object))
+    );
+    let mut response = document("CompleteMultipartUploadResult", &inner);
+    tell(&mut response, &object);
+    Ok(response)
+}
+
+pub(super) async fn abort(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let (id, _) = find(&emulator, &request)?;
+    blocking(move || Ok(forget(&emulator.store, &format!("{UPLOADS}{id}"))?)).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_parts_is_read() {
+        let text = "<?xml version=\"1.0\"?><CompleteMultipartUpload xmlns=\"x\"><Part><PartNumber>1</PartNumber><ETag>\"ab\"</ETag></Part>\n<Part><ETag>&quot;cd&quot;</ETag><PartNumber> 3 </PartNumber></Part></CompleteMultipartUpload>";
+        let expected = vec![(1, "ab".to_owned()), (3, "cd".to_owned())];
+        assert_eq!(wanted(text), Some(expected));
+        for text in [
+            "",
+            "<CompleteMultipartUpload/>",
+            "<Part></Part>",
+            "<Part><PartNumber>x</PartNumber><ETag>a</ETag></Part>",
+            "<Part><PartNumber>1</PartNumber>",
+        ] {
+            assert_eq!(wanted(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Evaluations of a model's versions: imported, listed and read, as Vertex AI has no more methods.
+
+use std::sync::Arc;
+
+use axum::http::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::models::find_version;
+use super::names::{self, Place};
+use crate::clock::Timestamp;
+use crate::emulator::Emulator;
+use crate::emulator::body::parse_body;
+use crate::emulator::error::ApiError;
+use crate::emulator::list;
+use crate::emulator::message::prune;
+use crate::emulator::server::{Answer, Request, Route, json, route};
+
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        route(
+            Method::POST,
+            "v1/projects/*/locations/*/models/*/evaluations:import",
+            import,
+        ),
+        route(
+            Method::GET,
+            "v1/projects/*/locations/*/models/*/evaluations",
+            list_evaluations,
+        ),
+        route(
+            Method::GET,
+            "v1/projects/*/locations/*/models/*/evaluations/*",
+            get_evaluation,
+        ),
+    ]
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ImportMessage {
+    parent: Value,
+    model_evaluation: Option<Sent>,
+}
+
+/// What is told of an evaluation; what is output only is known, and ignored.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Sent {
+    #[serde(skip_serializing)]
+    name: Value,
+    #[serde(skip_serializing)]
+    create_time: Value,
+    display_name: String,
+    metrics_schema_uri: String,
+    metrics: Option<Value>,
+    metadata: Option<Value>,
+    annotation_schema_uri: String,
+    data_item_schema_uri: String,
+    slice_dimensions: Vec<String>,
+    model_explanation: Option<Value>,
+    explanation_specs: Vec<Value>,
+    bias_configs: Option<Value>,
+}
+
+/// An evaluation's document.
+#[derive(Serialize, Deserialize)]
+struct Evaluation {
+    model: Place,
+    version: u64,
+    id: String,
+    created: Timestamp,
+    sent: Sent,
+}
+
+/// The prefix of the documents' keys, of a version or of all versions of a model.
+fn keys(model: &Place, version: Option<u64>) -> String {
+    let below = version.map(|version| format!("{version:020}/"));
+    format!("evaluations/{}/{}", model.key(), below.unwrap_or_default())
+}
+
+impl Evaluation {
+    fn message(&self) -> Value {
+        let metrics = self.sent.metrics.clone();
+        let mut message = json!(self.sent);
+        prune(&mut message);
+        // A metric may be zero or false, and stays as it was sent.
+        if let Some(metrics) = metrics {
+            message["metrics"] = metrics;
+        }
+        message["name"] = format!("{}/evaluations/{}", self.model.name(), self.id).into();
+        message["createTime"] = json!(self.created);
+        message
+    }
+}
+
+async fn import(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&[])?;
+    let (model, version) = find_version(&emulator, &Place::of(&request, "models")?)?;
+    let sent: ImportMessage = parse_body(&request)?;
+    let required = |field: &str| {
+        ApiError::invalid_argument(format!("The {field} field is required.")).violation(field)
+    };
+    let sent = sent
+        .model_evaluation
+        .ok_or_else(|| required("model_evaluation"))?;
+    if sent.metrics_schema_uri.is_empty() {
+        return Err(required("model_evaluation.metrics_schema_uri"));
+    }
+    if !sent.metrics_schema_uri.starts_with("gs://") {
+        return Err(ApiError::invalid_argument(format!(
+            "\"{}\" is no Cloud Storage URI.",
+            sent.metrics_schema_uri
+        ))
+        .violation("model_evaluation.metrics_schema_uri"));
+    }
+    if !sent.metrics.as_ref().is_some_and(Value::is_object) {
+        return Err(required("model_evaluation.metrics"));
+    }
+    let evaluation = Evaluation {
+        id: names::new_id(&emulator)?,
+        created: emulator.clock.now(),
+        model: model.place,
+        version,
+        sent,
+    };
+    let key = format!(
+        "{}{}",
+        keys(&evaluation.model, Some(version)),
+        evaluation.id
+    );
+    emulator.store.put(&key, &evaluation)?;
+    json(&evaluation.message())
+}
+
+async fn list_evaluations(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&["filter", "pageSize", "pageToken", "readMask"])?;
+    let (model, version) = find_version(&emulator, &Place::of(&request, "models")?)?;
+    let all = emulator
+        .store
+        .list::<Evaluation>(&keys(&model.place, Some(version)));
+    let items = all
+        .into_iter()
+        .map(|(_, e)| (format!("{}|{}", e.created, e.id), e.message()))
+        .collect();
+    let fields = ["displayName", "createTime", "metricsSchemaUri"];
+    list::page(
+        &request,
+        "modelEvaluations",
+        &fields,
+        items,
+        list::Order::NEWEST,
+    )
+}
+
+async fn get_evaluation(emulator: Arc<Emulator>, request: Request) -> Answer {
+    request.knows(&[])?;
+    let named = Place::of(&request, "models")?;
+    let (model, version) = find_version(&emulator, &named)?;
+    // A name without a version means an evaluation of any.
+    let version = named.id.contains('@').then_some(version);
+    let id = request.wild.get(3).cloned().unwrap_or_default();
+    let all = emulator
+        .store
+        .list::<Evaluation>(&keys(&model.place, version));
+    let found = all.into_iter().find(|(_, evaluation)| evaluation.id == id);
+    let (_, evaluation) = found.ok_or_else(|| {
+        ApiError::not_found(format!(
+            "ModelEvaluation `{}/evaluations/{id}` is not found.",
+            named.name()
+        ))
+    })?;
+    json(&evaluation.message())
+}
+
+/// Forgets the evaluations of a version, or of all of them.
+///
+/// # Errors
+/// When the state cannot be written.
+pub(super) fn forget(
+    emulator: &Emulator,
+    model: &Place,
+    version: Option<u64>,
+) -> Result<(), ApiError> {
+    for (key, _) in emulator.store.list::<Evaluation>(&keys(model, version)) {
+        emulator.store.delete(&key)?;
+    }
+    Ok(())
+}
