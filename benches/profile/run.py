@@ -3,8 +3,8 @@
     cargo build --release
     python3 benches/profile/run.py [--rows 5000000] [--repeats 5] [--only main wide tiny] [--serin FILE]
 
-Prints a table: the median of the seconds, the highest memory, and how many times as long as serin each takes. Under it stands
-the floor: `cat` of the file, and decoding alone for Parquet. The peers come from PyPI into target/profile-bench, as does the
+Prints a table: the medians of the seconds and of those of the processors, which other work on the machine hardly changes, the
+highest memory, and how many times as long as serin each takes. Under it stands the floor: `cat` of the file, and decoding alone for Parquet. The peers come from PyPI into target/profile-bench, as does the
 data, about 2 GB.
 """
 
@@ -36,7 +36,7 @@ def python():
 
 
 def once(command):
-    """Seconds and the highest memory in MB of one process."""
+    """Seconds, seconds of the processors, and the highest memory in MB of one process."""
     environment = os.environ | {"POLARS_MAX_THREADS": "2"}
     with open(os.devnull, "w") as nowhere:
         start = time.perf_counter()
@@ -54,7 +54,7 @@ def once(command):
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != 0:
         sys.exit(f"{command[0]} failed: {complaint.decode(errors='replace')}")
-    return seconds, usage.ru_maxrss / 1000
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000
 
 
 def measure(file, commands, repeats):
@@ -65,11 +65,13 @@ def measure(file, commands, repeats):
     for _ in range(repeats):
         for name, command in commands.items():
             runs[name].append(once([*command, file]))
-    ours = statistics.median(seconds for seconds, _ in runs["serin"])
+    ours = None
     for name, figures in runs.items():
-        seconds = statistics.median(seconds for seconds, _ in figures)
-        memory = max(memory for _, memory in figures)
-        print(f"| {file.name} | {name} | {seconds:.3f} | {memory:.0f} | {seconds / ours:.2f} |", flush=True)
+        seconds, processors, memory = zip(*figures)
+        seconds, processors = statistics.median(seconds), statistics.median(processors)
+        ours = ours or seconds
+        row = [file.name, name, f"{seconds:.3f}", f"{processors:.3f}", f"{max(memory):.0f}", f"{seconds / ours:.2f}"]
+        print("|", " | ".join(row), "|", flush=True)
 
 
 def main():
@@ -85,7 +87,7 @@ def main():
     interpreter = python()
     data = FOLDER / "data"
     subprocess.run([interpreter, HERE / "generate.py", data, "--rows", str(given.rows)], check=True)
-    print("| file | what | seconds | MB | times serin |\n|---|---|---|---|---|")
+    print("| file | what | seconds | of processors | MB | times serin |\n|---|---|---|---|---|---|", flush=True)
     for table in given.only:
         table = f"main-{given.rows}" if table == "main" else table
         for file in [data / f"{table}.csv", data / f"{table}.parquet"]:
