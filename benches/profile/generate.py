@@ -37,6 +37,11 @@ def with_nulls(rng, values, share):
     return pa.array(values, mask=rng.random(len(values)) < share)
 
 
+def some(rng, among, rows):
+    """Each with the same chance."""
+    return among.take(pa.array(rng.integers(0, len(among), rows)))
+
+
 def skewed(rng, levels, rows):
     """Codes of which the first are frequent and the last are rare."""
     return (levels * rng.random(rows) ** 3).astype(np.int32)
@@ -77,9 +82,8 @@ class Main:
         updated = (created + rng.integers(0, 90 * DAY, rows)) * 1000 + rng.integers(0, 1000, rows)
         columns["created"] = pa.array(created, pa.timestamp("s"))
         columns["updated"] = pa.array(updated, pa.timestamp("ms"))
-        pick = lambda among: among.take(pa.array(rng.integers(0, len(among), rows)))
-        columns["name"] = pc.binary_join_element_wise(pick(self.names), pick(self.names), " ")
-        comment = [pick(self.words) for _ in range(5)]
+        columns["name"] = pc.binary_join_element_wise(*(some(rng, self.names, rows) for _ in range(2)), " ")
+        comment = [some(rng, self.words, rows) for _ in range(3)]
         columns["comment"] = pc.binary_join_element_wise(*comment, " ")
         return pa.table(columns)
 
