@@ -27,6 +27,9 @@ pub enum Command {
     ///
     /// Reads serin.yaml, its tables and schema.yaml. Writes .serin/lint.json and, unless the data is
     /// rejected, .serin/dataset.json, .serin/profile.json and .serin/data/{train,test}.parquet.
+    ///
+    /// With --infer it writes the first schema.yaml, with --update it changes the present one where the tables
+    /// ask for it: new values, wider ranges, columns that came or went. Both need no project and no region.
     #[command(after_help = EXITS)]
     Lint(LintFlags),
     /// Train the model of the snapshot in a Vertex AI custom job
@@ -132,11 +135,26 @@ pub struct CommonFlags {
 
 #[derive(Debug, Args)]
 pub struct LintFlags {
+    /// The project, by id
+    #[arg(long, env = "SERIN_PROJECT", required_unless_present_any = ["infer", "update"])]
+    pub project: Option<String>,
+    /// The location of job, model and endpoint
+    #[arg(long, env = "SERIN_REGION", required_unless_present_any = ["infer", "update"])]
+    pub region: Option<String>,
     #[command(flatten)]
-    pub common: CommonFlags,
+    pub config: ConfigFlag,
     /// Which of a table's places to read
     #[arg(long, value_enum, default_value = "local", env = "SERIN_SOURCE")]
     pub source: crate::steps::lint::Source,
+    /// Write a first schema.yaml from the tables, and check nothing
+    #[arg(long, conflicts_with = "update")]
+    pub infer: bool,
+    /// Add to schema.yaml what the tables ask for, show the diff, and check nothing
+    #[arg(long)]
+    pub update: bool,
+    /// With --infer print the schema, with --update the diff, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]

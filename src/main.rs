@@ -107,7 +107,16 @@ fn dispatch(cli: Cli) -> Result<u8> {
 }
 
 fn lint(flags: &LintFlags) -> Result<steps::Outcome> {
-    let config = Config::read(&flags.common.config.config)?;
+    let config = Config::read(&flags.config.config)?;
+    let mut out = std::io::stdout();
+    if flags.infer || flags.update {
+        use steps::schema::{Do, schema};
+        let what = if flags.infer { Do::Infer } else { Do::Update };
+        return one_thread()?.block_on(schema(&config, what, flags.dry_run, &mut out));
+    }
+    if flags.dry_run {
+        return Err(Input::new("`--dry-run` is for `--infer` and `--update`").into());
+    }
     let workspace = Workspace::new(".");
     let outcome = steps::lint::lint(&config, &workspace, flags.source, &mut std::io::stdout())?;
     steps::finish(&workspace, "lint", outcome, &serde_json::json!({}))?;

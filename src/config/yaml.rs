@@ -21,6 +21,8 @@ pub(crate) struct Mark {
 pub(crate) struct Node {
     pub(crate) mark: Mark,
     pub(crate) kind: Kind,
+    /// Where it ends, in bytes of the text: behind its last letter or bracket.
+    pub(crate) end: usize,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,7 @@ pub(crate) fn parse(text: &str) -> Result<Node, Error> {
     Ok(root.unwrap_or_else(|| Node {
         mark: mark_at(text, Span::default()),
         kind: Kind::Null,
+        end: 0,
     }))
 }
 
@@ -116,6 +119,7 @@ impl<'a> Reader<'a> {
                 message: message.to_owned(),
             });
         }
+        let mut end = mark.span.end;
         let kind = match event {
             Event::Scalar(text, ScalarStyle::Plain, ..)
                 if matches!(&*text, "" | "~" | "null" | "Null" | "NULL") =>
@@ -127,7 +131,10 @@ impl<'a> Reader<'a> {
                 let mut items = Vec::new();
                 loop {
                     match self.next()? {
-                        (Event::SequenceEnd, _) => break Kind::List(items),
+                        (Event::SequenceEnd, mark) => {
+                            end = self.end_of(&mark, items.last(), end);
+                            break Kind::List(items);
+                        }
                         (event, mark) => items.push(self.node(event, mark)?),
                     }
                 }
@@ -136,11 +143,19 @@ impl<'a> Reader<'a> {
                 let mut entries = Vec::new();
                 loop {
                     match self.next()? {
-                        (Event::MappingEnd, _) => break Kind::Map(entries),
+                        (Event::MappingEnd, mark) => {
+                            end = self.end_of(&mark, entries.last().map(|(_, node)| node), end);
+                            break Kind::Map(entries);
+                        }
                         (event, mark) => {
                             let key = self.key(event, mark, &entries)?;
                             let (event, mark) = self.next()?;
-                            entries.push((key, self.node(event, mark)?));
+                            let mut node = self.node(event, mark)?;
+                            if node.mark.span.is_empty() && matches!(node.kind, Kind::Null) {
+                                // The parser finds what is left out only behind it.
+                                node.end = key.mark.span.end;
+                            }
+                            entries.push((key, node));
                         }
                     }
                 }
@@ -152,7 +167,16 @@ impl<'a> Reader<'a> {
                 });
             }
         };
-        Ok(Node { mark, kind })
+        Ok(Node { mark, kind, end })
+    }
+
+    /// Where a list or a mapping ends: at its bracket, or with its last node.
+    fn end_of(&self, close: &Mark, last: Option<&Node>, start: usize) -> usize {
+        let bracket = self.text.get(close.span.start..close.span.end);
+        match bracket {
+            Some("]" | "}") => close.span.end,
+            _ => last.map_or(start, |node| node.end),
+        }
     }
 
     fn key(&mut self, event: Event<'a>, mark: Mark, before: &[(Key, Node)]) -> Result<Key, Error> {

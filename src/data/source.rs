@@ -50,7 +50,7 @@ pub fn read(path: &Path, shown: &str) -> Result<Cells> {
     cells(input, shown)
 }
 
-pub(super) fn cells(input: impl BufRead, shown: &str) -> Result<Cells> {
+pub(crate) fn cells(input: impl BufRead, shown: &str) -> Result<Cells> {
     let at = |line: u64, message: String| {
         Input::new(message).at(Place::Text {
             path: shown.into(),

@@ -14,7 +14,12 @@ fn table(from: u32, to: u32) -> String {
     for i in from..to {
         let plan = ["basic", "pro", ""][(i % 3) as usize];
         let (amount, day) = (f64::from(i) * 1.5, 1 + i % 28);
-        writeln!(text, "K{i:05},{amount},{plan},{},2026-01-{day:02}", i % 4 == 0).unwrap();
+        writeln!(
+            text,
+            "K{i:05},{amount},{plan},{},2026-01-{day:02}",
+            i % 4 == 0
+        )
+        .unwrap();
     }
     text
 }
@@ -35,7 +40,9 @@ fn read(project: &Project, name: &str) -> String {
 
 fn objects(ended: &Ended) -> Vec<Value> {
     let lines = ended.stdout.lines();
-    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 #[test]
@@ -52,8 +59,16 @@ fn a_table_is_shown_with_a_line_a_column() {
 fn several_tables_are_shown_one_after_the_other() {
     let project = project(&[("a.csv", table(0, 30)), ("b.csv", table(0, 40))]);
     let shown = project.serin(&["profile", "a.csv", "b.csv"]).expect(0);
-    assert!(shown.stdout.starts_with("a.csv: 30 rows, 5 columns"), "{}", shown.stdout);
-    assert!(shown.stdout.contains("\n\nb.csv: 40 rows, 5 columns"), "{}", shown.stdout);
+    assert!(
+        shown.stdout.starts_with("a.csv: 30 rows, 5 columns"),
+        "{}",
+        shown.stdout
+    );
+    assert!(
+        shown.stdout.contains("\n\nb.csv: 40 rows, 5 columns"),
+        "{}",
+        shown.stdout
+    );
 }
 
 #[test]
@@ -61,7 +76,12 @@ fn json_is_read_back_as_it_was_written() {
     let project = project(&[("a.csv", table(0, 500)), ("b.csv", table(100, 200))]);
     let json = ["--format", "json", "--sketches"];
     let profile = |tables: &[&str]| {
-        let arguments: Vec<&str> = ["profile"].iter().chain(tables).chain(&json).copied().collect();
+        let arguments: Vec<&str> = ["profile"]
+            .iter()
+            .chain(tables)
+            .chain(&json)
+            .copied()
+            .collect();
         project.serin(&arguments).expect(0)
     };
     let written = profile(&["a.csv", "b.csv"]);
@@ -75,10 +95,19 @@ fn json_is_read_back_as_it_was_written() {
     assert_eq!(profile(&["both.json"]).stdout, written.stdout);
 
     // Without what a merge needs it is shorter, and the rest is the same.
-    let short = project.serin(&["profile", "both.json", "--format", "json"]).expect(0);
+    let short = project
+        .serin(&["profile", "both.json", "--format", "json"])
+        .expect(0);
     assert!(!short.stdout.contains("\"sketch\""));
     assert!(short.stdout.len() < written.stdout.len());
-    let one = ["profile", "both.json", "--format", "json", "--column", "plan"];
+    let one = [
+        "profile",
+        "both.json",
+        "--format",
+        "json",
+        "--column",
+        "plan",
+    ];
     let one = self::objects(&project.serin(&one).expect(0));
     assert_eq!(one[0]["columns"].as_array().unwrap().len(), 1);
     assert_eq!(one[0]["columns"][0]["name"], "plan");
@@ -92,7 +121,12 @@ fn merged_shards_are_the_whole_table() {
     ]);
     let json = |tables: &[&str]| {
         let more = ["--format", "json"];
-        let arguments: Vec<&str> = ["profile"].iter().chain(tables).chain(&more).copied().collect();
+        let arguments: Vec<&str> = ["profile"]
+            .iter()
+            .chain(tables)
+            .chain(&more)
+            .copied()
+            .collect();
         objects(&project.serin(&arguments).expect(0)).remove(0)
     };
     let whole = json(&["shards/*.csv"]);
@@ -112,12 +146,20 @@ fn merged_shards_are_the_whole_table() {
 
 #[test]
 fn a_page_shows_tables_over_each_other() {
-    let project = project(&[("data/train.csv", table(0, 300)), ("data/test.csv", table(200, 400))]);
+    let project = project(&[
+        ("data/train.csv", table(0, 300)),
+        ("data/test.csv", table(200, 400)),
+    ]);
     let profile = |more: &[&str]| {
         let arguments: Vec<&str> = ["profile"].iter().chain(more).copied().collect();
         project.serin(&arguments)
     };
-    let tables = ["data/train.csv", "data/test.csv", "--html", "pages/page.html"];
+    let tables = [
+        "data/train.csv",
+        "data/test.csv",
+        "--html",
+        "pages/page.html",
+    ];
     profile(&tables).expect(0).says("data/test.csv: 200 rows");
     let page = read(&project, "pages/page.html");
     assert_eq!(page.matches("<article").count(), 5);
@@ -125,7 +167,9 @@ fn a_page_shows_tables_over_each_other() {
 
     let four = ["data/train.csv"; 4];
     let four: Vec<&str> = four.into_iter().chain(["--html", "page.html"]).collect();
-    profile(&four).expect(2).says("3 tables over each other at most, and there are 4");
+    profile(&four)
+        .expect(2)
+        .says("3 tables over each other at most, and there are 4");
     profile(&["data/train.csv", "--html", "data"])
         .expect(2)
         .says("error: data: the page cannot be written");
@@ -134,11 +178,22 @@ fn a_page_shows_tables_over_each_other() {
 #[test]
 fn the_label_tells_which_columns_tell_about_it() {
     let text: String = (0..600).fold("x,noise,y\n".into(), |text: String, i| {
-        text + &format!("{},{},{}\n", i % 7, i % 5, if i % 7 < 3 { "yes" } else { "no" })
+        text + &format!(
+            "{},{},{}\n",
+            i % 7,
+            i % 5,
+            if i % 7 < 3 { "yes" } else { "no" }
+        )
     });
     let project = project(&[("t.csv", text)]);
-    let shown = project.serin(&["profile", "t.csv", "--label", "y"]).expect(0);
-    assert!(shown.stdout.contains("tells the label  x"), "{}", shown.stdout);
+    let shown = project
+        .serin(&["profile", "t.csv", "--label", "y"])
+        .expect(0);
+    assert!(
+        shown.stdout.contains("tells the label  x"),
+        "{}",
+        shown.stdout
+    );
     project
         .serin(&["profile", "t.csv", "--label", "z"])
         .expect(2)
@@ -180,13 +235,24 @@ fn what_is_no_table_is_told() {
     };
     refused(&["none.csv"], "error: none.csv: the table cannot be read");
     refused(&["data/*.csv"], "data/*.csv: matches no file");
-    refused(&["a.csv", "--column", "amuont"], "hint: did you mean `amount`?");
-    refused(&["old.json"], "old.json: has schema `serin/table-profile/v0`");
+    refused(
+        &["a.csv", "--column", "amuont"],
+        "hint: did you mean `amount`?",
+    );
+    refused(
+        &["old.json"],
+        "old.json: has schema `serin/table-profile/v0`",
+    );
     refused(&["broken.json"], "broken.json: is no profile of a table");
     refused(&["gs://B"], "`gs://B` is no Cloud Storage URI");
-    let json = project.serin(&["profile", "a.csv", "--format", "json"]).expect(0);
+    let json = project
+        .serin(&["profile", "a.csv", "--format", "json"])
+        .expect(0);
     fs::write(project.folder.path().join("a.json"), json.stdout).unwrap();
-    refused(&["a.json", "--label", "plan"], "a.json: is a profile already");
+    refused(
+        &["a.json", "--label", "plan"],
+        "a.json: is a profile already",
+    );
     refused(&["a.json", "a.json", "--merge"], "--sketches");
 }
 
@@ -194,7 +260,10 @@ fn what_is_no_table_is_told() {
 fn tables_are_fetched_from_a_bucket() {
     let project = project(&[]);
     let (_emulator, url) = emulate(&project, "cloud");
-    let made = post(&format!("{url}/storage/v1/b?project=p"), &json!({ "name": "days" }));
+    let made = post(
+        &format!("{url}/storage/v1/b?project=p"),
+        &json!({ "name": "days" }),
+    );
     assert_eq!(made.0, 200, "{}", made.1);
     for (name, from, to) in [
         ("usage/1.csv", 0, 100),
@@ -225,7 +294,10 @@ fn tables_are_fetched_from_a_bucket() {
     }
     let (code, text) = profile("gs://days/none/");
     assert_eq!(code, Some(2), "{text}");
-    assert!(text.contains("there is no table at `gs://days/none/`"), "{text}");
+    assert!(
+        text.contains("there is no table at `gs://days/none/`"),
+        "{text}"
+    );
     let (code, text) = profile("gs://nobodys/none.csv");
     assert_eq!(code, Some(2), "{text}");
 }

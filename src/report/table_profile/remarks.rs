@@ -150,7 +150,9 @@ fn id_like(c: &ColumnFigures, add: &mut impl FnMut(Kind, f64, String)) {
         let text = match error_of(c.distinct) {
             None => "every value is another one, as of an identifier".into(),
             Some(error) => {
-                format!("about every value is another one, as of an identifier (standard error {error})")
+                format!(
+                    "about every value is another one, as of an identifier (standard error {error})"
+                )
             }
         };
         add(Kind::IdLike, 55.0, text);

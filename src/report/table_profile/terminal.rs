@@ -35,7 +35,11 @@ pub fn column(profile: &TableProfile, name: &str, column: &str) -> Option<String
 pub fn notes(notes: &[String]) -> String {
     let lines = notes.iter().map(|note| format!("{}\n", plain(note)));
     let lines: String = lines.collect();
-    if lines.is_empty() { lines } else { format!("\n{lines}") }
+    if lines.is_empty() {
+        lines
+    } else {
+        format!("\n{lines}")
+    }
 }
 
 fn screen() -> Screen {
