@@ -13,3 +13,4 @@ mod main_job;
 mod profile;
 mod rejections;
 mod rooms;
+mod schema;

@@ -112,7 +112,8 @@ pub(super) fn line(seen: &Seen, column: &ColumnFigures, known: &Known) -> Line {
         true => ValueType::Text,
         false => column.kind,
     };
-    let infinite = column.numbers.as_ref().map_or(0, |n| n.infinite);
+    // Numbers that are all infinite have no figures.
+    let infinite = column.numbers.as_ref().map_or(column.count, |n| n.infinite);
     if infinite > 0 && kind == ValueType::Number {
         line.seen.push(format!(
             "numbers, but {infinite} of them infinite: no type is asked for"
@@ -242,10 +243,13 @@ fn of_texts(
         ""
     };
     let different = column.distinct.count;
-    line.seen.push(match min == max {
-        true => format!("{about}{different} different, of {min} characters"),
-        false => format!("{about}{different} different, of {min} to {max} characters"),
-    });
+    let length = match (min, max) {
+        (1, 1) => "1 character".to_owned(),
+        _ if min == max => format!("{min} characters"),
+        _ => format!("{min} to {max} characters"),
+    };
+    line.seen
+        .push(format!("{about}{different} different, of {length}"));
 }
 
 /// All values of a column that has few of them, each often, in the order of the alphabet.

@@ -149,7 +149,7 @@ fn a_table_has_rules_of_its_own() {
         ("unique: [[a, a]]", "`a` is named twice"),
         (
             "unique: [[a, c]]",
-            "schema.yaml:1:51: `tables.t.unique[0][1]`: the schema describes no column `c`",
+            "schema.yaml:1:48: `tables.t.unique[0][1]`: the schema describes no column `c`",
         ),
         ("min_row: 1", "unknown field"),
     ] {

@@ -1,5 +1,7 @@
 //! Schemas as people write them, and tables that outgrow them.
 
+use proptest::prelude::*;
+
 use super::super::infer;
 use super::*;
 use crate::data::schema::Schema;
@@ -114,7 +116,7 @@ tables:
 #[test]
 fn what_comes_is_put_behind_what_is_there() {
     let csv = "a,b,c\n1,x,2026-01-01\n2,y,2026-01-02\n";
-    let b = "\"b\": {type: category}   # 2 different, of 1 characters";
+    let b = "\"b\": {type: category}   # 2 different, of 1 character";
     let c = "\"c\": {type: time}   # seen 2026-01-01 to 2026-01-02";
     assert_eq!(
         updated("tables:\n  t:\n    columns:\n      a:   # one\n", csv),
@@ -177,4 +179,40 @@ fn what_is_inferred_asks_for_no_change() {
     let text = infer(&seen, &known);
     insta::assert_snapshot!(text);
     assert_eq!(updated(&text, &csv), text);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn any_table_passes_the_schema_that_is_inferred_from_it(
+        rows in prop_oneof![1..9_usize, 90..130_usize],
+        cells in prop::collection::vec(
+            prop_oneof!["[0-9]{1,3}", "-?[0-9]\\.[0-9]", "[A-C][0-9]{3}", "|NA|N/A|null|None|nan|inf", "[ab]", "é|\\. ", "2026-0[1-9]-11", "true|False|1e400"],
+            4..9,
+        ),
+        stride in 1..7_usize,
+    ) {
+        // Columns of different mixtures of the cells.
+        let row = |n: usize| {
+            let cell = |step: usize| cells[(n * step / stride) % cells.len()].as_str();
+            format!("{},{},{},{n}\n", cells[n % 2], cell(1), cell(3))
+        };
+        let csv = format!("a,b,c,d\n{}", (0..rows).map(row).collect::<String>());
+        let profile = profile(&csv);
+        let seen = [Seen { name: "t", profile: &profile, classes: None }];
+        let known = Known { label: "label", keys: &[] };
+        let text = infer(&seen, &known);
+        prop_assert_eq!(updated(&text, &csv), text.clone(), "{}", csv);
+        let schema = Schema::parse(Path::new("schema.yaml"), &text).unwrap();
+        let rules = schema.table("t").unwrap();
+        let source = source::cells(csv.as_bytes(), "data/t.csv").unwrap();
+        let table = Table::new("t", "data/t.csv", source, |name| rules.column(name)?.kind);
+        for column in &table.columns {
+            let rule = rules.column(&column.name).unwrap();
+            prop_assert!(column.misfits.is_empty(), "{} {}", column.name, text);
+            let mut values = (0..column.rows()).filter_map(|row| rule.value(column, row));
+            let is_time = |value: &str| matches!(cell::time(value.as_bytes()), Cell::Value(_));
+            prop_assert!(!rule.time || values.all(is_time), "{}", text);
+        }
+    }
 }
