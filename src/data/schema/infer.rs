@@ -205,7 +205,7 @@ fn numbers(line: &mut Line, column: &ColumnFigures, rows: u64) {
     } else if rows >= FEWEST_ROWS && figures.negatives == 0 {
         line.rules.push("min: 0".to_owned());
         // A share comes near to both ends and is mostly broken.
-        if !figures.whole && max <= 1.0 && max >= 0.9 && min <= 0.1 {
+        if !figures.whole && (0.9..=1.0).contains(&max) && min <= 0.1 {
             line.rules.push("max: 1".to_owned());
         }
     }
