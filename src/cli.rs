@@ -13,6 +13,15 @@ Exit codes:
   4    a bug
   130  interrupted (SIGINT), 143 terminated (SIGTERM), after cleaning up";
 
+const PROFILE_EXAMPLES: &str = "\
+Examples:
+  serin profile data/usage.csv
+  serin profile train.parquet test.parquet --html page.html
+  serin profile 'days/*.csv.gz' --format json --sketches > days.json
+  serin profile week1.json week2.json --merge --column amount
+
+";
+
 /// Every step of a machine-learning cloudbuild.yaml on Google Cloud, and the build itself on a laptop.
 #[derive(Debug, Parser)]
 #[command(name = "serin", version, after_help = EXITS, max_term_width = 100)]
@@ -92,12 +101,7 @@ pub enum Command {
     ///
     /// Prints a line a column, then what is worth a look, the worst first. `--column` shows one column in full,
     /// `--html` writes a page with every column's histogram, of up to three tables over each other.
-    ///
-    ///   serin profile data/usage.csv
-    ///   serin profile train.parquet test.parquet --html page.html
-    ///   serin profile 'days/*.csv.gz' --format json --sketches > days.json
-    ///   serin profile week1.json week2.json --merge --column amount
-    #[command(after_help = EXITS, verbatim_doc_comment)]
+    #[command(after_help = format!("{PROFILE_EXAMPLES}{EXITS}"))]
     Profile(ProfileFlags),
     /// Write a first serin.yaml, schema.yaml and cloudbuild.yaml from a look at the data
     ///

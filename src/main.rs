@@ -34,11 +34,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// A panic is a bug and says so in one sentence; a reader that went away is not.
+/// A panic is a bug and says so in one sentence; a reader that went away is not, nor is a damaged file.
 fn report_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let text = panic.payload_as_str().unwrap_or("no message");
     if text.contains("Broken pipe") {
         std::process::exit(0);
+    }
+    if serin::data::read::is_decoding() {
+        return;
     }
     let place = panic
         .location()

@@ -19,6 +19,7 @@ use anyhow::Result;
 use super::batch::{BadRow, BadRowKind, Batch, Places, RowPlaces, Values};
 use crate::error::Input;
 pub use files::{find, find_in, is_table};
+pub use parquet::is_decoding;
 pub use text::Encoding;
 
 /// How many bytes of text a block is cut to, about; records that are longer make it longer.
@@ -95,7 +96,7 @@ struct Parsed {
 
 impl Table {
     /// Looks at the files of a table. The first one's columns are those of the table; the others have
-    /// the same, in any order.
+    /// the same, in any order. The columns of JSON Lines are the keys of all rows of all files.
     ///
     /// # Errors
     /// [`Input`] when a file cannot be opened or is no table, and when the files do not go together.
@@ -105,7 +106,7 @@ impl Table {
         let mut sources: Vec<Source> = Vec::with_capacity(files.len());
         let mut bytes = 0;
         for file in &files {
-            let (format, found) = look(file, &dialect, columns.as_deref())?;
+            let (format, found) = look(file, &dialect)?;
             if let Format::Csv(csv) = &format {
                 dialect.delimiter = Some(csv.delimiter());
             }
@@ -124,7 +125,15 @@ impl Table {
                 order,
             });
         }
-        let columns = columns.ok_or_else(|| Input::new("a table has at least one file"))?;
+        let mut columns = columns.ok_or_else(|| Input::new("a table has at least one file"))?;
+        let json = sources.iter().filter_map(|source| match source.format {
+            Format::Jsonl(origin) => Some((&source.file, origin)),
+            _ => None,
+        });
+        let json: Vec<_> = json.collect();
+        if !json.is_empty() {
+            columns = jsonl::columns(&json)?;
+        }
         Ok(Self {
             files,
             sources: sources.into(),
@@ -166,21 +175,15 @@ impl Table {
 }
 
 /// What kind a file is, and its columns in its own order.
-fn look(file: &File, dialect: &Dialect, table: Option<&[String]>) -> Result<(Format, Vec<String>)> {
+fn look(file: &File, dialect: &Dialect) -> Result<(Format, Vec<String>)> {
     match text::look(file, dialect.encoding)? {
         text::Look::Parquet => {
             let source = parquet::Source::open(file)?;
             let columns = source.columns().to_vec();
             Ok((Format::Parquet(source), columns))
         }
-        text::Look::Json(origin, head) => {
-            // A row may leave out a key, so only the first file is asked.
-            let columns = match table {
-                Some(table) => table.to_vec(),
-                None => jsonl::columns(&head, &file.shown)?,
-            };
-            Ok((Format::Jsonl(origin), columns))
-        }
+        // The rows of all files tell the columns.
+        text::Look::Json(origin) => Ok((Format::Jsonl(origin), Vec::new())),
         text::Look::Text(head) => {
             let (source, columns) = csv::Source::open(head, file, dialect)?;
             Ok((Format::Csv(source), columns))
@@ -264,6 +267,10 @@ impl Blocks {
     /// # Errors
     /// [`Input`] when a file cannot be read on. The error's place is behind the blocks given before: the
     /// first error of a table is that of the earliest block.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "its caller wants `?` before it asks for the end"
+    )]
     pub fn next(&mut self) -> Result<Option<Block>> {
         while let Some(source) = self.sources.get(self.file) {
             let reading = match &mut self.reading {
@@ -296,7 +303,7 @@ impl Blocks {
                     })
                 }
                 Reading::Parquet(blocks) => {
-                    let block = blocks.next()?;
+                    let block = blocks.next();
                     block.map(|block| (block.bytes(), Raw::Parquet(block)))
                 }
             };
@@ -347,7 +354,7 @@ impl Block {
         let parsed = match self.raw {
             Raw::Csv(chunk, grammar) => csv::parse(chunk, &grammar, &self.file)?,
             Raw::Jsonl(chunk, columns) => jsonl::parse(chunk, &columns, &self.file)?,
-            Raw::Parquet(block) => block.parse(&self.file)?,
+            Raw::Parquet(block) => block.parse()?,
         };
         let mut columns = parsed.columns;
         if let Some(order) = self.order {

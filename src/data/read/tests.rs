@@ -170,9 +170,16 @@ fn every_encoding_and_packing_gives_the_same_cells() {
     ];
     for bytes in plain {
         let (start, end) = bytes.split_at(9);
-        let parts = [gzip(start), gzip(end)].concat();
-        for bytes in [&bytes, &gzip(&bytes), &parts, &zstd(&bytes)] {
-            assert_eq!(cells(bytes, &Dialect::default()), expected);
+        // Files packed in parts; a frame of zstd that is to be passed over is three bytes long.
+        let skipped = b"\x50\x2a\x4d\x18\x03\0\0\0abc".to_vec();
+        for bytes in [
+            gzip(&bytes),
+            zstd(&bytes),
+            [gzip(start), gzip(end)].concat(),
+            [skipped, zstd(start), zstd(end)].concat(),
+            bytes.clone(),
+        ] {
+            assert_eq!(cells(&bytes, &Dialect::default()), expected);
         }
     }
     for (encoding, bytes) in [
@@ -388,7 +395,7 @@ fn reference(bytes: &[u8]) -> std::result::Result<(Rows, BadRows), String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn blocks_of_any_size_give_what_one_record_after_the_other_gives(
@@ -424,7 +431,9 @@ proptest! {
             }
         }
     }
+}
 
+proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), size in 1usize..99) {
         if let Ok((_folder, table)) = open(&bytes, &Dialect::default()) {

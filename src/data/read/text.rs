@@ -18,9 +18,6 @@ pub(super) const LONGEST_RECORD: usize = 16 << 20;
 /// How much of a file is looked at to tell what it is.
 const HEAD: usize = 64 << 10;
 
-/// How much of a file of JSON Lines is looked at for the columns, as a line may leave some out.
-const JSON_HEAD: usize = 1 << 20;
-
 /// How the letters of a text are written as bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
@@ -50,8 +47,8 @@ pub(super) struct Origin {
 /// What a file is.
 pub(super) enum Look {
     Parquet,
-    /// JSON Lines, and the lines it begins with, whole ones.
-    Json(Origin, Vec<u8>),
+    /// JSON Lines.
+    Json(Origin),
     Text(Head),
 }
 
@@ -81,7 +78,7 @@ pub(super) fn look(file: &File, encoding: Option<Encoding>) -> Result<Look> {
     }
     let packing = if start.starts_with(b"\x1f\x8b") {
         Packing::Gzip
-    } else if start.starts_with(b"\x28\xb5\x2f\xfd") {
+    } else if is_zstd(&start) {
         Packing::Zstd
     } else {
         Packing::None
@@ -91,8 +88,8 @@ pub(super) fn look(file: &File, encoding: Option<Encoding>) -> Result<Look> {
         _ => {
             raw.rewind().map_err(no_file)?;
             let start = start_unpacked(raw, packing).map_err(no_file)?;
-            let nested: &[&[u8]] = &[b"PAR1", b"\x1f\x8b", b"\x28\xb5\x2f\xfd"];
-            if nested.iter().any(|magic| start.starts_with(magic)) {
+            let nested: &[&[u8]] = &[b"PAR1", b"\x1f\x8b"];
+            if is_zstd(&start) || nested.iter().any(|magic| start.starts_with(magic)) {
                 let message = "is a file packed twice, or a packed Parquet file";
                 return Err(Input::new(message)
                     .at_file(Path::new(&*file.shown))
@@ -130,21 +127,7 @@ pub(super) fn look(file: &File, encoding: Option<Encoding>) -> Result<Look> {
     head.grow()?;
     let mut text = head.bytes.iter().filter(|b| !b.is_ascii_whitespace());
     match (text.next(), text.next()) {
-        (Some(b'{'), _) => {
-            while !head.whole
-                && (head.bytes.len() < JSON_HEAD || last_line_end(&head.bytes).is_none())
-            {
-                if head.bytes.len() > LONGEST_RECORD {
-                    return Err(too_long(&file.shown, 1).into());
-                }
-                head.grow()?;
-            }
-            if !head.whole {
-                let end = last_line_end(&head.bytes).unwrap_or(0);
-                head.bytes.truncate(end);
-            }
-            Ok(Look::Json(origin, head.bytes))
-        }
+        (Some(b'{'), _) => Ok(Look::Json(origin)),
         (Some(b'['), Some(b'{' | b'[')) => Err(Input::new(
             "is one JSON array, which is read whole or not at all",
         )
@@ -153,6 +136,14 @@ pub(super) fn look(file: &File, encoding: Option<Encoding>) -> Result<Look> {
         .into()),
         _ => Ok(Look::Text(head)),
     }
+}
+
+/// A frame of zstd, or one to be passed over, with which files packed on many threads begin.
+fn is_zstd(start: &[u8]) -> bool {
+    matches!(
+        start,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]
+    )
 }
 
 /// The first bytes of a file.
@@ -409,7 +400,7 @@ pub(super) struct Fault {
 /// Looks for bytes that are no UTF-8, and for NUL.
 pub(super) fn fault(bytes: &[u8]) -> Option<Fault> {
     let binary = memchr::memchr(0, bytes).map(|at| Fault { at, binary: true });
-    let invalid = std::str::from_utf8(bytes).err().map(|e| Fault {
+    let invalid = simdutf8::compat::from_utf8(bytes).err().map(|e| Fault {
         at: e.valid_up_to(),
         binary: false,
     });
@@ -425,7 +416,8 @@ impl Fault {
         let line = first_line + line_feeds(bytes.get(..self.at).unwrap_or_default());
         if self.binary {
             let message = format!("line {line} holds a NUL byte, so this is no text");
-            return at_line(shown, line, message);
+            return at_line(shown, line, message)
+                .hint("if the file is written in UTF-16, set `encoding: utf-16le` for it");
         }
         at_line(shown, line, format!("line {line} is no UTF-8 text"))
             .hint("if the file is written in Latin-1, set `encoding: windows-1252` for it")

@@ -294,14 +294,7 @@ impl Layout {
         } else {
             "values".into()
         };
-        let mut text = self.line(
-            "column",
-            "type",
-            "missing",
-            "distinct",
-            &head,
-            if self.shape > 0 { "shape" } else { "" },
-        );
+        let mut text = self.line(["column", "type", "missing", "distinct", "shape", &head]);
         let line: String = std::iter::repeat_n(self.line, self.width()).collect();
         text.push_str(&line);
         text.push('\n');
@@ -310,18 +303,14 @@ impl Layout {
                 Some(n) => self.numbers_line(&cells(n)),
                 None => values(c),
             };
-            let shape = match histogram(c) {
-                Some(h) if self.shape > 0 => sparkline(h),
-                _ => String::new(),
-            };
-            text.push_str(&self.line(
+            text.push_str(&self.line([
                 &plain(&c.name),
                 c.kind.as_str(),
                 &missing(c),
                 &estimate(c.distinct),
+                &histogram(c).map_or_else(String::new, sparkline),
                 &values,
-                &shape,
-            ));
+            ]));
         }
         text
     }
@@ -335,24 +324,19 @@ impl Layout {
         cells.join(&" ".repeat(GAP))
     }
 
-    fn line(
-        &self,
-        name: &str,
-        kind: &str,
-        missing: &str,
-        distinct: &str,
-        values: &str,
-        shape: &str,
-    ) -> String {
-        let line = format!(
-            " {}  {}  {}  {}  {}  {shape}",
+    fn line(&self, [name, kind, missing, distinct, shape, values]: [&str; 6]) -> String {
+        let mut cells = vec![
             padded(&fitted(name, self.name), self.name),
             padded(kind, self.kind),
             right(missing, self.missing),
             right(distinct, self.distinct),
-            padded(&fitted(values, self.values), self.values),
-        );
-        format!("{}\n", line.trim_end())
+        ];
+        if self.shape > 0 {
+            cells.push(padded(shape, self.shape));
+        }
+        cells.push(fitted(values, self.values));
+        let line = cells.join(&" ".repeat(GAP));
+        format!(" {}\n", line.trim_end())
     }
 }
 

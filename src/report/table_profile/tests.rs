@@ -157,7 +157,12 @@ fn a_hostile_value_cannot_move_the_cursor() {
 fn the_text_of_a_page() {
     insta::assert_snapshot!("page_of_one", text_of(&without_script(&pages()[0].1)));
     insta::assert_snapshot!("page_of_two", text_of(&without_script(&pages()[1].1)));
-    insta::assert_json_snapshot!("data_of_two", data(&pages()[1].1));
+    let data = data(&pages()[1].1);
+    assert_eq!(data["columns"][5]["name"], "plan");
+    insta::assert_snapshot!(
+        "data_of_two",
+        format!("{}\n{}", data["columns"][3], data["columns"][5])
+    );
 }
 
 #[test]
@@ -270,6 +275,17 @@ fn the_same_profiles_give_the_same_page() {
 
 #[test]
 fn a_profile_reads_back_as_it_was_written() {
+    let mut awkward = every_type();
+    for column in &mut awkward.columns {
+        if let Some(n) = &mut column.numbers {
+            // Numbers whose shortest text a fast parser misses by the last bit.
+            (n.min, n.mean) = (
+                -2.638_344_616_030_823_5e-256,
+                9.007_199_254_740_993e15 / 3.0,
+            );
+            n.max = f64::MAX;
+        }
+    }
     for profile in [
         every_type(),
         later(),
@@ -277,6 +293,7 @@ fn a_profile_reads_back_as_it_was_written() {
         unicode(),
         hostile(),
         wide(30),
+        awkward,
     ] {
         let text = serde_json::to_string(&profile).unwrap();
         assert_eq!(
