@@ -104,20 +104,8 @@ impl<'a> Reader<'a> {
 
     /// The node that begins with `event`; the parser's own limit on nesting bounds the recursion.
     fn node(&mut self, event: Event<'a>, mark: Mark) -> Result<Node, Error> {
-        let (anchor, tagged) = (event.anchor_id(), event.tag().is_some());
-        if event.is_alias() || anchor.is_some() {
-            let message = "anchors and aliases are not read here: write the value out";
-            return Err(Error {
-                mark,
-                message: message.to_owned(),
-            });
-        }
-        if tagged {
-            let message = "tags such as `!name` are not read here: write the value without";
-            return Err(Error {
-                mark,
-                message: message.to_owned(),
-            });
+        if let Some(message) = refused(&event) {
+            return Err(error(mark, message));
         }
         let mut end = mark.span.end;
         let kind = match event {
@@ -144,30 +132,30 @@ impl<'a> Reader<'a> {
                 loop {
                     match self.next()? {
                         (Event::MappingEnd, mark) => {
-                            end = self.end_of(&mark, entries.last().map(|(_, node)| node), end);
+                            end = self.end_of_map(&mark, &mut entries, end);
                             break Kind::Map(entries);
                         }
                         (event, mark) => {
                             let key = self.key(event, mark, &entries)?;
                             let (event, mark) = self.next()?;
-                            let mut node = self.node(event, mark)?;
-                            if node.mark.span.is_empty() && matches!(node.kind, Kind::Null) {
-                                // The parser finds what is left out only behind it.
-                                node.end = key.mark.span.end;
-                            }
-                            entries.push((key, node));
+                            entries.push((key, self.node(event, mark)?));
                         }
                     }
                 }
             }
-            _ => {
-                return Err(Error {
-                    mark,
-                    message: "no valid YAML: expected a value".to_owned(),
-                });
-            }
+            _ => return Err(error(mark, "no valid YAML: expected a value")),
         };
         Ok(Node { mark, kind, end })
+    }
+
+    /// Where a mapping ends; tells its empty values where they end, which the parser finds only behind them.
+    fn end_of_map(&self, close: &Mark, entries: &mut [(Key, Node)], start: usize) -> usize {
+        for (key, node) in entries.iter_mut() {
+            if node.mark.span.is_empty() && matches!(node.kind, Kind::Null) {
+                node.end = key.mark.span.end;
+            }
+        }
+        self.end_of(close, entries.last().map(|(_, node)| node), start)
     }
 
     /// Where a list or a mapping ends: at its bracket, or with its last node.
@@ -194,6 +182,23 @@ impl<'a> Reader<'a> {
             return Err(Error { mark, message });
         }
         Ok(Key { mark, text })
+    }
+}
+
+/// What is wrong with an event that these files do not take. Apart from [`Reader::node`], so that the stack
+/// holds as many levels as the parser allows.
+fn refused(event: &Event) -> Option<&'static str> {
+    if event.is_alias() || event.anchor_id().is_some() {
+        return Some("anchors and aliases are not read here: write the value out");
+    }
+    let tagged = event.tag().is_some();
+    tagged.then_some("tags such as `!name` are not read here: write the value without")
+}
+
+fn error(mark: Mark, message: &str) -> Error {
+    Error {
+        mark,
+        message: message.to_owned(),
     }
 }
 
