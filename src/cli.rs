@@ -37,6 +37,9 @@ pub enum Command {
     /// Reads serin.yaml, its tables (CSV, JSON Lines or Parquet, on disk or gs://) and schema.yaml. Writes
     /// .serin/lint.json, .serin/data/{train,test}.parquet with .serin/profile.json, .serin/drift.json where
     /// `lint.drift` asks for it and, unless the data is rejected, .serin/dataset.json.
+    ///
+    /// With --infer it writes the first schema.yaml, with --update it changes the present one where the tables
+    /// ask for it: new values, wider ranges, columns that came or went. Both need no project and no region.
     #[command(after_help = EXITS)]
     Lint(LintFlags),
     /// Train the model of the snapshot in a Vertex AI custom job
@@ -140,10 +143,10 @@ pub struct CommonFlags {
 #[derive(Debug, Args)]
 pub struct LintFlags {
     /// The project, by id
-    #[arg(long, env = "SERIN_PROJECT", required_unless_present = "explain")]
+    #[arg(long, env = "SERIN_PROJECT", required_unless_present_any = ["explain", "infer", "update"])]
     pub project: Option<String>,
     /// The location of job, model and endpoint
-    #[arg(long, env = "SERIN_REGION", required_unless_present = "explain")]
+    #[arg(long, env = "SERIN_REGION", required_unless_present_any = ["explain", "infer", "update"])]
     pub region: Option<String>,
     #[command(flatten)]
     pub config: ConfigFlag,
@@ -153,6 +156,15 @@ pub struct LintFlags {
     /// Say what a check is for, and check nothing
     #[arg(long, value_name = "CHECK")]
     pub explain: Option<String>,
+    /// Write a first schema.yaml from the tables, and check nothing
+    #[arg(long, conflicts_with = "update")]
+    pub infer: bool,
+    /// Add to schema.yaml what the tables ask for, show the diff, and check nothing
+    #[arg(long)]
+    pub update: bool,
+    /// With --infer print the schema, with --update the diff, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]

@@ -11,6 +11,7 @@ use serin::cli::{
     self, Cli, CloudFlags, Command, CommonFlags, EmulateCommand, EmulateFlags, LintFlags,
     ProfileFlags, RunFlags, ServeFlags,
 };
+use serin::config::Config;
 use serin::data::{checks, read};
 use serin::emulator::seed::Seed;
 use serin::error::{self, Input, code};
@@ -125,6 +126,17 @@ fn lint(flags: LintFlags) -> Result<u8> {
     if let Some(check) = &flags.explain {
         println!("{}", checks::explain(check)?);
         return Ok(code::DONE);
+    }
+    if flags.infer || flags.update {
+        use steps::schema::{Do, schema};
+        let what = if flags.infer { Do::Infer } else { Do::Update };
+        let config = Config::read(&flags.config.config)?;
+        let out = &mut std::io::stdout();
+        let outcome = one_thread()?.block_on(schema(&config, what, flags.dry_run, out))?;
+        return Ok(outcome.exit_code());
+    }
+    if flags.dry_run {
+        return Err(Input::new("`--dry-run` is for `--infer` and `--update`").into());
     }
     let (Some(project), Some(region)) = (flags.project, flags.region) else {
         anyhow::bail!("clap lets `lint` pass without a project and a region");

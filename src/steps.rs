@@ -11,6 +11,7 @@ pub mod lint;
 pub mod model_files;
 pub mod profile;
 pub mod push;
+pub mod schema;
 pub mod summary;
 pub mod tables;
 pub mod train;

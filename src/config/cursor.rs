@@ -115,6 +115,7 @@ pub(crate) const FIELDS: Sections = &[
 ];
 
 /// A value and its path, as in `data.join.how`.
+#[derive(Clone)]
 pub(crate) struct Cursor<'a> {
     pub(crate) file: &'a File,
     pub(crate) node: &'a Node,

@@ -7,6 +7,7 @@ mod drifted;
 mod explain;
 mod features;
 mod join;
+mod keys;
 mod parts;
 mod rows;
 mod settings;
@@ -75,6 +76,7 @@ struct ColumnScope<'a> {
 /// All tables, the config, and what stands against the join.
 struct TablesScope<'a> {
     config: &'a Config,
+    schema: Option<&'a Schema>,
     tables: &'a [Table],
     faults: &'a [Fault],
 }
@@ -176,6 +178,7 @@ pub const CHECKS: &[Check] = &[
     check("table.skipped_rows", Warn, OfTable(rows::skipped)),
     fixed("table.empty", OfTable(rows::empty)),
     check("schema.table", Warn, OfTable(columns::undescribed)),
+    check("schema.rows", Reject, OfTable(keys::rows)),
     check("schema.presence", Reject, OfTable(columns::absent)),
     check("schema.extra", Warn, OfTable(columns::extra)),
     check("schema.type", Reject, OfColumn(columns::misfits)),
@@ -183,7 +186,11 @@ pub const CHECKS: &[Check] = &[
     check("schema.missing", Reject, OfColumn(columns::share_missing)),
     check("schema.domain", Reject, OfColumn(columns::domain)),
     check("schema.range", Reject, OfColumn(columns::range)),
-    check("schema.unique", Reject, OfColumn(columns::unique)),
+    check("schema.length", Reject, OfColumn(columns::length)),
+    check("schema.pattern", Reject, OfColumn(columns::pattern)),
+    check("schema.unique", Reject, OfColumn(keys::unique)),
+    check("schema.key", Reject, OfTable(keys::key)),
+    check("schema.reference", Reject, OfTables(keys::reference)),
     fixed("config.column", OfTables(settings::columns)),
     fixed("label.column", OfTables(settings::label)),
     fixed("join.key", OfTables(join::no_key)),
@@ -334,6 +341,7 @@ pub fn tables(
             Run::Tables(run) => {
                 let scope = TablesScope {
                     config,
+                    schema,
                     tables,
                     faults,
                 };

@@ -12,11 +12,12 @@ use anyhow::{Context as _, Result};
 use self::look::Look;
 use super::Outcome;
 use super::lint::{Frozen, check, local_tables};
+use super::schema::Looked;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::data::findings::Findings;
 use crate::data::read::{Dialect, File};
-use crate::data::schema::Schema;
+use crate::data::schema::{Known, Schema, Seen, infer};
 use crate::data::source;
 use crate::error::Input;
 use crate::workspace::records::Severity;
@@ -78,13 +79,33 @@ pub fn init(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     for path in &args.tables {
         places.push(place(path, &args.dir, out)?);
     }
-    for name in look.write(&args.dir, &places)? {
+    let schema = schema(&look, &args.tables)?;
+    for name in look.write(&args.dir, &places, schema)? {
         say(out, &format!("wrote {}", args.dir.join(name).display()))?;
     }
     for line in look.story() {
         say(out, &line)?;
     }
     rehearse(&args.dir, out)
+}
+
+/// The text of `schema.yaml`.
+fn schema(look: &Look, paths: &[PathBuf]) -> Result<String> {
+    let looked = look.tables.iter().zip(paths).map(|(table, path)| {
+        let file = File {
+            path: path.clone(),
+            shown: path.display().to_string().into(),
+        };
+        Looked::at(&table.name, vec![file], &Dialect::default(), &look.label)
+    });
+    let looked = looked.collect::<Result<Vec<_>>>()?;
+    let seen: Vec<Seen> = looked.iter().map(Looked::seen).collect();
+    let keys: Vec<String> = look.join_on.iter().cloned().collect();
+    let known = Known {
+        label: &look.label,
+        keys: &keys,
+    };
+    Ok(infer(&seen, &known))
 }
 
 fn say(out: &mut dyn Write, line: &str) -> Result<()> {

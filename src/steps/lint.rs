@@ -368,7 +368,7 @@ fn more_about(finding: &Finding, frozen: bool) -> String {
 }
 
 /// How the text of a table is written.
-fn dialect(table: &crate::config::Table) -> Dialect {
+pub(super) fn dialect(table: &crate::config::Table) -> Dialect {
     let encoding = |encoding| match encoding {
         Encoding::Utf8 => read::Encoding::Utf8,
         Encoding::Utf16Le => read::Encoding::Utf16Le,

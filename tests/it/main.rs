@@ -21,4 +21,5 @@ mod profile;
 mod rejections;
 mod restarts;
 mod rooms;
+mod schema;
 mod seeds;

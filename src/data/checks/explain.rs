@@ -73,16 +73,43 @@ const EXPLANATIONS: &[(&str, &str)] = &[
     ),
     (
         "schema.domain",
-        "A cell holds a value that the schema does not list for its column: a new category, or one misspelt.",
+        "A cell holds a value that the schema does not list for its column: a new category, or one misspelt. If it is \
+         new, `serin lint --update` adds it to the schema.",
+    ),
+    (
+        "schema.length",
+        "A text is shorter than the column's `min_length` or longer than its `max_length`, counted in characters: cut \
+         off, or two fields run together.",
+    ),
+    (
+        "schema.pattern",
+        "A text does not match the column's expression in `matches`, which is about the whole text. A code is misspelt, \
+         or comes from a system that writes it otherwise, and would join with nothing.",
     ),
     (
         "schema.range",
-        "A number lies outside of what the schema allows for its column: a unit mistaken, or a placeholder such as \
+        "A number or a time lies outside of what the schema allows for its column: a unit mistaken, or a placeholder such as \
          -1 or 9999.",
     ),
     (
         "schema.unique",
         "A value stands twice in a column that the schema calls unique.",
+    ),
+    (
+        "schema.key",
+        "Values that the table's `unique` names stand together twice, as a customer and a day that should have one row. \
+         Mostly an export was appended to itself. Rows that lack a part of the key are not compared.",
+    ),
+    (
+        "schema.reference",
+        "A column `references` one of another table, and holds a value which that one does not: a key without its \
+         row. The tables are of different days, or rows were deleted on one side. Values are equal as texts, as in a \
+         join; missing cells refer to nothing.",
+    ),
+    (
+        "schema.rows",
+        "The table has fewer rows than its `min_rows` or more than its `max_rows`. The export was cut off, selected \
+         nothing, or was loaded twice.",
     ),
     (
         "config.column",
