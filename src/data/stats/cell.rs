@@ -104,10 +104,10 @@ fn slow(text: &[u8]) -> Cell<f64> {
 /// Whether a number has needless zeros in front, as in the postal code `01069`, so that it is a name.
 #[inline]
 pub fn is_padded(text: &[u8]) -> bool {
-    match trim(text) {
-        [b'-' | b'+', b'0', b'0'..=b'9', ..] | [b'0', b'0'..=b'9', ..] => true,
-        _ => false,
-    }
+    matches!(
+        trim(text),
+        [b'-' | b'+', b'0', b'0'..=b'9', ..] | [b'0', b'0'..=b'9', ..]
+    )
 }
 
 #[inline]

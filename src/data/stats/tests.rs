@@ -115,7 +115,7 @@ fn large(rows: u64, seed: u64) -> String {
             1 + r % 28,
             r % 24
         );
-        let words = if r % 97 == 0 {
+        let words = if r.is_multiple_of(97) {
             "\"a \"\"b\"\", c\"".to_owned()
         } else {
             format!("w{}", r % 30_011)
@@ -123,7 +123,7 @@ fn large(rows: u64, seed: u64) -> String {
         text += &format!(
             "k{row},{x},g{},{when},{},{words},{}\n",
             r % 50,
-            r % 3 == 0,
+            r.is_multiple_of(3),
             u64::from(x > 8000.0)
         );
     }
