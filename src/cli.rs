@@ -13,6 +13,15 @@ Exit codes:
   4    a bug
   130  interrupted (SIGINT), 143 terminated (SIGTERM), after cleaning up";
 
+const PROFILE_EXAMPLES: &str = "\
+Examples:
+  serin profile data/usage.csv
+  serin profile train.parquet test.parquet --html page.html
+  serin profile 'days/*.csv.gz' --format json --sketches > days.json
+  serin profile week1.json week2.json --merge --column amount
+
+";
+
 /// Every step of a machine-learning cloudbuild.yaml on Google Cloud, and the build itself on a laptop.
 #[derive(Debug, Parser)]
 #[command(name = "serin", version, after_help = EXITS, max_term_width = 100)]
@@ -25,8 +34,12 @@ pub struct Cli {
 pub enum Command {
     /// Check the tables and freeze a snapshot of them
     ///
-    /// Reads serin.yaml, its tables and schema.yaml. Writes .serin/lint.json and, unless the data is
-    /// rejected, .serin/dataset.json, .serin/profile.json and .serin/data/{train,test}.parquet.
+    /// Reads serin.yaml, its tables (CSV, JSON Lines or Parquet, on disk or gs://) and schema.yaml. Writes
+    /// .serin/lint.json, .serin/data/{train,test}.parquet with .serin/profile.json, .serin/drift.json where
+    /// `lint.drift` asks for it and, unless the data is rejected, .serin/dataset.json.
+    ///
+    /// With --infer it writes the first schema.yaml, with --update it changes the present one where the tables
+    /// ask for it: new values, wider ranges, columns that came or went. Both need no project and no region.
     #[command(after_help = EXITS)]
     Lint(LintFlags),
     /// Train the model of the snapshot in a Vertex AI custom job
@@ -82,9 +95,20 @@ pub enum Command {
     /// AIP_PREDICT_ROUTE as Vertex AI's contract says. Ends with SIGTERM after the open requests.
     #[command(after_help = EXITS)]
     Serve(ServeFlags),
+    /// Profile any table, for a first look
+    ///
+    /// Reads CSV (also packed with gzip or zstd), JSON Lines and Parquet, told apart by their bytes. Needs no
+    /// config and no project. A TABLE is a file, a pattern in quotes, a folder, or the same as a gs:// URI,
+    /// which is fetched first; several TABLEs are several tables. A file that `serin profile --format json`
+    /// wrote is a TABLE too: its profile is taken as it is.
+    ///
+    /// Prints a line a column, then what is worth a look, the worst first. `--column` shows one column in full,
+    /// `--html` writes a page with every column's histogram, of up to three tables over each other.
+    #[command(after_help = format!("{PROFILE_EXAMPLES}{EXITS}"))]
+    Profile(ProfileFlags),
     /// Write a first serin.yaml, schema.yaml and cloudbuild.yaml from a look at the data
     ///
-    /// Reads the CSV files, overwrites nothing.
+    /// Reads the tables, overwrites nothing.
     #[command(after_help = EXITS)]
     Init(InitFlags),
     /// End the children of a serin that is gone (started by serin itself)
@@ -118,11 +142,29 @@ pub struct CommonFlags {
 
 #[derive(Debug, Args)]
 pub struct LintFlags {
+    /// The project, by id
+    #[arg(long, env = "SERIN_PROJECT", required_unless_present_any = ["explain", "infer", "update"])]
+    pub project: Option<String>,
+    /// The location of job, model and endpoint
+    #[arg(long, env = "SERIN_REGION", required_unless_present_any = ["explain", "infer", "update"])]
+    pub region: Option<String>,
     #[command(flatten)]
-    pub common: CommonFlags,
+    pub config: ConfigFlag,
     /// Which of a table's places to read
     #[arg(long, value_enum, default_value = "local", env = "SERIN_SOURCE")]
     pub source: crate::steps::lint::Source,
+    /// Say what a check is for, and check nothing
+    #[arg(long, value_name = "CHECK")]
+    pub explain: Option<String>,
+    /// Write a first schema.yaml from the tables, and check nothing
+    #[arg(long, conflicts_with = "update")]
+    pub infer: bool,
+    /// Add to schema.yaml what the tables ask for, show the diff, and check nothing
+    #[arg(long)]
+    pub update: bool,
+    /// With --infer print the schema, with --update the diff, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -301,9 +343,65 @@ pub struct ServeFlags {
 }
 
 #[derive(Debug, Args)]
+pub struct ProfileFlags {
+    /// Files, patterns in quotes, folders, gs:// URIs, or profiles written as JSON
+    #[arg(required = true, value_name = "TABLE")]
+    pub tables: Vec<String>,
+    /// A table for people, or a JSON object a table, a line each; docs/profile.md names its fields
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: crate::steps::profile::Format,
+    /// Write a page of up to three tables over each other, which needs no network
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Print this column in full: quantiles, histogram, most frequent values
+    #[arg(long, value_name = "NAME")]
+    pub column: Option<String>,
+    /// Print all columns and all that is worth a look
+    #[arg(long)]
+    pub all: bool,
+    /// The column to predict: the others are told by how much they tell about it
+    #[arg(long, value_name = "COLUMN")]
+    pub label: Option<String>,
+    /// What stands between the fields of a CSV: a character, or `tab` [default: found out]
+    #[arg(long, value_name = "C", value_parser = delimiter)]
+    pub delimiter: Option<u8>,
+    /// How the letters of a text are written [default: UTF-8, or what a byte order mark says]
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub encoding: Option<Encoding>,
+    /// Keep in the JSON what a merge needs
+    #[arg(long)]
+    pub sketches: bool,
+    /// Make one profile of all tables, as of shards or days
+    #[arg(long)]
+    pub merge: bool,
+}
+
+/// The encodings of a text, as the world calls them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Encoding {
+    #[value(name = "utf-8")]
+    Utf8,
+    #[value(name = "utf-16le")]
+    Utf16Le,
+    #[value(name = "utf-16be")]
+    Utf16Be,
+    /// Holds the letters of Latin-1
+    #[value(name = "windows-1252", alias = "latin-1", alias = "iso-8859-1")]
+    Windows1252,
+}
+
+fn delimiter(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        b"tab" | b"\\t" => Ok(b'\t'),
+        [c] if (c.is_ascii_punctuation() && *c != b'"') || matches!(c, b'\t' | b' ') => Ok(*c),
+        _ => Err("expected one character such as `;`, or `tab`".into()),
+    }
+}
+
+#[derive(Debug, Args)]
 pub struct InitFlags {
-    /// The CSV files
-    #[arg(required = true, value_name = "TABLE.csv")]
+    /// The files: CSV, JSON Lines or Parquet
+    #[arg(required = true, value_name = "TABLE")]
     pub tables: Vec<PathBuf>,
     /// The column to predict
     #[arg(long, value_name = "COLUMN")]

@@ -12,12 +12,15 @@ pub(crate) mod cursor;
 mod drawing;
 mod duration;
 mod forms;
+mod lint;
 mod reading;
 #[cfg(test)]
 mod tests;
 pub(crate) mod yaml;
 
+pub(crate) use cursor::nearest;
 pub use duration::parse_duration;
+pub use lint::{Baseline, Drift, DriftColumn, Freshness, Lint, Volume};
 
 /// A value of `serin.yaml` and where it stands, for messages that come after parsing.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,10 +68,24 @@ pub struct Data {
 #[derive(Clone, Debug)]
 pub struct Table {
     pub name: String,
-    /// A path relative to `serin.yaml`.
+    /// A file, a pattern or a folder relative to `serin.yaml`, or the same as a `gs://` URI.
     pub local: Option<Spot<String>>,
     pub bigquery: Option<Spot<String>>,
+    /// What stands between the fields of its text; found out where absent.
+    pub delimiter: Option<u8>,
+    /// UTF-8 where absent, or what a byte order mark says.
+    pub encoding: Option<Encoding>,
     pub place: Place,
+}
+
+/// How the letters of a text are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    Utf8,
+    Utf16Le,
+    Utf16Be,
+    /// Holds the letters of Latin-1.
+    Windows1252,
 }
 
 #[derive(Clone, Debug)]
@@ -107,20 +124,6 @@ pub enum SplitRule {
         column: Spot<String>,
         test_from: String,
     },
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct Lint {
-    /// Relative to `serin.yaml`.
-    pub schema: Option<Spot<String>>,
-    /// Drift is parsed and checked here; what it checks comes with the drift checks.
-    pub drift: Option<Drift>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Drift {
-    pub psi: f64,
-    pub place: Place,
 }
 
 /// The built-in learner's parameters and the machine of the job.
@@ -236,7 +239,7 @@ impl Config {
     }
 
     #[cfg(test)]
-    fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+    pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
         reading::config(&File::new(path, bytes.to_vec(), cursor::FIELDS)?)
     }
 }

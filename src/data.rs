@@ -3,19 +3,23 @@
 //!
 //! Plain functions over files and columns; knows no cloud and no step.
 
+pub mod batch;
 pub mod checks;
-pub mod csv;
+pub mod drift;
 pub mod findings;
 pub mod frame;
 pub mod instances;
 pub mod join;
 pub mod label;
-pub mod profile;
+pub mod read;
 pub mod schema;
 pub mod snapshot;
 pub mod source;
 pub mod split;
+pub mod stats;
 pub mod table;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod types;
 
 /// A value from a table for a message: on one line, without control characters, cut after 40 characters.

@@ -8,10 +8,11 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 
 use serin::cli::{
-    Cli, CloudFlags, Command, CommonFlags, EmulateCommand, EmulateFlags, LintFlags, RunFlags,
-    ServeFlags,
+    self, Cli, CloudFlags, Command, CommonFlags, EmulateCommand, EmulateFlags, LintFlags,
+    ProfileFlags, RunFlags, ServeFlags,
 };
 use serin::config::Config;
+use serin::data::{checks, read};
 use serin::emulator::seed::Seed;
 use serin::error::{self, Input, code};
 use serin::image::SelfImages;
@@ -34,11 +35,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// A panic is a bug and says so in one sentence; a reader that went away is not.
+/// A panic is a bug and says so in one sentence; a reader that went away is not, nor is a damaged file.
 fn report_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let text = panic.payload_as_str().unwrap_or("no message");
     if text.contains("Broken pipe") {
         std::process::exit(0);
+    }
+    if serin::data::read::is_decoding() {
+        return;
     }
     let place = panic
         .location()
@@ -51,7 +55,7 @@ fn report_panic(panic: &std::panic::PanicHookInfo<'_>) {
 
 fn dispatch(cli: Cli) -> Result<u8> {
     match cli.command {
-        Command::Lint(flags) => Ok(lint(&flags)?.exit_code()),
+        Command::Lint(flags) => lint(flags),
         Command::Train(flags) => step(flags.common, async |ctx| {
             let args = steps::train::TrainArgs {
                 image: flags.image,
@@ -96,6 +100,12 @@ fn dispatch(cli: Cli) -> Result<u8> {
             many_threads()?.block_on(serve_model(flags))?;
             Ok(code::DONE)
         }
+        Command::Profile(flags) => {
+            let args = profile_args(flags);
+            let mut out = std::io::stdout();
+            let outcome = one_thread()?.block_on(steps::profile::profile(&args, &mut out))?;
+            Ok(outcome.exit_code())
+        }
         Command::Init(flags) => {
             let args = steps::init::Args {
                 label: flags.label,
@@ -112,12 +122,59 @@ fn dispatch(cli: Cli) -> Result<u8> {
     }
 }
 
-fn lint(flags: &LintFlags) -> Result<steps::Outcome> {
-    let config = Config::read(&flags.common.config.config)?;
-    let workspace = Workspace::new(".");
-    let outcome = steps::lint::lint(&config, &workspace, flags.source, &mut std::io::stdout())?;
-    steps::finish(&workspace, "lint", outcome, &serde_json::json!({}))?;
-    Ok(outcome)
+fn lint(flags: LintFlags) -> Result<u8> {
+    if let Some(check) = &flags.explain {
+        println!("{}", checks::explain(check)?);
+        return Ok(code::DONE);
+    }
+    if flags.infer || flags.update {
+        use steps::schema::{Do, schema};
+        let what = if flags.infer { Do::Infer } else { Do::Update };
+        let config = Config::read(&flags.config.config)?;
+        let out = &mut std::io::stdout();
+        let outcome = one_thread()?.block_on(schema(&config, what, flags.dry_run, out))?;
+        return Ok(outcome.exit_code());
+    }
+    if flags.dry_run {
+        return Err(Input::new("`--dry-run` is for `--infer` and `--update`").into());
+    }
+    let (Some(project), Some(region)) = (flags.project, flags.region) else {
+        anyhow::bail!("clap lets `lint` pass without a project and a region");
+    };
+    let common = CommonFlags {
+        project,
+        region,
+        config: flags.config,
+    };
+    step(common, async |ctx| {
+        let outcome = steps::lint::lint(ctx, flags.source, &mut std::io::stdout()).await?;
+        steps::finish(&ctx.workspace, "lint", outcome, &serde_json::json!({}))?;
+        Ok(outcome)
+    })
+}
+
+fn profile_args(flags: ProfileFlags) -> steps::profile::Args {
+    let encoding = |encoding| match encoding {
+        cli::Encoding::Utf8 => read::Encoding::Utf8,
+        cli::Encoding::Utf16Le => read::Encoding::Utf16Le,
+        cli::Encoding::Utf16Be => read::Encoding::Utf16Be,
+        cli::Encoding::Windows1252 => read::Encoding::Windows1252,
+    };
+    steps::profile::Args {
+        tables: flags.tables,
+        format: flags.format,
+        html: flags.html,
+        column: flags.column,
+        all: flags.all,
+        label: flags.label,
+        dialect: read::Dialect {
+            delimiter: flags.delimiter,
+            encoding: flags.encoding.map(encoding),
+            ..read::Dialect::default()
+        },
+        sketches: flags.sketches,
+        merge: flags.merge,
+    }
 }
 
 /// Runs a step that speaks to the cloud.

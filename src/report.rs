@@ -10,6 +10,7 @@ mod page;
 mod plot;
 mod profile;
 pub mod progress;
+pub mod table_profile;
 pub mod terminal;
 mod train;
 mod validate;
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+use crate::workspace::drift_report::DriftReport;
 use crate::workspace::records::{
     Dataset, Deployed, LintReport, Profile, Pushed, Trained, Validated,
 };
@@ -38,6 +40,7 @@ struct Records {
     dataset: Option<Dataset>,
     profile: Option<Profile>,
     lint: Option<LintReport>,
+    drift: Option<DriftReport>,
     trained: Option<Trained>,
     validated: Option<Validated>,
     pushed: Option<Pushed>,
@@ -50,6 +53,7 @@ impl Records {
             dataset: workspace.peek(),
             profile: workspace.peek(),
             lint: workspace.peek(),
+            drift: workspace.peek(),
             trained: workspace.peek(),
             validated: workspace.peek(),
             pushed: workspace.peek(),
@@ -60,7 +64,8 @@ impl Records {
 
 /// Writes `.serin/report.html` from whatever records the workspace holds, and returns its path.
 ///
-/// The page needs neither network nor script, and the same records give the same bytes.
+/// The page needs no network, only what finds and sorts columns needs its script, and the same records
+/// give the same bytes.
 ///
 /// # Errors
 /// When the file cannot be written.

@@ -3,13 +3,17 @@
 //! A step reads like its row in the design: what it needs, a few `find_or_…` effects that are
 //! harmless to repeat, and the record it writes. A rejection is an [`Outcome`], never an error.
 
+pub mod champion;
 pub mod deploy;
 pub mod fit;
 pub mod init;
 pub mod lint;
 pub mod model_files;
+pub mod profile;
 pub mod push;
+pub mod schema;
 pub mod summary;
+pub mod tables;
 pub mod train;
 pub mod validate;
 

@@ -3,7 +3,9 @@
 //! Each artifact has one writer and carries the sha256 of every file it was made from. Reading one
 //! checks those digests, so that a stale or edited file stops the build and names the step to run again.
 
+pub mod drift_report;
 pub mod records;
+pub mod table_profile;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};

@@ -11,7 +11,7 @@ use crate::error::{Input, Place};
 /// The fields of a settings file by the section they stand in.
 pub(crate) type Sections = &'static [(&'static str, &'static [&'static str])];
 
-/// Every field of `serin.yaml` by its section; `*` is a table's name.
+/// Every field of `serin.yaml` by its section; `*` is a table's name, or a column's.
 pub(crate) const FIELDS: Sections = &[
     (
         "",
@@ -31,13 +31,33 @@ pub(crate) const FIELDS: Sections = &[
         "data",
         &["tables", "query", "join", "label", "drop", "split"],
     ),
-    ("data.tables.*", &["local", "bigquery"]),
+    (
+        "data.tables.*",
+        &["local", "bigquery", "delimiter", "encoding"],
+    ),
     ("data.join", &["on", "how"]),
     ("data.label", &["column", "positive"]),
     ("data.split", &["test", "by", "seed", "time"]),
     ("data.split.time", &["column", "test_from"]),
-    ("lint", &["schema", "drift"]),
-    ("lint.drift", &["against", "psi"]),
+    (
+        "lint",
+        &[
+            "schema",
+            "checks",
+            "max_bad_rows",
+            "min_rows",
+            "volume",
+            "freshness",
+            "drift",
+        ],
+    ),
+    ("lint.volume", &["at_least", "at_most", "last"]),
+    ("lint.freshness", &["column", "within"]),
+    (
+        "lint.drift",
+        &["against", "psi", "fdr", "min_rows", "columns"],
+    ),
+    ("lint.drift.columns.*", &["psi"]),
     (
         "train",
         &[
@@ -95,6 +115,7 @@ pub(crate) const FIELDS: Sections = &[
 ];
 
 /// A value and its path, as in `data.join.how`.
+#[derive(Clone)]
 pub(crate) struct Cursor<'a> {
     pub(crate) file: &'a File,
     pub(crate) node: &'a Node,

@@ -8,8 +8,8 @@ use super::cursor::{Cursor, Fields, one_of};
 use super::forms::{is_bucket_name, is_date, is_endpoint_id, is_model_id, is_table_name};
 use super::yaml::Kind;
 use super::{
-    Builtin, Config, Data, Deploy, Drift, File, Gate, GateRule, Join, JoinKind, Label, Limits,
-    Lint, Replay, Split, SplitRule, Spot, Table, Train, Validate, yaml,
+    Builtin, Config, Data, Deploy, Encoding, File, Gate, GateRule, Join, JoinKind, Label, Limits,
+    Replay, Split, SplitRule, Spot, Table, Train, Validate, lint, yaml,
 };
 use crate::error::Place;
 
@@ -53,7 +53,11 @@ pub(super) fn config(file: &File) -> Result<Config> {
             None => false,
         },
         data: data(&top.need("data")?.fields("data")?)?,
-        lint: top.get("lint").map(lint).transpose()?.unwrap_or_default(),
+        lint: top
+            .get("lint")
+            .map(lint::lint)
+            .transpose()?
+            .unwrap_or_default(),
         train: train(&top.need("train")?.fields("train")?)?,
         validate: top
             .get("validate")
@@ -160,36 +164,74 @@ fn tables(field: Cursor) -> Result<Vec<Table>> {
 }
 
 fn table(name: String, place: Place, field: Cursor) -> Result<Table> {
-    let (local, bigquery) = match &field.node.kind {
-        Kind::Text(text) if text.starts_with("bq://") => (None, Some(bigquery(&field)?)),
-        Kind::Text(_) => (Some(local(&field)?), None),
+    let mut read = Table {
+        name,
+        local: None,
+        bigquery: None,
+        delimiter: None,
+        encoding: None,
+        place,
+    };
+    match &field.node.kind {
+        Kind::Text(text) if text.starts_with("bq://") => read.bigquery = Some(bigquery(&field)?),
+        Kind::Text(_) => read.local = Some(files(&field)?),
         _ => {
             let table = field.fields("data.tables.*")?;
-            let local = table.get("local").map(|field| local(&field)).transpose()?;
+            read.local = table.get("local").map(|field| files(&field)).transpose()?;
             let bigquery = table.get("bigquery").map(|field| bigquery(&field));
-            let bigquery = bigquery.transpose()?;
-            if local.is_none() && bigquery.is_none() {
+            read.bigquery = bigquery.transpose()?;
+            if read.local.is_none() && read.bigquery.is_none() {
                 return Err(table
                     .cursor
                     .error("expected the table's place: `local`, `bigquery` or both")
                     .into());
             }
-            (local, bigquery)
+            let delimiter = table.get("delimiter").map(|field| delimiter(&field));
+            read.delimiter = delimiter.transpose()?;
+            let encoding = table.get("encoding").map(|field| encoding(&field));
+            read.encoding = encoding.transpose()?;
         }
-    };
-    Ok(Table {
-        name,
-        local,
-        bigquery,
-        place,
-    })
+    }
+    Ok(read)
 }
 
-fn local(field: &Cursor) -> Result<Spot<String>> {
+/// The place of a table: files beside `serin.yaml`, or objects of Cloud Storage.
+fn files(field: &Cursor) -> Result<Spot<String>> {
+    match field.text("a file's path")? {
+        text if text.starts_with("gs://") => Ok(text),
+        _ => local(field),
+    }
+}
+
+/// What may stand between fields.
+fn delimiter(field: &Cursor) -> Result<u8> {
+    let what = "one character such as `;`, or `tab`";
+    let Kind::Text(text) = &field.node.kind else {
+        return Err(field.expected(what).into());
+    };
+    match text.as_bytes() {
+        b"tab" | b"\\t" => Ok(b'\t'),
+        [c] if (c.is_ascii_punctuation() && *c != b'"') || matches!(c, b'\t' | b' ') => Ok(*c),
+        _ => Err(field.expected(what).into()),
+    }
+}
+
+fn encoding(field: &Cursor) -> Result<Encoding> {
+    field.word(&[
+        ("utf-8", Encoding::Utf8),
+        ("utf-16le", Encoding::Utf16Le),
+        ("utf-16be", Encoding::Utf16Be),
+        ("windows-1252", Encoding::Windows1252),
+        ("latin-1", Encoding::Windows1252),
+        ("iso-8859-1", Encoding::Windows1252),
+    ])
+}
+
+pub(super) fn local(field: &Cursor) -> Result<Spot<String>> {
     let path = field.text("a file's path")?;
     if path.starts_with("gs://") {
         return Err(field
-            .error("tables in Cloud Storage come later: this version reads local files")
+            .error("expected a file's path, found a `gs://` address")
             .hint("copy the file beside `serin.yaml` and name its path")
             .into());
     }
@@ -273,30 +315,6 @@ fn split(fields: &Fields, label: &str) -> Result<Split> {
         },
     };
     Ok(Split { seed, rule })
-}
-
-fn lint(field: Cursor) -> Result<Lint> {
-    let fields = field.fields("lint")?;
-    let schema = fields.get("schema").map(|schema| local(&schema));
-    let drift = match fields.get("drift") {
-        Some(field) => {
-            let place = field.place();
-            let drift = field.fields("lint.drift")?;
-            if let Some(against) = drift.get("against") {
-                against.word(&[("champion", ())])?;
-            }
-            let psi = match drift.get("psi") {
-                Some(psi) => psi.number("a number above 0", |x| x > 0.0)?,
-                None => 0.2,
-            };
-            Some(Drift { psi, place })
-        }
-        None => None,
-    };
-    Ok(Lint {
-        schema: schema.transpose()?,
-        drift,
-    })
 }
 
 fn train(fields: &Fields) -> Result<Train> {

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::{code, exit_code, render};
+use crate::workspace::records::Severity;
 
 const WHOLE: &str = r#"# what the build is about
 model: customer-churn
@@ -18,7 +19,14 @@ data:
   label: {column: churn, positive: "yes"}
   drop: [customer_id]
   split: {test: 0.2, by: customer_id, seed: 100}
-lint:     {schema: schema.yaml, drift: {against: champion, psi: 0.25}}
+lint:
+  schema: schema.yaml
+  checks: {schema.extra: off, join.unmatched: reject}
+  max_bad_rows: 3
+  min_rows: 1000
+  volume: {at_least: 0.8, last: 5}
+  freshness: {column: month, within: 36h}
+  drift: {against: champion, psi: 0.25, fdr: 0.1, columns: {age: {psi: 0.3}, month: off}}
 train:    {builtin: {max_depth: 4}, machine: n1-standard-8, timeout: 1h30m}
 validate:
   require:
@@ -94,7 +102,43 @@ fn a_whole_file_is_read() {
     };
     assert_eq!((*test, values(by)), (0.2, vec!["customer_id".to_owned()]));
     assert_eq!(config.lint.schema.as_ref().unwrap().value, "schema.yaml");
-    assert_eq!(config.lint.drift.as_ref().unwrap().psi, 0.25);
+    let lint = &config.lint;
+    let checks: Vec<_> = lint
+        .checks
+        .iter()
+        .map(|(code, level)| (code.as_str(), *level))
+        .collect();
+    assert_eq!(
+        checks,
+        [
+            ("schema.extra", None),
+            ("join.unmatched", Some(Severity::Reject))
+        ]
+    );
+    assert_eq!(lint.checks[0].0.place.to_string(), "serin.yaml:15:12");
+    assert_eq!(
+        (lint.max_bad_rows, lint.min_rows.as_ref().unwrap().value),
+        (3, 1000)
+    );
+    let volume = lint.volume.as_ref().unwrap();
+    assert_eq!(
+        (volume.at_least, volume.at_most, volume.last),
+        (0.8, 2.0, 5)
+    );
+    let freshness = lint.freshness.as_ref().unwrap();
+    assert_eq!(
+        (freshness.column.as_str(), freshness.within),
+        ("month", Duration::from_secs(36 * 3600))
+    );
+    let drift = lint.drift.as_ref().unwrap();
+    assert!(matches!(drift.against, Baseline::Champion));
+    assert_eq!((drift.psi, drift.fdr, drift.min_rows), (0.25, 0.1, 200));
+    let columns: Vec<_> = drift
+        .columns
+        .iter()
+        .map(|column| (column.name.as_str(), column.psi))
+        .collect();
+    assert_eq!(columns, [("age", Some(0.3)), ("month", None)]);
     assert_eq!(
         config.train.builtin,
         Builtin {
@@ -152,7 +196,10 @@ fn what_is_left_out_has_a_default() {
         panic!("a split by hash");
     };
     assert_eq!((*test, by.len(), config.data.split.seed), (0.2, 0, 0));
-    assert!(config.lint.schema.is_none() && config.lint.drift.is_none());
+    let lint = &config.lint;
+    assert!(lint.schema.is_none() && lint.drift.is_none() && lint.checks.is_empty());
+    assert!(lint.volume.is_none() && lint.freshness.is_none() && lint.min_rows.is_none());
+    assert_eq!(lint.max_bad_rows, 0);
     assert_eq!(config.train.builtin, Builtin::default());
     assert_eq!(config.train.machine, "n1-standard-4");
     assert_eq!(config.train.timeout, Duration::from_secs(4 * 3600));
@@ -167,6 +214,31 @@ fn what_is_left_out_has_a_default() {
     assert_eq!((deploy.min_requests, deploy.replay.clone()), (500, None));
     assert_eq!(deploy.limits.error_rate, 0.01);
     assert_eq!(deploy.limits.latency_p95, Duration::from_millis(500));
+}
+
+#[test]
+fn drift_and_volume_have_defaults() {
+    let config = read(&format!("{SMALL}lint: {{drift: {{}}, volume: {{}}}}\n")).unwrap();
+    let drift = config.lint.drift.unwrap();
+    assert!(matches!(drift.against, Baseline::Champion) && drift.columns.is_empty());
+    assert_eq!((drift.psi, drift.fdr, drift.min_rows), (0.2, 0.05, 200));
+    let volume = config.lint.volume.unwrap();
+    assert_eq!(
+        (volume.at_least, volume.at_most, volume.last),
+        (0.5, 2.0, 10)
+    );
+}
+
+#[test]
+fn drift_is_held_against_a_file() {
+    let config = read(&format!(
+        "{SMALL}lint: {{drift: {{against: profiles/base.json}}}}\n"
+    ))
+    .unwrap();
+    let Baseline::File(file) = config.lint.drift.unwrap().against else {
+        panic!("a file");
+    };
+    assert_eq!(file.value, "profiles/base.json");
 }
 
 #[test]
@@ -230,7 +302,11 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "usage:   {bigquery: bq://my-project.churn.usage, local: data/usage.csv}",
-        "usage: gs://b/usage.csv",
+        "usage: {local: gs://b/usage.csv, delimiter: \",,\"}",
+    ),
+    (
+        "usage:   {bigquery: bq://my-project.churn.usage, local: data/usage.csv}",
+        "usage: {local: gs://b/usage.csv, encoding: utf8}",
     ),
     (
         "usage:   {bigquery: bq://my-project.churn.usage, local: data/usage.csv}",
@@ -259,7 +335,25 @@ const WRONG: &[(&str, &str)] = &[
     ),
     ("seed: 100", "seed: -1"),
     ("against: champion", "against: champoin"),
+    ("against: champion", "against: base.csv"),
+    ("against: champion", "against: gs://b/base.json"),
     ("psi: 0.25", "psi: 0"),
+    ("fdr: 0.1", "fdr: 1"),
+    ("fdr: 0.1", "min_rows: 0"),
+    ("age: {psi: 0.3}", "age: {jsd: 0.3}"),
+    ("age: {psi: 0.3}", "age: {}"),
+    ("age: {psi: 0.3}", "age: on"),
+    ("{age: {psi: 0.3}, month: off}", "age"),
+    ("schema.extra: off", "schema.extra: error"),
+    ("{schema.extra: off, join.unmatched: reject}", "off"),
+    ("max_bad_rows: 3", "max_bad_rows: -1"),
+    ("max_bad_rows: 3", "max_bad_row: 3"),
+    ("min_rows: 1000", "min_rows: 0"),
+    ("at_least: 0.8", "at_least: 1.2"),
+    ("at_least: 0.8", "at_most: 0.8"),
+    ("last: 5", "last: 0"),
+    ("within: 36h", "within: 36"),
+    ("column: month, ", ""),
     ("{builtin: {max_depth: 4}, ", "{"),
     ("{builtin: {max_depth: 4}, ", "{container: {image: x}, "),
     ("{builtin: {max_depth: 4}, ", "{builtin: {}, python: {}, "),

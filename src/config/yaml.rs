@@ -21,6 +21,8 @@ pub(crate) struct Mark {
 pub(crate) struct Node {
     pub(crate) mark: Mark,
     pub(crate) kind: Kind,
+    /// Where it ends, in bytes of the text: behind its last letter or bracket.
+    pub(crate) end: usize,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,7 @@ pub(crate) fn parse(text: &str) -> Result<Node, Error> {
     Ok(root.unwrap_or_else(|| Node {
         mark: mark_at(text, Span::default()),
         kind: Kind::Null,
+        end: 0,
     }))
 }
 
@@ -101,21 +104,10 @@ impl<'a> Reader<'a> {
 
     /// The node that begins with `event`; the parser's own limit on nesting bounds the recursion.
     fn node(&mut self, event: Event<'a>, mark: Mark) -> Result<Node, Error> {
-        let (anchor, tagged) = (event.anchor_id(), event.tag().is_some());
-        if event.is_alias() || anchor.is_some() {
-            let message = "anchors and aliases are not read here: write the value out";
-            return Err(Error {
-                mark,
-                message: message.to_owned(),
-            });
+        if let Some(message) = refused(&event) {
+            return Err(error(mark, message));
         }
-        if tagged {
-            let message = "tags such as `!name` are not read here: write the value without";
-            return Err(Error {
-                mark,
-                message: message.to_owned(),
-            });
-        }
+        let mut end = mark.span.end;
         let kind = match event {
             Event::Scalar(text, ScalarStyle::Plain, ..)
                 if matches!(&*text, "" | "~" | "null" | "Null" | "NULL") =>
@@ -127,7 +119,10 @@ impl<'a> Reader<'a> {
                 let mut items = Vec::new();
                 loop {
                     match self.next()? {
-                        (Event::SequenceEnd, _) => break Kind::List(items),
+                        (Event::SequenceEnd, mark) => {
+                            end = self.end_of(&mark, items.last(), end);
+                            break Kind::List(items);
+                        }
                         (event, mark) => items.push(self.node(event, mark)?),
                     }
                 }
@@ -136,7 +131,10 @@ impl<'a> Reader<'a> {
                 let mut entries = Vec::new();
                 loop {
                     match self.next()? {
-                        (Event::MappingEnd, _) => break Kind::Map(entries),
+                        (Event::MappingEnd, mark) => {
+                            end = self.end_of_map(&mark, &mut entries, end);
+                            break Kind::Map(entries);
+                        }
                         (event, mark) => {
                             let key = self.key(event, mark, &entries)?;
                             let (event, mark) = self.next()?;
@@ -145,14 +143,28 @@ impl<'a> Reader<'a> {
                     }
                 }
             }
-            _ => {
-                return Err(Error {
-                    mark,
-                    message: "no valid YAML: expected a value".to_owned(),
-                });
-            }
+            _ => return Err(error(mark, "no valid YAML: expected a value")),
         };
-        Ok(Node { mark, kind })
+        Ok(Node { mark, kind, end })
+    }
+
+    /// Where a mapping ends; tells its empty values where they end, which the parser finds only behind them.
+    fn end_of_map(&self, close: &Mark, entries: &mut [(Key, Node)], start: usize) -> usize {
+        for (key, node) in entries.iter_mut() {
+            if node.mark.span.is_empty() && matches!(node.kind, Kind::Null) {
+                node.end = key.mark.span.end;
+            }
+        }
+        self.end_of(close, entries.last().map(|(_, node)| node), start)
+    }
+
+    /// Where a list or a mapping ends: at its bracket, or with its last node.
+    fn end_of(&self, close: &Mark, last: Option<&Node>, start: usize) -> usize {
+        let bracket = self.text.get(close.span.start..close.span.end);
+        match bracket {
+            Some("]" | "}") => close.span.end,
+            _ => last.map_or(start, |node| node.end),
+        }
     }
 
     fn key(&mut self, event: Event<'a>, mark: Mark, before: &[(Key, Node)]) -> Result<Key, Error> {
@@ -170,6 +182,23 @@ impl<'a> Reader<'a> {
             return Err(Error { mark, message });
         }
         Ok(Key { mark, text })
+    }
+}
+
+/// What is wrong with an event that these files do not take. Apart from [`Reader::node`], so that the stack
+/// holds as many levels as the parser allows.
+fn refused(event: &Event) -> Option<&'static str> {
+    if event.is_alias() || event.anchor_id().is_some() {
+        return Some("anchors and aliases are not read here: write the value out");
+    }
+    let tagged = event.tag().is_some();
+    tagged.then_some("tags such as `!name` are not read here: write the value without")
+}
+
+fn error(mark: Mark, message: &str) -> Error {
+    Error {
+        mark,
+        message: message.to_owned(),
     }
 }
 

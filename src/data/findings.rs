@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::table::Table;
+use super::table::{RowPlace, Table};
 use crate::workspace::records::{Finding, LintReport, Severity, Verdict};
 
 /// Findings that one check shows for one column.
@@ -131,10 +131,27 @@ impl Reporter<'_> {
         &mut self,
         table: &Table,
         column: &str,
-        line: Option<u64>,
+        row: Option<RowPlace>,
         evidence: impl FnOnce() -> Evidence,
     ) {
-        self.add(&table.name, &table.path, column, line, evidence);
+        self.add(&table.name, &table.path, column, row, evidence);
+    }
+
+    /// Counts findings that are not told one by one.
+    pub fn more(&mut self, table: &Table, column: &str, more: u64) {
+        self.count(&table.name, &table.path, column, more);
+    }
+
+    /// How many the check has found in a column, these ones too.
+    fn count(&mut self, table: &str, path: &str, column: &str, found: u64) -> u64 {
+        let key = (self.code, table.to_owned(), column.to_owned());
+        let count = self.findings.counts.entry(key).or_insert_with(|| Count {
+            found: 0,
+            severity: self.severity,
+            path: path.to_owned(),
+        });
+        count.found += found;
+        count.found
     }
 
     /// A finding about several tables, or about none; `path` is the file it is about.
@@ -143,29 +160,22 @@ impl Reporter<'_> {
         table: &str,
         path: &str,
         column: &str,
-        line: Option<u64>,
+        row: Option<RowPlace>,
         evidence: impl FnOnce() -> Evidence,
     ) {
-        let key = (self.code, table.to_owned(), column.to_owned());
-        let count = self.findings.counts.entry(key).or_insert_with(|| Count {
-            found: 0,
-            severity: self.severity,
-            path: path.to_owned(),
-        });
-        count.found += 1;
-        if count.found > SHOWN {
+        if self.count(table, path, column, 1) > SHOWN {
             return;
         }
         let evidence = evidence();
-        let place = match line {
-            Some(line) => format!("{path}:{line}"),
+        let place = match row {
+            Some(row) => format!("{}:{}", row.file, row.line),
             None => path.to_owned(),
         };
         self.findings.list.push(Finding {
             check: self.code.to_owned(),
             table: table.to_owned(),
             column: column.to_owned(),
-            row: line,
+            row: row.map(|row| row.line),
             severity: self.severity,
             expected: evidence.expected,
             observed: evidence.observed,
@@ -188,7 +198,8 @@ mod tests {
         assert!(!findings.reject());
         let mut reject = findings.reporter("schema.type", Severity::Reject);
         for line in (2..14).rev() {
-            reject.found(&table, "a", Some(line), || {
+            let file = "data/t.csv";
+            reject.found(&table, "a", Some(RowPlace { file, line }), || {
                 Evidence::holds("a", "x", "a number")
             });
         }

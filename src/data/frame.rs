@@ -1,6 +1,6 @@
 //! The joined table: not copied, but told as which row of which table each of its rows is made of.
 
-use super::table::{Column, Table};
+use super::table::{Column, RowPlace, Table};
 use super::types;
 use crate::workspace::records::ColumnType;
 
@@ -88,10 +88,14 @@ impl<'a> Frame<'a> {
         self.value(column, row).and_then(types::number)
     }
 
-    /// Where a cell was read: its table and the physical line; no line where the join left it empty.
-    pub fn place(&self, column: &FrameColumn, row: usize) -> (Option<&'a Table>, Option<u64>) {
+    /// Where a cell was read: its table and its row; no row where the join left it empty.
+    pub fn place(
+        &self,
+        column: &FrameColumn,
+        row: usize,
+    ) -> (Option<&'a Table>, Option<RowPlace<'a>>) {
         match self.cell(column, row) {
-            Some((table, _, at)) => (Some(table), table.line(at)),
+            Some((table, _, at)) => (Some(table), table.place(at)),
             None => (self.table_of(column), None),
         }
     }

@@ -1,37 +1,41 @@
-//! `schema.yaml`: what each column of each table must hold.
+//! `schema.yaml`: what each table and each column of it must hold. docs/schema.md tells every field.
 //!
 //! ```yaml
 //! tables:
 //!   account:
+//!     min_rows: 1000
 //!     columns:
-//!       customer_id: {type: category, required: true, unique: true}
+//!       customer_id: {type: category, required: true, unique: true, matches: "C[0-9]{5}"}
 //!       churn: {type: category, required: true, domain: [no, yes]}
 //!       minutes: {type: number, min: 0, max: 400, missing: {at_most: 0.05}}
-//!       remark: {presence: optional}
+//!       since: {type: time, min: 2015-01-01}
+//!       remark: {presence: optional, max_length: 200}
+//!   calls:
+//!     unique: [[customer_id, day]]
+//!     columns:
+//!       customer_id: {references: {table: account, column: customer_id}}
+//!       day: {type: time}
 //! ```
 //! Values of a domain are texts as they are written, quoted or not: `no` is the text `no`.
 
+mod infer;
+mod reading;
+mod update;
+
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::Result;
+use regex::Regex;
 
-use crate::config::cursor::{Cursor, Sections};
-use crate::config::yaml::{self, Kind};
+use super::stats::cell::{self, Cell};
+use super::table::Column;
+use super::types;
 use crate::config::{File, Spot};
 use crate::workspace::records::ColumnType;
-
-/// The fields of `schema.yaml`; `*` is a table's or a column's name.
-const FIELDS: Sections = &[
-    ("", &["tables"]),
-    ("tables.*", &["columns"]),
-    (
-        "tables.*.columns.*",
-        &[
-            "type", "presence", "required", "missing", "unique", "domain", "min", "max",
-        ],
-    ),
-    ("tables.*.columns.*.missing", &["at_most"]),
-];
+pub use infer::{Known, Seen, infer, label_type, quoted};
+pub use update::update;
 
 /// The whole of a `schema.yaml`.
 #[derive(Clone, Debug)]
@@ -40,18 +44,25 @@ pub struct Schema {
     pub tables: Vec<TableRule>,
 }
 
+/// What a table must hold.
 #[derive(Clone, Debug)]
 pub struct TableRule {
     pub name: Spot<String>,
     pub columns: Vec<ColumnRule>,
+    pub min_rows: Option<u64>,
+    pub max_rows: Option<u64>,
+    /// Columns whose values together stand only once.
+    pub keys: Vec<Vec<String>>,
 }
 
 /// What one column must hold; what is not said is not checked.
 #[derive(Clone, Debug)]
 pub struct ColumnRule {
     pub name: Spot<String>,
-    /// Inferred from the values where absent.
+    /// Inferred from the values where absent. Times are read as categories and then checked.
     pub kind: Option<ColumnType>,
+    /// Every value is a date or a time.
+    pub time: bool,
     /// The table may be without the column.
     pub optional: bool,
     /// No cell may be missing.
@@ -60,10 +71,41 @@ pub struct ColumnRule {
     pub missing_at_most: Option<f64>,
     /// No value may stand twice.
     pub unique: bool,
-    /// The values that a category may have; for a label its classes.
+    /// The values that a category or a number may have; for a label its classes.
     pub domain: Option<Vec<String>>,
     pub min: Option<f64>,
     pub max: Option<f64>,
+    pub earliest: Option<Moment>,
+    pub latest: Option<Moment>,
+    /// In characters.
+    pub min_length: Option<u64>,
+    pub max_length: Option<u64>,
+    pub matches: Option<Pattern>,
+    pub references: Option<Reference>,
+}
+
+/// A bound of times.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    /// Since 1970 in UTC; as a greatest one, a date counts until its end.
+    pub micros: i64,
+    /// As it was written.
+    pub text: String,
+}
+
+/// An expression that whole texts match.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    /// As it was written.
+    pub text: String,
+    regex: Regex,
+}
+
+/// The column of a table, perhaps of the same one, that holds every value.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    pub table: String,
+    pub column: String,
 }
 
 impl Schema {
@@ -72,11 +114,19 @@ impl Schema {
     /// # Errors
     /// [`crate::error::Input`] with `schema.yaml:LINE:COL`, the field's path and the nearest known field.
     pub fn read(path: &Path) -> Result<Self> {
-        parse(&File::open(
+        reading::schema(&File::open(
             path,
-            FIELDS,
-            "`serin init` writes a first one from your tables",
+            reading::FIELDS,
+            "`serin lint --infer` writes a first one from your tables",
         )?)
+    }
+
+    /// The same from a text; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn parse(path: &Path, text: &str) -> Result<Self> {
+        reading::schema(&File::new(path, text.into(), reading::FIELDS)?)
     }
 
     /// The rules of a table.
@@ -92,172 +142,108 @@ impl TableRule {
     }
 }
 
-fn parse(file: &File) -> Result<Schema> {
-    let root = match yaml::parse(&file.text) {
-        Ok(root) => root,
-        Err(error) => return Err(file.error(&error.mark, error.message).into()),
-    };
-    let root = Cursor {
-        file,
-        node: &root,
-        path: String::new(),
-    };
-    let tables = root.fields("")?.need("tables")?;
-    let mut schema = Schema { tables: Vec::new() };
-    for (name, table) in tables.map("a mapping of tables")?.entries() {
-        let name = Spot {
-            value: name.text.clone(),
-            place: file.place(&name.mark),
-        };
-        let columns = table.fields("tables.*")?.need("columns")?;
-        let columns = columns.map("a mapping of columns")?;
-        let rules = columns.entries().map(|(name, rule)| {
-            let name = Spot {
-                value: name.text.clone(),
-                place: file.place(&name.mark),
-            };
-            column(name, rule)
-        });
-        schema.tables.push(TableRule {
-            name,
-            columns: rules.collect::<Result<_>>()?,
-        });
+impl ColumnRule {
+    /// The text of a row's cell, unless it is missing.
+    pub fn value<'a>(&self, column: &'a Column, row: usize) -> Option<&'a str> {
+        let value = column.value(row)?;
+        let missing = self.time
+            && matches!(
+                cell::time(value.as_bytes()),
+                Cell::Null | Cell::Empty | Cell::NaN
+            );
+        (!missing).then_some(value)
     }
-    Ok(schema)
+
+    /// How many cells of a column are missing.
+    pub fn missing(&self, column: &Column) -> usize {
+        if !self.time {
+            return column.missing;
+        }
+        let rows = 0..column.rows();
+        rows.filter(|row| self.value(column, *row).is_none())
+            .count()
+    }
+
+    /// The values of the domain, as [`Self::comparable`] makes them.
+    pub fn known_values(&self) -> Option<HashSet<Cow<'_, str>>> {
+        let domain = self.domain.as_ref()?;
+        Some(domain.iter().map(|value| self.comparable(value)).collect())
+    }
+
+    /// A value as one of a domain: numbers are equal by value, texts as they are written.
+    pub fn comparable<'a>(&self, value: &'a str) -> Cow<'a, str> {
+        match types::number(value) {
+            // A negative zero is none.
+            Some(number) if self.kind == Some(ColumnType::Number) => {
+                Cow::Owned((number + 0.0).to_string())
+            }
+            _ => Cow::Borrowed(value),
+        }
+    }
+
+    /// What a value is to be and is not, in words: its place in the bounds.
+    pub fn out_of_range(&self, value: &str) -> Option<String> {
+        if self.time {
+            let Cell::Value(time) = cell::time(value.as_bytes()) else {
+                return None;
+            };
+            return match (&self.earliest, &self.latest) {
+                (Some(bound), _) if time.micros < bound.micros => {
+                    Some(format!("{} or later", bound.text))
+                }
+                (_, Some(bound)) if time.micros > bound.micros => {
+                    Some(format!("{} or earlier", bound.text))
+                }
+                _ => None,
+            };
+        }
+        let number = types::number(value)?;
+        match (self.min, self.max) {
+            (Some(min), _) if number < min => Some(format!("at least {min}")),
+            (_, Some(max)) if number > max => Some(format!("at most {max}")),
+            _ => None,
+        }
+    }
+
+    /// How long a value is to be and is not, in words.
+    pub fn out_of_length(&self, value: &str) -> Option<String> {
+        let length = value.chars().count() as u64;
+        let characters = |n: u64| format!("{n} character{}", if n == 1 { "" } else { "s" });
+        match (self.min_length, self.max_length) {
+            (Some(min), Some(max)) if min == max && length != min => Some(characters(min)),
+            (Some(min), _) if length < min => Some(format!("at least {}", characters(min))),
+            (_, Some(max)) if length > max => Some(format!("at most {}", characters(max))),
+            _ => None,
+        }
+    }
 }
 
-fn column(name: Spot<String>, rule: Cursor) -> Result<ColumnRule> {
-    let mut column = ColumnRule {
-        name,
-        kind: None,
-        optional: false,
-        required: false,
-        missing_at_most: None,
-        unique: false,
-        domain: None,
-        min: None,
-        max: None,
-    };
-    if matches!(rule.node.kind, Kind::Null) {
-        return Ok(column);
+impl Pattern {
+    /// Compiles an expression; what is wrong with it.
+    fn new(text: &str) -> Result<Self, String> {
+        let wrong = |error: regex::Error| match error {
+            regex::Error::CompiledTooBig(_) => "it is too large".to_owned(),
+            // The last line says what, those before draw where.
+            other => {
+                let text = other.to_string();
+                let last = text.lines().last().unwrap_or_default();
+                last.trim_start_matches("error: ").to_owned()
+            }
+        };
+        // Alone first: the parentheses around it must not make sense of one that makes none.
+        Regex::new(text).map_err(wrong)?;
+        let regex = Regex::new(&format!(r"\A(?:{text})\z")).map_err(wrong)?;
+        Ok(Self {
+            text: text.to_owned(),
+            regex,
+        })
     }
-    let rule = rule.fields("tables.*.columns.*")?;
-    let flag = |name: &str| match rule.get(name) {
-        Some(field) => field.word(&[("true", true), ("false", false)]),
-        None => Ok(false),
-    };
-    let bound = |name: &str| {
-        let field = rule.get(name);
-        field.map(|f| f.number("a number", |_| true)).transpose()
-    };
-    column.required = flag("required")?;
-    column.unique = flag("unique")?;
-    column.min = bound("min")?;
-    column.max = bound("max")?;
-    if let Some(field) = rule.get("presence") {
-        column.optional = field.word(&[("required", false), ("optional", true)])?;
+
+    /// Whether the whole text matches.
+    pub fn is_match(&self, text: &str) -> bool {
+        self.regex.is_match(text)
     }
-    if let Some(missing) = rule.get("missing") {
-        let share = missing.fields("tables.*.columns.*.missing")?;
-        let share = share.need("at_most")?;
-        let share = share.number("a share from 0 to 1", |x| (0.0..=1.0).contains(&x))?;
-        column.missing_at_most = Some(share);
-    }
-    if let Some(domain) = rule.get("domain") {
-        let values = domain.list("a list of values")?;
-        let values = values.iter().map(|value| {
-            let text = value.text("a value; quote one that is empty or `null`")?;
-            Ok(text.value)
-        });
-        column.domain = Some(values.collect::<Result<_>>()?);
-    }
-    if let Some(kind) = rule.get("type") {
-        column.kind = Some(kind.word(&[
-            ("number", ColumnType::Number),
-            ("category", ColumnType::Category),
-            ("boolean", ColumnType::Boolean),
-        ])?);
-    } else if column.domain.is_some() {
-        column.kind = Some(ColumnType::Category);
-    } else if column.min.is_some() || column.max.is_some() {
-        column.kind = Some(ColumnType::Number);
-    }
-    if column.kind != Some(ColumnType::Number) {
-        rule.refuse("min", "is for columns of type `number`")?;
-        rule.refuse("max", "is for columns of type `number`")?;
-    }
-    if column.kind != Some(ColumnType::Category) {
-        rule.refuse("domain", "is for columns of type `category`")?;
-    }
-    if let (Some(min), Some(max)) = (column.min, column.max)
-        && min > max
-    {
-        let message = format!("`min` is {min}, above `max`, which is {max}");
-        return Err(rule.error_at("min", message).into());
-    }
-    Ok(column)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str) -> Result<Schema> {
-        let path = Path::new("schema.yaml");
-        parse(&File::new(path, text.as_bytes().to_vec(), FIELDS)?)
-    }
-
-    fn error(rule: &str) -> String {
-        let text = format!("tables:\n  t:\n    columns:\n      a: {rule}\n");
-        let error = read(&text).unwrap_err();
-        let hint = error
-            .downcast_ref::<crate::error::Input>()
-            .unwrap()
-            .hint
-            .clone();
-        format!("{error} / {}", hint.unwrap_or_default())
-    }
-
-    #[test]
-    fn a_domain_is_text_as_it_is_written() {
-        let text = "tables: {t: {columns: {a: {domain: [no, yes, 1.0, 'x y']}, b: {min: 1}, c: }}}";
-        let schema = read(text).unwrap();
-        let table = schema.table("t").unwrap();
-        let a = table.column("a").unwrap();
-        assert_eq!(a.domain.as_deref().unwrap(), ["no", "yes", "1.0", "x y"]);
-        assert_eq!(a.kind, Some(ColumnType::Category));
-        assert_eq!(table.column("b").unwrap().kind, Some(ColumnType::Number));
-        assert_eq!(table.column("c").unwrap().kind, None);
-        assert!(table.column("d").is_none() && schema.table("u").is_none());
-    }
-
-    #[test]
-    fn a_mistake_is_named_with_its_place_and_the_nearest_field() {
-        assert_eq!(
-            error("{typ: number}"),
-            "schema.yaml:4:11: unknown field `tables.t.columns.a.typ` / did you mean `type`?"
-        );
-        assert_eq!(
-            error("{type: numbre}"),
-            "schema.yaml:4:17: `tables.t.columns.a.type`: expected `number`, `category` or `boolean`, \
-             found `numbre` / did you mean `number`?"
-        );
-        for (rule, part) in [
-            (
-                "{type: category, min: 1}",
-                "is for columns of type `number`",
-            ),
-            (
-                "{type: number, domain: [1]}",
-                "is for columns of type `category`",
-            ),
-            ("{min: 2, max: 1}", "above `max`"),
-            ("{missing: {at_most: 2}}", "a share from 0 to 1"),
-            ("{domain: [~]}", "quote one that is empty"),
-            ("{required: yes}", "expected `true` or `false`"),
-        ] {
-            assert!(error(rule).contains(part), "{rule}: {}", error(rule));
-        }
-        assert!(read("").is_err() && read("tables: 1").is_err());
-    }
-}
+mod tests;

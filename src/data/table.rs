@@ -1,5 +1,8 @@
 //! A table in memory: the text of every cell, column by column, and the line each row stands on.
 
+use std::sync::Arc;
+
+use super::batch::{BadRow, Places};
 use super::source::Cells;
 use super::types;
 use crate::workspace::records::ColumnType;
@@ -90,14 +93,59 @@ impl Column {
     }
 }
 
-/// A row that is no row of the table; it is left out, and told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadRow {
-    /// The physical line of the file, from 1.
+/// Where a row stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowPlace<'a> {
+    /// The file, as messages show it.
+    pub file: &'a str,
+    /// The physical line, or the row of a file without lines, from 1.
     pub line: u64,
-    pub fields: usize,
-    /// Wrong for its quotes rather than for its number of fields.
-    pub misquoted: bool,
+}
+
+impl RowPlace<'_> {
+    /// The place in a sentence about another row, which tells the file only where that is another one.
+    pub fn seen_from(self, other: Option<RowPlace>) -> String {
+        match other {
+            Some(other) if other.file != self.file => {
+                format!("line {} of {}", self.line, self.file)
+            }
+            _ => format!("line {}", self.line),
+        }
+    }
+}
+
+/// Where the rows of a table stand.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    lines: Vec<u64>,
+    /// The files in order, each with the place of its first row.
+    files: Vec<(usize, Arc<str>)>,
+}
+
+impl Rows {
+    /// Adds the rows of a batch.
+    pub fn push(&mut self, places: &Places, rows: usize) {
+        let known = self.files.last();
+        if known.is_none_or(|(_, file)| *file != places.file) {
+            self.files.push((self.lines.len(), places.file.clone()));
+        }
+        self.lines.extend((0..rows).map(|row| places.get(row)));
+    }
+
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    fn place(&self, row: usize) -> Option<RowPlace<'_>> {
+        let line = *self.lines.get(row)?;
+        let after = self.files.partition_point(|(first, _)| *first <= row);
+        let (_, file) = self.files.get(after.checked_sub(1)?)?;
+        Some(RowPlace { file, line })
+    }
 }
 
 /// A table as it was read.
@@ -105,16 +153,17 @@ pub struct BadRow {
 pub struct Table {
     /// Its name in `serin.yaml`.
     pub name: String,
-    /// Its file, as messages show it.
+    /// Its place, as messages show it: a file, or what stands for several.
     pub path: String,
     pub columns: Vec<Column>,
-    /// The physical line on which each row starts.
-    pub lines: Vec<u64>,
+    rows: Rows,
+    /// The first malformed rows, which are left out, and how many there are.
     pub bad_rows: Vec<BadRow>,
+    pub bad_row_count: u64,
 }
 
 impl Table {
-    /// Takes the cells of a file for types: those that `kind` tells for a column's name, else inferred ones.
+    /// Takes cells for types: those that `kind` tells for a column's name, else inferred ones.
     pub fn new(
         name: &str,
         path: &str,
@@ -129,13 +178,14 @@ impl Table {
             name: name.to_owned(),
             path: path.to_owned(),
             columns: columns.collect(),
-            lines: cells.lines,
+            rows: cells.rows,
             bad_rows: cells.bad_rows,
+            bad_row_count: cells.bad_row_count,
         }
     }
 
     pub fn rows(&self) -> usize {
-        self.lines.len()
+        self.rows.len()
     }
 
     /// The place of a column among the columns.
@@ -143,26 +193,40 @@ impl Table {
         self.columns.iter().position(|c| c.name == column)
     }
 
-    /// The physical line of a row.
-    pub fn line(&self, row: usize) -> Option<u64> {
-        self.lines.get(row).copied()
+    /// Where a row stands.
+    pub fn place(&self, row: usize) -> Option<RowPlace<'_>> {
+        self.rows.place(row)
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::io::Write as _;
+
     use super::*;
+    use crate::data::read::{Dialect, File};
+    use crate::data::source;
+
+    /// The cells of CSV text.
+    pub(crate) fn cells(text: &str, shown: &str) -> Cells {
+        let mut written = tempfile::NamedTempFile::new().unwrap();
+        written.write_all(text.as_bytes()).unwrap();
+        let file = File {
+            path: written.path().to_owned(),
+            shown: shown.into(),
+        };
+        source::read(vec![file], &Dialect::default()).unwrap()
+    }
 
     /// A table from CSV text, its types inferred.
     pub(crate) fn table(name: &str, text: &str) -> Table {
         let path = format!("data/{name}.csv");
-        let cells = crate::data::source::cells(text.as_bytes(), &path).unwrap();
-        Table::new(name, &path, cells, |_| None)
+        Table::new(name, &path, cells(text, &path), |_| None)
     }
 
     #[test]
     fn a_column_knows_its_misfits_and_missing_cells() {
-        let cells = crate::data::source::cells("a\n1\nNA\nx\n".as_bytes(), "a.csv").unwrap();
+        let cells = cells("a\n1\nNA\nx\n", "a.csv");
         let table = Table::new("a", "a.csv", cells, |_| Some(ColumnType::Number));
         let column = &table.columns[0];
         assert_eq!((&column.misfits[..], column.missing), (&[2][..], 1));

@@ -1,11 +1,12 @@
 //! What a cell's text means: missing or not, and as which type.
 //!
-//! - Everywhere the empty cell is missing. Where numbers or booleans belong, `NA`, `NaN`, `null` and
-//!   `NULL` are missing too; in a category they are values like any other.
+//! - Everywhere the empty cell is missing. Where numbers or booleans belong, the words that a profile takes
+//!   for no value (`NA`, `N/A`, `NaN`, `null`, `None`) are missing too; in a category they are values.
 //! - A number is what reads as a finite one, as in `-1.5e3`; spaces around it do not count.
 //! - A boolean is `true` or `false`, also written `True` or `TRUE`.
 //! - Anything is a category.
 
+use super::stats::cell::{self, Cell};
 use crate::workspace::records::ColumnType;
 
 /// Whether a cell has no value.
@@ -13,7 +14,10 @@ pub fn is_missing(kind: ColumnType, text: &str) -> bool {
     match kind {
         ColumnType::Category => text.is_empty(),
         ColumnType::Number | ColumnType::Boolean => {
-            matches!(text.trim(), "" | "NA" | "NaN" | "null" | "NULL")
+            matches!(
+                cell::boolean(text.trim().as_bytes()),
+                Cell::Null | Cell::Empty | Cell::NaN
+            )
         }
     }
 }

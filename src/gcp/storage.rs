@@ -19,6 +19,7 @@ use super::error::Error;
 use super::names::GsUri;
 use super::retry::{Effect, Failed, Tries, Twice};
 use super::wire;
+use crate::clock::Timestamp;
 use crate::workspace::Digest;
 
 /// A client of Cloud Storage.
@@ -81,6 +82,8 @@ pub struct Object {
     /// CRC-32C, four bytes big-endian, in base64.
     #[serde(default)]
     pub crc32c: String,
+    #[serde(rename = "timeCreated", default)]
+    pub time_created: Option<Timestamp>,
 }
 
 impl Object {
@@ -386,6 +389,7 @@ fn described(bucket: &str, name: &str, headers: &HeaderMap) -> Object {
         metageneration: number("x-goog-metageneration"),
         size: 0,
         crc32c: crc.unwrap_or_default().to_owned(),
+        time_created: None,
     }
 }
 

@@ -6,8 +6,11 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Records;
+use super::table_profile::fixtures as columns;
 use crate::clock::Timestamp;
+use crate::workspace::drift_report::*;
 use crate::workspace::records::*;
+use crate::workspace::table_profile::{ColumnFigures, TableProfile, ValueType};
 use crate::workspace::{Digest, InputFile};
 
 /// A second run that ended well: four stages beside a champion.
@@ -19,6 +22,7 @@ pub(super) fn promoted() -> Records {
             verdict: Verdict::Pass,
             findings: vec![warning()],
         }),
+        drift: Some(drift()),
         trained: Some(trained()),
         validated: Some(validated(true)),
         pushed: Some(pushed()),
@@ -129,16 +133,18 @@ pub(super) fn long(minutes: u64) -> Records {
 
 /// A table of so many columns.
 pub(super) fn wide(columns: usize) -> Records {
-    let kinds = profile().columns;
     let mut records = promoted();
     if let Some(profile) = &mut records.profile {
-        profile.columns = (0..columns)
-            .map(|i| ColumnProfile {
+        for part in [&mut profile.train, &mut profile.test] {
+            let kinds = std::mem::take(&mut part.columns);
+            let column = |i: usize| ColumnFigures {
                 name: format!("feature_{i:04}"),
                 ..kinds[i % kinds.len()].clone()
-            })
-            .collect();
+            };
+            part.columns = (0..columns).map(column).collect();
+        }
     }
+    records.drift = None;
     records
 }
 
@@ -166,28 +172,22 @@ pub(super) fn hostile() -> Records {
     let at = |i: usize| names[i % names.len()].clone();
     let mut records = rolled_back();
     if let Some(p) = &mut records.profile {
-        let kinds = p.columns.clone();
-        p.columns = names
-            .iter()
-            .enumerate()
-            .flat_map(|(i, name)| {
-                kinds.iter().map(move |kind| ColumnProfile {
-                    name: name.clone(),
-                    table: HOSTILE[i % HOSTILE.len()].into(),
-                    top: kind
-                        .top
-                        .iter()
-                        .chain(&kind.top)
-                        .enumerate()
-                        .map(|(j, v)| ValueCount {
-                            value: HOSTILE[j % HOSTILE.len()].into(),
-                            ..v.clone()
-                        })
-                        .collect(),
-                    ..kind.clone()
-                })
-            })
-            .collect();
+        for part in [&mut p.train, &mut p.test] {
+            let kinds = std::mem::take(&mut part.columns);
+            for (i, (name, kind)) in names.iter().zip(kinds.iter().cycle()).enumerate() {
+                let mut column = kind.clone();
+                column.name = name.clone();
+                for (j, top) in column.top.iter_mut().enumerate() {
+                    top.value = HOSTILE[(i + j) % HOSTILE.len()].into();
+                }
+                part.columns.push(column);
+            }
+        }
+        p.tables = names.clone();
+    }
+    if let Some(d) = &mut records.drift {
+        d.against = at(3);
+        d.columns[0].column = at(0);
     }
     if let Some(d) = &mut records.dataset {
         d.dropped = names.clone();
@@ -266,7 +266,7 @@ pub(super) fn hostile() -> Records {
 
 fn warning() -> Finding {
     Finding {
-        check: "profile.category".into(),
+        check: "features.numeric_text".into(),
         table: "account".into(),
         column: "area_code".into(),
         row: None,
@@ -308,119 +308,124 @@ fn dataset() -> Dataset {
         },
         seed: 100,
         tables: vec![table("account"), table("usage")],
-        features: profile()
-            .columns
-            .into_iter()
-            .filter(|c| c.name != "churn")
-            .map(|c| Feature {
-                name: c.name,
-                kind: c.kind,
-            })
-            .collect(),
+        features: [
+            ("state", ColumnType::Category),
+            ("area_code", ColumnType::Category),
+            ("international_plan", ColumnType::Boolean),
+            ("total_day_minutes", ColumnType::Number),
+            ("number_vmail_messages", ColumnType::Number),
+        ]
+        .map(|(name, kind)| Feature {
+            name: name.into(),
+            kind,
+        })
+        .into(),
         dropped: vec!["customer_id".into()],
         digest: digest("snapshot"),
     }
 }
 
 fn profile() -> Profile {
-    let number =
-        |name: &str, table: &str, missing, (min, max): (f64, f64), middle: f64, sharp: f64| {
-            let bins = |rows: f64, shift: f64| -> Vec<u64> {
-                let weight = |i: u32| {
-                    let at = (f64::from(i) + 0.5) / 12.0 - middle - shift;
-                    (-at * at * sharp).exp()
-                };
-                let sum: f64 = (0..12).map(weight).sum();
-                (0..12).map(|i| (weight(i) / sum * rows) as u64).collect()
-            };
-            let span = max - min;
-            ColumnProfile {
-                name: name.into(),
-                table: table.into(),
-                kind: ColumnType::Number,
-                count: 5000 - missing,
-                missing,
-                distinct: 1961,
-                numbers: Some(NumberProfile {
-                    min,
-                    max,
-                    mean: min + span * middle,
-                    standard_deviation: span / 6.4,
-                    quantiles: [-0.25, -0.1, 0.0, 0.1, 0.25]
-                        .map(|q| min + span * (middle + q).clamp(0.0, 1.0)),
-                    train_histogram: bins(4012.0, 0.0),
-                    test_histogram: bins(988.0, 0.02),
-                }),
-                top: Vec::new(),
-            }
-        };
-    let category =
-        |name: &str, kind, missing, distinct, values: &[(&str, u64, u64)]| ColumnProfile {
-            name: name.into(),
-            table: "account".into(),
-            kind,
-            count: 5000 - missing,
-            missing,
-            distinct,
-            numbers: None,
-            top: values
-                .iter()
-                .map(|(value, train, test)| ValueCount {
-                    value: (*value).into(),
-                    train: *train,
-                    test: *test,
-                })
-                .collect(),
-        };
-    let states = [
-        ("WV", 121, 37),
-        ("MN", 101, 24),
-        ("AL", 99, 25),
-        ("ID", 94, 25),
-        ("VA", 93, 25),
-        ("OH", 92, 24),
-        ("TX", 91, 25),
-        ("OR", 90, 24),
-        ("WY", 90, 25),
-        ("NY", 90, 24),
-    ];
+    let [account, usage] = ["account", "usage"].map(str::to_owned);
     Profile {
         rows: 5000,
         train_rows: 4012,
         test_rows: 988,
-        columns: vec![
-            category("state", ColumnType::Category, 0, 51, &states),
-            category(
-                "area_code",
-                ColumnType::Category,
-                12,
-                3,
-                &[("415", 2001, 494), ("408", 1010, 249), ("510", 992, 242)],
-            ),
-            category(
-                "international_plan",
-                ColumnType::Boolean,
-                0,
-                2,
-                &[("no", 3633, 894), ("yes", 379, 94)],
-            ),
-            number("total_day_minutes", "usage", 2, (0.0, 351.5), 0.51, 22.0),
-            number(
-                "number_vmail_messages",
-                "usage",
-                231,
-                (0.0, 52.0),
-                0.02,
-                60.0,
-            ),
-            category(
-                "churn",
-                ColumnType::Category,
-                0,
-                2,
-                &[("no", 3448, 845), ("yes", 564, 143)],
-            ),
-        ],
+        tables: [vec![account.clone(); 3], vec![usage; 2], vec![account]].concat(),
+        train: part(4012, 0.0),
+        test: part(988, 0.02),
+    }
+}
+
+/// So many rows, whose numbers lie so far from those of the others.
+fn part(rows: u64, shift: f64) -> TableProfile {
+    let share = |share: f64| (rows as f64 * share).round() as u64;
+    let texts = |name: &str, missing: f64, distinct, values: &[(&str, f64)]| {
+        let top = values.iter().map(|(value, of)| (*value, share(*of)));
+        ColumnFigures {
+            null: share(missing),
+            ..columns::texts(
+                name,
+                rows - share(missing),
+                columns::exact(distinct),
+                &top.collect::<Vec<_>>(),
+            )
+        }
+    };
+    let numbers = |name: &str, missing: f64, (min, max): (f64, f64)| {
+        let ends = (min + shift * max, max + shift * max);
+        ColumnFigures {
+            null: share(missing),
+            ..columns::numbers(name, rows - share(missing), columns::exact(1961), ends)
+        }
+    };
+    let states = [
+        ("WV", 0.03),
+        ("MN", 0.025),
+        ("AL", 0.0249),
+        ("ID", 0.0236),
+        ("VA", 0.0235),
+    ];
+    let codes = [("415", 0.499), ("408", 0.252), ("510", 0.247)];
+    let columns = vec![
+        texts("state", 0.0, 51, &states),
+        texts("area_code", 0.002, 3, &codes),
+        texts("international_plan", 0.0, 2, &[("no", 0.9), ("yes", 0.1)]),
+        numbers("total_day_minutes", 0.001, (0.0, 351.5)),
+        numbers("number_vmail_messages", 0.05, (0.0, 52.0)),
+        texts("churn", 0.0, 2, &[("no", 0.86), ("yes", 0.14)]),
+    ];
+    TableProfile {
+        rows,
+        columns,
+        ..TableProfile::default()
+    }
+}
+
+/// Against the data of the model before: one column has moved a little.
+fn drift() -> DriftReport {
+    let test = DriftTest {
+        p: 0.001,
+        q: Some(0.004),
+    };
+    let baseline = part(3980, 0.1);
+    DriftReport {
+        against: "champion".into(),
+        baseline_rows: baseline.rows,
+        rows: 4012,
+        fdr: 0.05,
+        min_rows: 200,
+        columns: vec![ColumnDrift {
+            column: "total_day_minutes".into(),
+            kind: ValueType::Number,
+            threshold: 0.2,
+            verdict: DriftVerdict::Slight,
+            values: Some(ValueDrift {
+                verdict: DriftVerdict::Slight,
+                baseline_count: 3976,
+                count: 4008,
+                psi: 0.131,
+                psi_by_chance: 0.004,
+                jensen_shannon: 0.02,
+                l_infinity: 0.05,
+                kolmogorov_smirnov: Some(0.1),
+                test,
+                most: Vec::new(),
+                new: Vec::new(),
+                vanished: Vec::new(),
+            }),
+            missing: MissingDrift {
+                verdict: DriftVerdict::Stable,
+                baseline_share: 0.001,
+                share: 0.001,
+                psi: 0.0,
+                psi_by_chance: 0.0,
+                l_infinity: 0.0,
+                test,
+            },
+        }],
+        baseline: Some(baseline),
+        ..DriftReport::default()
     }
 }
 

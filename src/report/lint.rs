@@ -72,16 +72,16 @@ fn severity(severity: Severity) -> Markup {
     }
 }
 
-/// The findings that the page shows for one column, as numbers from 1.
-pub(super) fn findings_of(records: &Records, column: &str, of_table: &str) -> Vec<usize> {
+/// The findings that the page shows for one column, as numbers from 1, each with its severity.
+pub(super) fn findings_of(records: &Records, column: &str) -> Vec<(usize, Severity)> {
     records.lint.as_ref().map_or_else(Vec::new, |report| {
         report
             .findings
             .iter()
             .take(MOST_FINDINGS)
             .enumerate()
-            .filter(|(_, f)| f.column == column && f.table == of_table)
-            .map(|(i, _)| i + 1)
+            .filter(|(_, f)| f.column == column)
+            .map(|(i, f)| (i + 1, f.severity))
             .collect()
     })
 }
@@ -111,7 +111,7 @@ pub(super) fn data(records: &Records) -> Option<Section> {
         }))
     };
     Some(Section {
-        id: "data",
+        id: "snapshot",
         title: "Data",
         body,
     })

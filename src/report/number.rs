@@ -69,6 +69,22 @@ pub(super) fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
+/// Bytes in three significant digits: `528 kB`, `1.02 GB`; a thousand of each unit is the next.
+pub(super) fn bytes(n: u64) -> String {
+    let units = [
+        (1_000_000_000_000, "TB"),
+        (1_000_000_000, "GB"),
+        (1_000_000, "MB"),
+        (1000, "kB"),
+    ];
+    // From where three digits would round up to the unit.
+    let unit = units.iter().find(|(size, _)| n >= size - size / 2000);
+    match unit {
+        Some((size, name)) => format!("{} {name}", significant(n as f64 / *size as f64, 3)),
+        None => counted(n, "byte"),
+    }
+}
+
 /// Milliseconds, without the unit.
 pub(super) fn millis(ms: Option<f64>) -> String {
     ms.map_or_else(|| NONE.into(), |ms| significant(ms, 3))
@@ -188,6 +204,24 @@ mod tests {
         assert_eq!(percent(5000, 5000), "100%");
         assert_eq!(percent(1, 3), "33.3%");
         assert_eq!(percent(0, 0), "-");
+    }
+
+    #[test]
+    fn bytes_are_told_in_their_largest_unit() {
+        let cases = [
+            (0, "0 bytes"),
+            (1, "1 byte"),
+            (999, "999 bytes"),
+            (1000, "1 kB"),
+            (528_357, "528 kB"),
+            (999_400, "999 kB"),
+            (999_600, "1 MB"),
+            (1_016_000_000, "1.02 GB"),
+            (u64::MAX, "18,446,744 TB"),
+        ];
+        for (n, text) in cases {
+            assert_eq!(bytes(n), text);
+        }
     }
 
     #[test]

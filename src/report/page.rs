@@ -3,7 +3,10 @@
 //! A name or value of the user stands only in text, never in an attribute; ids are made of serin's own
 //! words and numbers. The policy in the head forbids the page to load or run anything, whatever it holds.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use sha2::{Digest as _, Sha256};
 
 use super::verdicts::{self, Overall, StepVerdict, Tone, last_segment};
 use super::{Records, deploy, lint, number, profile, train, validate};
@@ -24,10 +27,11 @@ pub(super) struct Section {
 pub(super) fn page(records: &Records) -> Markup {
     let steps = verdicts::of_steps(records);
     let overall = verdicts::overall(&steps);
+    let (columns, script) = profile::columns(records).unzip();
     let sections: Vec<Section> = [
         lint::findings(records),
         lint::data(records),
-        profile::columns(records),
+        columns,
         train::training(records),
         validate::metrics(records),
         validate::slices(records),
@@ -38,6 +42,35 @@ pub(super) fn page(records: &Records) -> Markup {
     .flatten()
     .collect();
     let model = model(records);
+    frame(&Frame {
+        title: html! {
+            (overall.word) ": "
+            @if let Some((name, version)) = model { (name) " " (version) } @else { "a build" }
+        },
+        header: header(model, &overall, &steps, &sections),
+        sections: &sections,
+        footer: html! { "Written by serin from the records under " code { ".serin/" } ". Every number on this page comes from one of them." },
+        script,
+    })
+}
+
+/// What differs between pages.
+pub(super) struct Frame<'a> {
+    pub(super) title: Markup,
+    pub(super) header: Markup,
+    pub(super) sections: &'a [Section],
+    pub(super) footer: Markup,
+    /// A script of serin's own and the JSON that it reads from the element `data`.
+    pub(super) script: Option<(&'static str, String)>,
+}
+
+/// A page that loads nothing, and runs nothing but its own script.
+pub(super) fn frame(frame: &Frame<'_>) -> Markup {
+    // The script is allowed by its digest; a value that came to stand outside of a text would not run.
+    let script = match &frame.script {
+        Some((script, _)) => format!(" script-src 'sha256-{}';", sha256(script)),
+        None => String::new(),
+    };
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -46,19 +79,15 @@ pub(super) fn page(records: &Records) -> Markup {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta name="referrer" content="no-referrer";
-                meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
-                title {
-                    (overall.word) ": "
-                    @if let Some((name, version)) = model { (name) " " (version) } @else { "a build" }
-                    ", serin"
-                }
+                meta http-equiv="Content-Security-Policy" content={ "default-src 'none'; style-src 'unsafe-inline';" (script) " base-uri 'none'; form-action 'none'" };
+                title { (frame.title) ", serin" }
                 style { (PreEscaped(STYLE)) }
             }
             body {
                 a.skip href="#main" { "Skip to the content" }
-                (header(model, &overall, &steps, &sections))
+                (frame.header)
                 main id="main" {
-                    @for section in &sections {
+                    @for section in frame.sections {
                         section id=(section.id) aria-labelledby={ (section.id) "-title" } {
                             h2 id={ (section.id) "-title" } { (section.title) }
                             (section.body)
@@ -66,11 +95,21 @@ pub(super) fn page(records: &Records) -> Markup {
                     }
                 }
                 footer {
-                    p { "Written by serin from the records under " code { ".serin/" } ". Every number on this page comes from one of them." }
+                    p { (frame.footer) }
+                }
+                @if let Some((script, data)) = &frame.script {
+                    // `<` would end the element; JSON may spell it otherwise.
+                    script type="application/json" id="data" { (PreEscaped(data.replace('<', "\\u003c"))) }
+                    script { (PreEscaped(script)) }
                 }
             }
         }
     }
+}
+
+/// The SHA-256 of a text in base64, as a page's policy names it.
+fn sha256(text: &str) -> String {
+    BASE64.encode(Sha256::digest(text))
 }
 
 /// The model's id and version, once it is registered.
@@ -110,10 +149,17 @@ fn header(
                     }
                 }
             }
-            @if !sections.is_empty() {
-                nav aria-label="Sections" {
-                    ul { @for section in sections { li { a href={ "#" (section.id) } { (section.title) } } } }
-                }
+            (navigation(sections))
+        }
+    }
+}
+
+/// The way to each section.
+pub(super) fn navigation(sections: &[Section]) -> Markup {
+    html! {
+        @if !sections.is_empty() {
+            nav aria-label="Sections" {
+                ul { @for section in sections { li { a href={ "#" (section.id) } { (section.title) } } } }
             }
         }
     }

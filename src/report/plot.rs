@@ -69,46 +69,34 @@ pub(super) fn outline(shares: &[f64], x: Scale, y: Scale) -> Vec<Point> {
         .collect()
 }
 
-/// The counts as shares of their sum; empty where there is nothing to share.
-pub(super) fn shares(counts: &[u64]) -> Vec<f64> {
-    let sum: u64 = counts.iter().sum();
-    counts
-        .iter()
-        .filter_map(|n| number::share(*n, sum))
-        .collect()
-}
+/// How the first, second and third of several are drawn over each other; a legend has the same.
+const OVERLAY: [&str; 3] = ["area", "edge", "edge third"];
 
-/// A histogram of two parts, each as shares of its own sum: train as an area, test as a line over it.
-pub(super) fn histogram(
-    label: &Label<'_>,
-    train: &[u64],
-    test: &[u64],
-    (min, max): (f64, f64),
-) -> Markup {
+/// Histograms over each other, each with the shares of its bins: an area, then lines. `ends` stand at
+/// the ends of the axis.
+pub(super) fn overlay(label: &Label<'_>, series: &[Vec<f64>], ends: (&str, &str)) -> Markup {
     const WIDTH: f64 = 280.0;
     const BASE: f64 = 84.0;
-    let (train, test) = (shares(train), shares(test));
-    let most = train.iter().chain(&test).copied().fold(0.0, f64::max);
     let y = Scale {
-        domain: (0.0, most),
+        domain: (0.0, series.iter().flatten().copied().fold(0.0, f64::max)),
         range: (BASE, 6.0),
     };
-    let x = |bins: usize| Scale {
-        domain: (0.0, bins as f64),
-        range: (1.0, WIDTH - 1.0),
+    let line = |shares: &[f64]| {
+        let x = Scale {
+            domain: (0.0, shares.len() as f64),
+            range: (1.0, WIDTH - 1.0),
+        };
+        path(&closed(&outline(shares, x, y), BASE))
     };
-    let area = closed(&outline(&train, x(train.len()), y), BASE);
-    let line = closed(&outline(&test, x(test.len()), y), BASE);
     drawing(
         label,
         "histogram",
         (WIDTH, 102.0),
         html! {
-            path.area d=(path(&area)) {}
-            path.edge d=(path(&line)) {}
+            @for (shares, class) in series.iter().zip(OVERLAY) { path class=(class) d=(line(shares)) {} }
             path.axis d=(path(&[(0.0, BASE), (WIDTH, BASE)])) {}
-            text x="0" y="99" { (number::value(min)) }
-            text.end x=(WIDTH) y="99" { (number::value(max)) }
+            text x="0" y="99" { (ends.0) }
+            text.end x=(WIDTH) y="99" { (ends.1) }
         },
     )
 }
@@ -124,39 +112,39 @@ fn closed(line: &[Point], base: f64) -> Vec<Point> {
     points
 }
 
-/// One value of a category.
-pub(super) struct Bar<'a> {
+/// One value of a category in several tables.
+pub(super) struct Group<'a> {
     pub(super) name: &'a str,
-    /// Shares of the training and of the test part, from 0 to 1.
-    pub(super) train: f64,
-    pub(super) test: f64,
-    /// The number written at the end: the training share.
+    /// The value's share in each table, from 0 to 1.
+    pub(super) shares: Vec<f64>,
+    /// The number written at the end.
     pub(super) text: String,
 }
 
-/// Bars from the left, one a value: train as a bar, test as a mark across it.
-pub(super) fn bars(label: &Label<'_>, bars: &[Bar<'_>]) -> Markup {
-    const ROW: f64 = 19.0;
-    let most = bars
-        .iter()
-        .flat_map(|b| [b.train, b.test])
-        .fold(f64::MIN_POSITIVE, f64::max);
+/// Bars from the left, for each value one bar a table under each other.
+pub(super) fn groups(label: &Label<'_>, groups: &[Group<'_>]) -> Markup {
+    let bars = groups.iter().map(|g| g.shares.len()).max().unwrap_or(1);
+    let thick = if bars > 1 { 6.0 } else { 11.0 };
+    let row = thick * bars as f64 + 8.0;
+    let shares = groups.iter().flat_map(|g| &g.shares).copied();
     let x = Scale {
-        domain: (0.0, most),
-        range: (104.0, 236.0),
+        domain: (0.0, shares.fold(f64::MIN_POSITIVE, f64::max)),
+        range: (0.0, 132.0),
     };
     drawing(
         label,
         "bars",
-        (280.0, ROW * bars.len() as f64 + 2.0),
+        (280.0, row * groups.len() as f64 + 2.0),
         html! {
-            path.axis d=(path(&[(104.0, 0.0), (104.0, ROW * bars.len() as f64)])) {}
-            @for (i, bar) in bars.iter().enumerate() {
-                @let top = i as f64 * ROW;
-                text.soft[bar.name.is_empty()] x="0" y=(coordinate(top + 13.5)) { (shortened(bar.name, 14)) }
-                rect.area x="104" y=(coordinate(top + 4.0)) height="11" width=(coordinate(x.at(bar.train) - 104.0)) {}
-                path.edge d=(path(&[(x.at(bar.test), top + 1.5), (x.at(bar.test), top + 17.5)])) {}
-                text.end.soft x="280" y=(coordinate(top + 13.5)) { (bar.text) }
+            path.axis d=(path(&[(104.0, 0.0), (104.0, row * groups.len() as f64)])) {}
+            @for (i, group) in groups.iter().enumerate() {
+                @let top = i as f64 * row;
+                @let text = coordinate(top + row / 2.0 + 4.0);
+                text.soft[group.name.is_empty()] x="0" y=(text) { (shortened(group.name, 14)) }
+                @for (j, (share, class)) in group.shares.iter().zip(OVERLAY).enumerate() {
+                    rect class=(class) x="104" y=(coordinate(top + 4.0 + j as f64 * thick)) height=(thick - 1.0) width=(coordinate(x.at(*share))) {}
+                }
+                text.end.soft x="280" y=(text) { (group.text) }
             }
         },
     )
@@ -414,9 +402,8 @@ mod tests {
             domain: (0.0, 2.0),
             range: (0.0, 20.0),
         };
-        let points = outline(&shares(&[1, 3]), x, UNIT);
+        let points = outline(&[0.25, 0.75], x, UNIT);
         assert_eq!(points, [(0.0, 2.5), (10.0, 2.5), (10.0, 7.5), (20.0, 7.5)]);
-        assert!(shares(&[0, 0]).is_empty());
     }
 
     #[test]
@@ -458,13 +445,12 @@ mod tests {
         for a in odd {
             for b in odd {
                 let drawn = [
-                    histogram(&label, &[1, u64::MAX / 2], &[], (a, b)),
-                    bars(
+                    overlay(&label, &[vec![a, b], vec![], vec![b]], ("", "")),
+                    groups(
                         &label,
-                        &[Bar {
+                        &[Group {
                             name: "",
-                            train: a,
-                            test: b,
+                            shares: vec![a, b],
                             text: String::new(),
                         }],
                     ),

@@ -39,14 +39,14 @@ pub fn deploy(deployed: &Deployed) -> String {
 
 /// What the text is made for.
 #[derive(Clone, Copy)]
-struct Screen {
-    width: u16,
-    terminal: bool,
-    colour: bool,
+pub(super) struct Screen {
+    pub(super) width: u16,
+    pub(super) terminal: bool,
+    pub(super) colour: bool,
 }
 
 impl Screen {
-    fn of_stdout() -> Self {
+    pub(super) fn of_stdout() -> Self {
         let terminal = std::io::stdout().is_terminal();
         Self {
             width: Table::new().width().unwrap_or(LOG_WIDTH).max(40),
@@ -87,7 +87,7 @@ impl Screen {
 }
 
 /// A text of the user with its control characters, and those that turn the direction of text, escaped.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {

@@ -8,7 +8,15 @@ fn html(records: &Records) -> String {
     page::page(records).into_string()
 }
 
-/// Every kind of page, by name.
+/// The page without the script and data that a page with columns has.
+pub(super) fn without_script(html: &str) -> String {
+    match html.split_once("<script") {
+        Some((before, _)) => format!("{before}</body></html>"),
+        None => html.to_owned(),
+    }
+}
+
+/// Every kind of page, by name, and without its script.
 fn pages() -> Vec<(&'static str, String)> {
     [
         ("empty", Records::default()),
@@ -22,12 +30,12 @@ fn pages() -> Vec<(&'static str, String)> {
         ("no columns", fixtures::wide(0)),
         ("wide", fixtures::wide(1500)),
     ]
-    .map(|(name, records)| (name, html(&records)))
+    .map(|(name, records)| (name, without_script(&html(&records))))
     .into()
 }
 
 /// A page's tags and the text between them; the style is checked on its own.
-fn parts(html: &str) -> (Vec<&str>, String) {
+pub(super) fn parts(html: &str) -> (Vec<&str>, String) {
     let (mut tags, mut text) = (Vec::new(), String::new());
     let mut rest = html;
     while let Some(start) = rest.find('<') {
@@ -51,7 +59,7 @@ fn parts(html: &str) -> (Vec<&str>, String) {
 }
 
 /// The text a reader sees, a block a line.
-fn text_of(html: &str) -> String {
+pub(super) fn text_of(html: &str) -> String {
     let (_, text) = parts(html);
     text.lines()
         .map(|line| line.trim_end_matches([' ', '|']).trim())
@@ -61,7 +69,7 @@ fn text_of(html: &str) -> String {
 }
 
 /// The values of an attribute, in order.
-fn attributes<'a>(tags: &[&'a str], name: &str) -> Vec<&'a str> {
+pub(super) fn attributes<'a>(tags: &[&'a str], name: &str) -> Vec<&'a str> {
     let start = format!(" {name}=\"");
     tags.iter()
         .filter_map(|tag| tag.split_once(start.as_str()))
@@ -70,7 +78,11 @@ fn attributes<'a>(tags: &[&'a str], name: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn nothing_is_loaded_from_outside_and_nothing_runs() {
+fn nothing_is_loaded_from_outside_and_only_the_own_script_runs() {
+    let scripts = |records: &Records| html(records).matches("<script").count();
+    assert_eq!(scripts(&Records::default()), 0);
+    assert_eq!(scripts(&fixtures::hostile()), 2);
+    assert!(html(&fixtures::hostile()).contains("script-src 'sha256-"));
     for (name, html) in pages() {
         let (tags, _) = parts(&html);
         for tag in &tags {
@@ -127,13 +139,13 @@ fn tags_are_balanced_and_hostile_names_stay_text() {
             let word = tag.trim_matches(['<', '>']).split(' ').next().unwrap();
             if let Some(closed) = word.strip_prefix('/') {
                 assert_eq!(open.pop(), Some(closed), "{name}: {tag}");
-            } else if !matches!(word, "meta" | "br" | "!DOCTYPE") {
+            } else if !matches!(word, "meta" | "br" | "input" | "!DOCTYPE") {
                 open.push(word);
             }
         }
         assert!(open.is_empty(), "{name}: {open:?}");
     }
-    let page = html(&fixtures::hostile());
+    let page = without_script(&html(&fixtures::hostile()));
     for raw in fixtures::HOSTILE {
         if raw.contains('<') {
             assert!(!page.contains(raw), "{raw}");
@@ -154,9 +166,12 @@ fn every_plot_is_titled_and_its_numbers_are_in_a_table() {
                 !svg.contains("\"></title>") && !svg.contains("\"></desc>"),
                 "{name}"
             );
-            // Intervals stand in the row of their numbers; the table of any other plot comes before the next card.
+            // Intervals stand in the row of their numbers, the script makes the tables of a card's; the table of
+            // any other plot comes before the next card.
             let numbers = if svg.contains("plot intervals") {
                 "</tr>"
+            } else if svg.contains("id=\"plot-") {
+                "Figures and counts"
             } else {
                 "<table"
             };
@@ -231,6 +246,9 @@ fn a_page_is_written_from_the_records_that_are_there() {
     workspace
         .write(records.lint.as_ref().unwrap(), &[])
         .unwrap();
+    workspace
+        .write(records.drift.as_ref().unwrap(), &[])
+        .unwrap();
     let text = read(write(&workspace).unwrap());
     assert!(
         text.contains("The step train has left no record."),
@@ -261,7 +279,7 @@ fn a_page_is_written_from_the_records_that_are_there() {
 
 #[test]
 fn the_text_of_a_promoted_build() {
-    insta::assert_snapshot!(text_of(&html(&fixtures::promoted())));
+    insta::assert_snapshot!(text_of(&without_script(&html(&fixtures::promoted()))));
 }
 
 #[test]

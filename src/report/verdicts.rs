@@ -161,7 +161,7 @@ fn of_lint(report: &LintReport, profile: Option<&Profile>) -> Judged {
         parts.push("no findings".into());
     }
     if let Some(p) = profile {
-        parts.push(number::counted(p.columns.len() as u64, "column"));
+        parts.push(number::counted(p.train.columns.len() as u64, "column"));
         parts.push(number::counted(p.rows, "row"));
     }
     Judged {

@@ -11,15 +11,17 @@ use anyhow::{Context as _, Result};
 
 use self::look::Look;
 use super::Outcome;
-use super::lint::check;
+use super::lint::{Frozen, check, local_tables};
+use super::schema::Looked;
+use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::data::findings::Findings;
-use crate::data::schema::Schema;
+use crate::data::read::{Dialect, File};
+use crate::data::schema::{Known, Schema, Seen, infer};
 use crate::data::source;
-use crate::data::table::Table;
 use crate::error::Input;
 use crate::workspace::records::Severity;
-use crate::workspace::{FOLDER, write_atomically};
+use crate::workspace::{FOLDER, Workspace, write_atomically};
 
 /// What `serin init` was asked for.
 #[derive(Clone, Debug)]
@@ -30,7 +32,7 @@ pub struct Args {
     pub join_on: Option<String>,
     /// Where the files go; made if it is not there.
     pub dir: PathBuf,
-    /// CSV files; those outside of `dir` are copied into its folder `data`.
+    /// Files; those outside of `dir` are copied into its folder `data`.
     pub tables: Vec<PathBuf>,
 }
 
@@ -62,7 +64,11 @@ pub fn init(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         .tables
         .iter()
         .map(|path| {
-            let cells = source::read(path, &path.display().to_string())?;
+            let file = File {
+                path: path.clone(),
+                shown: path.to_string_lossy().into(),
+            };
+            let cells = source::read(vec![file], &Dialect::default())?;
             Ok((path.as_path(), cells))
         })
         .collect::<Result<Vec<_>>>()?;
@@ -73,13 +79,33 @@ pub fn init(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     for path in &args.tables {
         places.push(place(path, &args.dir, out)?);
     }
-    for name in look.write(&args.dir, &places)? {
+    let schema = schema(&look, &args.tables)?;
+    for name in look.write(&args.dir, &places, schema)? {
         say(out, &format!("wrote {}", args.dir.join(name).display()))?;
     }
     for line in look.story() {
         say(out, &line)?;
     }
     rehearse(&args.dir, out)
+}
+
+/// The text of `schema.yaml`.
+fn schema(look: &Look, paths: &[PathBuf]) -> Result<String> {
+    let looked = look.tables.iter().zip(paths).map(|(table, path)| {
+        let file = File {
+            path: path.clone(),
+            shown: path.display().to_string().into(),
+        };
+        Looked::at(&table.name, vec![file], &Dialect::default(), &look.label)
+    });
+    let looked = looked.collect::<Result<Vec<_>>>()?;
+    let seen: Vec<Seen> = looked.iter().map(Looked::seen).collect();
+    let keys: Vec<String> = look.join_on.iter().cloned().collect();
+    let known = Known {
+        label: &look.label,
+        keys: &keys,
+    };
+    Ok(infer(&seen, &known))
 }
 
 fn say(out: &mut dyn Write, line: &str) -> Result<()> {
@@ -130,17 +156,22 @@ fn place(path: &Path, dir: &Path, out: &mut dyn Write) -> Result<String> {
 fn rehearse(dir: &Path, out: &mut dyn Write) -> Result<Outcome> {
     let config = Config::read(&dir.join("serin.yaml")).context("reading back what was written")?;
     let schema = Schema::read(&dir.join("schema.yaml")).context("reading back what was written")?;
-    let mut tables = Vec::new();
-    for table in &config.data.tables {
-        if let Some(local) = &table.local {
-            let cells = source::read(&dir.join(&**local), local)?;
-            let rule = schema.table(&table.name);
-            let kind = |column: &str| rule?.column(column)?.kind;
-            tables.push(Table::new(&table.name, local, cells, kind));
-        }
-    }
+    let tables = local_tables(&config, &schema)?;
     let mut findings = Findings::default();
-    check(&config, Some(&schema), &tables, &mut findings);
+    if let Some(ready) = check(&config, Some(&schema), &tables, &mut findings) {
+        // The snapshot is only needed for its profile.
+        let scratch = tempfile::tempdir().context("making a temporary folder")?;
+        let workspace = Workspace::new(scratch.path());
+        let frozen = Frozen::new(&workspace, &ready, &config.data.label.column)?;
+        frozen.check(
+            &ready,
+            &config,
+            None,
+            &[],
+            Timestamp::real_now(),
+            &mut findings,
+        );
+    }
     let rejected = findings.reject();
     for finding in findings.report().findings {
         if finding.severity == Severity::Reject {

@@ -1,31 +1,40 @@
-//! `serin lint`: reads the tables, checks them, joins them, and freezes the snapshot with its profile.
+//! `serin lint`: reads the tables, checks them, joins them, freezes the snapshot, and checks its profile.
+
+mod baseline;
+mod freeze;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::Outcome;
-use crate::config::{Config, JoinKind, SplitRule, Spot};
+pub(super) use self::freeze::{Frozen, Ready};
+use super::tables::Tables;
+use super::{Context, Outcome};
+use crate::config::{Config, Encoding, JoinKind, SplitRule, Spot};
 use crate::data::findings::Findings;
-use crate::data::frame::Frame;
 use crate::data::join::join;
 use crate::data::label::Target;
+use crate::data::read::{self, Dialect, File};
 use crate::data::schema::Schema;
 use crate::data::split::Partition;
 use crate::data::table::Table;
-use crate::data::{checks, profile, snapshot, source};
+use crate::data::{checks, drift, snapshot, source};
 use crate::error::Input;
+use crate::workspace::drift_report::DriftReport;
 use crate::workspace::records::{
-    Dataset, Deployed, Feature, LintReport, Profile, Pushed, Severity, SourceTable, Trained,
-    Validated, Verdict,
+    Dataset, Deployed, Feature, Finding, LintReport, Profile, Pushed, Severity, SourceTable,
+    Trained, Validated, Verdict,
 };
 use crate::workspace::{Digest, FOLDER, Record, Workspace};
+
+/// How many findings are printed; the rest is in the record and on the page.
+const PRINTED: usize = 20;
 
 /// Which of a table's places a run reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Source {
-    /// A file beside `serin.yaml`.
+    /// Files beside `serin.yaml`, or in Cloud Storage.
     Local,
     /// A table of BigQuery.
     #[value(name = "bigquery")]
@@ -35,25 +44,22 @@ pub enum Source {
 /// Reads, checks and freezes the data. What it reads and finds goes to `out`, a line each.
 ///
 /// # Errors
-/// [`Input`] when a table has no such place, cannot be opened or is no table, or the schema is wrong.
-pub fn lint(
-    config: &Config,
-    workspace: &Workspace,
-    source: Source,
-    out: &mut dyn Write,
-) -> Result<Outcome> {
-    forget(workspace)?;
+/// [`Input`] when a table has no such place, cannot be opened or is no table, or the schema is wrong;
+/// `gcp::Error` when the cloud fails that a table or the baseline is in.
+pub async fn lint(ctx: &Context, source: Source, out: &mut dyn Write) -> Result<Outcome> {
+    checks::validate(&ctx.config)?;
+    forget(&ctx.workspace)?;
     let mut lint = Lint {
-        config,
-        workspace,
+        ctx,
         out,
-        inputs: vec![relative(workspace, &config.path)?],
+        inputs: vec![relative(&ctx.workspace, &ctx.config.path)?],
+        frozen: false,
     };
     let schema = lint.schema()?;
-    let (tables, sources) = lint.tables(source, schema.as_ref())?;
+    let (tables, sources) = lint.tables(source, schema.as_ref()).await?;
     let mut findings = Findings::default();
-    if let Some(ready) = check(config, schema.as_ref(), &tables, &mut findings) {
-        lint.freeze(&ready, sources)?;
+    if let Some(ready) = check(&ctx.config, schema.as_ref(), &tables, &mut findings) {
+        lint.freeze(&ready, sources, &mut findings).await?;
     }
     lint.conclude(findings)
 }
@@ -63,25 +69,20 @@ fn forget(workspace: &Workspace) -> Result<()> {
     workspace.remove::<LintReport>()?;
     workspace.remove::<Dataset>()?;
     workspace.remove::<Profile>()?;
+    workspace.remove::<DriftReport>()?;
     workspace.remove::<Trained>()?;
     workspace.remove::<Validated>()?;
     workspace.remove::<Pushed>()?;
     workspace.remove::<Deployed>()
 }
 
-/// The joined table with all that a snapshot needs.
-pub(super) struct Ready<'a> {
-    frame: Frame<'a>,
-    target: Target,
-    partition: Partition,
-}
-
 struct Lint<'a> {
-    config: &'a Config,
-    workspace: &'a Workspace,
+    ctx: &'a Context,
     out: &'a mut dyn Write,
     /// The files read so far, relative to the workspace.
     inputs: Vec<String>,
+    /// Whether there is a snapshot with its profile.
+    frozen: bool,
 }
 
 impl Lint<'_> {
@@ -90,12 +91,13 @@ impl Lint<'_> {
     }
 
     fn schema(&mut self) -> Result<Option<Schema>> {
-        let Some(path) = &self.config.lint.schema else {
+        let Some(path) = &self.ctx.config.lint.schema else {
             return Ok(None);
         };
-        let full = beside(&self.config.path, path);
+        let full = beside(&self.ctx.config.path, path);
         let schema = Schema::read(&full)?;
         let known: Vec<&str> = self
+            .ctx
             .config
             .data
             .tables
@@ -118,50 +120,94 @@ impl Lint<'_> {
             let place = table.name.place.clone();
             return Err(Input::new(message).at(place).hint(hint).into());
         }
-        self.inputs.push(relative(self.workspace, &full)?);
+        self.inputs.push(relative(&self.ctx.workspace, &full)?);
         Ok(Some(schema))
     }
 
     /// Reads every table from its place.
-    fn tables(
+    async fn tables(
         &mut self,
         source: Source,
         schema: Option<&Schema>,
     ) -> Result<(Vec<Table>, Vec<SourceTable>)> {
+        let config = &self.ctx.config;
+        let folder = config.path.parent().unwrap_or(Path::new(""));
+        let mut found = Tables::default();
         let (mut tables, mut sources) = (Vec::new(), Vec::new());
-        for table in &self.config.data.tables {
-            let local = local_place(table, source)?;
-            let full = beside(&self.config.path, local);
-            let cells = source::read(&full, local)?;
-            let path = relative(self.workspace, &full)?;
+        for table in &config.data.tables {
+            let place = local_place(table, source)?;
+            let files = found.find_in(folder, place).await?;
+            let shown = match files.as_slice() {
+                [only] => only.shown.to_string(),
+                _ => place.value.clone(),
+            };
+            let (paths, sha256) = self.digest(&files)?;
+            let path = match paths.as_slice() {
+                [only] => only.clone(),
+                _ => shown.clone(),
+            };
+            let several = match files.len() {
+                1 => String::new(),
+                n => format!(", {n} files"),
+            };
+            let cells = source::read(files, &dialect(table))?;
             let rule = schema.and_then(|schema| schema.table(&table.name));
             let kind = |column: &str| rule?.column(column)?.kind;
-            let read = Table::new(&table.name, local, cells, kind);
+            let read = Table::new(&table.name, &shown, cells, kind);
             let (rows, columns) = (read.rows(), read.columns.len());
             self.say(&format!(
-                "table {}: {rows} rows, {columns} columns ({path})",
+                "table {}: {rows} rows, {columns} columns ({path}{several})",
                 table.name
             ))?;
             sources.push(SourceTable {
                 name: table.name.clone(),
                 rows: rows as u64,
-                sha256: Digest::of_file(&full).with_context(|| format!("reading {path}"))?,
-                path: path.clone(),
+                sha256,
+                path,
             });
-            self.inputs.push(path);
             tables.push(read);
         }
         Ok((tables, sources))
     }
 
-    /// Writes the snapshot, `profile.json` and `dataset.json`.
-    fn freeze(&mut self, ready: &Ready, tables: Vec<SourceTable>) -> Result<()> {
-        let Ready {
-            frame,
-            target,
-            partition,
-        } = ready;
-        let data = &self.config.data;
+    /// What the files of a table are called in the records, and their digest. Those of the workspace are
+    /// inputs from here on; what was fetched is only known by its digest.
+    fn digest(&mut self, files: &[File]) -> Result<(Vec<String>, Digest)> {
+        let (mut paths, mut digests) = (Vec::new(), Vec::new());
+        for file in files {
+            let path = if file.shown.starts_with("gs://") {
+                file.shown.to_string()
+            } else {
+                let path = relative(&self.ctx.workspace, &file.path)?;
+                self.inputs.push(path.clone());
+                path
+            };
+            let digest = Digest::of_file(&file.path).with_context(|| format!("reading {path}"))?;
+            digests.push(digest);
+            paths.push(path);
+        }
+        let digest = match digests.as_slice() {
+            [only] => only.clone(),
+            _ => {
+                let lines = digests.iter().zip(&paths);
+                let lines: String = lines.map(|(d, path)| format!("{d}  {path}\n")).collect();
+                Digest::of(lines.as_bytes())
+            }
+        };
+        Ok((paths, digest))
+    }
+
+    /// Writes the snapshot, `profile.json`, `drift.json` where there is a baseline and, unless a check of
+    /// the profile rejects, `dataset.json`.
+    async fn freeze(
+        &mut self,
+        ready: &Ready<'_>,
+        tables: Vec<SourceTable>,
+        findings: &mut Findings,
+    ) -> Result<()> {
+        let ctx = self.ctx;
+        let data = &ctx.config.data;
+        let (frame, label) = (&ready.frame, &data.label.column);
         if let Some(join) = &data.join {
             let how = match join.how {
                 JoinKind::Inner => "inner",
@@ -173,14 +219,9 @@ impl Lint<'_> {
                 "{how} join on {on}: {rows} rows, {columns} columns"
             ))?;
         }
-        let (train, test): (Vec<usize>, Vec<usize>) =
-            (0..frame.rows()).partition(|row| !partition.is_test(*row));
-        let part = |name: &str, rows: &[usize]| {
-            let path = format!("{FOLDER}/data/{name}.parquet");
-            snapshot::write(self.workspace, &path, frame, target, rows)
-        };
-        let train = part("train", &train)?;
-        let test = part("test", &test)?;
+        let frozen = Frozen::new(&ctx.workspace, ready, label)?;
+        self.frozen = true;
+        let Frozen { train, test, .. } = &frozen;
         let seed = data.split.seed;
         let rule = match &data.split.rule {
             SplitRule::Hash { by, .. } if by.is_empty() => {
@@ -195,18 +236,35 @@ impl Lint<'_> {
             "split: {} rows to train, {} to test ({rule})",
             train.rows, test.rows
         ))?;
-        let digest = snapshot::digest(&train, &test);
+        let digest = snapshot::digest(train, test);
         self.say(&format!(
             "snapshot: {FOLDER}/data, digest {}",
             digest.short()
         ))?;
         let dropped: Vec<String> = data.drop.iter().map(|name| name.value.clone()).collect();
+        let drift = self.drift(&frozen, &dropped).await?;
+        let history = self.history(&digest).await?;
+        frozen.check(
+            ready,
+            &ctx.config,
+            drift.as_ref(),
+            &history,
+            ctx.clock.now(),
+            findings,
+        );
+        self.write(&frozen.profile)?;
+        if let Some(drift) = &drift {
+            self.write(drift)?;
+        }
+        if findings.reject() {
+            return Ok(());
+        }
         let features = frame
             .columns
             .iter()
-            .filter(|column| column.name != *data.label.column && !dropped.contains(&column.name));
+            .filter(|column| column.name != **label && !dropped.contains(&column.name));
         let dataset = Dataset {
-            label: target.record(&data.label.column),
+            label: ready.target.record(label),
             seed,
             tables,
             features: features
@@ -217,26 +275,60 @@ impl Lint<'_> {
                 .collect(),
             dropped,
             digest,
-            train,
-            test,
+            train: frozen.train,
+            test: frozen.test,
         };
-        self.write(&profile::profile(frame, target, partition))?;
         self.write(&dataset)
     }
 
-    /// Writes `lint.json` and tells the verdict.
+    /// Compares the snapshot with the baseline, where `lint.drift` asks for it and there is one.
+    async fn drift(&mut self, frozen: &Frozen, dropped: &[String]) -> Result<Option<DriftReport>> {
+        let Some(settings) = &self.ctx.config.lint.drift else {
+            return Ok(None);
+        };
+        let Some(baseline) = self.baseline(settings).await? else {
+            return Ok(None);
+        };
+        let current = if baseline.trained_on {
+            &frozen.profile.train
+        } else {
+            &frozen.whole.profile
+        };
+        let keys = self.ctx.config.data.join.iter().flat_map(|join| &join.on);
+        let unseen = keys.map(|key| key.value.as_str());
+        let unseen: Vec<&str> = unseen.chain(dropped.iter().map(String::as_str)).collect();
+        let (name, profile) = (&baseline.name, baseline.profile);
+        let mut report = drift::compare(&profile, current, settings, &unseen, name);
+        self.say(&format!(
+            "drift: {} columns held against {name}, {} rows against {}",
+            report.columns.len(),
+            report.rows,
+            report.baseline_rows
+        ))?;
+        report.baseline = Some(profile.without_sketches());
+        Ok(Some(report))
+    }
+
+    /// Writes `lint.json` and tells the verdict, the worst findings first.
     fn conclude(mut self, findings: Findings) -> Result<Outcome> {
         let report = findings.report();
-        let mut rejections = 0;
-        for finding in &report.findings {
-            let word = match finding.severity {
-                Severity::Reject => "reject",
-                Severity::Warn => "warn",
-            };
-            rejections += usize::from(finding.severity == Severity::Reject);
-            self.say(&format!("{word} {}: {}", finding.check, finding.message))?;
+        for finding in report.findings.iter().take(PRINTED) {
+            self.say(&line(finding))?;
+        }
+        if let Some(more) = report.findings.len().checked_sub(PRINTED)
+            && more > 0
+        {
+            self.say(&format!(
+                "{more} more in {FOLDER}/{} and on the page",
+                LintReport::FILE
+            ))?;
+        }
+        if let Some(worst) = report.findings.first() {
+            self.say(&more_about(worst, self.frozen))?;
         }
         self.write(&report)?;
+        let rejects = |finding: &&Finding| finding.severity == Severity::Reject;
+        let rejections = report.findings.iter().filter(rejects).count();
         let plural = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
         self.say(&format!(
             "lint: {} ({}, {})",
@@ -252,11 +344,62 @@ impl Lint<'_> {
 
     fn write<T: Record>(&self, record: &T) -> Result<()> {
         let inputs: Vec<&str> = self.inputs.iter().map(String::as_str).collect();
-        self.workspace.write(record, &inputs)
+        self.ctx.workspace.write(record, &inputs)
     }
 }
 
-/// Runs every check; what is ready to freeze, unless one rejects.
+/// A finding as a log shows it.
+pub(super) fn line(finding: &Finding) -> String {
+    let word = match finding.severity {
+        Severity::Reject => "reject",
+        Severity::Warn => "warn",
+    };
+    format!("{word} {}: {}", finding.check, finding.message)
+}
+
+/// The commands that show more of a finding; what is frozen can be looked at column by column.
+fn more_about(finding: &Finding, frozen: bool) -> String {
+    let explain = format!("more: serin lint --explain {}", finding.check);
+    if finding.column.is_empty() || !frozen {
+        return explain;
+    }
+    let column = crate::data::shown(&finding.column).replace('\'', "'\\''");
+    format!("{explain}; serin profile {FOLDER}/data --column '{column}'")
+}
+
+/// How the text of a table is written.
+pub(super) fn dialect(table: &crate::config::Table) -> Dialect {
+    let encoding = |encoding| match encoding {
+        Encoding::Utf8 => read::Encoding::Utf8,
+        Encoding::Utf16Le => read::Encoding::Utf16Le,
+        Encoding::Utf16Be => read::Encoding::Utf16Be,
+        Encoding::Windows1252 => read::Encoding::Windows1252,
+    };
+    Dialect {
+        delimiter: table.delimiter,
+        encoding: table.encoding.map(encoding),
+        ..Dialect::default()
+    }
+}
+
+/// Reads the tables of a config that has local places only; for a look without a cloud.
+///
+/// # Errors
+/// [`Input`] when a table cannot be opened or is none.
+pub(super) fn local_tables(config: &Config, schema: &Schema) -> Result<Vec<Table>> {
+    let folder = config.path.parent().unwrap_or(Path::new(""));
+    let mut tables = Vec::new();
+    for table in &config.data.tables {
+        let place = local_place(table, Source::Local)?;
+        let cells = source::read(read::find_in(folder, place)?, &dialect(table))?;
+        let rule = schema.table(&table.name);
+        let kind = |column: &str| rule?.column(column)?.kind;
+        tables.push(Table::new(&table.name, place, cells, kind));
+    }
+    Ok(tables)
+}
+
+/// Runs every check of the tables; what is ready to freeze, unless one rejects.
 pub(super) fn check<'t>(
     config: &Config,
     schema: Option<&Schema>,
@@ -298,7 +441,7 @@ pub(super) fn check<'t>(
     })
 }
 
-/// The file of a table, where its local place is wanted and there.
+/// The place of a table's files, where it is wanted and there.
 fn local_place(table: &crate::config::Table, source: Source) -> Result<&Spot<String>> {
     let name = &table.name;
     let error = match (source, &table.local) {
@@ -352,4 +495,4 @@ fn relative(workspace: &Workspace, path: &Path) -> Result<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

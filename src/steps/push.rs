@@ -7,12 +7,12 @@ use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use serde_json::json;
 
-use super::validate::{DIGEST_LABEL, versioned};
+use super::champion::{DIGEST_LABEL, SNAPSHOT_LABEL, versioned};
 use super::{Context, Outcome, finish};
 use crate::gcp::vertex::{Model, NewModel};
 use crate::gcp::{Error, Precondition, resource_id};
-use crate::workspace::records::{Pushed, Trained, Validated, Verdict};
-use crate::workspace::{Record, Workspace};
+use crate::workspace::records::{Dataset, Pushed, Trained, Validated, Verdict};
+use crate::workspace::{Digest, Record, Workspace};
 
 /// The routes of `serin serve`, as the version tells them to Vertex AI.
 const PREDICT_ROUTE: &str = "/predict";
@@ -40,6 +40,7 @@ pub async fn push(ctx: &Context, image: &str) -> Result<Outcome> {
         return Ok(Outcome::Rejected);
     }
     let trained: Trained = ctx.workspace.read()?;
+    let dataset: Dataset = ctx.workspace.read()?;
     ctx.find_or_create_bucket().await?;
 
     let folder = format!("models/{}", trained.model.digest);
@@ -54,7 +55,8 @@ pub async fn push(ctx: &Context, image: &str) -> Result<Outcome> {
             ctx.gs(&object)
         );
     }
-    let (version, found) = find_or_register(ctx, &trained, &validated, &folder, image).await?;
+    let (version, found) =
+        find_or_register(ctx, &trained, &validated, &dataset.digest, &folder, image).await?;
     let model = format!("{}/models/{}", ctx.vertex().parent(), *ctx.config.model);
     println!(
         "{} {model}@{}",
@@ -85,6 +87,7 @@ async fn find_or_register(
     ctx: &Context,
     trained: &Trained,
     validated: &Validated,
+    snapshot: &Digest,
     folder: &str,
     image: &str,
 ) -> Result<(Model, bool)> {
@@ -116,6 +119,7 @@ async fn find_or_register(
             (DIGEST_LABEL.to_owned(), trained.model.digest.to_string()),
             ("serin_key".to_owned(), trained.key.to_string()),
             ("serin_seed".to_owned(), trained.seed.to_string()),
+            (SNAPSHOT_LABEL.to_owned(), snapshot.to_string()),
         ]),
         artifact_uri: ctx.gs(folder),
         image_uri: image.to_owned(),

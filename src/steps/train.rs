@@ -14,7 +14,7 @@ use super::{Context, Outcome, finish, model_files};
 use crate::gcp::vertex::NewCustomJob;
 use crate::gcp::{GsUri, Precondition};
 use crate::model::package;
-use crate::workspace::records::{Dataset, LintReport, Trained, Verdict};
+use crate::workspace::records::{Dataset, LintReport, Profile, Trained, Verdict};
 use crate::workspace::{Digest, Record, Workspace};
 
 /// The flags of `serin train`, beside those of every step.
@@ -149,17 +149,22 @@ fn job_key(specification: &[u8], args: &TrainArgs, machine: &str) -> Digest {
     Digest::of(&text)
 }
 
-/// Uploads both parts under the snapshot's digest; returns the training part's object.
+/// Uploads both parts under the snapshot's digest, with the records that later builds compare theirs with;
+/// returns the training part's object.
 async fn upload_snapshot(ctx: &Context, dataset: &Dataset) -> Result<String> {
     let folder = format!("snapshots/{}", dataset.digest);
     let mut names = Vec::new();
-    for (part, name) in [
-        (&dataset.train, "train.parquet"),
-        (&dataset.test, "test.parquet"),
+    let records = [Profile::FILE, Dataset::FILE].map(Workspace::relative);
+    let [profile, record] = &records;
+    for (path, name) in [
+        (&dataset.train.path, "train.parquet"),
+        (&dataset.test.path, "test.parquet"),
+        (profile, Profile::FILE),
+        (record, Dataset::FILE),
     ] {
         let object = format!("{folder}/{name}");
         let made = ctx
-            .find_or_upload(&object, &ctx.workspace.path(&part.path))
+            .find_or_upload(&object, &ctx.workspace.path(path))
             .await?;
         println!(
             "{} {}",

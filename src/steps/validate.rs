@@ -3,18 +3,12 @@
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
+use super::champion::{self, Serving};
 use super::{Context, Outcome, finish, model_files};
-use crate::gcp::vertex::{Endpoint, Model};
-use crate::gcp::{GsUri, resource_id};
 use crate::model::gate::evaluate;
 use crate::report::terminal;
-use crate::workspace::records::{Champion, Dataset, Trained, Validated, Verdict};
-use crate::workspace::{Digest, Record, Workspace};
-
-/// The label under which `push` keeps a version's digest.
-pub(super) const DIGEST_LABEL: &str = "serin_digest";
-/// The alias of the version that serves.
-pub(super) const CHAMPION_ALIAS: &str = "champion";
+use crate::workspace::records::{Dataset, Trained, Validated, Verdict};
+use crate::workspace::{Record, Workspace};
 
 /// Judges the challenger; rejected and inconclusive end the build here.
 ///
@@ -23,9 +17,9 @@ pub(super) const CHAMPION_ALIAS: &str = "champion";
 pub async fn validate(ctx: &Context) -> Result<Outcome> {
     let trained: Trained = ctx.workspace.read()?;
     let dataset: Dataset = ctx.workspace.read()?;
-    let champion = find_champion(ctx).await?;
+    let serving = champion::find(ctx).await?;
     let champion_dir = ctx.workspace.path(Workspace::relative("champion"));
-    if let Some((_, artifact)) = &champion {
+    if let Some(Serving { artifact, .. }) = &serving {
         println!("the champion's model is at {artifact}");
         model_files::download(&ctx.storage(), artifact, &champion_dir)
             .await
@@ -41,7 +35,7 @@ pub async fn validate(ctx: &Context) -> Result<Outcome> {
         &ctx.workspace.path(&dataset.test.path),
         &dataset.label,
         &ctx.workspace.model_dir(),
-        champion.is_some().then_some(champion_dir.as_path()),
+        serving.is_some().then_some(champion_dir.as_path()),
         &ctx.config.validate,
     )?;
     let validated = Validated {
@@ -50,7 +44,7 @@ pub async fn validate(ctx: &Context) -> Result<Outcome> {
         rows: evaluation.rows,
         metrics: evaluation.metrics,
         gates: evaluation.gates,
-        champion: champion.map(|(champion, _)| champion),
+        champion: serving.map(|serving| serving.champion),
         slices: evaluation.slices,
     };
     let files = [
@@ -72,90 +66,4 @@ pub async fn validate(ctx: &Context) -> Result<Outcome> {
     let facts = json!({ "verdict": validated.verdict, "digest": validated.digest });
     finish(&ctx.workspace, "validate", outcome, &facts)?;
     Ok(outcome)
-}
-
-/// The model that serves at the endpoint now, and where its files are.
-async fn find_champion(ctx: &Context) -> Result<Option<(Champion, GsUri)>> {
-    let vertex = ctx.vertex();
-    let endpoint = format!(
-        "{}/endpoints/{}",
-        vertex.parent(),
-        *ctx.config.deploy.endpoint
-    );
-    let Some(endpoint) = vertex.endpoints_get(&endpoint).await? else {
-        return Ok(None);
-    };
-    let mut serving = Vec::new();
-    for deployed in &endpoint.deployed_models {
-        let share = endpoint
-            .traffic_split
-            .get(&deployed.id)
-            .copied()
-            .unwrap_or(0);
-        if share == 0 {
-            continue;
-        }
-        let name = versioned(&deployed.model, &deployed.model_version_id);
-        if let Some(model) = vertex.models_get(&name).await? {
-            serving.push((share, model));
-        }
-    }
-    let Some(model) = champion_of(serving) else {
-        return Ok(None);
-    };
-    let digest: Option<Digest> = model
-        .labels
-        .get(DIGEST_LABEL)
-        .and_then(|d| serde_json::from_value(json!(d)).ok());
-    let uri: GsUri = model.artifact_uri.parse().map_err(|_| {
-        crate::error::Input::new(format!(
-            "the champion {} has no model files: its artifactUri is `{}`",
-            endpoint_model(&endpoint, &model),
-            model.artifact_uri
-        ))
-    })?;
-    let champion = Champion {
-        model: model
-            .name
-            .split('@')
-            .next()
-            .unwrap_or(&model.name)
-            .to_owned(),
-        version: model.version_id.clone(),
-        digest,
-    };
-    Ok(Some((champion, uri)))
-}
-
-/// The alias decides; a build that was killed in a canary leaves two models with traffic.
-fn champion_of(serving: Vec<(u32, Model)>) -> Option<Model> {
-    let named = serving.iter().position(|(_, m)| {
-        m.version_aliases
-            .iter()
-            .any(|alias| alias == CHAMPION_ALIAS)
-    });
-    let largest = serving
-        .iter()
-        .enumerate()
-        .max_by_key(|(_, (share, _))| *share)
-        .map(|(i, _)| i);
-    let chosen = named.or(largest)?;
-    serving.into_iter().nth(chosen).map(|(_, model)| model)
-}
-
-/// `MODEL@VERSION`, however the parts were given.
-pub(super) fn versioned(model: &str, version: &str) -> String {
-    if model.contains('@') {
-        model.to_owned()
-    } else {
-        format!("{model}@{version}")
-    }
-}
-
-fn endpoint_model(endpoint: &Endpoint, model: &Model) -> String {
-    format!(
-        "{} on {}",
-        resource_id(&model.name),
-        resource_id(&endpoint.name)
-    )
 }

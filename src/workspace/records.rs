@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::table_profile::TableProfile;
 use super::{Digest, Record};
 use crate::clock::Timestamp;
 
@@ -83,8 +84,10 @@ pub enum Task {
 pub struct SourceTable {
     /// The table's name in `serin.yaml`.
     pub name: String,
+    /// Its file; its place in `serin.yaml` where that means several, or is in Cloud Storage.
     pub path: String,
     pub rows: u64,
+    /// Of its file; of several over the lines `SHA256  PATH` of the files, in their order.
     pub sha256: Digest,
 }
 
@@ -120,60 +123,22 @@ impl Record for Dataset {
     const STEP: &'static str = "lint";
 }
 
-/// `profile.json`: what the columns hold, over the joined table and both of its parts.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// `profile.json`: what the columns of the snapshot hold, in each of its parts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
     pub rows: u64,
     pub train_rows: u64,
     pub test_rows: u64,
-    /// In the order of the joined table, label and dropped columns included.
-    pub columns: Vec<ColumnProfile>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ColumnProfile {
-    pub name: String,
-    /// The table the column comes from.
-    pub table: String,
-    #[serde(rename = "type")]
-    pub kind: ColumnType,
-    pub count: u64,
-    pub missing: u64,
-    pub distinct: u64,
-    /// For numbers.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub numbers: Option<NumberProfile>,
-    /// For categories and booleans: the most frequent values, most frequent first, equal counts by value.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub top: Vec<ValueCount>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NumberProfile {
-    pub min: f64,
-    pub max: f64,
-    pub mean: f64,
-    /// Of the sample (divided by n − 1); 0 for one value.
-    pub standard_deviation: f64,
-    /// At 0.05, 0.25, 0.5, 0.75 and 0.95, linearly interpolated (R's type 7, NumPy's default).
-    pub quantiles: [f64; 5],
-    /// Counts of equal-width bins from `min` to `max`, of the training and of the test part.
-    pub train_histogram: Vec<u64>,
-    pub test_histogram: Vec<u64>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ValueCount {
-    pub value: String,
-    /// In the training part.
-    pub train: u64,
-    /// In the test part.
-    pub test: u64,
+    /// For each column of the snapshot the table it comes from, by its name in `serin.yaml`.
+    pub tables: Vec<String>,
+    /// With sketches, in the order of the snapshot, label and dropped columns included.
+    pub train: TableProfile,
+    pub test: TableProfile,
 }
 
 impl Record for Profile {
     const FILE: &'static str = "profile.json";
-    const SCHEMA: &'static str = "serin/profile/v1";
+    const SCHEMA: &'static str = "serin/profile/v2";
     const STEP: &'static str = "lint";
 }
 
@@ -191,7 +156,7 @@ pub struct Finding {
     pub table: String,
     /// Empty where the finding is about the table as a whole.
     pub column: String,
-    /// The physical line of the table's file, from 1.
+    /// The physical line, or the row of a file without lines, from 1; the message tells the file.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub row: Option<u64>,
     pub severity: Severity,

@@ -37,6 +37,12 @@ pub fn post(url: &str, body: &Value) -> (u16, Value) {
     answer(client().post(url).json(body))
 }
 
+/// Sends a text as it is, as of an upload.
+pub fn post_text(url: &str, body: String) {
+    let (code, answer) = text_answer(client().post(url).body(body));
+    assert_eq!(code, 200, "{answer}");
+}
+
 pub fn get(url: &str) -> (u16, Value) {
     answer(client().get(url))
 }

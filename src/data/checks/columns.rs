@@ -1,9 +1,9 @@
-//! Columns against `schema.yaml`.
-
-use std::collections::{HashMap, HashSet};
+//! Columns and their values against `schema.yaml`.
 
 use super::{ColumnScope, TableScope};
 use crate::data::findings::{Evidence, Reporter};
+use crate::data::schema::ColumnRule;
+use crate::data::stats::cell::{self, Cell};
 use crate::data::types;
 
 /// A table that the schema says nothing about.
@@ -47,25 +47,54 @@ pub(super) fn extra(scope: &TableScope, reporter: &mut Reporter) {
     }
 }
 
-/// A text where a number or a boolean belongs.
+/// A text where a number, a boolean or a time belongs.
 pub(super) fn misfits(scope: &ColumnScope, reporter: &mut Reporter) {
     let column = scope.column;
     for row in &column.misfits {
-        reporter.found(scope.table, &column.name, scope.table.line(*row), || {
+        reporter.found(scope.table, &column.name, scope.table.place(*row), || {
             let expected = types::expected(column.kind);
             Evidence::holds(&column.name, column.text(*row), expected)
         });
+    }
+    if scope.rule.is_some_and(|rule| rule.time) {
+        each_value(scope, reporter, |_, value| {
+            let is_time = matches!(cell::time(value.as_bytes()), Cell::Value(_));
+            (!is_time).then(|| "a date or a time such as `2026-11-24T12:00:00Z`".to_owned())
+        });
+    }
+}
+
+/// Finds the values of a column for which `expected` has words: what they are to be and are not.
+fn each_value(
+    scope: &ColumnScope,
+    reporter: &mut Reporter,
+    expected: impl Fn(&ColumnRule, &str) -> Option<String>,
+) {
+    let Some(rule) = scope.rule else { return };
+    let column = scope.column;
+    for row in 0..column.rows() {
+        let Some(value) = rule.value(column, row) else {
+            continue;
+        };
+        if let Some(expected) = expected(rule, value) {
+            reporter.found(scope.table, &column.name, scope.table.place(row), || {
+                Evidence::holds(&column.name, value, expected)
+            });
+        }
     }
 }
 
 /// A cell without a value where one is required.
 pub(super) fn required(scope: &ColumnScope, reporter: &mut Reporter) {
     let column = scope.column;
-    if !scope.rule.is_some_and(|rule| rule.required) || column.missing == 0 {
+    let Some(rule) = scope.rule.filter(|rule| rule.required) else {
+        return;
+    };
+    if rule.missing(column) == 0 {
         return;
     }
-    for row in (0..column.rows()).filter(|row| column.value(*row).is_none()) {
-        reporter.found(scope.table, &column.name, scope.table.line(row), || {
+    for row in (0..column.rows()).filter(|row| rule.value(column, *row).is_none()) {
+        reporter.found(scope.table, &column.name, scope.table.place(row), || {
             Evidence::missing(&column.name)
         });
     }
@@ -74,10 +103,10 @@ pub(super) fn required(scope: &ColumnScope, reporter: &mut Reporter) {
 /// More missing cells than the schema allows.
 pub(super) fn share_missing(scope: &ColumnScope, reporter: &mut Reporter) {
     let column = scope.column;
-    let Some(limit) = scope.rule.and_then(|rule| rule.missing_at_most) else {
+    let Some((rule, limit)) = scope.rule.and_then(|r| Some((r, r.missing_at_most?))) else {
         return;
     };
-    let (missing, rows) = (column.missing, column.rows());
+    let (missing, rows) = (rule.missing(column), column.rows());
     if missing as f64 > limit * rows as f64 {
         reporter.found(scope.table, &column.name, None, || {
             let share = missing as f64 / rows as f64;
@@ -93,18 +122,13 @@ pub(super) fn share_missing(scope: &ColumnScope, reporter: &mut Reporter) {
 
 /// A value outside the domain.
 pub(super) fn domain(scope: &ColumnScope, reporter: &mut Reporter) {
-    let column = scope.column;
-    let Some(domain) = scope.rule.and_then(|rule| rule.domain.as_ref()) else {
+    let Some(rule) = scope.rule else { return };
+    let (Some(domain), Some(known)) = (&rule.domain, rule.known_values()) else {
         return;
     };
-    let known: HashSet<&str> = domain.iter().map(String::as_str).collect();
-    for row in 0..column.rows() {
-        if let Some(value) = column.value(row).filter(|value| !known.contains(value)) {
-            reporter.found(scope.table, &column.name, scope.table.line(row), || {
-                Evidence::holds(&column.name, value, listed(domain))
-            });
-        }
-    }
+    each_value(scope, reporter, |rule, value| {
+        (!known.contains(&rule.comparable(value))).then(|| listed(domain))
+    });
 }
 
 /// The values of a domain in words; of a long one the first few.
@@ -125,51 +149,34 @@ pub(super) fn listed(values: &[String]) -> String {
     }
 }
 
-/// A number below the least or above the greatest.
+/// A number or a time before the least or behind the greatest.
 pub(super) fn range(scope: &ColumnScope, reporter: &mut Reporter) {
-    let column = scope.column;
-    let Some(rule) = scope.rule else { return };
-    if rule.min.is_none() && rule.max.is_none() {
-        return;
+    let has_bounds = |rule: &ColumnRule| {
+        let (numbers, times) = ((rule.min, rule.max), (&rule.earliest, &rule.latest));
+        numbers != (None, None) || times.0.is_some() || times.1.is_some()
+    };
+    if scope.rule.is_some_and(has_bounds) {
+        each_value(scope, reporter, ColumnRule::out_of_range);
     }
-    for row in 0..column.rows() {
-        let Some((text, number)) = column.value(row).and_then(|t| Some((t, types::number(t)?)))
-        else {
-            continue;
-        };
-        let expected = match (rule.min, rule.max) {
-            (Some(min), _) if number < min => format!("at least {min}"),
-            (_, Some(max)) if number > max => format!("at most {max}"),
-            _ => continue,
-        };
-        reporter.found(scope.table, &column.name, scope.table.line(row), || {
-            Evidence::holds(&column.name, text, expected)
+}
+
+/// A text that is too short or too long.
+pub(super) fn length(scope: &ColumnScope, reporter: &mut Reporter) {
+    let has_bounds = |rule: &ColumnRule| rule.min_length.is_some() || rule.max_length.is_some();
+    if scope.rule.is_some_and(has_bounds) {
+        each_value(scope, reporter, |rule, value| {
+            let characters = value.chars().count();
+            let expected = rule.out_of_length(value)?;
+            Some(format!("{expected}, not {characters}"))
         });
     }
 }
 
-/// A value that stands twice.
-pub(super) fn unique(scope: &ColumnScope, reporter: &mut Reporter) {
-    let column = scope.column;
-    if !scope.rule.is_some_and(|rule| rule.unique) {
-        return;
-    }
-    let mut seen: HashMap<&str, usize> = HashMap::with_capacity(column.rows());
-    for row in 0..column.rows() {
-        let Some(value) = column.value(row) else {
-            continue;
-        };
-        let first = *seen.entry(value).or_insert(row);
-        if first != row {
-            reporter.found(scope.table, &column.name, scope.table.line(row), || {
-                let line = scope.table.line(first).unwrap_or_default();
-                let shown = crate::data::shown(value);
-                let sentence = format!(
-                    "column `{}` holds `{shown}` again, which stands on line {line} already",
-                    column.name
-                );
-                Evidence::new("each value once", shown, sentence)
-            });
-        }
+/// A text that does not match the pattern.
+pub(super) fn pattern(scope: &ColumnScope, reporter: &mut Reporter) {
+    if let Some(pattern) = scope.rule.and_then(|rule| rule.matches.as_ref()) {
+        each_value(scope, reporter, |_, value| {
+            (!pattern.is_match(value)).then(|| format!("what matches `{}`", pattern.text))
+        });
     }
 }

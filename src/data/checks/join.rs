@@ -63,7 +63,7 @@ pub(super) fn empty_key(scope: &TablesScope, reporter: &mut Reporter) {
             && let Some(table) = scope.tables.get(*table)
         {
             let keys = keys(scope);
-            reporter.found(table, &keys, table.line(*row), || Evidence::missing(&keys));
+            reporter.found(table, &keys, table.place(*row), || Evidence::missing(&keys));
         }
     }
 }
@@ -80,12 +80,14 @@ pub(super) fn duplicate(scope: &TablesScope, reporter: &mut Reporter) {
             && let (Some(table), Some(other)) = (scope.tables.get(*table), scope.tables.get(*other))
         {
             let keys = keys(scope);
-            reporter.found(table, &keys, table.line(*row), || {
+            let place = table.place(*row);
+            reporter.found(table, &keys, place, || {
                 let key = written(scope, table, *row);
-                let line = table.line(*first_row).unwrap_or_default();
+                let first = table.place(*first_row).map(|first| first.seen_from(place));
                 let sentence = format!(
-                    "the key `{key}` stands on line {line} already, and `{}` has keys twice too: \
+                    "the key `{key}` stands on {} already, and `{}` has keys twice too: \
                      the join would multiply rows",
+                    first.unwrap_or_default(),
                     other.name
                 );
                 Evidence::new("each key once", key, sentence)
@@ -116,7 +118,7 @@ pub(super) fn unmatched(scope: &TablesScope, reporter: &mut Reporter) {
             } else {
                 "left out"
             };
-            reporter.found(table, &keys(scope), table.line(*row), || {
+            reporter.found(table, &keys(scope), table.place(*row), || {
                 let key = written(scope, table, *row);
                 let all = table.rows();
                 let sentence = format!(

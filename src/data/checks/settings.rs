@@ -3,7 +3,6 @@
 use super::TablesScope;
 use crate::config::{SplitRule, Spot};
 use crate::data::findings::{Evidence, Reporter};
-use crate::error::Place;
 
 /// A column that the config names and no table has.
 pub(super) fn columns(scope: &TablesScope, reporter: &mut Reporter) {
@@ -23,6 +22,13 @@ pub(super) fn columns(scope: &TablesScope, reporter: &mut Reporter) {
     }
     for column in &scope.config.validate.slices {
         expect(scope, reporter, column, "validate.slices");
+    }
+    let lint = &scope.config.lint;
+    for column in lint.drift.iter().flat_map(|drift| &drift.columns) {
+        expect(scope, reporter, &column.name, "lint.drift.columns");
+    }
+    if let Some(freshness) = &lint.freshness {
+        expect(scope, reporter, &freshness.column, "lint.freshness.column");
     }
 }
 
@@ -46,22 +52,4 @@ fn expect(scope: &TablesScope, reporter: &mut Reporter, column: &Spot<String>, f
         );
         Evidence::new(format!("column `{name}`"), "no such column", sentence)
     });
-}
-
-/// A drift check that is asked for; it comes with another version.
-pub(super) fn drift(scope: &TablesScope, reporter: &mut Reporter) {
-    if let Some(drift) = &scope.config.lint.drift {
-        let path = match &drift.place {
-            Place::Text { path, .. } | Place::File(path) => path.display().to_string(),
-            place => place.to_string(),
-        };
-        let line = match &drift.place {
-            Place::Text { line, .. } => u64::try_from(*line).ok(),
-            _ => None,
-        };
-        reporter.add("", &path, "", line, || {
-            let sentence = "`lint.drift` is set, but this version does not check drift";
-            Evidence::new("no drift", "not checked", sentence)
-        });
-    }
 }

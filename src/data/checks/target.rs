@@ -50,8 +50,8 @@ pub(super) fn missing(scope: &DatasetScope, reporter: &mut Reporter) {
     }
 }
 
-/// A label that cannot be learnt: one value only, names instead of classes, or not two classes where one
-/// is called positive.
+/// A label that cannot be learnt: names instead of classes, or more than two classes where one is called
+/// positive.
 pub(super) fn classes(scope: &DatasetScope, reporter: &mut Reporter) {
     let Some(target) = scope.target else { return };
     if scope.frame.rows() == 0 {
@@ -60,11 +60,8 @@ pub(super) fn classes(scope: &DatasetScope, reporter: &mut Reporter) {
     let name = label(scope);
     let distinct = target.distinct;
     let (expected, sentence) = match target.task {
-        _ if distinct < 2 => {
-            let sentence = format!("the label `{name}` has the same value in every row");
-            ("two values or more".to_owned(), sentence)
-        }
-        Task::Binary if distinct != 2 => {
+        // A label of one value is the business of `label.constant`.
+        Task::Binary if distinct > 2 => {
             let place = &scope.config.data.label.column.place;
             let sentence = format!(
                 "the label `{name}` has {distinct} classes, expected two, for {place} calls one of them positive"

@@ -9,8 +9,8 @@ use crate::error::Input;
 use crate::gcp::vertex::{DeployedModel, Endpoint, NewDeployedModel};
 use crate::gcp::{resource_id, same_resource};
 use crate::steps::Context;
+use crate::steps::champion::{CHAMPION_ALIAS, versioned};
 use crate::steps::push::CANDIDATE_ALIAS;
-use crate::steps::validate::{CHAMPION_ALIAS, versioned};
 use crate::workspace::Digest;
 use crate::workspace::records::Pushed;
 

@@ -1,14 +1,11 @@
 //! The texts of the files. Whatever comes from the user's tables stands in double quotes.
 
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
 use super::look::{Look, TEST};
-use crate::data::table::{Column, Table};
-use crate::workspace::records::ColumnType;
+use crate::data::schema::quoted;
 use crate::workspace::write_atomically;
 
 /// The build of the example: its steps are the same for every model.
@@ -17,15 +14,17 @@ const BUILD: &str = include_str!("../../../cloudbuild/churn/cloudbuild.yaml");
 /// What is not sent to Cloud Build.
 const IGNORED: &str = include_str!("../../../cloudbuild/churn/.gcloudignore");
 
-/// A category of at most so many values gets them as its domain.
-const LARGEST_DOMAIN: usize = 12;
-
 impl Look {
     /// Writes the files; their names. A `.gcloudignore` that is there stays.
-    pub(super) fn write(&self, dir: &Path, places: &[String]) -> Result<Vec<&'static str>> {
+    pub(super) fn write(
+        &self,
+        dir: &Path,
+        places: &[String],
+        schema: String,
+    ) -> Result<Vec<&'static str>> {
         let mut files = vec![
             ("serin.yaml", self.config(places)),
-            ("schema.yaml", self.schema()),
+            ("schema.yaml", schema),
             ("cloudbuild.yaml", build(dir)),
         ];
         if !dir.join(".gcloudignore").exists() {
@@ -140,56 +139,6 @@ impl Look {
         }
         lines
     }
-
-    fn schema(&self) -> String {
-        let mut text = "\
-# What each column of each table must hold; `serin lint` rejects a build whose tables hold anything else.
-# Inferred from the tables as they were; say more where you know more, with `min`, `max`, `unique` or
-# `missing: {at_most: 0.05}`.
-tables:
-"
-        .to_owned();
-        for table in &self.tables {
-            let _ = write!(text, "  {}:\n    columns:\n", quoted(&table.name));
-            for column in &table.columns {
-                let _ = writeln!(
-                    text,
-                    "      {}: {{{}}}",
-                    quoted(&column.name),
-                    self.rule(table, column)
-                );
-            }
-        }
-        text
-    }
-
-    fn rule(&self, table: &Table, column: &Column) -> String {
-        let is_label = column.name == self.label;
-        let is_key = self.join_on.as_ref() == Some(&column.name);
-        let kind = if is_label { self.kind } else { column.kind };
-        let mut rule = format!("type: {}", kind.as_str());
-        if is_label || is_key || (column.missing == 0 && table.rows() > 0) {
-            rule.push_str(", required: true");
-        }
-        if self
-            .drop
-            .iter()
-            .any(|d| d.unique && d.column == column.name)
-        {
-            rule.push_str(", unique: true");
-        }
-        if kind == ColumnType::Category {
-            let values: BTreeSet<&str> = (0..column.rows())
-                .filter_map(|row| column.value(row))
-                .collect();
-            let repeated = values.len() <= LARGEST_DOMAIN && values.len() * 5 <= column.rows();
-            if !values.is_empty() && (is_label || repeated) {
-                let values: Vec<String> = values.into_iter().map(quoted).collect();
-                let _ = write!(rule, ", domain: [{}]", values.join(", "));
-            }
-        }
-        rule
-    }
 }
 
 /// The example's steps under a head of this folder's own.
@@ -232,28 +181,6 @@ fn id(text: &str) -> String {
     id.trim_end_matches('-').to_owned()
 }
 
-/// A text in YAML's double quotes.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            // What YAML takes for a line end or does not take at all.
-            c if c.is_control()
-                || matches!(
-                    c,
-                    '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
-                ) =>
-            {
-                let _ = write!(quoted, "\\u{:04x}", u32::from(c));
-            }
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,11 +191,5 @@ mod tests {
         assert_eq!(id("2024-é"), "model-2024");
         assert_eq!(id("é"), "model");
         assert!(id(&"a-".repeat(60)).len() <= 40);
-    }
-
-    #[test]
-    fn quotes_hold_whatever_a_header_holds() {
-        assert_eq!(quoted("a: #b"), "\"a: #b\"");
-        assert_eq!(quoted("\"\\\n\u{2028}é"), "\"\\\"\\\\\\u000a\\u2028é\"");
     }
 }

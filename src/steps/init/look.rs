@@ -9,6 +9,7 @@ use crate::config::{JoinKind, Split, SplitRule, Spot};
 use crate::data::frame::Frame;
 use crate::data::join::join;
 use crate::data::label::Target;
+use crate::data::schema;
 use crate::data::source::Cells;
 use crate::data::split::Partition;
 use crate::data::table::{Column, Table};
@@ -227,12 +228,7 @@ fn label_kind(column: &Column) -> ColumnType {
     let numbers = || (0..column.rows()).filter_map(|row| types::number(column.value(row)?));
     let distinct: HashSet<u64> = numbers().map(f64::to_bits).collect();
     let whole = numbers().all(|x| x.fract() == 0.0);
-    let many = distinct.len() > 20 || !whole || distinct.len() * 2 > column.rows();
-    if distinct.len() > 2 && many {
-        ColumnType::Number
-    } else {
-        ColumnType::Category
-    }
+    schema::label_type(distinct.len() as u64, whole, column.rows() as u64)
 }
 
 /// The class that is called positive: by its name, else the rarer one.

@@ -1,8 +1,8 @@
 //! `init` on small tables, and `lint` on what it wrote.
 
 use super::*;
-use crate::data::csv::quoted;
-use crate::steps::lint::{Source, lint};
+use crate::data::testing::quoted;
+use crate::steps::lint::{Source, tests::run};
 use crate::workspace::Workspace;
 use crate::workspace::records::{Dataset, Task};
 use proptest::prelude::*;
@@ -38,10 +38,9 @@ impl Folder {
         let outcome = init(args, &mut out).unwrap();
         let out = String::from_utf8(out).unwrap();
         assert_eq!(outcome, Outcome::Done, "{out}");
-        let config = Config::read(&args.dir.join("serin.yaml")).unwrap();
         let workspace = Workspace::new(&args.dir);
         let mut said = Vec::new();
-        let outcome = lint(&config, &workspace, Source::Local, &mut said).unwrap();
+        let outcome = run(&args.dir, Source::Local, &mut said).unwrap();
         let said = String::from_utf8(said).unwrap();
         assert_eq!(outcome, Outcome::Done, "{said}");
         let root = format!("{}/", self.0.path().display());
@@ -165,6 +164,8 @@ proptest! {
         classes in prop::collection::hash_set("[a-zé:# \"'~\\n\u{2028}-]{0,3}[a-z]", 2..4),
     ) {
         let names: Vec<String> = names.into_iter().collect();
+        // A file that begins so is taken for JSON Lines.
+        prop_assume!(!names[0].trim_start().starts_with('{'));
         let classes: Vec<String> = classes.into_iter().collect();
         let folder = Folder::new();
         let header: Vec<_> = names.iter().map(|name| quoted(name)).collect();

@@ -3,6 +3,8 @@
 use std::fs;
 
 use super::*;
+use crate::clock::Clock;
+use crate::gcp::Client;
 use crate::workspace::records::{ColumnType, Task};
 
 const ACCOUNT: &str = "id,state,churn\n1,KS,no\n2,OH,yes\n3,NJ,no\n4,OH,yes\n5,KS,no\n6,NJ,yes\n";
@@ -31,6 +33,22 @@ const SCHEMA: &str = "tables:
       minutes: {type: number, min: 0, max: 400}
       calls: {type: number, missing: {at_most: 0.1}}
 ";
+
+/// Runs the step in a folder, without a cloud to speak to.
+pub(crate) fn run(folder: &Path, source: Source, out: &mut Vec<u8>) -> Result<Outcome> {
+    let clock = Clock::from_env()?;
+    let ctx = Context {
+        config: Config::read(&folder.join("serin.yaml"))?,
+        workspace: Workspace::new(folder),
+        clock,
+        project: "p".into(),
+        region: "us-central1".into(),
+        client: Client::from_variables(clock, |_| None)?,
+    };
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all();
+    runtime.build()?.block_on(lint(&ctx, source, out))
+}
 
 struct Project {
     folder: tempfile::TempDir,
@@ -63,9 +81,8 @@ impl Project {
     }
 
     fn run_from(&self, source: Source) -> Result<(Outcome, String)> {
-        let config = Config::read(&self.folder.path().join("serin.yaml"))?;
         let mut out = Vec::new();
-        let outcome = lint(&config, &self.workspace(), source, &mut out)?;
+        let outcome = run(self.folder.path(), source, &mut out)?;
         Ok((outcome, String::from_utf8(out).unwrap()))
     }
 
@@ -117,7 +134,8 @@ fn tables_are_joined_and_frozen() {
     ];
     assert_eq!(features, expected);
     let profile: Profile = workspace.read().unwrap();
-    assert_eq!(profile.columns.len(), 5);
+    assert_eq!((profile.rows, profile.train.columns.len()), (6, 5));
+    assert_eq!(profile.tables[3], "usage");
     let report: LintReport = workspace.read().unwrap();
     assert_eq!(report.verdict, Verdict::Pass);
 
@@ -228,6 +246,85 @@ fn a_broken_table_is_rejected_with_file_line_column_and_value() {
 }
 
 #[test]
+fn a_check_is_as_strict_as_the_config_says() {
+    let project = Project::new();
+    project.write(
+        "data/usage.csv",
+        USAGE
+            .replace("6,1.5,3", "6,1.5,many")
+            .replace("5,2,4", "5,500,4"),
+    );
+    let run = |checks: &str| {
+        let lint = format!("lint: {{schema: schema.yaml, checks: {checks}}}");
+        project.write(
+            "serin.yaml",
+            CONFIG.replace("lint: {schema: schema.yaml}", &lint),
+        );
+        project.run()
+    };
+    let (outcome, out) = run("{}").unwrap();
+    assert_eq!(outcome, Outcome::Rejected);
+    assert!(
+        out.contains("lint: reject (2 rejections, 0 warnings)"),
+        "{out}"
+    );
+    let (outcome, out) = run("{schema.type: warn, schema.range: off}").unwrap();
+    assert_eq!(outcome, Outcome::Done, "{out}");
+    assert!(
+        out.contains("warn schema.type: data/usage.csv:2: column `calls` holds `many`"),
+        "{out}"
+    );
+    assert!(
+        out.contains("lint: pass (0 rejections, 1 warning)"),
+        "{out}"
+    );
+    let error = run("{schema.types: off}").unwrap_err();
+    assert!(error.downcast_ref::<Input>().is_some());
+    assert!(
+        error
+            .to_string()
+            .ends_with("serin.yaml:9:38: there is no check `schema.types`"),
+        "{error}"
+    );
+    assert!(
+        run("{label.column: off}")
+            .unwrap_err()
+            .to_string()
+            .contains("this check always rejects")
+    );
+}
+
+#[test]
+fn malformed_rows_are_left_out_up_to_a_limit() {
+    let project = Project::new();
+    project.write("data/usage.csv", format!("{USAGE}7,1\n8,1,2,3\n"));
+    let run = |limit: u32| {
+        let lint = format!("lint: {{schema: schema.yaml, max_bad_rows: {limit}}}");
+        project.write(
+            "serin.yaml",
+            CONFIG.replace("lint: {schema: schema.yaml}", &lint),
+        );
+        project.run().unwrap()
+    };
+    let (outcome, out) = run(1);
+    assert_eq!(outcome, Outcome::Rejected);
+    assert!(
+        out.contains("lint: reject (2 rejections, 0 warnings)"),
+        "{out}"
+    );
+    let (outcome, out) = run(2);
+    assert_eq!(outcome, Outcome::Done, "{out}");
+    assert!(
+        out.contains("warn table.skipped_rows: data/usage.csv:8: the row has 2 fields"),
+        "{out}"
+    );
+    assert!(
+        out.contains("lint: pass (0 rejections, 2 warnings)"),
+        "{out}"
+    );
+}
+
+#[test]
 fn a_rejection_leaves_nothing_to_go_on_with() {
     let project = Project::new();
     project.run().unwrap();
@@ -335,6 +432,11 @@ fn the_example_passes() {
     inner join on customer_id: 5000 rows, 21 columns
     split: 3993 rows to train, 1007 to test (by the hash of customer_id, seed 100)
     snapshot: .serin/data, digest d8d44daa2285
-    lint: pass (0 rejections, 0 warnings)
+    warn features.duplicate: data/usage.csv: column `total_day_charge` tells the same as column `total_day_minutes` (more than 99.9 % alike)
+    warn features.duplicate: data/usage.csv: column `total_eve_charge` tells the same as column `total_eve_minutes` (more than 99.9 % alike)
+    warn features.duplicate: data/usage.csv: column `total_intl_charge` tells the same as column `total_intl_minutes` (more than 99.9 % alike)
+    warn features.duplicate: data/usage.csv: column `total_night_charge` tells the same as column `total_night_minutes` (more than 99.9 % alike)
+    more: serin lint --explain features.duplicate; serin profile .serin/data --column 'total_day_charge'
+    lint: pass (0 rejections, 4 warnings)
     ");
 }

@@ -1,4 +1,4 @@
-//! CSV (RFC 4180): bytes to records, each with the physical line it starts on.
+//! A second reader of CSV (RFC 4180), line by line and simple, that the fast one is held against.
 //!
 //! Fields may be quoted, and a quoted field may hold commas, line ends and doubled quotes. Lines end in
 //! LF or CRLF; a byte order mark is skipped; an empty line is no record. A quote inside an unquoted
@@ -51,12 +51,8 @@ pub struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// The number of fields, at least one.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.ends.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
     }
 
     pub fn fields(&self) -> impl Iterator<Item = &'a str> + use<'a> {
@@ -207,18 +203,10 @@ fn line_feeds(bytes: &[u8]) -> u64 {
     bytes.iter().filter(|b| **b == b'\n').count() as u64
 }
 
-/// A field as CSV writes it: quoted only where it has to be.
-pub fn quoted(field: &str) -> std::borrow::Cow<'_, str> {
-    if field.contains(['"', ',', '\n', '\r']) {
-        format!("\"{}\"", field.replace('"', "\"\"")).into()
-    } else {
-        field.into()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::testing::quoted;
     use proptest::prelude::*;
 
     type Rows = Vec<(u64, Vec<String>, bool)>;

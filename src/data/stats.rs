@@ -1,0 +1,167 @@
+//! The figures of a table, in one pass over its batches and in constant memory.
+//!
+//! What depends on the cells alone is kept by thread and put together at the end. What depends on their
+//! order is kept by lane: batch `n` belongs to lane `n % 8`, a lane takes its batches in order, and the
+//! lanes are put together in order. So the figures are the same bytes on any number of threads.
+//!
+//! The types of columns are guessed from the first batch. Where a cell does not fit, the table is read
+//! again with the type that all cells fit; the cell is told.
+
+pub mod cell;
+pub mod cells;
+mod column;
+mod figures;
+pub mod frequent;
+pub mod hashes;
+mod label;
+mod moments;
+mod pass;
+mod sample;
+#[cfg(test)]
+mod tests;
+
+use anyhow::Result;
+
+use super::read::Table;
+use crate::error::Input;
+use crate::workspace::table_profile::{ColumnFigures, Forced, TableProfile, ValueType};
+use column::Limits;
+use frequent::Frequent;
+use hashes::Hashes;
+pub use label::Similar;
+use pass::{Failed, Pass};
+
+/// How a table is profiled.
+#[derive(Clone, Copy, Default)]
+pub struct Options<'a> {
+    /// The column that the others are held against.
+    pub label: Option<&'a str>,
+    /// As many as the machine has where absent.
+    pub threads: Option<usize>,
+    /// Is told of the bytes read since the last time.
+    pub progress: Option<&'a (dyn Fn(u64) + Sync)>,
+}
+
+/// What was found out about a table.
+#[derive(Debug)]
+pub struct Profiled {
+    pub profile: TableProfile,
+    /// The first malformed rows, at most ten.
+    pub bad_rows: Vec<super::batch::BadRow>,
+    /// Columns that are nearly the same.
+    pub similar: Vec<Similar>,
+}
+
+/// Profiles a table.
+///
+/// # Errors
+/// [`Input`] when a file cannot be read to its end, or there is no such label.
+pub fn profile(table: &Table, options: &Options) -> Result<Profiled> {
+    let label = options
+        .label
+        .map(|label| {
+            let found = table.columns().iter().position(|name| name == label);
+            found.ok_or_else(|| Input::new(format!("there is no column `{label}` to be the label")))
+        })
+        .transpose()?;
+    let mut kinds = pass::guess(table)?;
+    let mut forced: Vec<Option<Forced>> = vec![None; kinds.len()];
+    loop {
+        let pass = Pass::run(table, &kinds, options)?;
+        if !pass.has_failed() {
+            let mut profiled = pass.profiled(table, &kinds, label);
+            for (column, forced) in profiled.profile.columns.iter_mut().zip(forced) {
+                column.forced_by = forced;
+            }
+            return Ok(profiled);
+        }
+        for Failed {
+            column,
+            place,
+            value,
+        } in pass.into_failed()
+        {
+            let Some(kind) = kinds.get_mut(column) else {
+                continue;
+            };
+            if let (Some(before), Some(forced)) = (*kind, forced.get_mut(column)) {
+                *forced = Some(Forced {
+                    place,
+                    value: super::shown(&value),
+                    instead_of: before,
+                });
+            }
+            *kind = match *kind {
+                // The first value of all tells the type.
+                None => column::guess(std::iter::once(Some(value.as_bytes()))),
+                Some(_) => None,
+            }
+            .or(Some(ValueType::Text));
+        }
+    }
+}
+
+/// The texts of a column with their counts, from its sketch; `None` without one.
+pub fn texts(column: &ColumnFigures) -> Option<Frequent> {
+    let texts = column.sketch.as_ref()?.texts.as_deref()?;
+    let mut frequent = Frequent::new(usize::MAX / 2);
+    figures::decode_texts(texts, &mut frequent)?;
+    Some(frequent)
+}
+
+/// The profile of several tables as if they were one, such as shards or days. Top values of texts may
+/// be less exact than those of one pass, and say so.
+///
+/// # Errors
+/// [`Input`] when their columns differ, or a profile was written without sketches.
+pub fn merge(profiles: &[TableProfile]) -> Result<TableProfile> {
+    let Some((first, others)) = profiles.split_first() else {
+        return Ok(TableProfile::default());
+    };
+    for other in others {
+        let same = first.columns.len() == other.columns.len()
+            && first
+                .columns
+                .iter()
+                .zip(&other.columns)
+                .all(|(a, b)| a.name == b.name && a.kind == b.kind);
+        if !same {
+            return Err(Input::new(
+                "the profiles cannot be merged: their columns or the types of them differ",
+            )
+            .into());
+        }
+    }
+    let limits = Limits::of(first.columns.len());
+    let mut columns = Vec::with_capacity(first.columns.len());
+    for (n, column) in first.columns.iter().enumerate() {
+        let (mut counted, mut ordered) = figures::counted(column, limits)?;
+        for other in others.iter().filter_map(|other| other.columns.get(n)) {
+            let (more, in_order) = figures::counted(other, limits)?;
+            counted.merge(&more);
+            ordered.merge(&in_order);
+        }
+        let mut merged = figures::figures(&column.name, column.kind, &counted, &ordered);
+        let forced = profiles
+            .iter()
+            .filter_map(|p| p.columns.get(n)?.forced_by.clone());
+        merged.forced_by = forced.into_iter().next();
+        columns.push(merged);
+    }
+    let mut rows = Hashes::new(pass::ROWS);
+    for profile in profiles {
+        let sketch = profile.sketch.as_deref().and_then(Hashes::decode);
+        rows.merge(&sketch.ok_or_else(|| {
+            Input::new("a profile to be merged holds no sketch of its rows")
+                .hint("write profiles that are to be merged with `--sketches`")
+        })?);
+    }
+    Ok(TableProfile {
+        rows: profiles.iter().map(|p| p.rows).sum(),
+        bytes: profiles.iter().map(|p| p.bytes).sum(),
+        bad_rows: profiles.iter().map(|p| p.bad_rows).sum(),
+        duplicate_rows: rows.repeated(),
+        columns,
+        sketch: Some(rows.encode()),
+    })
+}

@@ -1,0 +1,328 @@
+//! What a cell's text means as a number, a boolean or a time; quick, because every cell is read.
+
+/// A cell of a column of one type.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cell<T> {
+    Value(T),
+    /// A word for no value: `NA`, `N/A`, `null`, `NULL`, `None`.
+    Null,
+    Empty,
+    NaN,
+    /// No value of the type.
+    Misfit,
+}
+
+/// A cell's text without the spaces around it.
+#[inline]
+pub fn trim(text: &[u8]) -> &[u8] {
+    match text {
+        [b' ' | b'\t', ..] | [.., b' ' | b'\t'] => text.trim_ascii(),
+        _ => text,
+    }
+}
+
+/// A text that stands for no value where no text belongs.
+fn word<T>(text: &[u8]) -> Cell<T> {
+    match text {
+        b"" => Cell::Empty,
+        b"NA" | b"N/A" | b"null" | b"NULL" | b"None" => Cell::Null,
+        b"NaN" | b"nan" | b"-NaN" | b"-nan" => Cell::NaN,
+        _ => Cell::Misfit,
+    }
+}
+
+/// A number: decimal, with an exponent perhaps, or `inf` in the usual spellings.
+#[inline]
+pub fn number(text: &[u8]) -> Cell<f64> {
+    let text = trim(text);
+    match quick(text) {
+        Some(x) => Cell::Value(x),
+        None => slow(text),
+    }
+}
+
+/// Up to 15 digits with at most 22 behind the point are exact in doubles, and so is their quotient
+/// (Clinger 1990).
+#[inline]
+fn quick(text: &[u8]) -> Option<f64> {
+    const TENS: [f64; 16] = [
+        1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+    ];
+    let (negative, digits) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        _ => (false, text),
+    };
+    if digits.is_empty() || digits.len() > 16 {
+        return None;
+    }
+    let mut mantissa = 0_u64;
+    let mut point = None;
+    for (at, byte) in digits.iter().enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit < 10 {
+            mantissa = mantissa * 10 + u64::from(digit);
+        } else if *byte == b'.' && point.is_none() {
+            point = Some(at);
+        } else {
+            return None;
+        }
+    }
+    let behind = match point {
+        Some(_) if digits.len() == 1 => return None,
+        Some(at) => digits.len() - at - 1,
+        None if digits.len() == 16 => return None,
+        None => 0,
+    };
+    let x = mantissa as f64 / TENS.get(behind)?;
+    Some(if negative { -x } else { x })
+}
+
+#[cold]
+fn slow(text: &[u8]) -> Cell<f64> {
+    let is_infinity = |text: &[u8]| {
+        let bare = text
+            .strip_prefix(b"-")
+            .or(text.strip_prefix(b"+"))
+            .unwrap_or(text);
+        bare.eq_ignore_ascii_case(b"inf") || bare.eq_ignore_ascii_case(b"infinity")
+    };
+    let starts = matches!(text, [b'0'..=b'9' | b'.' | b'-' | b'+', ..]);
+    if starts || is_infinity(text) {
+        let number = std::str::from_utf8(text)
+            .ok()
+            .and_then(|text| text.parse::<f64>().ok());
+        match number {
+            Some(x) if x.is_finite() || is_infinity(text) => return Cell::Value(x),
+            // Digits beyond what a double holds, as in 1e999.
+            Some(x) if x.is_infinite() => return Cell::Value(x),
+            _ => {}
+        }
+    }
+    word(text)
+}
+
+/// Whether a number has needless zeros in front, as in the postal code `01069`, so that it is a name.
+#[inline]
+pub fn is_padded(text: &[u8]) -> bool {
+    matches!(
+        trim(text),
+        [b'-' | b'+', b'0', b'0'..=b'9', ..] | [b'0', b'0'..=b'9', ..]
+    )
+}
+
+#[inline]
+pub fn boolean(text: &[u8]) -> Cell<bool> {
+    let text = trim(text);
+    match text {
+        b"true" | b"True" | b"TRUE" => Cell::Value(true),
+        b"false" | b"False" | b"FALSE" => Cell::Value(false),
+        _ => word(text),
+    }
+}
+
+/// A moment in microseconds since 1970 in UTC, and whether it is a date without a time of day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time {
+    pub micros: i64,
+    pub date: bool,
+}
+
+/// `2026-11-24`, or with a time of day behind `T` or a space: `09:30`, `09:30:15`, `09:30:15.25`, and then
+/// perhaps `Z` or an offset such as `+01:00`; without one it is taken for UTC. Years from 0001 to 9999.
+#[inline]
+pub fn time(text: &[u8]) -> Cell<Time> {
+    let text = trim(text);
+    match (text, moment(text)) {
+        (_, Some(time)) => Cell::Value(time),
+        (_, None) => word(text),
+    }
+}
+
+fn moment(text: &[u8]) -> Option<Time> {
+    let (date, rest) = text.split_at_checked(10)?;
+    let [a, b, c, d, b'-', m, n, b'-', s, t] = *date else {
+        return None;
+    };
+    let year = two(a, b)? * 100 + two(c, d)?;
+    let (month, day) = (two(m, n)?, two(s, t)?);
+    let days = days(year, month, day)?;
+    if rest.is_empty() {
+        return Some(Time {
+            micros: days * 86_400_000_000,
+            date: true,
+        });
+    }
+    let (clock, zone) = match rest {
+        [b'T' | b't' | b' ', h1, h2, b':', m1, m2, rest @ ..] => {
+            let minutes = within(two(*h1, *h2)?, 23)? * 60 + within(two(*m1, *m2)?, 59)?;
+            let (micros, rest) = seconds(rest)?;
+            (minutes * 60_000_000 + micros, rest)
+        }
+        _ => return None,
+    };
+    let offset = match zone {
+        [] | [b'Z' | b'z'] => 0,
+        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] | [sign @ (b'+' | b'-'), h1, h2, m1, m2] => {
+            let minutes = within(two(*h1, *h2)?, 23)? * 60 + within(two(*m1, *m2)?, 59)?;
+            if *sign == b'-' { -minutes } else { minutes }
+        }
+        _ => return None,
+    };
+    Some(Time {
+        micros: days * 86_400_000_000 + clock - offset * 60_000_000,
+        date: false,
+    })
+}
+
+/// `:SS` with a fraction perhaps, in microseconds, and what follows; further digits are cut off.
+fn seconds(text: &[u8]) -> Option<(i64, &[u8])> {
+    let [b':', a, b, rest @ ..] = text else {
+        return Some((0, text));
+    };
+    let whole = within(two(*a, *b)?, 59)? * 1_000_000;
+    let [b'.', rest @ ..] = rest else {
+        return Some((whole, rest));
+    };
+    let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+    if digits == 0 || digits > 9 {
+        return None;
+    }
+    let (fraction, rest) = rest.split_at_checked(digits)?;
+    let mut micros = 0;
+    for place in 0..6 {
+        let digit = fraction.get(place).map_or(0, |b| i64::from(b - b'0'));
+        micros = micros * 10 + digit;
+    }
+    Some((whole + micros, rest))
+}
+
+#[inline]
+fn two(a: u8, b: u8) -> Option<i64> {
+    let (a, b) = (a.wrapping_sub(b'0'), b.wrapping_sub(b'0'));
+    (a < 10 && b < 10).then(|| i64::from(a) * 10 + i64::from(b))
+}
+
+#[inline]
+fn within(n: i64, most: i64) -> Option<i64> {
+    (n <= most).then_some(n)
+}
+
+/// Days since 1970 of a date of the Gregorian calendar (Hinnant's days_from_civil).
+fn days(year: i64, month: i64, day: i64) -> Option<i64> {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let length = match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 if leap => 29,
+        2 => 28,
+        _ => return None,
+    };
+    if !(1..=length).contains(&day) || year == 0 {
+        return None;
+    }
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year / 400;
+    let of_era = year - era * 400;
+    let of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
+    Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn numbers_are_read_as_std_reads_them() {
+        for (text, x) in [
+            ("0", 0.0),
+            ("-1.5", -1.5),
+            (" 3 ", 3.0),
+            ("1e3", 1000.0),
+            (".5", 0.5),
+            ("5.", 5.0),
+            ("+2", 2.0),
+            ("9007199254740993", 9_007_199_254_740_992.0),
+            ("123456789012345678901234567890", 1.234_567_890_123_456_8e29),
+            ("-inf", f64::NEG_INFINITY),
+            ("Infinity", f64::INFINITY),
+        ] {
+            assert_eq!(number(text.as_bytes()), Cell::Value(x), "{text}");
+        }
+        for (text, cell) in [
+            ("", Cell::Empty),
+            ("  ", Cell::Empty),
+            ("NA", Cell::Null),
+            ("NaN", Cell::NaN),
+            ("x", Cell::Misfit),
+            ("1,5", Cell::Misfit),
+            ("0x10", Cell::Misfit),
+            ("-", Cell::Misfit),
+            (".", Cell::Misfit),
+            ("1.2.3", Cell::Misfit),
+            ("1_000", Cell::Misfit),
+        ] {
+            assert_eq!(number(text.as_bytes()), cell, "{text}");
+        }
+        assert!(is_padded(b"01069") && is_padded(b"-007"));
+        assert!(!is_padded(b"0.5") && !is_padded(b"0") && !is_padded(b"-0.1"));
+    }
+
+    #[test]
+    fn times_have_a_date_and_perhaps_a_time_of_day() {
+        let at = |text: &str| match time(text.as_bytes()) {
+            Cell::Value(time) => Some((time.micros, time.date)),
+            _ => None,
+        };
+        assert_eq!(at("1970-01-02"), Some((86_400_000_000, true)));
+        assert_eq!(at("1970-01-01T00:00"), Some((0, false)));
+        assert_eq!(at("1970-01-01 00:00:01.5Z"), Some((1_500_000, false)));
+        assert_eq!(at("1970-01-01T01:00:00+01:00"), Some((0, false)));
+        assert_eq!(at("1969-12-31T23:59:59.999999999Z"), Some((-1, false)));
+        for wrong in [
+            "2026-02-29",
+            "2026-13-01",
+            "2026-1-01",
+            "20260101",
+            "0000-01-01",
+            "2026-01-01T24:00",
+            "2026-01-01T",
+            "2026-01-01 10",
+            "2026-01-01T10:00:00.",
+            "2026-01-01T10:00+1",
+            "x",
+        ] {
+            assert_eq!(at(wrong), None, "{wrong}");
+        }
+        assert_eq!(time(b"null"), Cell::Null);
+    }
+
+    proptest! {
+        #[test]
+        fn any_double_is_read_exactly(x in any::<f64>(), digits in 0..18usize) {
+            prop_assume!(x.is_finite());
+            for text in [x.to_string(), format!("{x:e}"), format!("{:.digits$}", x % 1e9)] {
+                let expected: f64 = text.parse().unwrap();
+                prop_assert_eq!(number(text.as_bytes()), Cell::Value(expected), "{}", text);
+            }
+        }
+
+        #[test]
+        fn any_moment_is_the_time_crates(seconds in -62_135_596_800..253_402_300_800i64, micros in 0..1_000_000i64) {
+            use time::format_description::well_known::Rfc3339;
+            let nanos = i128::from(seconds * 1_000_000 + micros) * 1000;
+            let moment = time::OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap();
+            let text = moment.format(&Rfc3339).unwrap();
+            let expected = Time { micros: seconds * 1_000_000 + micros, date: false };
+            prop_assert_eq!(super::time(text.as_bytes()), Cell::Value(expected), "{}", text);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(text in prop::collection::vec(any::<u8>(), 0..30)) {
+            number(&text);
+            boolean(&text);
+            super::time(&text);
+            is_padded(&text);
+        }
+    }
+}

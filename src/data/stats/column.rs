@@ -1,0 +1,490 @@
+//! What is counted of a column while its table is read.
+//!
+//! Two halves: [`Counted`] depends on the cells alone, so every thread keeps its own; [`Ordered`]
+//! depends on their order, so it is kept by lane, and a lane's batches come in order.
+
+use super::cell::{self, Cell};
+use super::cells::{Cells, key_of, key_of_time};
+use super::frequent::Frequent;
+use super::hashes::{Hashes, hash, mix};
+use super::moments::Moments;
+use crate::data::batch::{Nulls, Texts, Values};
+use crate::workspace::table_profile::{EXACT_CELLS, ValueType};
+
+/// How much is kept of a column; less of each where there are many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    cells: usize,
+    hashes: usize,
+    texts: usize,
+}
+
+impl Limits {
+    pub(super) fn of(columns: usize) -> Self {
+        let scale = columns.div_ceil(64).next_power_of_two();
+        Self {
+            cells: (EXACT_CELLS / scale).max(512),
+            hashes: (16_384 / scale).max(1024),
+            texts: (16_384 / scale).max(256),
+        }
+    }
+}
+
+/// What depends on the cells alone.
+#[derive(Clone, Debug)]
+pub(super) struct Counted {
+    pub(super) count: u64,
+    pub(super) null: u64,
+    pub(super) empty: u64,
+    pub(super) nan: u64,
+    pub(super) distinct: Hashes,
+    /// Of finite numbers and of times.
+    pub(super) cells: Cells,
+    pub(super) min: f64,
+    pub(super) max: f64,
+    pub(super) zeros: u64,
+    pub(super) negatives: u64,
+    pub(super) infinite: u64,
+    pub(super) whole: bool,
+    pub(super) first: i64,
+    pub(super) last: i64,
+    pub(super) dates: bool,
+    pub(super) trues: u64,
+    pub(super) lengths: u64,
+    pub(super) shortest: u64,
+    pub(super) longest: u64,
+    pub(super) like_number: u64,
+    pub(super) like_boolean: u64,
+    pub(super) like_time: u64,
+    pub(super) padded: u64,
+}
+
+/// What depends on the order of the cells.
+#[derive(Clone, Debug)]
+pub(super) struct Ordered {
+    pub(super) moments: Moments,
+    pub(super) frequent: Frequent,
+}
+
+/// A cell that does not fit the type its column is taken for, by its row in the batch.
+pub(super) struct Misfit {
+    pub(super) row: usize,
+}
+
+/// What the columns of a batch work with, kept from batch to batch.
+#[derive(Default)]
+pub(super) struct Scratch {
+    /// The hash of each row so far.
+    pub(super) rows: Vec<u64>,
+    numbers: Vec<f64>,
+    /// The rows that go into the sample, and what the column at hand has there.
+    pub(super) picked: Vec<u32>,
+    pub(super) values: Vec<u64>,
+}
+
+/// The hash of a cell without a value.
+const NULL: u64 = 0x6e75_6c6c;
+const EMPTY: u64 = 0x656d_7074;
+const NAN: u64 = 0x6e61_6e21;
+/// How the sample writes a number that is missing: a NaN of its own.
+pub(super) const MISSING: u64 = 0x7ff8_0000_6d69_7373;
+
+impl Scratch {
+    #[inline]
+    fn row(&mut self, row: usize, hash: u64) {
+        if let Some(before) = self.rows.get_mut(row) {
+            *before = (before.rotate_left(23) ^ hash).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+    }
+}
+
+impl Counted {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            count: 0,
+            null: 0,
+            empty: 0,
+            nan: 0,
+            distinct: Hashes::new(limits.hashes),
+            cells: Cells::new(limits.cells),
+            min: f64::INFINITY,
+            max: f64::NEG_INFINITY,
+            zeros: 0,
+            negatives: 0,
+            infinite: 0,
+            whole: true,
+            first: i64::MAX,
+            last: i64::MIN,
+            dates: true,
+            trues: 0,
+            lengths: 0,
+            shortest: u64::MAX,
+            longest: 0,
+            like_number: 0,
+            like_boolean: 0,
+            like_time: 0,
+            padded: 0,
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        self.null += other.null;
+        self.empty += other.empty;
+        self.nan += other.nan;
+        self.distinct.merge(&other.distinct);
+        self.cells.merge(&other.cells);
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        self.zeros += other.zeros;
+        self.negatives += other.negatives;
+        self.infinite += other.infinite;
+        self.whole &= other.whole;
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.dates &= other.dates;
+        self.trues += other.trues;
+        self.lengths += other.lengths;
+        self.shortest = self.shortest.min(other.shortest);
+        self.longest = self.longest.max(other.longest);
+        self.like_number += other.like_number;
+        self.like_boolean += other.like_boolean;
+        self.like_time += other.like_time;
+        self.padded += other.padded;
+    }
+
+    /// Counts the cells of a batch, taken for `kind`; `None` where no value was seen yet. Stops at a cell
+    /// that does not fit.
+    pub(super) fn take(
+        &mut self,
+        values: &Values,
+        kind: Option<ValueType>,
+        ordered: &mut Ordered,
+        scratch: &mut Scratch,
+    ) -> Option<Misfit> {
+        scratch.values.clear();
+        scratch.numbers.clear();
+        let misfit = match (values, kind) {
+            (Values::Texts(texts), Some(ValueType::Number)) => self.number_texts(texts, scratch),
+            (Values::Texts(texts), Some(ValueType::Boolean)) => self.boolean_texts(texts, scratch),
+            (Values::Texts(texts), Some(ValueType::Time)) => self.time_texts(texts, scratch),
+            (Values::Texts(texts), Some(ValueType::Text)) => {
+                self.texts(texts, ordered, scratch);
+                None
+            }
+            (Values::Texts(texts), None) => self.no_texts(texts, scratch),
+            (Values::Numbers(numbers, nulls), _) => {
+                self.numbers(numbers, nulls, scratch);
+                None
+            }
+            (Values::Booleans(booleans, nulls), _) => {
+                for (row, value) in booleans.iter().enumerate() {
+                    let hash = if is_null(nulls, row) {
+                        self.no_value()
+                    } else {
+                        self.boolean(*value)
+                    };
+                    scratch.row(row, hash);
+                }
+                scratch.pick(|row| match is_null(nulls, row) {
+                    true => MISSING,
+                    false => u64::from(booleans.get(row) == Some(&true)),
+                });
+                None
+            }
+            (Values::Times(times, nulls), _) => {
+                for (row, micros) in times.iter().enumerate() {
+                    let date = micros.rem_euclid(86_400_000_000) == 0;
+                    let time = cell::Time {
+                        micros: *micros,
+                        date,
+                    };
+                    let hash = if is_null(nulls, row) {
+                        self.no_value()
+                    } else {
+                        self.time(time)
+                    };
+                    scratch.row(row, hash);
+                }
+                scratch.pick(|row| match (is_null(nulls, row), times.get(row)) {
+                    (false, Some(micros)) => (*micros as f64).to_bits(),
+                    _ => MISSING,
+                });
+                None
+            }
+        };
+        ordered.moments.merge(&Moments::of(&scratch.numbers));
+        misfit
+    }
+
+    #[inline]
+    fn no_value(&mut self) -> u64 {
+        self.null += 1;
+        NULL
+    }
+
+    /// Counts a cell without a value; its hash.
+    #[inline]
+    fn missing<T>(&mut self, cell: &Cell<T>) -> u64 {
+        match cell {
+            Cell::Empty => {
+                self.empty += 1;
+                EMPTY
+            }
+            Cell::NaN => {
+                self.nan += 1;
+                NAN
+            }
+            _ => self.no_value(),
+        }
+    }
+
+    #[inline]
+    fn number(&mut self, x: f64, numbers: &mut Vec<f64>) {
+        self.count += 1;
+        if !x.is_finite() {
+            self.infinite += 1;
+            return;
+        }
+        self.min = self.min.min(x);
+        self.max = self.max.max(x);
+        self.zeros += u64::from(x == 0.0);
+        self.negatives += u64::from(x < 0.0);
+        self.whole &= x.trunc() == x;
+        self.cells.add(key_of(x));
+        numbers.push(x);
+    }
+
+    fn number_texts(&mut self, texts: &Texts, scratch: &mut Scratch) -> Option<Misfit> {
+        let mut numbers = std::mem::take(&mut scratch.numbers);
+        let mut misfit = None;
+        for row in 0..texts.len() {
+            let hash = match texts.get(row) {
+                None => self.no_value(),
+                Some(text) => match cell::number(text) {
+                    Cell::Value(x) if !cell::is_padded(text) => {
+                        let hash = number_hash(x, text);
+                        self.distinct.add(hash);
+                        self.number(x, &mut numbers);
+                        hash
+                    }
+                    Cell::Value(_) | Cell::Misfit => {
+                        misfit = Some(Misfit { row });
+                        break;
+                    }
+                    missing => self.missing(&missing),
+                },
+            };
+            scratch.row(row, hash);
+        }
+        scratch.numbers = numbers;
+        scratch.pick(|row| match texts.get(row).map(cell::number) {
+            Some(Cell::Value(x)) => x.to_bits(),
+            _ => MISSING,
+        });
+        misfit
+    }
+
+    fn numbers(&mut self, numbers: &[f64], nulls: &Nulls, scratch: &mut Scratch) {
+        let mut finite = std::mem::take(&mut scratch.numbers);
+        for (row, x) in numbers.iter().enumerate() {
+            let hash = if is_null(nulls, row) {
+                self.no_value()
+            } else if x.is_nan() {
+                self.missing(&Cell::<f64>::NaN)
+            } else {
+                let hash = mix(key_of(*x));
+                self.distinct.add(hash);
+                self.number(*x, &mut finite);
+                hash
+            };
+            scratch.row(row, hash);
+        }
+        scratch.numbers = finite;
+        scratch.pick(|row| match (is_null(nulls, row), numbers.get(row)) {
+            (false, Some(x)) if !x.is_nan() => x.to_bits(),
+            _ => MISSING,
+        });
+    }
+
+    fn boolean(&mut self, value: bool) -> u64 {
+        self.count += 1;
+        self.trues += u64::from(value);
+        let hash = mix(u64::from(value));
+        self.distinct.add(hash);
+        hash
+    }
+
+    fn boolean_texts(&mut self, texts: &Texts, scratch: &mut Scratch) -> Option<Misfit> {
+        for row in 0..texts.len() {
+            let hash = match texts.get(row).map(cell::boolean) {
+                None => self.no_value(),
+                Some(Cell::Value(value)) => self.boolean(value),
+                Some(Cell::Misfit) => return Some(Misfit { row }),
+                Some(missing) => self.missing(&missing),
+            };
+            scratch.row(row, hash);
+        }
+        scratch.pick(|row| match texts.get(row).map(cell::boolean) {
+            Some(Cell::Value(value)) => u64::from(value),
+            _ => MISSING,
+        });
+        None
+    }
+
+    #[inline]
+    fn time(&mut self, time: cell::Time) -> u64 {
+        self.count += 1;
+        self.first = self.first.min(time.micros);
+        self.last = self.last.max(time.micros);
+        self.dates &= time.date;
+        let key = key_of_time(time.micros);
+        self.cells.add(key);
+        let hash = mix(key);
+        self.distinct.add(hash);
+        hash
+    }
+
+    fn time_texts(&mut self, texts: &Texts, scratch: &mut Scratch) -> Option<Misfit> {
+        for row in 0..texts.len() {
+            let hash = match texts.get(row).map(cell::time) {
+                None => self.no_value(),
+                Some(Cell::Value(time)) => self.time(time),
+                Some(Cell::Misfit) => return Some(Misfit { row }),
+                Some(missing) => self.missing(&missing),
+            };
+            scratch.row(row, hash);
+        }
+        scratch.pick(|row| match texts.get(row).map(cell::time) {
+            Some(Cell::Value(time)) => (time.micros as f64).to_bits(),
+            _ => MISSING,
+        });
+        None
+    }
+
+    fn texts(&mut self, texts: &Texts, ordered: &mut Ordered, scratch: &mut Scratch) {
+        for row in 0..texts.len() {
+            let hash = match texts.get(row) {
+                None => self.no_value(),
+                Some(b"") => self.missing(&Cell::<()>::Empty),
+                Some(text) => {
+                    let hash = hash(text);
+                    self.text(text);
+                    self.distinct.add(hash);
+                    ordered.frequent.add(hash, text, 1);
+                    hash
+                }
+            };
+            scratch.row(row, hash);
+        }
+        scratch.pick(|row| match texts.get(row) {
+            None | Some(b"") => MISSING,
+            Some(text) => hash(text),
+        });
+    }
+
+    #[inline]
+    fn text(&mut self, text: &[u8]) {
+        self.count += 1;
+        let length = match text.is_ascii() {
+            true => text.len(),
+            // Bytes that begin a character.
+            false => text.iter().filter(|b| **b & 0xc0 != 0x80).count(),
+        } as u64;
+        self.lengths += length;
+        self.shortest = self.shortest.min(length);
+        self.longest = self.longest.max(length);
+        let bare = cell::trim(text);
+        self.padded += u64::from(bare.len() != text.len());
+        match bare.first() {
+            Some(b'0'..=b'9' | b'.' | b'-' | b'+') => {
+                if matches!(cell::number(bare), Cell::Value(_)) {
+                    self.like_number += 1;
+                } else if matches!(cell::time(bare), Cell::Value(_)) {
+                    self.like_time += 1;
+                }
+            }
+            Some(b't' | b'T' | b'f' | b'F') => {
+                self.like_boolean += u64::from(matches!(cell::boolean(bare), Cell::Value(_)));
+            }
+            _ => {}
+        }
+    }
+
+    /// A column without a value so far: the first one tells its type.
+    fn no_texts(&mut self, texts: &Texts, scratch: &mut Scratch) -> Option<Misfit> {
+        for row in 0..texts.len() {
+            let hash = match texts.get(row).map(cell::number) {
+                None => self.no_value(),
+                Some(Cell::Value(_) | Cell::Misfit) => return Some(Misfit { row }),
+                Some(missing) => self.missing(&missing),
+            };
+            scratch.row(row, hash);
+        }
+        scratch.pick(|_| MISSING);
+        None
+    }
+}
+
+impl Ordered {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            moments: Moments::default(),
+            frequent: Frequent::new(limits.texts),
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.moments.merge(&other.moments);
+        self.frequent.merge(&other.frequent);
+    }
+}
+
+impl Scratch {
+    /// Notes what the column has in the rows of the sample.
+    fn pick(&mut self, value: impl Fn(usize) -> u64) {
+        let Self { picked, values, .. } = self;
+        values.extend(picked.iter().map(|row| value(*row as usize)));
+    }
+}
+
+#[inline]
+fn is_null(nulls: &Nulls, row: usize) -> bool {
+    nulls
+        .as_ref()
+        .is_some_and(|nulls| nulls.get(row) == Some(&true))
+}
+
+/// Whole numbers that a double does not tell apart are told apart by their digits.
+#[inline]
+fn number_hash(x: f64, text: &[u8]) -> u64 {
+    if x.abs() < 9_007_199_254_740_992.0 {
+        mix(key_of(x))
+    } else {
+        hash(cell::trim(text))
+    }
+}
+
+/// The type that every cell fits; `None` where none holds a value.
+pub(super) fn guess<'a>(cells: impl Iterator<Item = Option<&'a [u8]>>) -> Option<ValueType> {
+    let (mut numbers, mut booleans, mut times, mut some) = (true, true, true, false);
+    for text in cells.flatten() {
+        let number = cell::number(text);
+        if matches!(number, Cell::Null | Cell::Empty | Cell::NaN) {
+            continue;
+        }
+        some = true;
+        numbers = numbers && matches!(number, Cell::Value(_)) && !cell::is_padded(text);
+        booleans = booleans && matches!(cell::boolean(text), Cell::Value(_));
+        times = times && matches!(cell::time(text), Cell::Value(_));
+        if !numbers && !booleans && !times {
+            return Some(ValueType::Text);
+        }
+    }
+    match (some, numbers, booleans) {
+        (false, ..) => None,
+        (_, true, _) => Some(ValueType::Number),
+        (_, _, true) => Some(ValueType::Boolean),
+        _ => Some(ValueType::Time),
+    }
+}

@@ -1,0 +1,287 @@
+//! From what was counted to the record, and from the record's sketch back for a merge.
+
+use anyhow::Result;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::cells::{Cells, Distribution, leb128, number_of, read_leb128, time_of};
+use super::column::{Counted, Limits, Ordered};
+use super::frequent::Frequent;
+use super::hashes::{Hashes, hash};
+use super::moments::Moments;
+use crate::error::Input;
+use crate::workspace::table_profile::{
+    ColumnFigures, Estimate, Histogram, NumberFigures, QUANTILES, Sketch, TextFigures, TimeFigures,
+    TopValue, ValueType,
+};
+
+/// How many of the most frequent values are told.
+const TOP: usize = 20;
+/// Bins of a histogram.
+const BINS: usize = 20;
+
+/// The record of a column.
+pub(super) fn figures(
+    name: &str,
+    kind: ValueType,
+    counted: &Counted,
+    ordered: &Ordered,
+) -> ColumnFigures {
+    let (top, top_error) = top(kind, counted, ordered);
+    ColumnFigures {
+        name: name.to_owned(),
+        kind,
+        forced_by: None,
+        count: counted.count,
+        null: counted.null,
+        empty: counted.empty,
+        nan: counted.nan,
+        distinct: distinct(kind, counted, ordered),
+        numbers: numbers(kind, counted, ordered),
+        times: times(kind, counted),
+        texts: texts(kind, counted),
+        top,
+        top_error,
+        label: None,
+        sketch: Some(sketch(kind, counted, ordered)),
+    }
+}
+
+fn distinct(kind: ValueType, counted: &Counted, ordered: &Ordered) -> Estimate {
+    // The texts are counted further than their hashes where a table has many columns.
+    if kind == ValueType::Text && ordered.frequent.error() == 0 {
+        return Estimate {
+            count: ordered.frequent.len() as u64,
+            error: 0.0,
+        };
+    }
+    counted.distinct.distinct()
+}
+
+fn numbers(kind: ValueType, counted: &Counted, ordered: &Ordered) -> Option<NumberFigures> {
+    if kind != ValueType::Number || counted.cells.total() == 0 {
+        return None;
+    }
+    let (min, max) = (counted.min, counted.max);
+    let distribution = Distribution::of(&counted.cells, number_of, min, max);
+    let (quantiles, quantile_error) = distribution.quantiles(QUANTILES);
+    Some(NumberFigures {
+        min,
+        max,
+        mean: ordered.moments.mean,
+        standard_deviation: ordered.moments.standard_deviation(),
+        quantiles,
+        quantile_error,
+        histogram: histogram(&distribution, min, max),
+        zeros: counted.zeros,
+        negatives: counted.negatives,
+        infinite: counted.infinite,
+        whole: counted.whole,
+    })
+}
+
+fn histogram(distribution: &Distribution, min: f64, max: f64) -> Histogram {
+    // Halved, because the width of the widest range is no finite double.
+    let half_width = max / 2.0 - min / 2.0;
+    let edge = |bin: usize| min + half_width * (bin as f64 / BINS as f64) * 2.0;
+    let edges: Vec<f64> = (0..=BINS).map(edge).collect();
+    Histogram {
+        min,
+        max,
+        counts: distribution.bins(&edges),
+    }
+}
+
+fn times(kind: ValueType, counted: &Counted) -> Option<TimeFigures> {
+    if kind != ValueType::Time || counted.cells.total() == 0 {
+        return None;
+    }
+    let (min, max) = (counted.first as f64, counted.last as f64);
+    let distribution = Distribution::of(&counted.cells, |key| time_of(key) as f64, min, max);
+    let (quantiles, quantile_error) = distribution.quantiles(QUANTILES);
+    let Histogram { counts, .. } = histogram(&distribution, min, max);
+    Some(TimeFigures {
+        min: shown_time(counted.first, counted.dates),
+        max: shown_time(counted.last, counted.dates),
+        quantiles: quantiles.map(|micros| shown_time(micros as i64, counted.dates)),
+        quantile_error,
+        histogram: Histogram {
+            min: min / 1e6,
+            max: max / 1e6,
+            counts,
+        },
+        dates: counted.dates,
+    })
+}
+
+/// A time as RFC 3339, a date without its time of day.
+pub(super) fn shown_time(micros: i64, date: bool) -> String {
+    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1000)
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        // Years beyond 9999 come from Parquet alone.
+        .unwrap_or_else(|| format!("{micros} µs since 1970"));
+    match (date, time.split_once('T')) {
+        (true, Some((date, _))) => date.to_owned(),
+        _ => time,
+    }
+}
+
+fn texts(kind: ValueType, counted: &Counted) -> Option<TextFigures> {
+    (kind == ValueType::Text && counted.count > 0).then(|| TextFigures {
+        min_length: counted.shortest,
+        max_length: counted.longest,
+        mean_length: counted.lengths as f64 / counted.count as f64,
+        numbers: counted.like_number,
+        booleans: counted.like_boolean,
+        times: counted.like_time,
+        padded: counted.padded,
+    })
+}
+
+fn top(kind: ValueType, counted: &Counted, ordered: &Ordered) -> (Vec<TopValue>, u64) {
+    let value = |value: String, count: u64| TopValue { value, count };
+    let mut top: Vec<TopValue> = match kind {
+        ValueType::Text => {
+            let top = ordered.frequent.top(TOP);
+            let text = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
+            let top = top.into_iter().map(|(t, count)| value(text(t), count));
+            return (top.collect(), ordered.frequent.error());
+        }
+        ValueType::Boolean => vec![
+            value("false".to_owned(), counted.count - counted.trues),
+            value("true".to_owned(), counted.trues),
+        ],
+        ValueType::Number | ValueType::Time => {
+            if !counted.cells.is_exact() {
+                return (Vec::new(), 0);
+            }
+            let shown = |key: u64| match kind {
+                ValueType::Number => number_of(key).to_string(),
+                _ => shown_time(time_of(key), counted.dates),
+            };
+            let mut cells = counted.cells.sorted();
+            cells.sort_by_key(|cell| std::cmp::Reverse(cell.count));
+            cells.truncate(TOP);
+            let cells = cells.into_iter();
+            cells
+                .map(|cell| value(shown(cell.first), cell.count))
+                .collect()
+        }
+    };
+    top.retain(|value| value.count > 0);
+    top.sort_by_key(|value| std::cmp::Reverse(value.count));
+    (top, 0)
+}
+
+fn sketch(kind: ValueType, counted: &Counted, ordered: &Ordered) -> Sketch {
+    let ordinal = matches!(kind, ValueType::Number | ValueType::Time);
+    Sketch {
+        cells: ordinal.then(|| counted.cells.encode()),
+        hashes: Some(counted.distinct.encode()),
+        texts: (kind == ValueType::Text).then(|| encode_texts(&ordered.frequent)),
+    }
+}
+
+/// As base64 of: the error, then for each text in order its length, its bytes and its count; numbers as
+/// LEB128.
+fn encode_texts(frequent: &Frequent) -> String {
+    let mut bytes = Vec::new();
+    leb128(&mut bytes, frequent.error());
+    for (text, count) in frequent.all() {
+        leb128(&mut bytes, text.len() as u64);
+        bytes.extend_from_slice(text);
+        leb128(&mut bytes, count);
+    }
+    STANDARD_NO_PAD.encode(bytes)
+}
+
+pub(super) fn decode_texts(text: &str, frequent: &mut Frequent) -> Option<()> {
+    let bytes = STANDARD_NO_PAD.decode(text).ok()?;
+    let mut bytes = bytes.iter().copied();
+    frequent.missed(read_leb128(&mut bytes)?);
+    while bytes.len() > 0 {
+        let length = usize::try_from(read_leb128(&mut bytes)?).ok()?;
+        if length > bytes.len() {
+            return None;
+        }
+        let text: Vec<u8> = bytes.by_ref().take(length).collect();
+        let count = read_leb128(&mut bytes).filter(|count| *count > 0)?;
+        frequent.add(hash(&text), &text, count);
+    }
+    Some(())
+}
+
+/// What the figures of a column were made of.
+///
+/// # Errors
+/// [`Input`] when the record has no sketch, or one that serin did not write.
+pub(super) fn counted(column: &ColumnFigures, limits: Limits) -> Result<(Counted, Ordered)> {
+    let no_sketch = || {
+        Input::new(format!(
+            "the profile of column `{}` holds no sketch that serin wrote",
+            column.name
+        ))
+        .hint("write profiles that are to be merged with `--sketches`")
+    };
+    let sketch = column.sketch.as_ref().ok_or_else(no_sketch)?;
+    let mut counted = Counted::new(limits);
+    let mut ordered = Ordered::new(limits);
+    counted.count = column.count;
+    counted.null = column.null;
+    counted.empty = column.empty;
+    counted.nan = column.nan;
+    let hashes = sketch.hashes.as_deref().and_then(Hashes::decode);
+    counted.distinct.merge(&hashes.ok_or_else(no_sketch)?);
+    if let Some(cells) = &sketch.cells {
+        counted
+            .cells
+            .merge(&Cells::decode(cells).ok_or_else(no_sketch)?);
+    }
+    if let Some(texts) = &sketch.texts {
+        decode_texts(texts, &mut ordered.frequent).ok_or_else(no_sketch)?;
+    }
+    if let Some(numbers) = &column.numbers {
+        counted.min = numbers.min;
+        counted.max = numbers.max;
+        counted.zeros = numbers.zeros;
+        counted.negatives = numbers.negatives;
+        counted.infinite = numbers.infinite;
+        counted.whole = numbers.whole;
+        let count = counted.cells.total();
+        let deviation = numbers.standard_deviation;
+        ordered.moments = Moments {
+            count,
+            mean: numbers.mean,
+            squares: deviation * deviation * count.saturating_sub(1) as f64,
+        };
+    } else if column.kind == ValueType::Number {
+        // Nothing but infinities.
+        counted.infinite = column.count;
+    }
+    if let Some(times) = &column.times {
+        let read = |text: &str| match super::cell::time(text.as_bytes()) {
+            super::cell::Cell::Value(time) => Some(time.micros),
+            _ => None,
+        };
+        counted.first = read(&times.min).ok_or_else(no_sketch)?;
+        counted.last = read(&times.max).ok_or_else(no_sketch)?;
+        counted.dates = times.dates;
+    }
+    if column.kind == ValueType::Boolean {
+        let trues = column.top.iter().find(|top| top.value == "true");
+        counted.trues = trues.map_or(0, |top| top.count);
+    }
+    if let Some(texts) = &column.texts {
+        counted.shortest = texts.min_length;
+        counted.longest = texts.max_length;
+        counted.lengths = (texts.mean_length * column.count as f64).round() as u64;
+        counted.like_number = texts.numbers;
+        counted.like_boolean = texts.booleans;
+        counted.like_time = texts.times;
+        counted.padded = texts.padded;
+    }
+    Ok((counted, ordered))
+}

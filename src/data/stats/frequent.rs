@@ -1,0 +1,232 @@
+//! The most frequent texts: exact while there are few, and beyond that counts that are low by a known
+//! number at most.
+//!
+//! Misra and Gries's summary, in the form that merges (Agarwal et al. 2012), thinned in batches: when
+//! there are twice as many texts as are to be kept, the count of the first that is too many is taken off
+//! all. It depends on the order of the texts, so whoever wants the same bytes keeps to one.
+
+/// Counted texts.
+#[derive(Clone, Debug)]
+pub struct Frequent {
+    keep: usize,
+    /// By how much a count may be low.
+    error: u64,
+    entries: Vec<Entry>,
+    /// The texts, one after the other.
+    bytes: Vec<u8>,
+    /// Places of entries by hash, plus 1; 0 is a free place. A power of two of places.
+    index: Vec<u32>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    hash: u64,
+    count: u64,
+    start: u32,
+    length: u32,
+}
+
+/// Texts are kept up to this many bytes; longer ones that begin alike are told apart by their hashes.
+const KEPT_BYTES: usize = 256;
+const FIRST_PLACES: usize = 64;
+
+impl Frequent {
+    /// None yet; exact for up to `keep` texts.
+    pub fn new(keep: usize) -> Self {
+        Self {
+            keep,
+            error: 0,
+            entries: Vec::new(),
+            bytes: Vec::new(),
+            index: vec![0; FIRST_PLACES],
+        }
+    }
+
+    /// Counts a text whose hash is known.
+    #[inline]
+    pub fn add(&mut self, hash: u64, text: &[u8], count: u64) {
+        let mask = self.index.len() - 1;
+        let mut at = (hash >> 20) as usize & mask;
+        // Two hashes of 64 bits that are equal are taken for the same text.
+        while let Some(place) = self.index.get_mut(at) {
+            if *place == 0 {
+                *place = self.entries.len() as u32 + 1;
+                break;
+            }
+            if let Some(entry) = self.entries.get_mut(*place as usize - 1)
+                && entry.hash == hash
+            {
+                entry.count += count;
+                return;
+            }
+            at = (at + 1) & mask;
+        }
+        let kept = text.get(..KEPT_BYTES).unwrap_or(text);
+        self.entries.push(Entry {
+            hash,
+            count,
+            start: self.bytes.len() as u32,
+            length: kept.len() as u32,
+        });
+        self.bytes.extend_from_slice(kept);
+        if self.entries.len() > self.keep * 2 {
+            self.thin();
+        } else if self.entries.len() * 2 > self.index.len() {
+            let places = self.index.len() * 2;
+            self.reindex(places);
+        }
+    }
+
+    /// Takes in what others were counted into.
+    pub fn merge(&mut self, other: &Self) {
+        self.error += other.error;
+        for entry in &other.entries {
+            self.add(entry.hash, other.text(entry), entry.count);
+        }
+    }
+
+    /// Keeps the most frequent.
+    fn thin(&mut self) {
+        let Self { keep, entries, .. } = self;
+        let (_, first_out, _) = entries.select_nth_unstable_by_key(*keep, |entry| {
+            (std::cmp::Reverse(entry.count), entry.hash)
+        });
+        let taken = first_out.count;
+        self.error += taken;
+        self.entries.retain_mut(|entry| {
+            entry.count = entry.count.saturating_sub(taken);
+            entry.count > 0
+        });
+        // Without an order of their own the entries would stand as the selection left them.
+        self.entries.sort_unstable_by_key(|entry| entry.hash);
+        let mut bytes = Vec::with_capacity(self.bytes.len() / 2);
+        for entry in &mut self.entries {
+            let (start, length) = (entry.start as usize, entry.length as usize);
+            entry.start = bytes.len() as u32;
+            bytes.extend_from_slice(self.bytes.get(start..start + length).unwrap_or_default());
+        }
+        self.bytes = bytes;
+        self.reindex(self.index.len());
+    }
+
+    fn reindex(&mut self, places: usize) {
+        self.index = vec![0; places];
+        for (n, entry) in self.entries.iter().enumerate() {
+            let mut at = (entry.hash >> 20) as usize & (places - 1);
+            while self.index.get(at).is_some_and(|place| *place != 0) {
+                at = (at + 1) & (places - 1);
+            }
+            if let Some(place) = self.index.get_mut(at) {
+                *place = n as u32 + 1;
+            }
+        }
+    }
+
+    fn text(&self, entry: &Entry) -> &[u8] {
+        let start = entry.start as usize;
+        self.bytes
+            .get(start..start + entry.length as usize)
+            .unwrap_or_default()
+    }
+
+    /// Counts may be low by this much more, as those of a summary that is read again are.
+    pub(super) fn missed(&mut self, error: u64) {
+        self.error += error;
+    }
+
+    /// By how much each count may be low; 0 where all are exact and complete.
+    pub fn error(&self) -> u64 {
+        self.error
+    }
+
+    /// How many different texts are kept.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The most frequent texts with their counts, equal counts by text; a text that may not be among the
+    /// most frequent, because its count is within the error, is left out.
+    pub fn top(&self, n: usize) -> Vec<(&[u8], u64)> {
+        let mut top: Vec<(&[u8], u64)> = self
+            .entries
+            .iter()
+            .filter(|entry| entry.count > self.error)
+            .map(|entry| (self.text(entry), entry.count))
+            .collect();
+        top.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+        top.truncate(n);
+        top
+    }
+
+    /// Every text with its count, in the order of the texts.
+    pub fn all(&self) -> Vec<(&[u8], u64)> {
+        let mut all: Vec<(&[u8], u64)> = self
+            .entries
+            .iter()
+            .map(|e| (self.text(e), e.count))
+            .collect();
+        all.sort_unstable();
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::hashes::hash;
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    fn counted(texts: &[String], keep: usize) -> Frequent {
+        let mut frequent = Frequent::new(keep);
+        for text in texts {
+            frequent.add(hash(text.as_bytes()), text.as_bytes(), 1);
+        }
+        frequent
+    }
+
+    #[test]
+    fn few_texts_are_counted_exactly() {
+        let texts = ["b", "a", "c", "b", "a"].map(str::to_owned);
+        let frequent = counted(&texts, 3);
+        let expected: [(&[u8], u64); 3] = [(b"a", 2), (b"b", 2), (b"c", 1)];
+        assert_eq!(frequent.top(20), expected);
+        assert_eq!(frequent.error(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn counts_are_low_by_no_more_than_the_error(
+            values in prop::collection::vec(prop_oneof![0..8u32, 0..500u32], 0..600),
+            at in 0..600usize,
+            keep in 1..20usize,
+        ) {
+            let texts: Vec<String> = values.iter().map(ToString::to_string).collect();
+            let mut truth: HashMap<&[u8], u64> = HashMap::new();
+            for text in &texts {
+                *truth.entry(text.as_bytes()).or_default() += 1;
+            }
+            let (a, b) = texts.split_at(at.min(texts.len()));
+            let mut merged = counted(a, keep);
+            merged.merge(&counted(b, keep));
+            for frequent in [counted(&texts, keep), merged] {
+                let error = frequent.error();
+                prop_assert!(error * keep as u64 <= texts.len() as u64);
+                if truth.len() <= keep {
+                    prop_assert_eq!(error, 0);
+                }
+                for (text, count) in frequent.all() {
+                    prop_assert!(count <= truth[text] && truth[text] <= count + error);
+                }
+                for (text, count) in &truth {
+                    let kept = frequent.all().iter().any(|(kept, _)| kept == text);
+                    prop_assert!(kept || *count <= error);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Sets of hashes that are complete up to a size, and beyond it a sample that estimates the rest.
+//!
+//! A hash is kept where its lowest `level` bits are zero, and `level` is the least with which no more
+//! than `limit` hashes are kept (Wegman's adaptive sampling; Flajolet 1990). The set depends on the
+//! values alone, neither on their order nor on how they were divided before a merge; what is kept was
+//! seen from its first occurrence on, so its count is complete.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+
+use super::cells::{leb128, read_leb128};
+use crate::workspace::table_profile::Estimate;
+
+/// Hashes with how often each occurred.
+#[derive(Clone, Debug)]
+pub struct Hashes {
+    limit: usize,
+    level: u32,
+    /// By open addressing on the upper bits; a count of 0 is a free place. A power of two of places.
+    places: Vec<(u64, u32)>,
+    used: usize,
+}
+
+const FIRST_PLACES: usize = 64;
+
+/// The hash of 64 bits: the finalizer of SplitMix64 (Steele, Lea and Flood 2014).
+#[inline]
+pub fn mix(bits: u64) -> u64 {
+    let mut z = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// The hash of a text: XXH3, 64 bits, no seed.
+#[inline]
+pub fn hash(text: &[u8]) -> u64 {
+    twox_hash::XxHash3_64::oneshot(text)
+}
+
+impl Hashes {
+    /// None yet; at most `limit` kept ever.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            level: 0,
+            places: vec![(0, 0); FIRST_PLACES],
+            used: 0,
+        }
+    }
+
+    #[inline]
+    pub fn add(&mut self, hash: u64) {
+        if hash & ((1 << self.level) - 1) == 0 {
+            self.count(hash, 1);
+        }
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        while self.level < other.level {
+            self.thin();
+        }
+        for (hash, count) in other.places.iter().filter(|place| place.1 > 0) {
+            if hash & ((1 << self.level) - 1) == 0 {
+                self.count(*hash, *count);
+            }
+        }
+    }
+
+    fn count(&mut self, hash: u64, count: u32) {
+        if self.put(hash, count) {
+            while self.used > self.limit {
+                self.thin();
+            }
+            if self.used * 2 > self.places.len() {
+                self.rebuild(self.places.len() * 2);
+            }
+        }
+    }
+
+    /// Counts a hash; whether it is new.
+    #[inline]
+    fn put(&mut self, hash: u64, count: u32) -> bool {
+        let mask = self.places.len() - 1;
+        let mut at = (hash >> 24) as usize & mask;
+        while let Some(place) = self.places.get_mut(at) {
+            if place.1 == 0 {
+                *place = (hash, count);
+                self.used += 1;
+                return true;
+            }
+            if place.0 == hash {
+                place.1 = place.1.saturating_add(count);
+                return false;
+            }
+            at = (at + 1) & mask;
+        }
+        false
+    }
+
+    fn thin(&mut self) {
+        self.level += 1;
+        self.rebuild(self.places.len());
+    }
+
+    fn rebuild(&mut self, places: usize) {
+        let old = std::mem::replace(&mut self.places, vec![(0, 0); places]);
+        let keep = (1 << self.level) - 1;
+        self.used = 0;
+        for (hash, count) in old.into_iter().filter(|p| p.1 > 0 && p.0 & keep == 0) {
+            self.put(hash, count);
+        }
+    }
+
+    /// How many different values there were.
+    pub fn distinct(&self) -> Estimate {
+        let kept = self.used as f64;
+        let unseen = 1.0 - 0.5_f64.powi(self.level as i32);
+        Estimate {
+            count: (self.used as u64) << self.level,
+            // The variance of a binomial share.
+            error: if kept > 0.0 {
+                (unseen / kept).sqrt()
+            } else {
+                0.0
+            },
+        }
+    }
+
+    /// How many values were equal to one before them.
+    pub fn repeated(&self) -> Estimate {
+        let again = self
+            .places
+            .iter()
+            .filter(|p| p.1 > 1)
+            .map(|p| u64::from(p.1 - 1));
+        let (sum, squares) = again.fold((0, 0.0), |(sum, squares), n| {
+            (sum + n, squares + (n as f64) * (n as f64))
+        });
+        let unseen = 1.0 - 0.5_f64.powi(self.level as i32);
+        let error = match sum {
+            // None among those looked at is no proof of none.
+            0 if self.level > 0 => 1.0,
+            0 => 0.0,
+            _ => (unseen * squares).sqrt() / sum as f64,
+        };
+        Estimate {
+            count: sum << self.level,
+            error,
+        }
+    }
+
+    /// As base64 of: limit, level, then for each hash in order its distance from the one before, without
+    /// the bits that are zero, and its count, all as LEB128.
+    pub fn encode(&self) -> String {
+        let mut kept: Vec<(u64, u32)> = self.places.iter().copied().filter(|p| p.1 > 0).collect();
+        kept.sort_unstable();
+        let mut bytes = Vec::new();
+        leb128(&mut bytes, self.limit as u64);
+        leb128(&mut bytes, u64::from(self.level));
+        let mut before = 0;
+        for (hash, count) in kept {
+            let hash = hash >> self.level;
+            leb128(&mut bytes, hash - before);
+            leb128(&mut bytes, u64::from(count));
+            before = hash;
+        }
+        STANDARD_NO_PAD.encode(bytes)
+    }
+
+    /// Reads what [`Hashes::encode`] wrote; `None` for anything else.
+    pub fn decode(text: &str) -> Option<Self> {
+        let bytes = STANDARD_NO_PAD.decode(text).ok()?;
+        let mut bytes = bytes.iter().copied();
+        let limit = usize::try_from(read_leb128(&mut bytes)?).ok()?;
+        let level = u32::try_from(read_leb128(&mut bytes)?)
+            .ok()
+            .filter(|l| *l < 64)?;
+        if !(1..=1 << 24).contains(&limit) {
+            return None;
+        }
+        let mut hashes = Self::new(limit);
+        hashes.level = level;
+        let mut hash = 0_u64;
+        while bytes.len() > 0 {
+            hash = hash.checked_add(read_leb128(&mut bytes)?)?;
+            let count = u32::try_from(read_leb128(&mut bytes)?)
+                .ok()
+                .filter(|c| *c > 0)?;
+            if hash > u64::MAX >> level {
+                return None;
+            }
+            hashes.count(hash << level, count);
+            if hashes.level != level {
+                return None;
+            }
+        }
+        Some(hashes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn hashes(values: impl IntoIterator<Item = u64>, limit: usize) -> Hashes {
+        let mut hashes = Hashes::new(limit);
+        for value in values {
+            hashes.add(mix(value));
+        }
+        hashes
+    }
+
+    #[test]
+    fn few_are_counted_exactly() {
+        let hashes = hashes([1, 2, 1, 3, 1], 8);
+        let exact = |count| Estimate { count, error: 0.0 };
+        assert_eq!((hashes.distinct(), hashes.repeated()), (exact(3), exact(2)));
+    }
+
+    #[test]
+    fn many_are_estimated_within_four_standard_errors() {
+        for n in [20_000_u64, 100_000, 300_000] {
+            let hashes = hashes((0..n).chain(0..n / 10), 1024);
+            for (estimate, truth) in [(hashes.distinct(), n), (hashes.repeated(), n / 10)] {
+                let off = (estimate.count as f64 / truth as f64 - 1.0).abs();
+                assert!(
+                    estimate.error > 0.0 && off < 4.0 * estimate.error,
+                    "{estimate:?} {truth}"
+                );
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn neither_order_nor_division_matters(
+            values in prop::collection::vec(0..400u64, 0..400),
+            at in 0..400usize,
+            limit in 2..60usize,
+        ) {
+            let whole = hashes(values.iter().copied(), limit);
+            prop_assert_eq!(hashes(values.iter().rev().copied(), limit).encode(), whole.encode());
+            let (a, b) = values.split_at(at.min(values.len()));
+            let mut merged = hashes(a.iter().copied(), limit);
+            merged.merge(&hashes(b.iter().copied(), limit));
+            prop_assert_eq!(merged.encode(), whole.encode());
+            prop_assert_eq!(Hashes::decode(&whole.encode()).unwrap().encode(), whole.encode());
+        }
+
+        #[test]
+        fn no_text_makes_decode_panic(text in "[A-Za-z0-9+/]{0,40}") {
+            Hashes::decode(&text);
+        }
+    }
+}

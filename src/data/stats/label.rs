@@ -1,0 +1,245 @@
+//! What the columns tell about the label, and which columns tell the same.
+
+use std::collections::BTreeMap;
+
+use super::column::MISSING;
+use crate::workspace::table_profile::{LabelFigures, ValueType};
+
+/// The bins of equal counts that numbers and times are put into.
+const BINS: usize = 32;
+/// Values that stand in fewer rows than this are taken for one: a column of names tells nothing about
+/// the label just because every name is another.
+const RARE: u64 = 5;
+
+/// The figures of a column and the label over the same rows; `None` where one of them is constant.
+pub(super) fn figures(
+    column: &[u64],
+    kind: ValueType,
+    label: &[u64],
+    label_kind: ValueType,
+) -> Option<LabelFigures> {
+    let (x, y) = (levels(column, kind), levels(label, label_kind));
+    let mut joint: BTreeMap<(u32, u32), u64> = BTreeMap::new();
+    for (x, y) in x.iter().zip(&y) {
+        *joint.entry((*x, *y)).or_default() += 1;
+    }
+    let (mut of_x, mut of_y) = (BTreeMap::new(), BTreeMap::new());
+    for ((x, y), count) in &joint {
+        *of_x.entry(x).or_default() += count;
+        *of_y.entry(y).or_default() += count;
+    }
+    if of_x.len() < 2 || of_y.len() < 2 {
+        return None;
+    }
+    let entropy = entropy(of_y.values().copied());
+    let information =
+        self::entropy(of_x.values().copied()) + entropy - self::entropy(joint.values().copied());
+    let information = information.max(0.0);
+    let is_number = |kind| matches!(kind, ValueType::Number | ValueType::Time);
+    Some(LabelFigures {
+        information,
+        share: (information / entropy).min(1.0),
+        correlation: match is_number(kind) && is_number(label_kind) {
+            true => correlation(column, label),
+            false => None,
+        },
+        rows: column.len() as u64,
+    })
+}
+
+/// The entropy of counts in bits, with the correction of Miller (1955) for its bias.
+fn entropy(counts: impl Iterator<Item = u64>) -> f64 {
+    let (mut n, mut sum, mut levels) = (0, 0.0, 0.0);
+    for count in counts {
+        n += count;
+        sum += count as f64 * (count as f64).log2();
+        levels += 1.0;
+    }
+    let n = n as f64;
+    n.log2() - sum / n + (levels - 1.0) / (2.0 * n * std::f64::consts::LN_2)
+}
+
+/// Each row's level: a bin of numbers, a text that is not rare, or that there is no value.
+fn levels(values: &[u64], kind: ValueType) -> Vec<u32> {
+    match kind {
+        ValueType::Number | ValueType::Time => bins(values),
+        ValueType::Boolean | ValueType::Text => {
+            let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
+            for value in values {
+                *counts.entry(*value).or_default() += 1;
+            }
+            let frequent = counts.iter().filter(|(_, count)| **count >= RARE);
+            let codes: BTreeMap<u64, u32> = frequent
+                .zip(1..)
+                .map(|((value, _), code)| (*value, code))
+                .collect();
+            let code = |value: &u64| codes.get(value).copied().unwrap_or(0);
+            values.iter().map(code).collect()
+        }
+    }
+}
+
+/// Bins of equal counts; equal numbers are in the same. Without a number: a bin of their own.
+fn bins(values: &[u64]) -> Vec<u32> {
+    let mut numbers: Vec<f64> = values
+        .iter()
+        .filter(|bits| **bits != MISSING)
+        .map(|bits| f64::from_bits(*bits))
+        .collect();
+    numbers.sort_unstable_by(f64::total_cmp);
+    let edges: Vec<f64> = (1..BINS)
+        .filter_map(|bin| numbers.get(numbers.len() * bin / BINS).copied())
+        .collect();
+    values
+        .iter()
+        .map(|bits| match *bits {
+            MISSING => 0,
+            bits => 1 + edges.partition_point(|edge| *edge <= f64::from_bits(bits)) as u32,
+        })
+        .collect()
+}
+
+/// Pearson's correlation of the rows in which both are finite; `None` where one of them is constant.
+fn correlation(x: &[u64], y: &[u64]) -> Option<f64> {
+    let pairs: Vec<(f64, f64)> = x
+        .iter()
+        .zip(y)
+        .map(|(x, y)| (f64::from_bits(*x), f64::from_bits(*y)))
+        .filter(|(x, y)| x.is_finite() && y.is_finite())
+        .collect();
+    let n = pairs.len() as f64;
+    let (mx, my) = pairs
+        .iter()
+        .fold((0.0, 0.0), |(a, b), (x, y)| (a + x / n, b + y / n));
+    let (mut xx, mut yy, mut xy) = (0.0, 0.0, 0.0);
+    for (x, y) in &pairs {
+        let (x, y) = (x - mx, y - my);
+        xx += x * x;
+        yy += y * y;
+        xy += x * y;
+    }
+    let correlation = xy / (xx.sqrt() * yy.sqrt());
+    correlation
+        .is_finite()
+        .then_some(correlation.clamp(-1.0, 1.0))
+}
+
+/// Two columns that tell the same, by their numbers in the table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Similar {
+    pub first: usize,
+    pub second: usize,
+    /// The share of the rows in which both hold the same value, or the size of their correlation.
+    pub share: f64,
+}
+
+/// Columns of which at least this share is the same.
+const SAME: f64 = 0.99;
+
+/// Pairs of columns of one type that are nearly the same, or of numbers that nearly are each other's
+/// multiple.
+pub(super) fn similar(columns: &[Vec<u64>], kinds: &[ValueType]) -> Vec<Similar> {
+    let mut found = Vec::new();
+    // Most pairs are told apart by few rows.
+    let head = |column: &Vec<u64>| -> Vec<u64> { column.iter().take(64).copied().collect() };
+    let heads: Vec<Vec<u64>> = columns.iter().map(head).collect();
+    let constant = |column: &[u64]| column.iter().all(|value| column.first() == Some(value));
+    let constants: Vec<bool> = columns.iter().map(|column| constant(column)).collect();
+    for (first, a) in columns.iter().enumerate() {
+        for (second, b) in columns.iter().enumerate().skip(first + 1) {
+            let one = |flags: &[bool], n| flags.get(n) == Some(&true);
+            let (Some(kind), Some(other)) = (kinds.get(first), kinds.get(second)) else {
+                continue;
+            };
+            if kind != other || one(&constants, first) || one(&constants, second) {
+                continue;
+            }
+            let (Some(x), Some(y)) = (heads.get(first), heads.get(second)) else {
+                continue;
+            };
+            let share = if same(x, y) >= 0.9 {
+                same(a, b)
+            } else if *kind == ValueType::Number && near(x, y) {
+                correlation(a, b).map_or(0.0, f64::abs)
+            } else {
+                0.0
+            };
+            let least = if *kind == ValueType::Number {
+                0.999
+            } else {
+                SAME
+            };
+            if share >= least || (same(x, y) >= 0.9 && share >= SAME) {
+                found.push(Similar {
+                    first,
+                    second,
+                    share,
+                });
+            }
+        }
+    }
+    found
+}
+
+fn same(a: &[u64], b: &[u64]) -> f64 {
+    let equal = a.iter().zip(b).filter(|(a, b)| a == b).count();
+    equal as f64 / a.len().max(1) as f64
+}
+
+fn near(a: &[u64], b: &[u64]) -> bool {
+    correlation(a, b).is_some_and(|r| r.abs() > 0.99)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::stats::hashes::mix;
+
+    fn numbers(values: impl Iterator<Item = f64>) -> Vec<u64> {
+        values.map(f64::to_bits).collect()
+    }
+
+    #[test]
+    fn a_copy_tells_all_and_noise_and_names_nothing() {
+        let n = 4000_u64;
+        let label: Vec<u64> = (0..n).map(|i| mix(i % 4)).collect();
+        let of = |column: &[u64], kind| figures(column, kind, &label, ValueType::Text);
+        let copy = numbers((0..n).map(|i| (i % 4) as f64 * 10.0));
+        assert!(of(&copy, ValueType::Number).unwrap().share > 0.999);
+        let noise = numbers((0..n).map(|i| (mix(i) >> 40) as f64));
+        assert!(of(&noise, ValueType::Number).unwrap().share < 0.02);
+        let names: Vec<u64> = (0..n).map(|i| mix(i + 99)).collect();
+        assert_eq!(of(&names, ValueType::Text), None);
+        assert_eq!(of(&vec![1; n as usize], ValueType::Text), None);
+    }
+
+    #[test]
+    fn figures_equal_pythons() {
+        // Python 3.11: statistics.correlation([1, 2, 3, 5], [2, 1, 4, 6])
+        let x = numbers([1.0, 2.0, 3.0, 5.0].into_iter());
+        let y = numbers([2.0, 1.0, 4.0, 6.0].into_iter());
+        let r = correlation(&x, &y).unwrap();
+        assert!((r - 0.902_243_638_678_106_2).abs() < 1e-9, "{r}");
+        let plain = entropy([2, 2].into_iter());
+        assert!((plain - 1.0 - 1.0 / (8.0 * std::f64::consts::LN_2)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn similar_columns_are_found() {
+        let a = numbers((0..1000).map(f64::from));
+        let twice = numbers((0..1000).map(|i| f64::from(i) * 2.0 + 1.0));
+        let other = numbers((0..1000).map(|i| f64::from(i * 7919 % 1000)));
+        let text: Vec<u64> = (0..1000).map(|i| mix(i % 7)).collect();
+        let columns = [a, other, twice, text.clone(), text];
+        let kinds = [
+            ValueType::Number,
+            ValueType::Number,
+            ValueType::Number,
+            ValueType::Text,
+            ValueType::Text,
+        ];
+        let found = similar(&columns, &kinds);
+        let pairs: Vec<_> = found.iter().map(|s| (s.first, s.second)).collect();
+        assert_eq!(pairs, [(0, 2), (3, 4)]);
+    }
+}

@@ -1,0 +1,236 @@
+//! `serin lint --infer` and `--update`: a `schema.yaml` from the tables, and what they ask of it later.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use similar::TextDiff;
+
+use super::Outcome;
+use super::lint::{dialect, local_tables};
+use super::tables::Tables;
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::data::batch::Values;
+use crate::data::checks;
+use crate::data::findings::Findings;
+use crate::data::read::{self, Dialect, File};
+use crate::data::schema::{Known, Schema, Seen, infer, update};
+use crate::data::stats;
+use crate::data::table::Table;
+use crate::error::Input;
+use crate::workspace::records::Severity;
+use crate::workspace::table_profile::TableProfile;
+use crate::workspace::write_atomically;
+
+/// What is to be done with the schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Do {
+    /// Write a first one.
+    Infer,
+    /// Change the present one where the tables ask for it.
+    Update,
+}
+
+/// Infers or updates the schema that `lint.schema` names, else `schema.yaml` beside `serin.yaml`. What it did
+/// goes to `out`, with a diff where it changed a file; with `dry_run` it writes nothing.
+///
+/// # Errors
+/// [`Input`] when there is a file already that would be inferred, or none to update, and when a table cannot
+/// be opened or is none.
+pub async fn schema(
+    config: &Config,
+    what: Do,
+    dry_run: bool,
+    out: &mut dyn Write,
+) -> Result<Outcome> {
+    let beside = config.path.parent().unwrap_or(Path::new(""));
+    let name = config.lint.schema.as_ref();
+    let path = beside.join(name.map_or("schema.yaml", |name| name.as_str()));
+    if what == Do::Infer && !dry_run && path.exists() {
+        return Err(Input::new("is there already, and is not written over")
+            .at_file(&path)
+            .hint("`serin lint --update` adds to it what the tables ask for")
+            .into());
+    }
+    // Before the tables, whose profiles take a while.
+    let before = match what {
+        Do::Infer => None,
+        Do::Update => Some((Schema::read(&path)?, text_of(&path)?)),
+    };
+    let mut fetched = Tables::default();
+    let label = &config.data.label.column;
+    let mut looked = Vec::new();
+    for table in &config.data.tables {
+        let place = table.local.as_ref().ok_or_else(|| {
+            Input::new(format!("table `{}` has no `local` place", table.name))
+                .hint("a schema is inferred from files on this machine")
+                .at(table.place.clone())
+        })?;
+        let files = match place.starts_with("gs://") {
+            true => fetched.find(place).await?,
+            false => read::find_in(beside, place)?,
+        };
+        looked.push(Looked::at(&table.name, files, &dialect(table), label)?);
+    }
+    let seen: Vec<Seen> = looked.iter().map(Looked::seen).collect();
+    let keys: Vec<String> = config
+        .data
+        .join
+        .iter()
+        .flat_map(|join| &join.on)
+        .map(|key| key.value.clone())
+        .collect();
+    let known = Known { label, keys: &keys };
+    let Some((schema, before)) = before else {
+        let text = infer(&seen, &known);
+        Schema::parse(&path, &text).context("reading the schema that was inferred")?;
+        if dry_run {
+            return say(out, text.trim_end());
+        }
+        write(&path, &text)?;
+        let columns: usize = seen.iter().map(|seen| seen.profile.columns.len()).sum();
+        let (tables, shown) = (seen.len(), path.display());
+        say(
+            out,
+            &format!("wrote {shown}: {tables} tables, {columns} columns"),
+        )?;
+        if name.is_none() {
+            let hint = "`serin lint` reads it when serin.yaml says `lint: {schema: schema.yaml}`";
+            return say(out, hint);
+        }
+        return Ok(Outcome::Done);
+    };
+    let tables = local_tables(config, &schema)?;
+    let after = update(&path, &before, &tables, &seen, &known)?;
+    tell(&path, &before, &after, dry_run, out)?;
+    for message in left(config, &Schema::parse(&path, &after)?, &tables) {
+        say(out, &format!("not changed: {message}"))?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// Shows what changed, and writes it.
+fn tell(path: &Path, before: &str, after: &str, dry_run: bool, out: &mut dyn Write) -> Result<()> {
+    let shown = path.display().to_string();
+    if before == after {
+        say(out, &format!("{shown}: the tables ask for no change"))?;
+        return Ok(());
+    }
+    let diff = TextDiff::from_lines(before, after);
+    let mut diff = diff.unified_diff();
+    let diff = diff.header(&shown, &shown).to_string();
+    say(out, diff.trim_end())?;
+    if dry_run {
+        say(out, &format!("{shown} is left as it is (--dry-run)"))?;
+    } else {
+        write(path, after)?;
+        say(out, &format!("changed {shown}"))?;
+    }
+    Ok(())
+}
+
+/// What the tables hold against the schema that is not for `--update` to change.
+fn left(config: &Config, schema: &Schema, tables: &[Table]) -> Vec<String> {
+    let mut findings = Findings::default();
+    checks::tables(config, Some(schema), tables, &[], &mut findings);
+    let found = findings.report().findings.into_iter();
+    found
+        .filter(|f| f.check.starts_with("schema.") && f.severity == Severity::Reject)
+        .map(|f| format!("{}: {}", f.check, f.message))
+        .collect()
+}
+
+/// A table's profile, with the label's values as they are written where it has the label.
+pub(super) struct Looked {
+    name: String,
+    profile: TableProfile,
+    classes: Option<BTreeSet<String>>,
+}
+
+impl Looked {
+    pub(super) fn at(name: &str, files: Vec<File>, dialect: &Dialect, label: &str) -> Result<Self> {
+        let table = read::Table::open(files, dialect)?;
+        let profile = stats::profile(&table, &stats::Options::default())?.profile;
+        let label = table.columns().iter().position(|column| column == label);
+        let classes = label.map(|label| classes(&table, label)).transpose()?;
+        Ok(Self {
+            name: name.to_owned(),
+            profile,
+            classes: classes.flatten(),
+        })
+    }
+
+    pub(super) fn seen(&self) -> Seen<'_> {
+        Seen {
+            name: &self.name,
+            profile: &self.profile,
+            classes: self.classes.as_ref(),
+        }
+    }
+}
+
+/// With more values than this a label is no class.
+const MOST_CLASSES: usize = 1000;
+
+/// A column's values as they are written; `None` where they are too many for classes.
+fn classes(table: &read::Table, column: usize) -> Result<Option<BTreeSet<String>>> {
+    let mut classes = BTreeSet::new();
+    let mut blocks = table.blocks()?;
+    while let Some(block) = blocks.next()? {
+        let batch = block.parse()?;
+        let Some(values) = batch.columns.get(column) else {
+            continue;
+        };
+        for row in 0..batch.rows {
+            classes.extend(text(values, row));
+            if classes.len() > MOST_CLASSES {
+                return Ok(None);
+            }
+        }
+    }
+    Ok(Some(classes))
+}
+
+/// A cell's text, unless it is missing.
+fn text(values: &Values, row: usize) -> Option<String> {
+    let is_null =
+        |nulls: &Option<Vec<bool>>| nulls.as_ref().is_some_and(|n| n.get(row) == Some(&true));
+    match values {
+        Values::Texts(texts) => {
+            let text = String::from_utf8_lossy(texts.get(row)?);
+            (!text.is_empty()).then(|| text.into_owned())
+        }
+        Values::Numbers(numbers, nulls) if !is_null(nulls) => {
+            let number = numbers.get(row).filter(|number| !number.is_nan());
+            number.map(f64::to_string)
+        }
+        Values::Booleans(booleans, nulls) if !is_null(nulls) => {
+            booleans.get(row).map(bool::to_string)
+        }
+        Values::Times(times, nulls) if !is_null(nulls) => {
+            let time = times.get(row).copied();
+            time.map(|time| Timestamp::from_unix_micros(time).to_string())
+        }
+        _ => None,
+    }
+}
+
+fn text_of(path: &PathBuf) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    write_atomically(path, text.as_bytes())
+        .map_err(|e| Input::new(format!("the schema cannot be written: {e}")).at_file(path))?;
+    Ok(())
+}
+
+fn say(out: &mut dyn Write, line: &str) -> Result<Outcome> {
+    writeln!(out, "{line}").context("writing to standard output")?;
+    Ok(Outcome::Done)
+}
+
+#[cfg(test)]
+mod tests;
