@@ -18,6 +18,7 @@ mod lint;
 mod main_job;
 mod own_image;
 mod profile;
+mod reference;
 mod rejections;
 mod restarts;
 mod rooms;
