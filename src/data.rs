@@ -4,22 +4,26 @@
 //! Plain functions over files and columns; knows no cloud and no step.
 
 pub mod batch;
+mod cell_text;
 pub mod checks;
 pub mod drift;
 pub mod findings;
 pub mod frame;
+pub mod freeze;
 pub mod instances;
 pub mod join;
+mod keys;
 pub mod label;
 pub mod read;
+pub mod scan;
 pub mod schema;
 pub mod snapshot;
-pub mod source;
 pub mod split;
 pub mod stats;
 pub mod table;
 #[cfg(test)]
 pub(crate) mod testing;
+mod turns;
 pub mod types;
 
 /// A value from a table for a message: on one line, without control characters, cut after 40 characters.

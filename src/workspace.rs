@@ -247,25 +247,88 @@ pub fn write_atomically_with(
     path: &Path,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let mut temporary = tempfile::Builder::new()
-        .prefix(".writing-")
-        .tempfile_in(folder)?;
-    write(temporary.as_file_mut())?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        temporary
-            .as_file()
-            .set_permissions(fs::Permissions::from_mode(0o644))?;
+    let mut file = AtomicFile::create(path)?;
+    write(file.temporary.as_file_mut())?;
+    file.commit()
+}
+
+/// Takes the digest of what is written through it.
+pub struct Hashing<W> {
+    writer: W,
+    hasher: Sha256,
+}
+
+impl<W> Hashing<W> {
+    pub fn new(writer: W) -> Self {
+        Self {
+            writer,
+            hasher: Sha256::new(),
+        }
     }
-    temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|e| e.error)?;
-    File::open(folder)?.sync_all()
+
+    /// Of all that was written.
+    pub fn digest(self) -> Digest {
+        Digest::from_hasher(self.hasher)
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.writer.write(bytes)?;
+        self.hasher.update(bytes.get(..written).unwrap_or_default());
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+/// A file that is written beside its place and put there when it is whole; dropped before that it leaves
+/// nothing behind.
+pub struct AtomicFile {
+    temporary: tempfile::NamedTempFile,
+    path: PathBuf,
+}
+
+impl AtomicFile {
+    /// Makes the folder too, where it is missing.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let folder = folder_of(path);
+        fs::create_dir_all(folder)?;
+        let temporary = tempfile::Builder::new()
+            .prefix(".writing-")
+            .tempfile_in(folder)?;
+        Ok(Self {
+            temporary,
+            path: path.to_owned(),
+        })
+    }
+
+    /// To write to.
+    pub fn file(&self) -> io::Result<File> {
+        self.temporary.as_file().try_clone()
+    }
+
+    /// Puts the file, which is whole, into its place.
+    pub fn commit(self) -> io::Result<()> {
+        let file = self.temporary.as_file();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            file.set_permissions(fs::Permissions::from_mode(0o644))?;
+        }
+        file.sync_all()?;
+        self.temporary.persist(&self.path).map_err(|e| e.error)?;
+        File::open(folder_of(&self.path))?.sync_all()
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent();
+    folder
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod features;
 mod join;
 mod keys;
 mod parts;
+mod references;
 mod rows;
 mod settings;
 mod target;
@@ -16,16 +17,20 @@ mod target;
 mod testing;
 mod volume;
 
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
 use anyhow::Result;
 
-use super::findings::{Evidence, Findings, Reporter};
-use super::frame::Frame;
+use super::findings::{Evidence, Findings, Origin, Reporter};
+use super::frame::{Frame, FrameColumn};
 use super::join::Fault;
+use super::keys::{Key, KeyMap};
 use super::label::Target;
 use super::schema::{ColumnRule, Schema, TableRule};
-use super::split::Partition;
 use super::stats::Similar;
-use super::table::{Column, Table};
+use super::table::{Column, Kind, Table, Totals};
 use crate::clock::Timestamp;
 use crate::config::{Config, nearest};
 use crate::error::Input;
@@ -33,6 +38,8 @@ use crate::workspace::drift_report::DriftReport;
 use crate::workspace::records::Severity;
 use crate::workspace::table_profile::TableProfile;
 use explain::explanation;
+use keys::Keyed;
+pub use references::References;
 
 /// A named check.
 pub struct Check {
@@ -46,49 +53,71 @@ pub struct Check {
 
 /// What a check looks at.
 enum Run {
-    /// A table as it was read.
-    Table(fn(&TableScope, &mut Reporter)),
-    /// A column of a table.
+    /// A stretch of a table's rows.
+    Rows(fn(&RowsScope, &mut Reporter)),
+    /// The same, column by column.
     Column(fn(&ColumnScope, &mut Reporter)),
+    /// The columns whose values together may not stand in an earlier row; several such keys.
+    Keys(fn(&TableRule) -> Vec<Vec<String>>),
+    /// A table when all of its rows were seen.
+    Table(fn(&TableScope, &mut Reporter)),
     /// The tables together, against the config, and how they join.
     Tables(fn(&TablesScope, &mut Reporter)),
+    /// A stretch of the joined table's rows.
+    Joined(fn(&JoinedScope, &mut Reporter)),
     /// The joined table with its label and split.
     Dataset(fn(&DatasetScope, &mut Reporter)),
     /// The profile of the joined table.
     Profile(fn(&ProfileScope, &mut Reporter)),
 }
 
-/// A table and its rules.
-struct TableScope<'a> {
+/// Rows of a table.
+struct RowsScope<'a> {
     config: &'a Config,
     table: &'a Table,
-    schema: Option<&'a Schema>,
-    rule: Option<&'a TableRule>,
 }
 
-/// A column and its rules.
+/// A column's cells in these rows, and its rules.
 struct ColumnScope<'a> {
     table: &'a Table,
     column: &'a Column,
     rule: Option<&'a ColumnRule>,
+    /// The values of its domain, as [`ColumnRule::comparable`] makes them.
+    domain: Option<&'a HashSet<Cow<'a, str>>>,
+    references: &'a References,
+}
+
+/// A table and its rules.
+struct TableScope<'a> {
+    config: &'a Config,
+    table: &'a Totals,
+    schema: Option<&'a Schema>,
+    rule: Option<&'a TableRule>,
 }
 
 /// All tables, the config, and what stands against the join.
 struct TablesScope<'a> {
     config: &'a Config,
-    schema: Option<&'a Schema>,
-    tables: &'a [Table],
+    tables: &'a [Totals],
     faults: &'a [Fault],
 }
 
-/// The joined table.
-struct DatasetScope<'a> {
+/// Rows of the joined table.
+struct JoinedScope<'a> {
     config: &'a Config,
     frame: &'a Frame<'a>,
-    target: Option<&'a Target>,
+}
+
+/// The joined table when all of its rows were seen.
+pub struct DatasetScope<'a> {
+    pub config: &'a Config,
+    pub tables: &'a [Totals],
+    pub columns: &'a [FrameColumn],
+    pub target: Option<&'a Target>,
     /// The label's rules.
-    rule: Option<&'a ColumnRule>,
-    partition: Option<&'a Partition>,
+    pub rule: Option<&'a ColumnRule>,
+    /// The rows of the training and of the test part.
+    pub rows: [u64; 2],
 }
 
 /// A table's profile, and what it is held against as far as that is there.
@@ -110,13 +139,6 @@ pub struct ProfileScope<'a> {
     pub now: Timestamp,
 }
 
-/// A table and its file, as messages show them; several of them with commas.
-#[derive(Clone, Copy, Debug)]
-pub struct Origin<'a> {
-    pub table: &'a str,
-    pub path: &'a str,
-}
-
 impl ProfileScope<'_> {
     /// Says something about a column as a whole, or without one about the table.
     fn about(&self, reporter: &mut Reporter, column: &str, evidence: Evidence) {
@@ -128,7 +150,7 @@ impl ProfileScope<'_> {
         let origin = place
             .and_then(|at| self.origins.get(at))
             .unwrap_or(&self.whole);
-        reporter.add(origin.table, origin.path, column, None, || evidence);
+        reporter.found(*origin, column, None, || evidence);
     }
 }
 
@@ -167,8 +189,8 @@ const fn fixed(code: &'static str, run: Run) -> Check {
 }
 
 use Run::{
-    Column as OfColumn, Dataset as OfDataset, Profile as OfProfile, Table as OfTable,
-    Tables as OfTables,
+    Column as OfColumn, Dataset as OfDataset, Joined as OfJoined, Keys as OfKeys,
+    Profile as OfProfile, Rows as OfRows, Table as OfTable, Tables as OfTables,
 };
 use Severity::{Reject, Warn};
 
@@ -183,27 +205,27 @@ pub const CHECKS: &[Check] = &[
     check("schema.extra", Warn, OfTable(columns::extra)),
     check("schema.type", Reject, OfColumn(columns::misfits)),
     check("schema.required", Reject, OfColumn(columns::required)),
-    check("schema.missing", Reject, OfColumn(columns::share_missing)),
+    check("schema.missing", Reject, OfTable(columns::share_missing)),
     check("schema.domain", Reject, OfColumn(columns::domain)),
     check("schema.range", Reject, OfColumn(columns::range)),
     check("schema.length", Reject, OfColumn(columns::length)),
     check("schema.pattern", Reject, OfColumn(columns::pattern)),
-    check("schema.unique", Reject, OfColumn(keys::unique)),
-    check("schema.key", Reject, OfTable(keys::key)),
-    check("schema.reference", Reject, OfTables(keys::reference)),
+    check("schema.unique", Reject, OfKeys(keys::unique)),
+    check("schema.key", Reject, OfKeys(keys::key)),
+    check("schema.reference", Reject, OfColumn(keys::reference)),
     fixed("config.column", OfTables(settings::columns)),
     fixed("label.column", OfTables(settings::label)),
     fixed("join.key", OfTables(join::no_key)),
     fixed("join.collision", OfTables(join::collision)),
-    check("join.empty_key", Reject, OfTables(join::empty_key)),
+    check("join.empty_key", Reject, OfRows(join::empty_key)),
     fixed("join.duplicate_key", OfTables(join::duplicate)),
     check("join.unmatched", Warn, OfTables(join::unmatched)),
     fixed("join.empty", OfDataset(join::nothing)),
-    fixed("label.missing", OfDataset(target::missing)),
+    fixed("label.missing", OfJoined(target::missing)),
     fixed("label.classes", OfDataset(target::classes)),
     fixed("label.unseen", OfDataset(target::unseen)),
     fixed("features.none", OfDataset(target::no_features)),
-    check("split.time", Reject, OfDataset(target::time)),
+    check("split.time", Reject, OfJoined(target::time)),
     fixed("split.empty", OfDataset(target::empty_part)),
     check("split.class", Warn, OfDataset(target::class_in_part)),
     check("table.min_rows", Reject, OfProfile(volume::min_rows)),
@@ -301,11 +323,143 @@ fn chosen(config: &Config) -> impl Iterator<Item = (&'static Check, Severity)> {
     })
 }
 
-/// Checks the tables, their columns, and what the join found.
+/// The checks of the rows of one table, which any thread runs on any stretch of them.
+pub struct RowChecks<'a> {
+    config: &'a Config,
+    rule: Option<&'a TableRule>,
+    domains: HashMap<&'a str, HashSet<Cow<'a, str>>>,
+    references: &'a References,
+    keys: Vec<Keyed>,
+}
+
+/// What was found in a stretch of rows.
+pub struct RowsFound {
+    findings: Findings,
+    /// For each key of the table the keys of these rows.
+    keys: Vec<Vec<(Key, u32)>>,
+    /// For each column the rows without a value.
+    missing: Vec<u64>,
+}
+
+impl<'a> RowChecks<'a> {
+    /// Of the table that is called so.
+    pub fn new(
+        config: &'a Config,
+        schema: Option<&'a Schema>,
+        references: &'a References,
+        table: &str,
+    ) -> Self {
+        let rule = schema.and_then(|schema| schema.table(table));
+        let columns = rule.map_or(&[][..], |rule| &rule.columns);
+        let domain = |rule: &'a ColumnRule| Some((&**rule.name, rule.known_values()?));
+        let mut keys = Vec::new();
+        for (check, severity) in chosen(config) {
+            if let (Run::Keys(of), Some(rule)) = (&check.run, rule) {
+                let of = of(rule).into_iter();
+                keys.extend(of.map(|columns| Keyed::new(check.code, severity, columns)));
+            }
+        }
+        Self {
+            config,
+            rule,
+            domains: columns.iter().filter_map(domain).collect(),
+            references,
+            keys,
+        }
+    }
+
+    /// Checks rows of the table.
+    pub fn rows(&self, table: &Table) -> RowsFound {
+        let mut findings = Findings::default();
+        for (check, severity) in chosen(self.config) {
+            let mut reporter = findings.reporter(check.code, severity);
+            match check.run {
+                Run::Rows(run) => run(
+                    &RowsScope {
+                        config: self.config,
+                        table,
+                    },
+                    &mut reporter,
+                ),
+                Run::Column(run) => {
+                    for column in &table.columns {
+                        let rule = self.rule.and_then(|rule| rule.column(&column.name));
+                        let scope = ColumnScope {
+                            table,
+                            column,
+                            rule,
+                            domain: self.domains.get(column.name.as_str()),
+                            references: self.references,
+                        };
+                        run(&scope, &mut reporter);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let missing = table.columns.iter().map(|column| {
+            let rule = self.rule.and_then(|rule| rule.column(&column.name));
+            rule.map_or(column.missing, |rule| rule.missing(column)) as u64
+        });
+        let keys = self.keys.iter();
+        RowsFound {
+            findings,
+            keys: keys.map(|keyed| keyed.of_rows(self.rule, table)).collect(),
+            missing: missing.collect(),
+        }
+    }
+}
+
+/// What depends on the rows before.
+pub struct RowsBefore {
+    pub totals: Totals,
+    pub findings: Findings,
+    /// For each key of the table where its rows stood first.
+    seen: Vec<KeyMap<(Arc<str>, u64)>>,
+}
+
+impl RowsBefore {
+    /// Before the first row.
+    pub fn new(totals: Totals, checks: &RowChecks) -> Self {
+        Self {
+            totals,
+            findings: Findings::default(),
+            seen: checks.keys.iter().map(|_| KeyMap::default()).collect(),
+        }
+    }
+
+    /// Takes in the rows that come next.
+    pub fn take(&mut self, checks: &RowChecks, table: &Table, found: RowsFound) {
+        self.totals.add(table, &found.missing);
+        self.findings.merge(found.findings);
+        for ((keyed, seen), rows) in checks.keys.iter().zip(&mut self.seen).zip(found.keys) {
+            let mut reporter = self.findings.reporter(keyed.code, keyed.severity);
+            keyed.repeated(checks.rule, table, rows, seen, &mut reporter);
+        }
+    }
+}
+
+/// Checks a table that is in memory as a whole.
+pub fn whole(
+    config: &Config,
+    schema: Option<&Schema>,
+    references: &References,
+    table: &Table,
+) -> RowsBefore {
+    let names: Vec<String> = table.columns.iter().map(|c| c.name.clone()).collect();
+    let kinds: Vec<Kind> = table.columns.iter().map(|c| c.kind).collect();
+    let totals = Totals::new(&table.name, &table.path, &names, &kinds);
+    let checks = RowChecks::new(config, schema, references, &table.name);
+    let mut before = RowsBefore::new(totals, &checks);
+    before.take(&checks, table, checks.rows(table));
+    before
+}
+
+/// Checks the tables when all of their rows were seen, and what the join found.
 pub fn tables(
     config: &Config,
     schema: Option<&Schema>,
-    tables: &[Table],
+    tables: &[Totals],
     faults: &[Fault],
     findings: &mut Findings,
 ) {
@@ -324,53 +478,36 @@ pub fn tables(
                     run(&scope, &mut reporter);
                 }
             }
-            Run::Column(run) => {
-                for table in tables {
-                    let rule = schema.and_then(|s| s.table(&table.name));
-                    for column in &table.columns {
-                        let rule = rule.and_then(|rule| rule.column(&column.name));
-                        let scope = ColumnScope {
-                            table,
-                            column,
-                            rule,
-                        };
-                        run(&scope, &mut reporter);
-                    }
-                }
-            }
             Run::Tables(run) => {
                 let scope = TablesScope {
                     config,
-                    schema,
                     tables,
                     faults,
                 };
                 run(&scope, &mut reporter);
             }
-            Run::Dataset(_) | Run::Profile(_) => {}
+            _ => {}
         }
     }
 }
 
-/// Checks the joined table, its label and its split, as far as they are there.
-pub fn dataset(
-    config: &Config,
-    frame: &Frame,
-    target: Option<&Target>,
-    rule: Option<&ColumnRule>,
-    partition: Option<&Partition>,
-    findings: &mut Findings,
-) {
-    let scope = DatasetScope {
-        config,
-        frame,
-        target,
-        rule,
-        partition,
-    };
+/// Checks rows of the joined table.
+pub fn joined(config: &Config, frame: &Frame) -> Findings {
+    let mut findings = Findings::default();
+    let scope = JoinedScope { config, frame };
     for (check, severity) in chosen(config) {
-        if let Run::Dataset(run) = check.run {
+        if let Run::Joined(run) = check.run {
             run(&scope, &mut findings.reporter(check.code, severity));
+        }
+    }
+    findings
+}
+
+/// Checks the joined table, its label and its split, as far as they are there.
+pub fn dataset(scope: &DatasetScope, findings: &mut Findings) {
+    for (check, severity) in chosen(scope.config) {
+        if let Run::Dataset(run) = check.run {
+            run(scope, &mut findings.reporter(check.code, severity));
         }
     }
 }

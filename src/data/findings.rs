@@ -2,11 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use super::table::{RowPlace, Table};
+use super::table::RowPlace;
 use crate::workspace::records::{Finding, LintReport, Severity, Verdict};
 
 /// Findings that one check shows for one column.
 const SHOWN: u64 = 10;
+
+/// A table and its file, as messages show them; several of them with commas.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    pub table: &'a str,
+    pub path: &'a str,
+}
 
 /// What a finding says, apart from where.
 pub struct Evidence {
@@ -50,16 +57,18 @@ impl Evidence {
 }
 
 /// The findings of all checks so far.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Findings {
     list: Vec<Finding>,
     /// How often each check found something in each column, and how to speak of it.
     counts: BTreeMap<(&'static str, String, String), Count>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Count {
     found: u64,
+    /// How many of them are told one by one.
+    listed: u64,
     severity: Severity,
     path: String,
 }
@@ -80,6 +89,33 @@ impl Findings {
         }
     }
 
+    /// Takes in what was found in the rows that come next.
+    pub fn merge(&mut self, other: Self) {
+        let mut room = BTreeMap::new();
+        for (key, count) in other.counts {
+            let known = self.counts.entry(key.clone()).or_insert_with(|| Count {
+                found: 0,
+                listed: 0,
+                severity: count.severity,
+                path: count.path,
+            });
+            known.found += count.found;
+            let listed = count.listed.min(SHOWN - known.listed);
+            known.listed += listed;
+            room.insert(key, listed);
+        }
+        for finding in other.list {
+            let same = |(code, table, column): &(&str, String, String)| {
+                *code == finding.check && *table == finding.table && *column == finding.column
+            };
+            let room = room.iter_mut().find(|(key, _)| same(key));
+            if let Some((_, room)) = room.filter(|(_, room)| **room > 0) {
+                *room -= 1;
+                self.list.push(finding);
+            }
+        }
+    }
+
     /// Whether a finding rejects the data.
     pub fn reject(&self) -> bool {
         let mut counts = self.counts.values();
@@ -94,9 +130,10 @@ impl Findings {
             Verdict::Pass
         };
         for ((check, table, column), count) in self.counts {
-            let Some(more) = count.found.checked_sub(SHOWN).filter(|more| *more > 0) else {
+            let more = count.found - count.listed;
+            if more == 0 {
                 continue;
-            };
+            }
             let of = if column.is_empty() {
                 String::new()
             } else {
@@ -126,54 +163,43 @@ impl Findings {
 }
 
 impl Reporter<'_> {
-    /// A finding about a row of a table, or about the table as a whole.
+    /// Counts findings that are not told one by one.
+    pub fn more(&mut self, origin: Origin, column: &str, more: u64) {
+        self.count(origin, column).found += more;
+    }
+
+    fn count(&mut self, origin: Origin, column: &str) -> &mut Count {
+        let key = (self.code, origin.table.to_owned(), column.to_owned());
+        self.findings.counts.entry(key).or_insert_with(|| Count {
+            found: 0,
+            listed: 0,
+            severity: self.severity,
+            path: origin.path.to_owned(),
+        })
+    }
+
+    /// A finding about a row of a table, or about a table or several as a whole.
     pub fn found(
         &mut self,
-        table: &Table,
+        origin: Origin,
         column: &str,
         row: Option<RowPlace>,
         evidence: impl FnOnce() -> Evidence,
     ) {
-        self.add(&table.name, &table.path, column, row, evidence);
-    }
-
-    /// Counts findings that are not told one by one.
-    pub fn more(&mut self, table: &Table, column: &str, more: u64) {
-        self.count(&table.name, &table.path, column, more);
-    }
-
-    /// How many the check has found in a column, these ones too.
-    fn count(&mut self, table: &str, path: &str, column: &str, found: u64) -> u64 {
-        let key = (self.code, table.to_owned(), column.to_owned());
-        let count = self.findings.counts.entry(key).or_insert_with(|| Count {
-            found: 0,
-            severity: self.severity,
-            path: path.to_owned(),
-        });
-        count.found += found;
-        count.found
-    }
-
-    /// A finding about several tables, or about none; `path` is the file it is about.
-    pub fn add(
-        &mut self,
-        table: &str,
-        path: &str,
-        column: &str,
-        row: Option<RowPlace>,
-        evidence: impl FnOnce() -> Evidence,
-    ) {
-        if self.count(table, path, column, 1) > SHOWN {
+        let count = self.count(origin, column);
+        count.found += 1;
+        if count.listed == SHOWN {
             return;
         }
+        count.listed += 1;
         let evidence = evidence();
         let place = match row {
             Some(row) => format!("{}:{}", row.file, row.line),
-            None => path.to_owned(),
+            None => origin.path.to_owned(),
         };
         self.findings.list.push(Finding {
             check: self.code.to_owned(),
-            table: table.to_owned(),
+            table: origin.table.to_owned(),
             column: column.to_owned(),
             row: row.map(|row| row.line),
             severity: self.severity,
@@ -194,12 +220,12 @@ mod tests {
         let table = table("t", "a\n1\n");
         let mut findings = Findings::default();
         let mut warn = findings.reporter("schema.extra", Severity::Warn);
-        warn.found(&table, "a", None, || Evidence::new("", "", "odd"));
+        warn.found(table.origin(), "a", None, || Evidence::new("", "", "odd"));
         assert!(!findings.reject());
         let mut reject = findings.reporter("schema.type", Severity::Reject);
         for line in (2..14).rev() {
             let file = "data/t.csv";
-            reject.found(&table, "a", Some(RowPlace { file, line }), || {
+            reject.found(table.origin(), "a", Some(RowPlace { file, line }), || {
                 Evidence::holds("a", "x", "a number")
             });
         }
@@ -216,5 +242,28 @@ mod tests {
             "data/t.csv: column `a`: 2 more findings of `schema.type`"
         );
         assert_eq!(messages[11], "data/t.csv: odd");
+    }
+
+    #[test]
+    fn stretches_that_are_merged_tell_the_first_ten() {
+        let table = table("t", "a\n1\n");
+        let stretch = |lines: std::ops::Range<u64>| {
+            let mut findings = Findings::default();
+            for line in lines {
+                let file = "data/t.csv";
+                let mut reject = findings.reporter("schema.type", Severity::Reject);
+                reject.found(table.origin(), "a", Some(RowPlace { file, line }), || {
+                    Evidence::holds("a", "x", "a number")
+                });
+            }
+            findings
+        };
+        let mut merged = stretch(0..0);
+        merged.merge(stretch(2..10));
+        merged.merge(stretch(10..13));
+        merged.merge(stretch(13..40));
+        let whole = stretch(2..40).report();
+        assert_eq!(merged.report().findings, whole.findings);
+        assert_eq!(whole.findings.len(), 11);
     }
 }

@@ -1,17 +1,21 @@
 //! The joined table: not copied, but told as which row of which table each of its rows is made of.
 
-use super::table::{Column, RowPlace, Table};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::batch::{ABSENT, Texts, Values};
+use super::stats::cell::{self, Cell};
+use super::stats;
+use super::table::{Column, Kind, RowPlace, Table};
 use super::types;
 use crate::workspace::records::ColumnType;
+use crate::workspace::table_profile::ValueType;
 
-/// Stands for no row of a table, as an outer join leaves it.
-pub(super) const ABSENT: u32 = u32::MAX;
-
-/// Rows of one table, or of several joined.
+/// Rows of one table, or of several joined; all of them, or a stretch.
 #[derive(Clone, Debug)]
 pub struct Frame<'a> {
-    pub tables: &'a [Table],
-    pub columns: Vec<FrameColumn>,
+    pub tables: Vec<&'a Table>,
+    pub columns: Arc<[FrameColumn]>,
     /// For each table and each row of the frame the table's row, or [`ABSENT`].
     rows: Vec<Vec<u32>>,
 }
@@ -20,32 +24,58 @@ pub struct Frame<'a> {
 pub struct FrameColumn {
     pub name: String,
     pub kind: ColumnType,
+    /// What its values are taken for in a profile.
+    pub values: stats::Kind,
     /// Tables and their columns; several for a key, whose value is the first one that is there.
     sources: Vec<(usize, usize)>,
 }
 
-impl<'a> Frame<'a> {
-    /// Joins the columns of `tables`: the first one's, then each other's without the keys.
-    pub(super) fn new(tables: &'a [Table], on: &[String], rows: Vec<Vec<u32>>) -> Self {
-        let mut columns: Vec<FrameColumn> = Vec::new();
-        for (t, table) in tables.iter().enumerate() {
-            for (c, column) in table.columns.iter().enumerate() {
-                let known = columns.iter_mut().find(|known| known.name == column.name);
-                match known {
-                    Some(key) if on.contains(&column.name) => {
-                        key.sources.push((t, c));
-                        if key.kind != column.kind {
-                            key.kind = ColumnType::Category;
-                        }
-                    }
-                    _ => columns.push(FrameColumn {
-                        name: column.name.clone(),
-                        kind: column.kind,
-                        sources: vec![(t, c)],
-                    }),
-                }
+impl FrameColumn {
+    /// The table that it comes from, and its place there: for a key the first.
+    pub fn source(&self) -> Option<(usize, usize)> {
+        self.sources.first().copied()
+    }
+}
+
+/// The columns of joined tables: the first one's, then each other's without the keys `on`.
+pub fn columns(tables: &[Vec<(&str, Kind)>], on: &[String]) -> Arc<[FrameColumn]> {
+    let mut columns: Vec<FrameColumn> = Vec::new();
+    for (t, table) in tables.iter().enumerate() {
+        for (c, (name, kind)) in table.iter().enumerate() {
+            let is_key = on.iter().any(|key| key == name);
+            let known = columns.iter_mut().filter(|_| t > 0 && is_key);
+            let Some(key) = known.into_iter().find(|known| known.name == *name) else {
+                columns.push(FrameColumn {
+                    name: (*name).to_owned(),
+                    kind: kind.column_type(),
+                    values: kind.values,
+                    sources: vec![(t, c)],
+                });
+                continue;
+            };
+            key.sources.push((t, c));
+            if key.kind != kind.column_type() {
+                key.kind = ColumnType::Category;
+            }
+            if key.values != kind.values {
+                key.values = match key.kind {
+                    ColumnType::Number => Some(ValueType::Number),
+                    ColumnType::Boolean => Some(ValueType::Boolean),
+                    ColumnType::Category => Some(ValueType::Text),
+                };
             }
         }
+    }
+    columns.into()
+}
+
+impl<'a> Frame<'a> {
+    /// `rows` tells for each table which of its rows stands in each row of the frame.
+    pub(super) fn new(
+        tables: Vec<&'a Table>,
+        columns: Arc<[FrameColumn]>,
+        rows: Vec<Vec<u32>>,
+    ) -> Self {
         Self {
             tables,
             columns,
@@ -63,29 +93,91 @@ impl<'a> Frame<'a> {
     }
 
     /// The table that a column comes from: for a key the first.
-    pub fn table_of(&self, column: &FrameColumn) -> Option<&'a Table> {
-        let (table, _) = column.sources.first()?;
-        self.tables.get(*table)
+    fn table_of(&self, column: &FrameColumn) -> Option<&'a Table> {
+        let (table, _) = column.source()?;
+        self.tables.get(table).copied()
+    }
+
+    /// The row of a table that stands in a row of the frame.
+    fn row_of(&self, table: usize, row: usize) -> Option<usize> {
+        let at = *self.rows.get(table)?.get(row)?;
+        (at != ABSENT).then_some(at as usize)
     }
 
     fn cell(&self, column: &FrameColumn, row: usize) -> Option<(&'a Table, &'a Column, usize)> {
         column.sources.iter().find_map(|(t, c)| {
-            let at = *self.rows.get(*t)?.get(row)?;
+            let at = self.row_of(*t, row)?;
             let table = self.tables.get(*t)?;
-            let column = table.columns.get(*c)?;
-            (at != ABSENT).then_some((table, column, at as usize))
+            Some((*table, table.columns.get(*c)?, at))
         })
     }
 
     /// A cell's text where it has a value.
-    pub fn value(&self, column: &FrameColumn, row: usize) -> Option<&'a str> {
+    pub fn value(&self, column: &FrameColumn, row: usize) -> Option<Cow<'a, str>> {
         let (_, source, at) = self.cell(column, row)?;
-        types::present(column.kind, source.text(at))
+        let text = source.text(at);
+        (!types::is_missing(column.kind, &text)).then_some(text)
     }
 
-    /// A cell's number where it has one.
+    /// A cell's number, in a column of numbers.
     pub fn number(&self, column: &FrameColumn, row: usize) -> Option<f64> {
-        self.value(column, row).and_then(types::number)
+        let (_, source, at) = self.cell(column, row)?;
+        source.number(at)
+    }
+
+    /// A cell's value, in a column of booleans.
+    fn boolean(&self, column: &FrameColumn, row: usize) -> Option<bool> {
+        match cell::boolean(self.value(column, row)?.as_bytes()) {
+            Cell::Value(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The cells of some rows as a snapshot keeps them.
+    pub(super) fn take(&self, column: &FrameColumn, rows: &[u32]) -> Values {
+        let at = |table: usize| -> Vec<u32> {
+            let of = self.rows.get(table).map_or(&[][..], |rows| rows);
+            let row = |row: &u32| of.get(*row as usize).copied().unwrap_or(ABSENT);
+            rows.iter().map(row).collect()
+        };
+        if let Some((t, c)) = column.source()
+            && let Some(source) = self.tables.get(t).and_then(|table| table.columns.get(c))
+            && source.kind.column_type() == column.kind
+        {
+            let at = at(t);
+            if column.sources.len() == 1 || !at.contains(&ABSENT) {
+                return source.kept().take(&at);
+            }
+        }
+        match column.kind {
+            ColumnType::Category => self.take_texts(column, rows),
+            ColumnType::Number => {
+                let number = |row: &u32| self.number(column, *row as usize);
+                let numbers: Vec<Option<f64>> = rows.iter().map(number).collect();
+                let nulls = numbers.iter().map(Option::is_none).collect();
+                let numbers = numbers.into_iter().map(Option::unwrap_or_default);
+                Values::Numbers(numbers.collect(), Some(nulls))
+            }
+            ColumnType::Boolean => {
+                let boolean = |row: &u32| self.boolean(column, *row as usize);
+                let booleans: Vec<Option<bool>> = rows.iter().map(boolean).collect();
+                let nulls = booleans.iter().map(Option::is_none).collect();
+                let booleans = booleans.into_iter().map(Option::unwrap_or_default);
+                Values::Booleans(booleans.collect(), Some(nulls))
+            }
+        }
+    }
+
+    /// The values of some rows as they were written.
+    pub(super) fn take_texts(&self, column: &FrameColumn, rows: &[u32]) -> Values {
+        let texts = rows.iter().map(|row| self.value(column, *row as usize));
+        // A stretch of a few thousand rows is far from 4 GiB.
+        Values::Texts(Texts::of(texts).unwrap_or_default())
+    }
+
+    /// Where the first table's row of a row stands, where there is one.
+    pub(super) fn first_place(&self, row: usize) -> Option<RowPlace<'a>> {
+        self.tables.first()?.place(self.row_of(0, row)?)
     }
 
     /// Where a cell was read: its table and its row; no row where the join left it empty.

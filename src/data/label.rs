@@ -1,13 +1,77 @@
 //! The label: what there is to predict, and its classes.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::HashMap;
 
 use super::frame::{Frame, FrameColumn};
-use super::types;
 use crate::workspace::records::{ColumnType, LabelColumn, Task};
 
 /// A number with more distinct values than this is predicted as a number, with fewer as classes.
 const MOST_NUMERIC_CLASSES: usize = 20;
+
+/// More values than this are no classes but names, and are not kept.
+pub const MOST_CLASSES: usize = 1000;
+
+/// The values of a label so far.
+#[derive(Clone, Debug, Default)]
+pub struct Labels {
+    /// How often each stands in the training and in the test part.
+    counts: HashMap<String, [u64; 2]>,
+    /// There are more values than [`MOST_CLASSES`].
+    more: bool,
+}
+
+impl Labels {
+    pub fn add(&mut self, value: &str, is_test: bool) {
+        self.count(value, usize::from(is_test), 1);
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        self.more |= other.more;
+        for (value, counts) in &other.counts {
+            for (part, count) in counts.iter().enumerate() {
+                self.count(value, part, *count);
+            }
+        }
+    }
+
+    fn count(&mut self, value: &str, part: usize, more: u64) {
+        if let Some(counts) = self.counts.get_mut(value) {
+            if let Some(count) = counts.get_mut(part) {
+                *count += more;
+            }
+        } else if self.counts.len() < MOST_CLASSES {
+            let mut counts = [0; 2];
+            if let Some(count) = counts.get_mut(part) {
+                *count += more;
+            }
+            self.counts.insert(value.to_owned(), counts);
+        } else {
+            self.more = true;
+        }
+    }
+
+    /// Whether these are numbers to predict, not classes. `declared` is the label's type in the schema, which
+    /// decides; without one a number of more than twenty values is a number.
+    pub fn are_numbers(&self, label: &Label) -> bool {
+        label.kind == ColumnType::Number
+            && label.positive.is_none()
+            && (label.declared == Some(ColumnType::Number)
+                || self.more
+                || self.counts.len() > MOST_NUMERIC_CLASSES)
+    }
+}
+
+/// What is known of a label before its values.
+#[derive(Clone, Copy, Debug)]
+pub struct Label<'a> {
+    /// Its place among the frame's columns.
+    pub column: usize,
+    pub kind: ColumnType,
+    pub positive: Option<&'a str>,
+    /// Its type in the schema.
+    pub declared: Option<ColumnType>,
+}
 
 /// The label of a joined table.
 #[derive(Clone, Debug)]
@@ -17,60 +81,47 @@ pub struct Target {
     pub task: Task,
     /// As in [`LabelColumn::classes`]: sorted as text, the positive one of two last.
     pub classes: Vec<String>,
+    /// How many rows of the training and of the test part each class has.
+    pub counts: Vec<[u64; 2]>,
     pub positive: Option<String>,
-    /// Rows without a label.
-    pub missing: Vec<usize>,
-    /// How many different values there are.
-    pub distinct: usize,
+    /// Whether there are more classes than [`MOST_CLASSES`], of which only some are told.
+    pub more: bool,
 }
 
 impl Target {
-    /// Looks at the label's values. `declared` is its type in the schema, which decides between a number
-    /// and classes; without one a number of more than twenty values is a number.
-    pub fn of(
-        frame: &Frame,
-        column: usize,
-        positive: Option<&str>,
-        declared: Option<ColumnType>,
-    ) -> Option<Self> {
-        let label = frame.columns.get(column)?;
-        let mut missing = Vec::new();
-        let mut values = BTreeSet::new();
-        for row in 0..frame.rows() {
-            match frame.value(label, row) {
-                Some(value) => {
-                    values.insert(value);
-                }
-                None => missing.push(row),
-            }
-        }
-        let distinct = values.len();
-        let number = label.kind == ColumnType::Number
-            && positive.is_none()
-            && (declared == Some(ColumnType::Number) || distinct > MOST_NUMERIC_CLASSES);
-        let mut classes: Vec<String> = Vec::new();
-        let task = if number {
+    /// What there is to predict, when all values were seen.
+    pub fn new(labels: &Labels, label: &Label) -> Self {
+        let mut counted: Vec<(&String, &[u64; 2])> = Vec::new();
+        let task = if labels.are_numbers(label) {
             Task::Regression
         } else {
-            classes.extend(values.iter().map(|value| (*value).to_owned()));
-            if positive.is_some() || classes.len() == 2 {
+            counted.extend(&labels.counts);
+            if label.positive.is_some() || counted.len() == 2 {
                 Task::Binary
             } else {
                 Task::Multiclass
             }
         };
-        if let Some(positive) = positive {
-            // A stable sort: the positive class goes last, the rest keeps its order.
-            classes.sort_by_key(|class| class == positive);
-        }
-        Some(Self {
-            column,
+        let is_positive = |class: &str| label.positive == Some(class);
+        counted.sort_by_key(|(class, _)| (is_positive(class), *class));
+        Self {
+            column: label.column,
             task,
-            classes,
-            positive: positive.map(str::to_owned),
-            missing,
-            distinct,
-        })
+            classes: counted.iter().map(|(class, _)| (*class).clone()).collect(),
+            counts: counted.iter().map(|(_, counts)| **counts).collect(),
+            positive: label.positive.map(str::to_owned),
+            more: labels.more,
+        }
+    }
+
+    /// The same from a frame of all rows, as if they were for training.
+    pub fn of(frame: &Frame, label: &Label) -> Option<Self> {
+        let column = frame.columns.get(label.column)?;
+        let mut labels = Labels::default();
+        for value in (0..frame.rows()).filter_map(|row| frame.value(column, row)) {
+            labels.add(&value, false);
+        }
+        Some(Self::new(&labels, label))
     }
 
     /// The type under which the snapshot keeps the label: classes are text, whatever they look like.
@@ -84,18 +135,18 @@ impl Target {
     /// The place of a row's class among the classes; `None` for a number or a missing label.
     pub fn class(&self, frame: &Frame, row: usize) -> Option<usize> {
         let value = self.value(frame, row)?;
-        self.classes.iter().position(|class| class == value)
+        self.classes.iter().position(|class| *class == value)
     }
 
     /// A row's number; `None` for a class or a missing label.
     pub fn number(&self, frame: &Frame, row: usize) -> Option<f64> {
         match self.task {
-            Task::Regression => self.value(frame, row).and_then(types::number),
+            Task::Regression => frame.number(frame.columns.get(self.column)?, row),
             Task::Binary | Task::Multiclass => None,
         }
     }
 
-    fn value<'a>(&self, frame: &Frame<'a>, row: usize) -> Option<&'a str> {
+    fn value<'a>(&self, frame: &Frame<'a>, row: usize) -> Option<Cow<'a, str>> {
         let column: &FrameColumn = frame.columns.get(self.column)?;
         frame.value(column, row)
     }
@@ -120,8 +171,14 @@ mod tests {
 
     fn target(values: &[&str], positive: Option<&str>, declared: Option<ColumnType>) -> Target {
         let tables = [table("t", &format!("y,x\n{}\n", values.join(",\n") + ","))];
-        let frame = join(&tables, &[], JoinKind::Inner).frame.unwrap();
-        Target::of(&frame, 0, positive, declared).unwrap()
+        let frame = join(&tables, &[], JoinKind::Inner).0.unwrap();
+        let label = Label {
+            column: 0,
+            kind: frame.columns[0].kind,
+            positive,
+            declared,
+        };
+        Target::of(&frame, &label).unwrap()
     }
 
     #[test]
@@ -145,7 +202,19 @@ mod tests {
     }
 
     #[test]
-    fn rows_without_a_label_are_told() {
-        assert_eq!(target(&["1", "NA", "", "2"], None, None).missing, [1, 2]);
+    fn values_beyond_the_most_classes_are_not_kept() {
+        let names = |n: usize| -> Vec<String> { (0..n).map(|n| format!("c{n}")).collect() };
+        let of = |names: Vec<String>| {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let target = target(&names, None, None);
+            (target.classes.len(), target.more)
+        };
+        assert_eq!(of(names(MOST_CLASSES)), (MOST_CLASSES, false));
+        assert_eq!(of(names(MOST_CLASSES + 1)), (MOST_CLASSES, true));
+    }
+
+    #[test]
+    fn a_row_without_a_label_is_of_no_class() {
+        assert_eq!(target(&["1", "NA", "", "2"], None, None).classes, ["1", "2"]);
     }
 }

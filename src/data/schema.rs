@@ -144,7 +144,7 @@ impl TableRule {
 
 impl ColumnRule {
     /// The text of a row's cell, unless it is missing.
-    pub fn value<'a>(&self, column: &'a Column, row: usize) -> Option<&'a str> {
+    pub fn value<'a>(&self, column: &'a Column, row: usize) -> Option<Cow<'a, str>> {
         let value = column.value(row)?;
         let missing = self.time
             && matches!(
@@ -182,25 +182,34 @@ impl ColumnRule {
     }
 
     /// What a value is to be and is not, in words: its place in the bounds.
-    pub fn out_of_range(&self, value: &str) -> Option<String> {
-        if self.time {
-            let Cell::Value(time) = cell::time(value.as_bytes()) else {
-                return None;
-            };
-            return match (&self.earliest, &self.latest) {
-                (Some(bound), _) if time.micros < bound.micros => {
-                    Some(format!("{} or later", bound.text))
-                }
-                (_, Some(bound)) if time.micros > bound.micros => {
-                    Some(format!("{} or earlier", bound.text))
-                }
-                _ => None,
-            };
+    pub fn out_of_bounds(&self, value: &str) -> Option<String> {
+        match self.time {
+            true => self.out_of_times(value),
+            false => self.out_of_range(types::number(value)?),
         }
-        let number = types::number(value)?;
+    }
+
+    /// The same for a number.
+    pub fn out_of_range(&self, number: f64) -> Option<String> {
         match (self.min, self.max) {
             (Some(min), _) if number < min => Some(format!("at least {min}")),
             (_, Some(max)) if number > max => Some(format!("at most {max}")),
+            _ => None,
+        }
+    }
+
+    /// The same for a time.
+    pub fn out_of_times(&self, value: &str) -> Option<String> {
+        let Cell::Value(time) = cell::time(value.as_bytes()) else {
+            return None;
+        };
+        match (&self.earliest, &self.latest) {
+            (Some(bound), _) if time.micros < bound.micros => {
+                Some(format!("{} or later", bound.text))
+            }
+            (_, Some(bound)) if time.micros > bound.micros => {
+                Some(format!("{} or earlier", bound.text))
+            }
             _ => None,
         }
     }

@@ -1,98 +1,243 @@
-//! The frozen snapshot: the training and the test rows as Parquet, the same bytes for the same data.
+//! The frozen snapshot: the training and the test rows as Parquet, the same bytes for the same rows, however
+//! their table was divided into files and stretches.
 //!
 //! Categories and a label of classes keep the source's text (`Utf8`), numbers are `Float64`, booleans
 //! `Boolean`; a missing cell is null. Every column of the joined table is there, keys and dropped ones
 //! too, and rows keep the table's order.
+//!
+//! A part is written while its table is read: stretches of rows come in their order and wait until they fill a
+//! row group, which whoever brought the last of them encodes, beside the others.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
-use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray};
+use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, StringArray};
 use arrow_schema::{DataType, Field, Schema};
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::ArrowSchemaConverter;
+use parquet::arrow::arrow_writer::{
+    ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves,
+};
 use parquet::basic::Compression;
+use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
 
-use super::frame::{Frame, FrameColumn};
-use super::label::Target;
-use super::types;
+use super::batch::{Nulls, Texts, Values};
+use super::turns::{lock, open};
 use crate::workspace::records::{ColumnType, SplitFile};
-use crate::workspace::{Digest, Workspace, write_atomically_with};
+use crate::workspace::{AtomicFile, Digest, Hashing, Workspace};
 
-/// Rows that are turned into columns at a time.
-const BATCH: usize = 1 << 16;
-
-/// The type under which the snapshot keeps a column.
-pub fn kind(frame: &Frame, target: &Target, column: usize) -> ColumnType {
-    if column == target.column {
-        target.kind()
-    } else {
-        let column = frame.columns.get(column);
-        column.map_or(ColumnType::Category, |column| column.kind)
-    }
-}
-
-/// Writes the given rows of a frame to `path`, relative to the workspace.
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn write(
-    workspace: &Workspace,
-    path: &str,
-    frame: &Frame,
-    target: &Target,
-    rows: &[usize],
-) -> Result<SplitFile> {
-    let full = workspace.path(path);
-    write_file(&full, frame, target, rows).with_context(|| format!("writing {path}"))?;
-    Ok(SplitFile {
-        path: path.to_owned(),
-        rows: rows.len() as u64,
-        sha256: Digest::of_file(&full).with_context(|| format!("reading {path}"))?,
-    })
-}
+/// Rows of a row group, and cells where there are many columns: so much is in memory at once.
+const GROUP_ROWS: usize = 1 << 17;
+const GROUP_CELLS: usize = 1 << 24;
 
 /// The identity of a snapshot: over the lines `SHA256` of the training and of the test file.
 pub fn digest(train: &SplitFile, test: &SplitFile) -> Digest {
     Digest::of(format!("{}\n{}\n", train.sha256, test.sha256).as_bytes())
 }
 
-fn write_file(path: &Path, frame: &Frame, target: &Target, rows: &[usize]) -> Result<()> {
-    let kinds: Vec<ColumnType> = (0..frame.columns.len())
-        .map(|column| kind(frame, target, column))
-        .collect();
-    let fields: Vec<Field> = frame
-        .columns
-        .iter()
-        .zip(&kinds)
-        .map(|(column, kind)| Field::new(&column.name, data_type(*kind), true))
-        .collect();
-    let schema = Arc::new(Schema::new(fields));
-    let write = |file: &mut File| -> parquet::errors::Result<()> {
+/// A part of the snapshot that is being written.
+pub struct Part {
+    path: String,
+    schema: Arc<Schema>,
+    group_rows: usize,
+    factory: ArrowRowGroupWriterFactory,
+    output: Mutex<Output>,
+    file: AtomicFile,
+}
+
+/// The file, and the row groups that wait for one before them.
+struct Output {
+    writer: SerializedFileWriter<Hashing<File>>,
+    next: u64,
+    ready: BTreeMap<u64, Vec<ArrowColumnChunk>>,
+}
+
+/// Rows of a part that do not fill a row group yet.
+#[derive(Default)]
+pub struct Pending {
+    stretches: Vec<Stretch>,
+    rows: usize,
+    groups: u64,
+    /// All rows so far.
+    total: u64,
+}
+
+/// Some rows as Arrow has them, one array a column.
+#[derive(Clone)]
+pub struct Stretch {
+    columns: Vec<ArrayRef>,
+    rows: usize,
+}
+
+/// The rows of a row group.
+pub struct Group {
+    number: u64,
+    stretches: Vec<Stretch>,
+}
+
+impl Stretch {
+    /// The cells of a stretch of rows, as [`super::frame::Frame`] gives them.
+    pub fn new(columns: &[Values], rows: usize) -> Self {
+        Self {
+            columns: columns.iter().map(array).collect(),
+            rows,
+        }
+    }
+
+    fn slice(&self, from: usize, rows: usize) -> Self {
+        let columns = self.columns.iter();
+        Self {
+            columns: columns.map(|column| column.slice(from, rows)).collect(),
+            rows,
+        }
+    }
+}
+
+impl Pending {
+    /// Adds the rows that come next; the row groups that are full now.
+    pub fn push(&mut self, part: &Part, mut stretch: Stretch) -> Vec<Group> {
+        let mut full = Vec::new();
+        self.total += stretch.rows as u64;
+        while self.rows + stretch.rows >= part.group_rows {
+            let wanted = part.group_rows - self.rows;
+            self.stretches.push(stretch.slice(0, wanted));
+            stretch = stretch.slice(wanted, stretch.rows - wanted);
+            full.push(self.group());
+        }
+        if stretch.rows > 0 {
+            self.rows += stretch.rows;
+            self.stretches.push(stretch);
+        }
+        full
+    }
+
+    fn group(&mut self) -> Group {
+        let number = self.groups;
+        self.groups += 1;
+        self.rows = 0;
+        Group {
+            number,
+            stretches: std::mem::take(&mut self.stretches),
+        }
+    }
+}
+
+impl Part {
+    /// Begins the file `path` of the workspace, with these columns.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn create(
+        workspace: &Workspace,
+        path: &str,
+        columns: &[(String, ColumnType)],
+    ) -> Result<Self> {
+        let fields = columns.iter();
+        let fields = fields.map(|(name, kind)| Field::new(name, data_type(*kind), true));
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let properties = WriterProperties::builder()
             .set_created_by("serin".to_owned())
             .set_compression(Compression::SNAPPY)
             .build();
-        let options = ArrowWriterOptions::new()
-            .with_properties(properties)
-            .with_skip_arrow_metadata(true);
-        let mut writer = ArrowWriter::try_new_with_options(file, schema.clone(), options)?;
-        for rows in rows.chunks(BATCH) {
-            let arrays = frame
-                .columns
-                .iter()
-                .zip(&kinds)
-                .map(|(column, kind)| array(frame, column, *kind, rows))
-                .collect();
-            writer.write(&RecordBatch::try_new(schema.clone(), arrays)?)?;
+        let begin = || -> Result<_> {
+            let file = AtomicFile::create(&workspace.path(path))?;
+            let root = ArrowSchemaConverter::new().convert(&schema)?.root_schema_ptr();
+            let output = Hashing::new(file.file()?);
+            let writer = SerializedFileWriter::new(output, root, Arc::new(properties))?;
+            Ok((file, writer))
+        };
+        let (file, writer) = begin().with_context(|| format!("writing {path}"))?;
+        Ok(Self {
+            path: path.to_owned(),
+            group_rows: (GROUP_CELLS / columns.len().max(1)).clamp(1, GROUP_ROWS),
+            factory: ArrowRowGroupWriterFactory::new(&writer, schema.clone()),
+            schema,
+            output: Mutex::new(Output {
+                writer,
+                next: 0,
+                ready: BTreeMap::new(),
+            }),
+            file,
+        })
+    }
+
+    /// Encodes a row group, and writes all that are ready in their order.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, group: Group) -> Result<()> {
+        self.encode_and_write(group)
+            .with_context(|| format!("writing {}", self.path))
+    }
+
+    fn encode_and_write(&self, group: Group) -> Result<(), ParquetError> {
+        let number = group.number;
+        let chunks = self.encode(&group)?;
+        drop(group);
+        let mut output = lock(&self.output);
+        let Output {
+            writer,
+            next,
+            ready,
+        } = &mut *output;
+        ready.insert(number, chunks);
+        while let Some(chunks) = ready.remove(next) {
+            let mut group = writer.next_row_group()?;
+            for chunk in chunks {
+                chunk.append_to_row_group(&mut group)?;
+            }
+            group.close()?;
+            *next += 1;
         }
-        writer.close().map(|_| ())
-    };
-    write_atomically_with(path, |file| write(file).map_err(std::io::Error::other))?;
-    Ok(())
+        Ok(())
+    }
+
+    fn encode(&self, group: &Group) -> Result<Vec<ArrowColumnChunk>, ParquetError> {
+        let number = usize::try_from(group.number).unwrap_or(usize::MAX);
+        let writers = self.factory.create_column_writers(number)?;
+        let fields = self.schema.fields().iter().zip(writers).enumerate();
+        let mut chunks = Vec::with_capacity(self.schema.fields().len());
+        for (n, (field, mut writer)) in fields {
+            let stretches = group.stretches.iter();
+            let arrays: Vec<&dyn Array> = stretches
+                .filter_map(|stretch| stretch.columns.get(n))
+                .map(AsRef::as_ref)
+                .collect();
+            // In one piece: pages end where the writer was given the end of a piece.
+            let array = arrow_select::concat::concat(&arrays)?;
+            for leaf in compute_leaves(field, &array)? {
+                writer.write(&leaf)?;
+            }
+            chunks.push(writer.close()?);
+        }
+        Ok(chunks)
+    }
+
+    /// Writes the last rows and puts the file into its place.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn finish(self, mut pending: Pending) -> Result<SplitFile> {
+        if pending.rows > 0 {
+            self.write(pending.group())?;
+        }
+        let path = self.path;
+        let end = || -> Result<Digest> {
+            let output = open(self.output).writer.into_inner()?;
+            let digest = output.digest();
+            self.file.commit()?;
+            Ok(digest)
+        };
+        let sha256 = end().with_context(|| format!("writing {path}"))?;
+        Ok(SplitFile {
+            path,
+            rows: pending.total,
+            sha256,
+        })
+    }
 }
 
 fn data_type(kind: ColumnType) -> DataType {
@@ -103,67 +248,140 @@ fn data_type(kind: ColumnType) -> DataType {
     }
 }
 
-fn array(frame: &Frame, column: &FrameColumn, kind: ColumnType, rows: &[usize]) -> ArrayRef {
-    let values = rows.iter().map(|row| frame.value(column, *row));
-    match kind {
-        ColumnType::Category => Arc::new(values.collect::<StringArray>()),
-        ColumnType::Number => {
-            let numbers = values.map(|value| value.and_then(types::number));
-            Arc::new(numbers.collect::<Float64Array>())
+fn array(values: &Values) -> ArrayRef {
+    let valid = |nulls: &Nulls| {
+        let nulls = nulls.as_ref()?;
+        Some(nulls.iter().map(|null| !null).collect::<Vec<bool>>().into())
+    };
+    match values {
+        Values::Texts(texts) => Arc::new(string_array(texts)),
+        Values::Numbers(numbers, nulls) => {
+            let nan = numbers.iter().any(|x| x.is_nan());
+            if nan {
+                let is_null = |row| nulls.as_ref().is_some_and(|n| n.get(row) == Some(&true));
+                let numbers = numbers.iter().enumerate();
+                let number = |(row, x): (usize, &f64)| (!is_null(row) && !x.is_nan()).then_some(*x);
+                return Arc::new(numbers.map(number).collect::<Float64Array>());
+            }
+            Arc::new(Float64Array::new(numbers.clone().into(), valid(nulls)))
         }
-        ColumnType::Boolean => {
-            let booleans = values.map(|value| value.and_then(types::boolean));
-            Arc::new(booleans.collect::<BooleanArray>())
+        Values::Booleans(booleans, nulls) => {
+            Arc::new(BooleanArray::new(booleans.clone().into(), valid(nulls)))
+        }
+        // The frame gives times as texts.
+        Values::Times(times, _) => {
+            let texts = (0..times.len()).map(|row| values.text(row, false));
+            Arc::new(string_array(&Texts::of(texts).unwrap_or_default()))
         }
     }
+}
+
+fn string_array(texts: &Texts) -> StringArray {
+    let cells = 0..texts.len();
+    let cell = |row| {
+        let text = texts.get(row).filter(|text| !text.is_empty())?;
+        // Readers give nothing else.
+        std::str::from_utf8(text).ok()
+    };
+    cells.map(cell).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::JoinKind;
-    use crate::data::join::join;
-    use crate::data::table::tests::table;
-    use arrow_array::Array;
     use arrow_array::cast::AsArray;
     use arrow_array::types::Float64Type;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    fn texts(cells: &[&str]) -> Values {
+        Values::Texts(Texts::of(cells.iter().map(|t| Some((*t).into()))).unwrap())
+    }
+
+    const COLUMNS: [(&str, ColumnType); 4] = [
+        ("y", ColumnType::Category),
+        ("n", ColumnType::Number),
+        ("b", ColumnType::Boolean),
+        ("c", ColumnType::Category),
+    ];
+
+    fn columns() -> Vec<(String, ColumnType)> {
+        COLUMNS.map(|(name, kind)| (name.to_owned(), kind)).to_vec()
+    }
 
     #[test]
     fn a_snapshot_keeps_text_and_is_the_same_bytes_again() {
         let folder = tempfile::tempdir().unwrap();
         let workspace = Workspace::new(folder.path());
-        let tables = [table(
-            "t",
-            "y,n,b,c\n1,1.50,true,é\n0,NA,,\n1,-2,False,\"a\nb\"\n",
-        )];
-        let frame = join(&tables, &[], JoinKind::Inner).frame.unwrap();
-        let target = Target::of(&frame, 0, None, None).unwrap();
-        let write = |path| super::write(&workspace, path, &frame, &target, &[0, 1, 2]).unwrap();
+        let nulls = Some(vec![false, true, false]);
+        let values = [
+            texts(&["1", "0", "1"]),
+            Values::Numbers(vec![1.5, f64::NAN, -2.0], nulls.clone()),
+            Values::Booleans(vec![true, false, false], nulls),
+            texts(&["é", "", "a\nb"]),
+        ];
+        let write = |path| {
+            let part = Part::create(&workspace, path, &columns()).unwrap();
+            let mut pending = Pending::default();
+            assert!(pending.push(&part, Stretch::new(&values, 3)).is_empty());
+            part.finish(pending).unwrap()
+        };
         let (first, second) = (write("a.parquet"), write("b.parquet"));
         assert_eq!((first.rows, &first.sha256), (3, &second.sha256));
+        let written = Digest::of_file(&workspace.path("a.parquet")).unwrap();
+        assert_eq!(first.sha256, written);
 
         let file = File::open(workspace.path("a.parquet")).unwrap();
         let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
         let batch = reader.build().unwrap().next().unwrap().unwrap();
         let texts = |n: usize| {
             let column = batch.column(n).as_string::<i32>();
-            column
-                .iter()
-                .map(|t| t.map(str::to_owned))
-                .collect::<Vec<_>>()
+            let texts = column.iter().map(|t| t.map(str::to_owned));
+            texts.collect::<Vec<_>>()
         };
         let some = |t: &str| Some(t.to_owned());
         assert_eq!(texts(0), [some("1"), some("0"), some("1")]);
         assert_eq!(texts(3), [some("é"), None, some("a\nb")]);
-        let numbers: Vec<_> = batch
-            .column(1)
-            .as_primitive::<Float64Type>()
-            .iter()
-            .collect();
-        assert_eq!(numbers, [Some(1.5), None, Some(-2.0)]);
+        let numbers = batch.column(1).as_primitive::<Float64Type>().iter();
+        assert_eq!(numbers.collect::<Vec<_>>(), [Some(1.5), None, Some(-2.0)]);
         let booleans: Vec<_> = batch.column(2).as_boolean().iter().collect();
         assert_eq!(booleans, [Some(true), None, Some(false)]);
         assert_eq!(batch.column(1).null_count(), 1);
+    }
+
+    #[test]
+    fn where_stretches_end_and_who_writes_first_changes_no_byte() {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = Workspace::new(folder.path());
+        let rows = 2 * GROUP_ROWS + 1000;
+        let stretch = |from: usize, to: usize| {
+            let cells = (from..to).map(|n| Some(format!("c{}", n % 977).into()));
+            let numbers = (from..to).map(|n| n as f64 / 7.0).collect();
+            let columns = [
+                Values::Texts(Texts::of(cells).unwrap()),
+                Values::Numbers(numbers, None),
+            ];
+            Stretch::new(&columns, to - from)
+        };
+        let columns: Vec<_> = columns().into_iter().take(2).collect();
+        let write = |path: &str, step: usize| {
+            let part = Part::create(&workspace, path, &columns).unwrap();
+            let mut pending = Pending::default();
+            let mut groups = Vec::new();
+            for from in (0..rows).step_by(step) {
+                let stretch = stretch(from, rows.min(from + step));
+                groups.extend(pending.push(&part, stretch));
+            }
+            assert_eq!(groups.len(), 2);
+            for group in groups.into_iter().rev() {
+                part.write(group).unwrap();
+            }
+            part.finish(pending).unwrap()
+        };
+        let whole = write("a.parquet", rows);
+        assert_eq!(whole.rows, rows as u64);
+        for (n, step) in [1000, 65_537].into_iter().enumerate() {
+            let cut = write(&format!("b{n}.parquet"), step);
+            assert_eq!(cut.sha256, whole.sha256, "{step}");
+        }
     }
 }

@@ -29,13 +29,14 @@ impl Partition {
                     .map(|name| frame.columns.get(frame.find(name)?))
                     .collect::<Option<Vec<_>>>()?;
                 let chooser = Chooser::new(frame, key, *test, split.seed);
-                rows.map(|row| chooser.is_test(row)).collect()
+                let mut bytes = Vec::new();
+                rows.map(|row| chooser.is_test(row, &mut bytes)).collect()
             }
             SplitRule::Time { column, test_from } => {
                 let column = frame.columns.get(frame.find(column)?)?;
                 rows.map(|row| {
-                    let time = frame.value(column, row).unwrap_or_default().trim();
-                    time >= test_from.as_str()
+                    let time = frame.value(column, row).unwrap_or_default();
+                    time.trim() >= test_from.as_str()
                 })
                 .collect()
             }
@@ -84,15 +85,17 @@ impl<'a> Chooser<'a> {
         }
     }
 
-    fn is_test(&self, row: usize) -> bool {
-        let mut hash = self.start.clone();
+    /// `bytes` is room to work in.
+    fn is_test(&self, row: usize, bytes: &mut Vec<u8>) -> bool {
+        bytes.clear();
         for column in &self.columns {
             if self.named {
-                update(&mut hash, &column.name);
+                put(bytes, &column.name);
             }
-            update(&mut hash, self.frame.value(column, row).unwrap_or_default());
+            put(bytes, &self.frame.value(column, row).unwrap_or_default());
         }
         let mut first = [0; 8];
+        let hash = self.start.clone().chain_update(&bytes);
         for (to, from) in first.iter_mut().zip(hash.finalize()) {
             *to = from;
         }
@@ -102,9 +105,9 @@ impl<'a> Chooser<'a> {
     }
 }
 
-fn update(hash: &mut Sha256, text: &str) {
-    hash.update((text.len() as u64).to_le_bytes());
-    hash.update(text);
+fn put(bytes: &mut Vec<u8>, text: &str) {
+    bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(text.as_bytes());
 }
 
 #[cfg(test)]
@@ -126,7 +129,7 @@ mod tests {
 
     fn split(text: &str, rule: SplitRule, seed: u64) -> Option<Vec<bool>> {
         let tables = [table("t", text)];
-        let frame = join(&tables, &[], JoinKind::Inner).frame.unwrap();
+        let frame = join(&tables, &[], JoinKind::Inner).0.unwrap();
         Some(Partition::of(&frame, &Split { seed, rule })?.test)
     }
 

@@ -23,23 +23,21 @@ mod tests;
 use anyhow::Result;
 
 use super::read::Table;
+use super::scan::{Reading, scan};
 use crate::error::Input;
-use crate::workspace::table_profile::{ColumnFigures, Forced, TableProfile, ValueType};
+use crate::workspace::table_profile::{ColumnFigures, Forced, TableProfile};
 use column::Limits;
 use frequent::Frequent;
 use hashes::Hashes;
 pub use label::Similar;
-use pass::{Failed, Pass};
+pub use pass::{Gather, Gathered, Kind, Misfit, Own, guess, widened};
 
 /// How a table is profiled.
 #[derive(Clone, Copy, Default)]
 pub struct Options<'a> {
     /// The column that the others are held against.
     pub label: Option<&'a str>,
-    /// As many as the machine has where absent.
-    pub threads: Option<usize>,
-    /// Is told of the bytes read since the last time.
-    pub progress: Option<&'a (dyn Fn(u64) + Sync)>,
+    pub reading: Reading<'a>,
 }
 
 /// What was found out about a table.
@@ -64,39 +62,45 @@ pub fn profile(table: &Table, options: &Options) -> Result<Profiled> {
             found.ok_or_else(|| Input::new(format!("there is no column `{label}` to be the label")))
         })
         .transpose()?;
-    let mut kinds = pass::guess(table)?;
+    let mut kinds: Vec<Kind> = match table.blocks()?.next()? {
+        Some(block) => block.parse()?.columns.iter().map(guess).collect(),
+        None => vec![None; table.columns().len()],
+    };
     let mut forced: Vec<Option<Forced>> = vec![None; kinds.len()];
     loop {
-        let pass = Pass::run(table, &kinds, options)?;
-        if !pass.has_failed() {
-            let mut profiled = pass.profiled(table, &kinds, label);
+        let gather = Gather::new(kinds.clone());
+        let work = |own: &mut Own, batch| {
+            gather.take(own, &batch);
+            Ok(())
+        };
+        let stop = || gather.stop();
+        let owns = scan(table, &options.reading, || gather.own(), work, stop)?;
+        let gathered = gather.gathered(owns);
+        if gathered.misfits().is_empty() {
+            let mut profiled = gathered.profiled(table.columns(), label);
             for (column, forced) in profiled.profile.columns.iter_mut().zip(forced) {
                 column.forced_by = forced;
             }
             return Ok(profiled);
         }
-        for Failed {
-            column,
-            place,
-            value,
-        } in pass.into_failed()
-        {
-            let Some(kind) = kinds.get_mut(column) else {
-                continue;
-            };
-            if let (Some(before), Some(forced)) = (*kind, forced.get_mut(column)) {
-                *forced = Some(Forced {
-                    place,
-                    value: super::shown(&value),
-                    instead_of: before,
-                });
+        for (column, misfit) in gathered.misfits() {
+            if let (Some(kind), Some(forced)) = (kinds.get_mut(*column), forced.get_mut(*column)) {
+                if let Some(before) = *kind {
+                    *forced = Some(misfit.forced(before));
+                }
+                *kind = Some(widened(*kind, &misfit.value));
             }
-            *kind = match *kind {
-                // The first value of all tells the type.
-                None => column::guess(std::iter::once(Some(value.as_bytes()))),
-                Some(_) => None,
-            }
-            .or(Some(ValueType::Text));
+        }
+    }
+}
+
+impl Misfit {
+    /// That a column is not of the type that its cells before this one have.
+    pub fn forced(&self, instead_of: crate::workspace::table_profile::ValueType) -> Forced {
+        Forced {
+            place: self.place.clone(),
+            value: super::shown(&self.value),
+            instead_of,
         }
     }
 }

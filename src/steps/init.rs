@@ -11,14 +11,14 @@ use anyhow::{Context as _, Result};
 
 use self::look::Look;
 use super::Outcome;
-use super::lint::{Frozen, check, local_tables};
+use super::lint::{dialect, judge};
 use super::schema::Looked;
 use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::data::findings::Findings;
-use crate::data::read::{Dialect, File};
+use crate::data::freeze::{self, freeze};
+use crate::data::read::{self, Dialect, File};
+use crate::data::scan::Reading;
 use crate::data::schema::{Known, Schema, Seen, infer};
-use crate::data::source;
 use crate::error::Input;
 use crate::workspace::records::Severity;
 use crate::workspace::{FOLDER, Workspace, write_atomically};
@@ -68,8 +68,8 @@ pub fn init(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
                 path: path.clone(),
                 shown: path.to_string_lossy().into(),
             };
-            let cells = source::read(vec![file], &Dialect::default())?;
-            Ok((path.as_path(), cells))
+            let table = read::Table::open(vec![file], &Dialect::default())?;
+            Ok((path.as_path(), table))
         })
         .collect::<Result<Vec<_>>>()?;
     let look = Look::at(seen, &args.label, args.join_on.as_deref())?;
@@ -96,7 +96,8 @@ fn schema(look: &Look, paths: &[PathBuf]) -> Result<String> {
             path: path.clone(),
             shown: path.display().to_string().into(),
         };
-        Looked::at(&table.name, vec![file], &Dialect::default(), &look.label)
+        let (name, dialect) = (&table.name, Dialect::default());
+        Looked::at(name, &table.path, vec![file], &dialect, &look.label)
     });
     let looked = looked.collect::<Result<Vec<_>>>()?;
     let seen: Vec<Seen> = looked.iter().map(Looked::seen).collect();
@@ -156,21 +157,25 @@ fn place(path: &Path, dir: &Path, out: &mut dyn Write) -> Result<String> {
 fn rehearse(dir: &Path, out: &mut dyn Write) -> Result<Outcome> {
     let config = Config::read(&dir.join("serin.yaml")).context("reading back what was written")?;
     let schema = Schema::read(&dir.join("schema.yaml")).context("reading back what was written")?;
-    let tables = local_tables(&config, &schema)?;
-    let mut findings = Findings::default();
-    if let Some(ready) = check(&config, Some(&schema), &tables, &mut findings) {
-        // The snapshot is only needed for its profile.
-        let scratch = tempfile::tempdir().context("making a temporary folder")?;
-        let workspace = Workspace::new(scratch.path());
-        let frozen = Frozen::new(&workspace, &ready, &config.data.label.column)?;
-        frozen.check(
-            &ready,
-            &config,
-            None,
-            &[],
-            Timestamp::real_now(),
-            &mut findings,
-        );
+    let mut sources = Vec::new();
+    for table in &config.data.tables {
+        let place = table.local.as_ref().context("a table without a place")?;
+        let files = read::find_in(dir, place)?;
+        sources.push(freeze::Source {
+            name: table.name.clone(),
+            path: place.value.clone(),
+            table: read::Table::open(files, &dialect(table))?,
+        });
+    }
+    // The snapshot is only needed for its profile.
+    let scratch = tempfile::tempdir().context("making a temporary folder")?;
+    let workspace = Workspace::new(scratch.path());
+    let reading = Reading::default();
+    let frozen = freeze(&config, Some(&schema), &workspace, &sources, &reading)?;
+    let mut findings = frozen.findings;
+    if let Some(snapshot) = &frozen.snapshot {
+        let now = Timestamp::real_now();
+        judge::check(snapshot, &frozen.tables, &config, None, &[], now, &mut findings);
     }
     let rejected = findings.reject();
     for finding in findings.report().findings {

@@ -1,26 +1,26 @@
 //! `serin lint`: reads the tables, checks them, joins them, freezes the snapshot, and checks its profile.
 
 mod baseline;
-mod freeze;
+pub(super) mod judge;
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use anyhow::{Context as _, Result};
 
-pub(super) use self::freeze::{Frozen, Ready};
 use super::tables::Tables;
 use super::{Context, Outcome};
-use crate::config::{Config, Encoding, JoinKind, SplitRule, Spot};
+use crate::config::{Encoding, JoinKind, SplitRule, Spot};
 use crate::data::findings::Findings;
-use crate::data::join::join;
-use crate::data::label::Target;
+use crate::data::freeze::{self, Frozen, Snapshot};
 use crate::data::read::{self, Dialect, File};
+use crate::data::scan::Reading;
 use crate::data::schema::Schema;
-use crate::data::split::Partition;
-use crate::data::table::Table;
-use crate::data::{checks, drift, snapshot, source};
+use crate::data::table::Totals;
+use crate::data::{checks, drift, snapshot};
 use crate::error::Input;
+use crate::report::progress::Progress;
 use crate::workspace::drift_report::DriftReport;
 use crate::workspace::records::{
     Dataset, Deployed, Feature, Finding, LintReport, Profile, Pushed, Severity, SourceTable,
@@ -56,12 +56,23 @@ pub async fn lint(ctx: &Context, source: Source, out: &mut dyn Write) -> Result<
         frozen: false,
     };
     let schema = lint.schema()?;
-    let (tables, sources) = lint.tables(source, schema.as_ref()).await?;
-    let mut findings = Findings::default();
-    if let Some(ready) = check(&ctx.config, schema.as_ref(), &tables, &mut findings) {
-        lint.freeze(&ready, sources, &mut findings).await?;
+    let mut tables = Tables::default();
+    let (sources, places) = lint.sources(source, &mut tables).await?;
+    let frozen = lint.freeze(schema.as_ref(), &sources)?;
+    let tables = lint.tell(&frozen, places)?;
+    let mut findings = frozen.findings;
+    if let Some(snapshot) = frozen.snapshot {
+        lint.judge(snapshot, &frozen.tables, tables, &mut findings).await?;
     }
     lint.conclude(findings)
+}
+
+/// Where a table was read.
+struct ReadFrom {
+    /// As the records name it.
+    path: String,
+    files: usize,
+    sha256: Digest,
 }
 
 /// Removes what an earlier run of this step or of a later one left, so that nobody goes on with it.
@@ -124,19 +135,18 @@ impl Lint<'_> {
         Ok(Some(schema))
     }
 
-    /// Reads every table from its place.
-    async fn tables(
+    /// Finds the files of every table, which `tables` keeps.
+    async fn sources(
         &mut self,
         source: Source,
-        schema: Option<&Schema>,
-    ) -> Result<(Vec<Table>, Vec<SourceTable>)> {
+        tables: &mut Tables,
+    ) -> Result<(Vec<freeze::Source>, Vec<ReadFrom>)> {
         let config = &self.ctx.config;
         let folder = config.path.parent().unwrap_or(Path::new(""));
-        let mut found = Tables::default();
-        let (mut tables, mut sources) = (Vec::new(), Vec::new());
+        let (mut sources, mut places) = (Vec::new(), Vec::new());
         for table in &config.data.tables {
             let place = local_place(table, source)?;
-            let files = found.find_in(folder, place).await?;
+            let files = tables.find_in(folder, place).await?;
             let shown = match files.as_slice() {
                 [only] => only.shown.to_string(),
                 _ => place.value.clone(),
@@ -146,28 +156,64 @@ impl Lint<'_> {
                 [only] => only.clone(),
                 _ => shown.clone(),
             };
-            let several = match files.len() {
+            places.push(ReadFrom {
+                path,
+                files: files.len(),
+                sha256,
+            });
+            sources.push(freeze::Source {
+                name: table.name.clone(),
+                path: shown,
+                table: read::Table::open(files, &dialect(table))?,
+            });
+        }
+        Ok((sources, places))
+    }
+
+    /// Reads and checks the tables and freezes their rows.
+    fn freeze(&self, schema: Option<&Schema>, sources: &[freeze::Source]) -> Result<Frozen> {
+        let total: u64 = sources.first().map_or(0, |source| source.table.bytes());
+        let bar = std::io::stderr()
+            .is_terminal()
+            .then(|| Progress::new("reading", Some(total)));
+        let read = AtomicU64::new(0);
+        let progress = |bytes: u64| {
+            if let Some(bar) = &bar {
+                // A table whose types were taken wrong is read again.
+                bar.set((read.fetch_add(bytes, Relaxed) + bytes).min(total));
+            }
+        };
+        let reading = Reading {
+            threads: None,
+            progress: Some(&progress),
+        };
+        let Context { config, workspace, .. } = self.ctx;
+        freeze::freeze(config, schema, workspace, sources, &reading)
+    }
+
+    /// Tells what was read.
+    fn tell(&mut self, frozen: &Frozen, places: Vec<ReadFrom>) -> Result<Vec<SourceTable>> {
+        let mut tables = Vec::new();
+        for (table, place) in frozen.tables.iter().zip(places) {
+            let several = match place.files {
                 1 => String::new(),
                 n => format!(", {n} files"),
             };
-            let cells = source::read(files, &dialect(table))?;
-            let rule = schema.and_then(|schema| schema.table(&table.name));
-            let kind = |column: &str| rule?.column(column)?.kind;
-            let read = Table::new(&table.name, &shown, cells, kind);
-            let (rows, columns) = (read.rows(), read.columns.len());
             self.say(&format!(
-                "table {}: {rows} rows, {columns} columns ({path}{several})",
-                table.name
+                "table {}: {} rows, {} columns ({}{several})",
+                table.name,
+                table.rows,
+                table.columns.len(),
+                place.path
             ))?;
-            sources.push(SourceTable {
+            tables.push(SourceTable {
                 name: table.name.clone(),
-                rows: rows as u64,
-                sha256,
-                path,
+                rows: table.rows,
+                sha256: place.sha256,
+                path: place.path,
             });
-            tables.push(read);
         }
-        Ok((tables, sources))
+        Ok(tables)
     }
 
     /// What the files of a table are called in the records, and their digest. Those of the workspace are
@@ -197,31 +243,32 @@ impl Lint<'_> {
         Ok((paths, digest))
     }
 
-    /// Writes the snapshot, `profile.json`, `drift.json` where there is a baseline and, unless a check of
-    /// the profile rejects, `dataset.json`.
-    async fn freeze(
+    /// Judges the snapshot by its profile, and writes `profile.json`, `drift.json` where there is a baseline
+    /// and, unless a check of the profile rejects, `dataset.json`.
+    async fn judge(
         &mut self,
-        ready: &Ready<'_>,
+        snapshot: Snapshot,
+        read: &[Totals],
         tables: Vec<SourceTable>,
         findings: &mut Findings,
     ) -> Result<()> {
         let ctx = self.ctx;
         let data = &ctx.config.data;
-        let (frame, label) = (&ready.frame, &data.label.column);
+        let label = &data.label.column;
+        let (train, test) = (&snapshot.train.file, &snapshot.test.file);
         if let Some(join) = &data.join {
             let how = match join.how {
                 JoinKind::Inner => "inner",
                 JoinKind::Left => "left",
                 JoinKind::Outer => "outer",
             };
-            let (on, rows, columns) = (names(&join.on), frame.rows(), frame.columns.len());
+            let (on, rows) = (names(&join.on), train.rows + test.rows);
+            let columns = snapshot.columns.len();
             self.say(&format!(
                 "{how} join on {on}: {rows} rows, {columns} columns"
             ))?;
         }
-        let frozen = Frozen::new(&ctx.workspace, ready, label)?;
         self.frozen = true;
-        let Frozen { train, test, .. } = &frozen;
         let seed = data.split.seed;
         let rule = match &data.split.rule {
             SplitRule::Hash { by, .. } if by.is_empty() => {
@@ -242,29 +289,30 @@ impl Lint<'_> {
             digest.short()
         ))?;
         let dropped: Vec<String> = data.drop.iter().map(|name| name.value.clone()).collect();
-        let drift = self.drift(&frozen, &dropped).await?;
+        let drift = self.drift(&snapshot, &dropped).await?;
         let history = self.history(&digest).await?;
-        frozen.check(
-            ready,
+        judge::check(
+            &snapshot,
+            read,
             &ctx.config,
             drift.as_ref(),
             &history,
             ctx.clock.now(),
             findings,
         );
-        self.write(&frozen.profile)?;
+        self.write(&judge::record(&snapshot, read))?;
         if let Some(drift) = &drift {
             self.write(drift)?;
         }
         if findings.reject() {
             return Ok(());
         }
-        let features = frame
+        let features = snapshot
             .columns
             .iter()
             .filter(|column| column.name != **label && !dropped.contains(&column.name));
         let dataset = Dataset {
-            label: ready.target.record(label),
+            label: snapshot.target.record(label),
             seed,
             tables,
             features: features
@@ -275,14 +323,14 @@ impl Lint<'_> {
                 .collect(),
             dropped,
             digest,
-            train: frozen.train,
-            test: frozen.test,
+            train: snapshot.train.file,
+            test: snapshot.test.file,
         };
         self.write(&dataset)
     }
 
     /// Compares the snapshot with the baseline, where `lint.drift` asks for it and there is one.
-    async fn drift(&mut self, frozen: &Frozen, dropped: &[String]) -> Result<Option<DriftReport>> {
+    async fn drift(&mut self, snapshot: &Snapshot, dropped: &[String]) -> Result<Option<DriftReport>> {
         let Some(settings) = &self.ctx.config.lint.drift else {
             return Ok(None);
         };
@@ -290,9 +338,9 @@ impl Lint<'_> {
             return Ok(None);
         };
         let current = if baseline.trained_on {
-            &frozen.profile.train
+            &snapshot.train.profile
         } else {
-            &frozen.whole.profile
+            &snapshot.whole.profile
         };
         let keys = self.ctx.config.data.join.iter().flat_map(|join| &join.on);
         let unseen = keys.map(|key| key.value.as_str());
@@ -380,65 +428,6 @@ pub(super) fn dialect(table: &crate::config::Table) -> Dialect {
         encoding: table.encoding.map(encoding),
         ..Dialect::default()
     }
-}
-
-/// Reads the tables of a config that has local places only; for a look without a cloud.
-///
-/// # Errors
-/// [`Input`] when a table cannot be opened or is none.
-pub(super) fn local_tables(config: &Config, schema: &Schema) -> Result<Vec<Table>> {
-    let folder = config.path.parent().unwrap_or(Path::new(""));
-    let mut tables = Vec::new();
-    for table in &config.data.tables {
-        let place = local_place(table, Source::Local)?;
-        let cells = source::read(read::find_in(folder, place)?, &dialect(table))?;
-        let rule = schema.table(&table.name);
-        let kind = |column: &str| rule?.column(column)?.kind;
-        tables.push(Table::new(&table.name, place, cells, kind));
-    }
-    Ok(tables)
-}
-
-/// Runs every check of the tables; what is ready to freeze, unless one rejects.
-pub(super) fn check<'t>(
-    config: &Config,
-    schema: Option<&Schema>,
-    tables: &'t [Table],
-    findings: &mut Findings,
-) -> Option<Ready<'t>> {
-    let data = &config.data;
-    let on = data.join.iter().flat_map(|join| &join.on);
-    let on: Vec<String> = on.map(|key| key.value.clone()).collect();
-    let how = data.join.as_ref().map_or(JoinKind::Inner, |join| join.how);
-    let joined = join(tables, &on, how);
-    checks::tables(config, schema, tables, &joined.faults, findings);
-    let frame = joined.frame?;
-    let label = &data.label;
-    let rule = schema
-        .iter()
-        .flat_map(|schema| &schema.tables)
-        .find_map(|table| table.column(&label.column));
-    let target = frame.find(&label.column).and_then(|column| {
-        let positive = label.positive.as_ref().map(|p| p.value.as_str());
-        Target::of(&frame, column, positive, rule.and_then(|rule| rule.kind))
-    });
-    let partition = Partition::of(&frame, &data.split);
-    checks::dataset(
-        config,
-        &frame,
-        target.as_ref(),
-        rule,
-        partition.as_ref(),
-        findings,
-    );
-    if findings.reject() {
-        return None;
-    }
-    Some(Ready {
-        frame,
-        target: target?,
-        partition: partition?,
-    })
 }
 
 /// The place of a table's files, where it is wanted and there.

@@ -10,6 +10,7 @@ use super::Outcome;
 use super::tables::Tables;
 use crate::data::batch::{BadRow, BadRowKind};
 use crate::data::read::{Dialect, File, Table};
+use crate::data::scan::Reading;
 use crate::data::stats::{self, Profiled};
 use crate::error::Input;
 use crate::report::progress::Progress;
@@ -146,8 +147,10 @@ fn of_table(place: &str, files: Vec<File>, args: &Args) -> Result<Found> {
     };
     let options = stats::Options {
         label: args.label.as_deref(),
-        threads: None,
-        progress: Some(&progress),
+        reading: Reading {
+            threads: None,
+            progress: Some(&progress),
+        },
     };
     let profiled = stats::profile(&table, &options)?;
     let notes = notes(&profiled);

@@ -8,19 +8,18 @@ use anyhow::{Context as _, Result};
 use similar::TextDiff;
 
 use super::Outcome;
-use super::lint::{dialect, local_tables};
+use super::lint::dialect;
 use super::tables::Tables;
-use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::data::batch::Values;
-use crate::data::checks;
+use crate::data::checks::{self, References};
 use crate::data::findings::Findings;
 use crate::data::read::{self, Dialect, File};
 use crate::data::schema::{Known, Schema, Seen, infer, update};
 use crate::data::stats;
-use crate::data::table::Table;
+use crate::data::label::MOST_CLASSES;
+use crate::data::table::{Column, Kind, Table};
 use crate::error::Input;
-use crate::workspace::records::Severity;
+use crate::workspace::records::{ColumnType, Severity};
 use crate::workspace::table_profile::TableProfile;
 use crate::workspace::write_atomically;
 
@@ -72,7 +71,13 @@ pub async fn schema(
             true => fetched.find(place).await?,
             false => read::find_in(beside, place)?,
         };
-        looked.push(Looked::at(&table.name, files, &dialect(table), label)?);
+        looked.push(Looked::at(
+            &table.name,
+            place,
+            files,
+            &dialect(table),
+            label,
+        )?);
     }
     let seen: Vec<Seen> = looked.iter().map(Looked::seen).collect();
     let keys: Vec<String> = config
@@ -102,10 +107,14 @@ pub async fn schema(
         }
         return Ok(Outcome::Done);
     };
-    let tables = local_tables(config, &schema)?;
+    let tables = looked.iter().map(|looked| looked.rows(&schema));
+    let tables: Vec<Table> = tables.collect::<Result<_>>()?;
     let after = update(&path, &before, &tables, &seen, &known)?;
     tell(&path, &before, &after, dry_run, out)?;
-    for message in left(config, &Schema::parse(&path, &after)?, &tables) {
+    let schema = Schema::parse(&path, &after)?;
+    let opened = |name: &str| Some(&looked.iter().find(|looked| looked.name == name)?.table);
+    let references = References::read(Some(&schema), opened)?;
+    for message in left(config, &schema, &references, &tables) {
         say(out, &format!("not changed: {message}"))?;
     }
     Ok(Outcome::Done)
@@ -132,9 +141,20 @@ fn tell(path: &Path, before: &str, after: &str, dry_run: bool, out: &mut dyn Wri
 }
 
 /// What the tables hold against the schema that is not for `--update` to change.
-fn left(config: &Config, schema: &Schema, tables: &[Table]) -> Vec<String> {
+fn left(
+    config: &Config,
+    schema: &Schema,
+    references: &References,
+    tables: &[Table],
+) -> Vec<String> {
     let mut findings = Findings::default();
-    checks::tables(config, Some(schema), tables, &[], &mut findings);
+    let mut totals = Vec::new();
+    for table in tables {
+        let found = checks::whole(config, Some(schema), references, table);
+        findings.merge(found.findings);
+        totals.push(found.totals);
+    }
+    checks::tables(config, Some(schema), &totals, &[], &mut findings);
     let found = findings.report().findings.into_iter();
     found
         .filter(|f| f.check.starts_with("schema.") && f.severity == Severity::Reject)
@@ -142,21 +162,31 @@ fn left(config: &Config, schema: &Schema, tables: &[Table]) -> Vec<String> {
         .collect()
 }
 
-/// A table's profile, with the label's values as they are written where it has the label.
+/// A table with its profile, and with the label's values as they are written where it has the label.
 pub(super) struct Looked {
     name: String,
+    path: String,
+    table: read::Table,
     profile: TableProfile,
     classes: Option<BTreeSet<String>>,
 }
 
 impl Looked {
-    pub(super) fn at(name: &str, files: Vec<File>, dialect: &Dialect, label: &str) -> Result<Self> {
+    pub(super) fn at(
+        name: &str,
+        path: &str,
+        files: Vec<File>,
+        dialect: &Dialect,
+        label: &str,
+    ) -> Result<Self> {
         let table = read::Table::open(files, dialect)?;
         let profile = stats::profile(&table, &stats::Options::default())?.profile;
         let label = table.columns().iter().position(|column| column == label);
         let classes = label.map(|label| classes(&table, label)).transpose()?;
         Ok(Self {
             name: name.to_owned(),
+            path: path.to_owned(),
+            table,
             profile,
             classes: classes.flatten(),
         })
@@ -169,10 +199,14 @@ impl Looked {
             classes: self.classes.as_ref(),
         }
     }
-}
 
-/// With more values than this a label is no class.
-const MOST_CLASSES: usize = 1000;
+    /// All rows, with the types that the schema has for their columns.
+    fn rows(&self, schema: &Schema) -> Result<Table> {
+        let rule = schema.table(&self.name);
+        let kind = |column: &str| rule?.column(column)?.kind;
+        Table::read(&self.name, &self.path, &self.table, kind)
+    }
+}
 
 /// A column's values as they are written; `None` where they are too many for classes.
 fn classes(table: &read::Table, column: usize) -> Result<Option<BTreeSet<String>>> {
@@ -183,38 +217,18 @@ fn classes(table: &read::Table, column: usize) -> Result<Option<BTreeSet<String>
         let Some(values) = batch.columns.get(column) else {
             continue;
         };
-        for row in 0..batch.rows {
-            classes.extend(text(values, row));
+        let kind = Kind::of(values, Some(ColumnType::Category));
+        let column = Column::new(String::new(), values.clone(), kind);
+        for value in (0..batch.rows).filter_map(|row| column.value(row)) {
+            if !classes.contains(&*value) {
+                classes.insert(value.into_owned());
+            }
             if classes.len() > MOST_CLASSES {
                 return Ok(None);
             }
         }
     }
     Ok(Some(classes))
-}
-
-/// A cell's text, unless it is missing.
-fn text(values: &Values, row: usize) -> Option<String> {
-    let is_null =
-        |nulls: &Option<Vec<bool>>| nulls.as_ref().is_some_and(|n| n.get(row) == Some(&true));
-    match values {
-        Values::Texts(texts) => {
-            let text = String::from_utf8_lossy(texts.get(row)?);
-            (!text.is_empty()).then(|| text.into_owned())
-        }
-        Values::Numbers(numbers, nulls) if !is_null(nulls) => {
-            let number = numbers.get(row).filter(|number| !number.is_nan());
-            number.map(f64::to_string)
-        }
-        Values::Booleans(booleans, nulls) if !is_null(nulls) => {
-            booleans.get(row).map(bool::to_string)
-        }
-        Values::Times(times, nulls) if !is_null(nulls) => {
-            let time = times.get(row).copied();
-            time.map(|time| Timestamp::from_unix_micros(time).to_string())
-        }
-        _ => None,
-    }
 }
 
 fn text_of(path: &PathBuf) -> Result<String> {

@@ -1,5 +1,6 @@
 //! The cloud of a build: an emulator of its own, or one that runs already.
 
+use std::error::Error;
 use std::path::Path;
 use std::time::Duration;
 
@@ -60,26 +61,48 @@ pub(super) async fn start(
     })
 }
 
+/// How often the clock of an emulator is asked for before it is given up, and the wait after the first try,
+/// which doubles: 1.5 s in all, for one that is just starting or has its hands full.
+const TRIES: u32 = 5;
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+
 /// The clock of an emulator that runs already.
 async fn ask_clock(url: &str) -> Result<Clock> {
     // There may be one already; either will do.
     let _installed = rustls::crypto::ring::default_provider().install_default();
-    let refused = |e: reqwest::Error| {
-        Input::new(format!(
-            "`--emulator {url}`: no emulator of serin answers there: {e}"
-        ))
-        .hint("start one with `serin emulate`")
-    };
     let client = reqwest::Client::builder()
         .timeout(Duration::from_secs(10))
         .no_proxy()
         .build()
         .context("preparing a request")?;
-    let answer = client
-        .get(format!("{url}/_serin/clock"))
-        .send()
-        .await
-        .and_then(reqwest::Response::error_for_status)
-        .map_err(refused)?;
-    Ok(answer.json().await.map_err(refused)?)
+    let mut wait = FIRST_WAIT;
+    let mut tried = 1;
+    loop {
+        let error = match once(&client, url).await {
+            Ok(clock) => return Ok(clock),
+            Err(error) => error,
+        };
+        if tried == TRIES {
+            let mut told = error.to_string();
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                told = format!("{told}: {error}");
+                cause = error.source();
+            }
+            return Err(Input::new(format!(
+                "`--emulator {url}`: no emulator of serin answers there: {told}"
+            ))
+            .hint("start one with `serin emulate`")
+            .into());
+        }
+        tokio::time::sleep(wait).await;
+        wait *= 2;
+        tried += 1;
+    }
+}
+
+/// Asks once.
+async fn once(client: &reqwest::Client, url: &str) -> reqwest::Result<Clock> {
+    let answer = client.get(format!("{url}/_serin/clock")).send().await?;
+    answer.error_for_status()?.json().await
 }

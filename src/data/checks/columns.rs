@@ -9,7 +9,7 @@ use crate::data::types;
 /// A table that the schema says nothing about.
 pub(super) fn undescribed(scope: &TableScope, reporter: &mut Reporter) {
     if scope.schema.is_some() && scope.rule.is_none() {
-        reporter.found(scope.table, "", None, || {
+        reporter.found(scope.table.origin(), "", None, || {
             let name = &scope.table.name;
             let sentence = format!("the schema does not describe the table `{name}`");
             Evidence::new("rules", "none", sentence)
@@ -23,7 +23,7 @@ pub(super) fn absent(scope: &TableScope, reporter: &mut Reporter) {
     for rule in rules.iter().filter(|rule| !rule.optional) {
         let name: &str = &rule.name;
         if scope.table.find(name).is_none() {
-            reporter.found(scope.table, name, None, || {
+            reporter.found(scope.table.origin(), name, None, || {
                 let sentence = format!(
                     "column `{name}` is missing, {} asks for it",
                     rule.name.place
@@ -39,7 +39,7 @@ pub(super) fn extra(scope: &TableScope, reporter: &mut Reporter) {
     let Some(rule) = scope.rule else { return };
     for column in &scope.table.columns {
         if rule.column(&column.name).is_none() {
-            reporter.found(scope.table, &column.name, None, || {
+            reporter.found(scope.table.origin(), &column.name, None, || {
                 let sentence = format!("the schema does not know column `{}`", column.name);
                 Evidence::new("no such column", "a column", sentence)
             });
@@ -50,10 +50,12 @@ pub(super) fn extra(scope: &TableScope, reporter: &mut Reporter) {
 /// A text where a number, a boolean or a time belongs.
 pub(super) fn misfits(scope: &ColumnScope, reporter: &mut Reporter) {
     let column = scope.column;
-    for row in &column.misfits {
-        reporter.found(scope.table, &column.name, scope.table.place(*row), || {
-            let expected = types::expected(column.kind);
-            Evidence::holds(&column.name, column.text(*row), expected)
+    // Without a rule it is the type that changes.
+    for row in column.misfits.iter().filter(|_| column.kind.declared) {
+        let place = scope.table.place(*row);
+        reporter.found(scope.table.origin(), &column.name, place, || {
+            let expected = types::expected(column.kind.column_type());
+            Evidence::holds(&column.name, &column.text(*row), expected)
         });
     }
     if scope.rule.is_some_and(|rule| rule.time) {
@@ -76,12 +78,24 @@ fn each_value(
         let Some(value) = rule.value(column, row) else {
             continue;
         };
-        if let Some(expected) = expected(rule, value) {
-            reporter.found(scope.table, &column.name, scope.table.place(row), || {
-                Evidence::holds(&column.name, value, expected)
-            });
+        if let Some(expected) = expected(rule, &value) {
+            found(scope, reporter, row, &value, expected);
         }
     }
+}
+
+/// That a row holds a value and something else was expected.
+fn found(
+    scope: &ColumnScope,
+    reporter: &mut Reporter,
+    row: usize,
+    value: &str,
+    expected: String,
+) {
+    let (column, place) = (&scope.column.name, scope.table.place(row));
+    reporter.found(scope.table.origin(), column, place, || {
+        Evidence::holds(column, value, expected)
+    });
 }
 
 /// A cell without a value where one is required.
@@ -94,41 +108,43 @@ pub(super) fn required(scope: &ColumnScope, reporter: &mut Reporter) {
         return;
     }
     for row in (0..column.rows()).filter(|row| rule.value(column, *row).is_none()) {
-        reporter.found(scope.table, &column.name, scope.table.place(row), || {
+        let place = scope.table.place(row);
+        reporter.found(scope.table.origin(), &column.name, place, || {
             Evidence::missing(&column.name)
         });
     }
 }
 
 /// More missing cells than the schema allows.
-pub(super) fn share_missing(scope: &ColumnScope, reporter: &mut Reporter) {
-    let column = scope.column;
-    let Some((rule, limit)) = scope.rule.and_then(|r| Some((r, r.missing_at_most?))) else {
-        return;
-    };
-    let (missing, rows) = (rule.missing(column), column.rows());
-    if missing as f64 > limit * rows as f64 {
-        reporter.found(scope.table, &column.name, None, || {
-            let share = missing as f64 / rows as f64;
-            let sentence = format!(
-                "column `{}` has no value in {missing} of {rows} rows, a share of {share:.4}, \
-                 expected at most {limit}",
-                column.name
-            );
-            Evidence::new(format!("at most {limit}"), format!("{share:.4}"), sentence)
-        });
+pub(super) fn share_missing(scope: &TableScope, reporter: &mut Reporter) {
+    for column in &scope.table.columns {
+        let rule = scope.rule.and_then(|rule| rule.column(&column.name));
+        let Some(limit) = rule.and_then(|rule| rule.missing_at_most) else {
+            continue;
+        };
+        let (missing, rows) = (column.missing, scope.table.rows);
+        if missing as f64 > limit * rows as f64 {
+            reporter.found(scope.table.origin(), &column.name, None, || {
+                let share = missing as f64 / rows as f64;
+                let sentence = format!(
+                    "column `{}` has no value in {missing} of {rows} rows, a share of {share:.4}, \
+                     expected at most {limit}",
+                    column.name
+                );
+                Evidence::new(format!("at most {limit}"), format!("{share:.4}"), sentence)
+            });
+        }
     }
 }
 
 /// A value outside the domain.
 pub(super) fn domain(scope: &ColumnScope, reporter: &mut Reporter) {
-    let Some(rule) = scope.rule else { return };
-    let (Some(domain), Some(known)) = (&rule.domain, rule.known_values()) else {
-        return;
-    };
-    each_value(scope, reporter, |rule, value| {
-        (!known.contains(&rule.comparable(value))).then(|| listed(domain))
-    });
+    let domain = scope.rule.and_then(|rule| rule.domain.as_ref());
+    if let (Some(domain), Some(known)) = (domain, scope.domain) {
+        each_value(scope, reporter, |rule, value| {
+            (!known.contains(&rule.comparable(value))).then(|| listed(domain))
+        });
+    }
 }
 
 /// The values of a domain in words; of a long one the first few.
@@ -151,12 +167,21 @@ pub(super) fn listed(values: &[String]) -> String {
 
 /// A number or a time before the least or behind the greatest.
 pub(super) fn range(scope: &ColumnScope, reporter: &mut Reporter) {
-    let has_bounds = |rule: &ColumnRule| {
-        let (numbers, times) = ((rule.min, rule.max), (&rule.earliest, &rule.latest));
-        numbers != (None, None) || times.0.is_some() || times.1.is_some()
-    };
-    if scope.rule.is_some_and(has_bounds) {
-        each_value(scope, reporter, ColumnRule::out_of_range);
+    let Some(rule) = scope.rule else { return };
+    if rule.earliest.is_some() || rule.latest.is_some() {
+        each_value(scope, reporter, ColumnRule::out_of_times);
+    }
+    if rule.min.is_none() && rule.max.is_none() {
+        return;
+    }
+    let column = scope.column;
+    for row in 0..column.rows() {
+        let Some(number) = column.number(row) else {
+            continue;
+        };
+        if let Some(expected) = rule.out_of_range(number) {
+            found(scope, reporter, row, &column.text(row), expected);
+        }
     }
 }
 

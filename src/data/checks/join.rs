@@ -1,24 +1,24 @@
 //! How the tables fit together.
 
-use super::{DatasetScope, TablesScope};
-use crate::config::JoinKind;
-use crate::data::findings::{Evidence, Reporter};
-use crate::data::join::Fault;
-use crate::data::table::Table;
+use super::{DatasetScope, RowsScope, TablesScope};
+use crate::config::{Config, JoinKind};
+use crate::data::findings::{Evidence, Origin, Reporter};
+use crate::data::join::{Fault, KeyedRow};
+use crate::data::table::{RowPlace, Totals};
 
 /// The key's columns in words: one name, or several.
-fn keys(scope: &TablesScope) -> String {
-    let keys = scope.config.data.join.iter().flat_map(|join| &join.on);
+fn keys(config: &Config) -> String {
+    let keys = config.data.join.iter().flat_map(|join| &join.on);
     keys.map(|key| key.value.as_str())
         .collect::<Vec<_>>()
         .join(", ")
 }
 
-/// A row's key as it was written.
-fn written(scope: &TablesScope, table: &Table, row: usize) -> String {
-    let keys = scope.config.data.join.iter().flat_map(|join| &join.on);
-    let parts = keys.filter_map(|key| Some(table.columns.get(table.find(key)?)?.text(row)));
-    parts.map(crate::data::shown).collect::<Vec<_>>().join(", ")
+fn place(row: &KeyedRow) -> RowPlace<'_> {
+    RowPlace {
+        file: &row.file,
+        line: row.line,
+    }
 }
 
 /// A table without a key's column.
@@ -27,7 +27,7 @@ pub(super) fn no_key(scope: &TablesScope, reporter: &mut Reporter) {
         if let Fault::NoKey { table, key } = fault
             && let Some(table) = scope.tables.get(*table)
         {
-            reporter.found(table, key, None, || {
+            reporter.found(table.origin(), key, None, || {
                 let sentence = format!("column `{key}` is missing, the tables are joined on it");
                 Evidence::new(format!("column `{key}`"), "no such column", sentence)
             });
@@ -45,7 +45,7 @@ pub(super) fn collision(scope: &TablesScope, reporter: &mut Reporter) {
         } = fault
             && let (Some(table), Some(first)) = (scope.tables.get(*table), scope.tables.get(*first))
         {
-            reporter.found(table, column, None, || {
+            reporter.found(table.origin(), column, None, || {
                 let sentence = format!(
                     "column `{column}` stands in `{}` and in `{}`, and is no key of the join",
                     first.name, table.name
@@ -57,19 +57,25 @@ pub(super) fn collision(scope: &TablesScope, reporter: &mut Reporter) {
 }
 
 /// A row whose key is missing.
-pub(super) fn empty_key(scope: &TablesScope, reporter: &mut Reporter) {
-    for fault in scope.faults {
-        if let Fault::EmptyKey { table, row } = fault
-            && let Some(table) = scope.tables.get(*table)
-        {
-            let keys = keys(scope);
-            reporter.found(table, &keys, table.place(*row), || Evidence::missing(&keys));
+pub(super) fn empty_key(scope: &RowsScope, reporter: &mut Reporter) {
+    let on = scope.config.data.join.iter().flat_map(|join| &join.on);
+    let table = scope.table;
+    // A column that is not there is told elsewhere.
+    let columns: Vec<_> = on
+        .filter_map(|key| table.columns.get(table.find(key)?))
+        .collect();
+    for row in 0..table.rows() {
+        if columns.iter().all(|column| column.value(row).is_some()) {
+            continue;
         }
+        let keys = keys(scope.config);
+        reporter.found(table.origin(), &keys, table.place(row), || Evidence::missing(&keys));
     }
 }
 
 /// A key that stands twice in more than one table.
 pub(super) fn duplicate(scope: &TablesScope, reporter: &mut Reporter) {
+    let keys = keys(scope.config);
     for fault in scope.faults {
         if let Fault::Duplicate {
             table,
@@ -79,15 +85,12 @@ pub(super) fn duplicate(scope: &TablesScope, reporter: &mut Reporter) {
         } = fault
             && let (Some(table), Some(other)) = (scope.tables.get(*table), scope.tables.get(*other))
         {
-            let keys = keys(scope);
-            let place = table.place(*row);
-            reporter.found(table, &keys, place, || {
-                let key = written(scope, table, *row);
-                let first = table.place(*first_row).map(|first| first.seen_from(place));
+            let at = Some(place(row));
+            reporter.found(table.origin(), &keys, at, || {
+                let (key, first) = (&row.key, place(first_row).seen_from(at));
                 let sentence = format!(
-                    "the key `{key}` stands on {} already, and `{}` has keys twice too: \
+                    "the key `{key}` stands on {first} already, and `{}` has keys twice too: \
                      the join would multiply rows",
-                    first.unwrap_or_default(),
                     other.name
                 );
                 Evidence::new("each key once", key, sentence)
@@ -104,7 +107,7 @@ pub(super) fn unmatched(scope: &TablesScope, reporter: &mut Reporter) {
             table: t,
             partner: p,
             rows,
-            row,
+            first,
         } = fault
             && let (Some(table), Some(partner)) = (scope.tables.get(*t), scope.tables.get(*p))
         {
@@ -118,9 +121,9 @@ pub(super) fn unmatched(scope: &TablesScope, reporter: &mut Reporter) {
             } else {
                 "left out"
             };
-            reporter.found(table, &keys(scope), table.place(*row), || {
-                let key = written(scope, table, *row);
-                let all = table.rows();
+            let keys = keys(scope.config);
+            reporter.found(table.origin(), &keys, Some(place(first)), || {
+                let (key, all) = (&first.key, table.rows);
                 let sentence = format!(
                     "{rows} of {all} rows have no partner in `{}` and are {fate}; the first has the key `{key}`",
                     partner.name
@@ -133,11 +136,14 @@ pub(super) fn unmatched(scope: &TablesScope, reporter: &mut Reporter) {
 
 /// A join that leaves no rows.
 pub(super) fn nothing(scope: &DatasetScope, reporter: &mut Reporter) {
-    let tables = scope.frame.tables;
-    if scope.frame.rows() == 0 && tables.iter().all(|table| table.rows() > 0) {
-        let names: Vec<&str> = tables.iter().map(|t| t.name.as_str()).collect();
-        let paths: Vec<&str> = tables.iter().map(|t| t.path.as_str()).collect();
-        reporter.add(&names.join(", "), &paths.join(", "), "", None, || {
+    let tables = scope.tables;
+    if scope.rows == [0, 0] && tables.iter().all(|table| table.rows > 0) {
+        let (names, paths) = together(tables);
+        let origin = Origin {
+            table: &names,
+            path: &paths,
+        };
+        reporter.found(origin, "", None, || {
             Evidence::new(
                 "rows",
                 "none",
@@ -145,4 +151,11 @@ pub(super) fn nothing(scope: &DatasetScope, reporter: &mut Reporter) {
             )
         });
     }
+}
+
+/// The names and the paths of tables, as messages about all of them show them.
+pub(super) fn together(tables: &[Totals]) -> (String, String) {
+    let names: Vec<&str> = tables.iter().map(|t| t.name.as_str()).collect();
+    let paths: Vec<&str> = tables.iter().map(|t| t.path.as_str()).collect();
+    (names.join(", "), paths.join(", "))
 }

@@ -28,7 +28,7 @@ fn each(scope: &TableScope, reporter: &mut Reporter) {
             file: &row.file,
             line: row.line,
         };
-        reporter.found(table, "", Some(place), || match &row.why {
+        reporter.found(table.origin(), "", Some(place), || match &row.why {
             BadRowKind::Fields(found) => {
                 let (expected, found) = (
                     counted(wanted as u64, "field"),
@@ -48,14 +48,14 @@ fn each(scope: &TableScope, reporter: &mut Reporter) {
     }
     let untold = table.bad_row_count - table.bad_rows.len() as u64;
     if untold > 0 {
-        reporter.more(table, "", untold);
+        reporter.more(table.origin(), "", untold);
     }
 }
 
 /// A table without rows.
 pub(super) fn empty(scope: &TableScope, reporter: &mut Reporter) {
-    if scope.table.rows() == 0 {
-        reporter.found(scope.table, "", None, || {
+    if scope.table.rows == 0 {
+        reporter.found(scope.table.origin(), "", None, || {
             Evidence::new("rows", "none", "the table has no rows")
         });
     }

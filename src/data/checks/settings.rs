@@ -1,8 +1,9 @@
 //! What `serin.yaml` names against what the tables have.
 
 use super::TablesScope;
+use super::join::together;
 use crate::config::{SplitRule, Spot};
-use crate::data::findings::{Evidence, Reporter};
+use crate::data::findings::{Evidence, Origin, Reporter};
 
 /// A column that the config names and no table has.
 pub(super) fn columns(scope: &TablesScope, reporter: &mut Reporter) {
@@ -43,9 +44,12 @@ fn expect(scope: &TablesScope, reporter: &mut Reporter, column: &Spot<String>, f
     if scope.tables.iter().any(|table| table.find(name).is_some()) {
         return;
     }
-    let names: Vec<&str> = scope.tables.iter().map(|t| t.name.as_str()).collect();
-    let paths: Vec<&str> = scope.tables.iter().map(|t| t.path.as_str()).collect();
-    reporter.add(&names.join(", "), &paths.join(", "), name, None, || {
+    let (names, paths) = together(scope.tables);
+    let origin = Origin {
+        table: &names,
+        path: &paths,
+    };
+    reporter.found(origin, name, None, || {
         let sentence = format!(
             "column `{name}` is missing, {} names it as `{field}`",
             column.place

@@ -1,27 +1,26 @@
 //! The label, the features, and the split of the joined table.
 
-use super::DatasetScope;
 use super::columns::listed;
+use super::join::together;
+use super::{DatasetScope, JoinedScope};
 use crate::config::SplitRule;
-use crate::data::findings::{Evidence, Reporter};
+use crate::data::findings::{Evidence, Origin, Reporter};
+use crate::data::label::MOST_CLASSES;
 use crate::workspace::records::Task;
-
-/// More classes than this are no classes but names.
-const MOST_CLASSES: usize = 1000;
 
 /// Says something about a column of the joined table as a whole.
 fn about(scope: &DatasetScope, reporter: &mut Reporter, column: &str, evidence: Evidence) {
-    let known = scope.frame.find(column);
-    let known = known.and_then(|column| scope.frame.columns.get(column));
-    match known.and_then(|column| scope.frame.table_of(column)) {
-        Some(table) => reporter.found(table, column, None, || evidence),
+    let known = scope.columns.iter().find(|known| known.name == column);
+    let source = known.and_then(|column| column.source());
+    match source.and_then(|(table, _)| scope.tables.get(table)) {
+        Some(table) => reporter.found(table.origin(), column, None, || evidence),
         None => {
-            let tables = scope.frame.tables.iter();
-            let (names, paths): (Vec<&str>, Vec<&str>) =
-                tables.map(|t| (t.name.as_str(), t.path.as_str())).unzip();
-            reporter.add(&names.join(", "), &paths.join(", "), column, None, || {
-                evidence
-            });
+            let (names, paths) = together(scope.tables);
+            let origin = Origin {
+                table: &names,
+                path: &paths,
+            };
+            reporter.found(origin, column, None, || evidence);
         }
     }
 }
@@ -31,14 +30,15 @@ fn label<'a>(scope: &'a DatasetScope) -> &'a str {
 }
 
 /// A row without a label.
-pub(super) fn missing(scope: &DatasetScope, reporter: &mut Reporter) {
-    let Some(target) = scope.target else { return };
-    let Some(column) = scope.frame.columns.get(target.column) else {
+pub(super) fn missing(scope: &JoinedScope, reporter: &mut Reporter) {
+    let frame = scope.frame;
+    let label = frame.find(&scope.config.data.label.column);
+    let Some(column) = label.and_then(|label| frame.columns.get(label)) else {
         return;
     };
-    for row in &target.missing {
-        if let (Some(table), line) = scope.frame.place(column, *row) {
-            reporter.found(table, &column.name, line, || {
+    for row in (0..frame.rows()).filter(|row| frame.value(column, *row).is_none()) {
+        if let (Some(table), line) = frame.place(column, row) {
+            reporter.found(table.origin(), &column.name, line, || {
                 let mut evidence = Evidence::missing(&column.name);
                 if line.is_none() {
                     let name = &column.name;
@@ -54,21 +54,24 @@ pub(super) fn missing(scope: &DatasetScope, reporter: &mut Reporter) {
 /// positive.
 pub(super) fn classes(scope: &DatasetScope, reporter: &mut Reporter) {
     let Some(target) = scope.target else { return };
-    if scope.frame.rows() == 0 {
+    if scope.rows == [0, 0] {
         return;
     }
     let name = label(scope);
-    let distinct = target.distinct;
+    let distinct = match target.more {
+        true => format!("more than {MOST_CLASSES}"),
+        false => target.classes.len().to_string(),
+    };
     let (expected, sentence) = match target.task {
         // A label of one value is the business of `label.constant`.
-        Task::Binary if distinct > 2 => {
+        Task::Binary if target.classes.len() > 2 => {
             let place = &scope.config.data.label.column.place;
             let sentence = format!(
                 "the label `{name}` has {distinct} classes, expected two, for {place} calls one of them positive"
             );
             ("two classes".to_owned(), sentence)
         }
-        Task::Multiclass if distinct > MOST_CLASSES => {
+        Task::Multiclass if target.more => {
             let sentence = format!(
                 "the label `{name}` has {distinct} classes, expected at most {MOST_CLASSES}"
             );
@@ -76,14 +79,14 @@ pub(super) fn classes(scope: &DatasetScope, reporter: &mut Reporter) {
         }
         _ => return,
     };
-    let evidence = Evidence::new(expected, format!("{distinct}"), sentence);
+    let evidence = Evidence::new(expected, distinct, sentence);
     about(scope, reporter, name, evidence);
 }
 
 /// A class that the config or the schema names and no row has.
 pub(super) fn unseen(scope: &DatasetScope, reporter: &mut Reporter) {
     let Some(target) = scope.target else { return };
-    if target.task == Task::Regression || scope.frame.rows() == 0 {
+    if target.task == Task::Regression || target.more || scope.rows == [0, 0] {
         return;
     }
     let name = label(scope);
@@ -110,7 +113,7 @@ pub(super) fn unseen(scope: &DatasetScope, reporter: &mut Reporter) {
 /// A table of nothing but the label and dropped columns.
 pub(super) fn no_features(scope: &DatasetScope, reporter: &mut Reporter) {
     let data = &scope.config.data;
-    let mut columns = scope.frame.columns.iter();
+    let mut columns = scope.columns.iter();
     let is_feature =
         |name: &str| name != label(scope) && !data.drop.iter().any(|dropped| dropped.value == name);
     if !columns.any(|column| is_feature(&column.name)) {
@@ -125,7 +128,7 @@ pub(super) fn no_features(scope: &DatasetScope, reporter: &mut Reporter) {
 }
 
 /// A row that a split by time cannot place.
-pub(super) fn time(scope: &DatasetScope, reporter: &mut Reporter) {
+pub(super) fn time(scope: &JoinedScope, reporter: &mut Reporter) {
     let SplitRule::Time { column, .. } = &scope.config.data.split.rule else {
         return;
     };
@@ -136,11 +139,11 @@ pub(super) fn time(scope: &DatasetScope, reporter: &mut Reporter) {
     let Some(column) = column else { return };
     for row in 0..scope.frame.rows() {
         let value = scope.frame.value(column, row);
-        if value.is_some_and(is_iso_date) {
+        if value.as_deref().is_some_and(is_iso_date) {
             continue;
         }
         if let (Some(table), line) = scope.frame.place(column, row) {
-            reporter.found(table, &column.name, line, || match value {
+            reporter.found(table.origin(), &column.name, line, || match &value {
                 Some(value) => Evidence::holds(&column.name, value, "a date such as `2026-01-31`"),
                 None => Evidence::missing(&column.name),
             });
@@ -165,12 +168,11 @@ fn is_iso_date(text: &str) -> bool {
 
 /// A split that leaves a part without rows.
 pub(super) fn empty_part(scope: &DatasetScope, reporter: &mut Reporter) {
-    let Some(partition) = scope.partition else {
+    if scope.rows == [0, 0] {
         return;
-    };
-    let (train, test) = partition.counts();
-    for (rows, part) in [(train, "training"), (test, "test")] {
-        if rows == 0 && scope.frame.rows() > 0 {
+    }
+    for (rows, part) in scope.rows.into_iter().zip(["training", "test"]) {
+        if rows == 0 {
             let sentence = format!("the split leaves no rows for the {part} part");
             about(scope, reporter, "", Evidence::new("rows", "none", sentence));
         }
@@ -179,20 +181,12 @@ pub(super) fn empty_part(scope: &DatasetScope, reporter: &mut Reporter) {
 
 /// A class that only one part of the split has.
 pub(super) fn class_in_part(scope: &DatasetScope, reporter: &mut Reporter) {
-    let (Some(target), Some(partition)) = (scope.target, scope.partition) else {
+    let Some(target) = scope.target.filter(|target| !target.more) else {
         return;
     };
-    let mut counts = vec![[0_u64; 2]; target.classes.len()];
-    for row in 0..scope.frame.rows() {
-        let class = target.class(scope.frame, row);
-        let part = usize::from(partition.is_test(row));
-        if let Some(count) = class.and_then(|c| counts.get_mut(c)?.get_mut(part)) {
-            *count += 1;
-        }
-    }
-    for (class, counts) in target.classes.iter().zip(counts) {
-        for (count, part) in counts.into_iter().zip(["training", "test"]) {
-            if count == 0 {
+    for (class, counts) in target.classes.iter().zip(&target.counts) {
+        for (count, part) in counts.iter().zip(["training", "test"]) {
+            if *count == 0 {
                 let shown = crate::data::shown(class);
                 let sentence =
                     format!("the {part} part has no row of the class `{shown}`; is it too rare?");

@@ -323,7 +323,7 @@ fn domain(column: &ColumnRule, field: &Cursor) -> Result<Vec<String>> {
         let pattern = pattern.filter(|pattern| !pattern.is_match(&text));
         let refused = column
             .out_of_length(&text)
-            .or_else(|| number.then(|| column.out_of_range(&text)).flatten())
+            .or_else(|| number.then(|| column.out_of_bounds(&text)).flatten())
             .or_else(|| pattern.map(|pattern| format!("what matches `{}`", pattern.text)));
         if let Some(expected) = refused {
             let message =

@@ -291,7 +291,8 @@ impl Values {
         let mut found = Self::default();
         let known = rule.known_values();
         for value in (0..column.rows()).filter_map(|row| rule.value(column, row)) {
-            if rule.out_of_range(value).is_some() {
+            let value = &*value;
+            if rule.out_of_bounds(value).is_some() {
                 found.add_bound(rule, value);
             }
             if rule.out_of_length(value).is_some() {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::data::read::{Dialect, find};
-use crate::workspace::table_profile::{ColumnFigures, Estimate};
+use crate::workspace::table_profile::{ColumnFigures, Estimate, ValueType};
 
 fn table_at(path: &Path) -> Table {
     let files = find(path.to_str().unwrap()).unwrap();
@@ -140,8 +140,7 @@ fn the_figures_are_the_same_bytes_on_any_number_of_threads() {
     let of = |threads| {
         let options = Options {
             label: Some("label"),
-            threads: Some(threads),
-            progress: None,
+            reading: Reading { threads: Some(threads), progress: None },
         };
         let profiled = profile(&table, &options).unwrap();
         serde_json::to_string(&profiled.profile).unwrap()

@@ -1,5 +1,6 @@
 //! What the tables are like: types, names that tell rows apart, the label, and the score of the trivial predictor.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
@@ -8,9 +9,9 @@ use anyhow::Result;
 use crate::config::{JoinKind, Split, SplitRule, Spot};
 use crate::data::frame::Frame;
 use crate::data::join::join;
-use crate::data::label::Target;
+use crate::data::label::{Label, Target};
+use crate::data::read;
 use crate::data::schema;
-use crate::data::source::Cells;
 use crate::data::split::Partition;
 use crate::data::table::{Column, Table};
 use crate::data::types;
@@ -26,8 +27,8 @@ const SEEDS: std::ops::Range<u64> = 100..600;
 /// With fewer test rows than this a metric says too little for a gate.
 const FEWEST_FOR_GATES: usize = 50;
 
-/// A table as it was read, with its path.
-pub(super) type Seen<'a> = (&'a Path, Cells);
+/// A table that was opened, with its path.
+pub(super) type Seen<'a> = (&'a Path, read::Table);
 
 /// A column that is left out of the features, and why.
 pub(super) struct Dropped {
@@ -67,14 +68,10 @@ pub(super) struct Look {
 impl Look {
     pub(super) fn at(seen: Vec<Seen>, label: &str, join_on: Option<&str>) -> Result<Self> {
         let mut tables: Vec<Table> = Vec::new();
-        for (path, cells) in seen {
+        for (path, table) in seen {
             let name = table_name(path, &tables);
-            tables.push(Table::new(
-                &name,
-                &path.display().to_string(),
-                cells,
-                |_| None,
-            ));
+            let path = path.display().to_string();
+            tables.push(Table::read(&name, &path, &table, |_| None)?);
         }
         for table in &tables {
             if let Some(key) = join_on.filter(|key| table.find(key).is_none()) {
@@ -86,7 +83,7 @@ impl Look {
         }
         let column = label_column(&tables, label)?;
         let kind = label_kind(column);
-        let values: BTreeSet<&str> = (0..column.rows())
+        let values: BTreeSet<Cow<str>> = (0..column.rows())
             .filter_map(|row| column.value(row))
             .collect();
         if kind == ColumnType::Category && values.len() > 2 && values.len() * 2 > column.rows() {
@@ -100,7 +97,7 @@ impl Look {
         let classes: Vec<String> = match kind {
             ColumnType::Number => Vec::new(),
             ColumnType::Category | ColumnType::Boolean => {
-                values.into_iter().map(str::to_owned).collect()
+                values.into_iter().map(Cow::into_owned).collect()
             }
         };
         let positive = (classes.len() == 2)
@@ -135,11 +132,17 @@ impl Look {
     /// Looks for a seed whose split is of use, and for the score of the trivial predictor on its test part.
     fn divide(&mut self) {
         let on: Vec<String> = self.join_on.iter().cloned().collect();
-        let Some(frame) = join(&self.tables, &on, JoinKind::Inner).frame else {
+        let Some(frame) = join(&self.tables, &on, JoinKind::Inner).0 else {
             return;
         };
         let target = frame.find(&self.label).and_then(|column| {
-            Target::of(&frame, column, self.positive.as_deref(), Some(self.kind))
+            let label = Label {
+                column,
+                kind: frame.columns.get(column)?.kind,
+                positive: self.positive.as_deref(),
+                declared: Some(self.kind),
+            };
+            Target::of(&frame, &label)
         });
         let Some(target) = target else { return };
         let partition = |seed| {
@@ -222,10 +225,10 @@ fn label_column<'a>(tables: &'a [Table], label: &str) -> Result<&'a Column> {
 
 /// Whether the label is a number or classes; numbers that are few, whole and often repeated are classes.
 fn label_kind(column: &Column) -> ColumnType {
-    if column.kind != ColumnType::Number {
+    if column.kind.column_type() != ColumnType::Number {
         return ColumnType::Category;
     }
-    let numbers = || (0..column.rows()).filter_map(|row| types::number(column.value(row)?));
+    let numbers = || (0..column.rows()).filter_map(|row| column.number(row));
     let distinct: HashSet<u64> = numbers().map(f64::to_bits).collect();
     let whole = numbers().all(|x| x.fract() == 0.0);
     schema::label_type(distinct.len() as u64, whole, column.rows() as u64)
@@ -241,7 +244,7 @@ fn positive(column: &Column, classes: &[String]) -> Option<String> {
     }
     let count = |class: &str| {
         (0..column.rows())
-            .filter(|r| column.value(*r) == Some(class))
+            .filter(|r| column.value(*r).as_deref() == Some(class))
             .count()
     };
     classes.iter().min_by_key(|class| count(class)).cloned()
@@ -280,7 +283,7 @@ fn dropped(tables: &[Table], label: &str, join_on: Option<&str>) -> Vec<Dropped>
 /// Why a column is no feature, and whether it tells every row apart.
 fn why_dropped(column: &Column) -> Option<(&'static str, bool)> {
     let rows = column.rows();
-    let distinct: HashSet<&str> = (0..rows).filter_map(|row| column.value(row)).collect();
+    let distinct: HashSet<Cow<str>> = (0..rows).filter_map(|row| column.value(row)).collect();
     if distinct.is_empty() {
         return Some(("it has no values", false));
     }
@@ -290,7 +293,7 @@ fn why_dropped(column: &Column) -> Option<(&'static str, bool)> {
     if distinct.len() < rows || rows < 3 {
         return None;
     }
-    if column.kind == ColumnType::Category {
+    if column.kind.column_type() == ColumnType::Category {
         return Some((
             "another text in every row: it tells rows apart and nothing else",
             true,

@@ -4,6 +4,7 @@ use std::fs;
 
 use super::*;
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::gcp::Client;
 use crate::workspace::records::{ColumnType, Task};
 

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use crate::data::checks::{self, testing::Setup};
+use crate::data::checks::{self, References, testing::Setup};
 use crate::data::findings::Findings;
 use crate::data::schema::Schema;
 use crate::data::table::Table;
-use crate::data::table::tests::cells;
+use crate::data::table::tests::opened;
 use crate::workspace::table_profile::TableProfile;
 
 const ACCOUNT: &str = "\
@@ -27,16 +27,25 @@ who,day,minutes
 fn found(account: &str, calls: &str, rules: [&str; 2]) -> Vec<String> {
     let text = format!("tables:\n  account: {}\n  calls: {}\n", rules[0], rules[1]);
     let schema = Schema::parse(Path::new("schema.yaml"), &text).unwrap();
-    let table = |name: &str, text: &str| {
+    let opened = [("account", account), ("calls", calls)].map(|(name, text)| {
         let path = format!("{name}.csv");
-        let cells = cells(text, &path);
-        let rule = schema.table(name);
-        Table::new(name, &path, cells, |column| rule?.column(column)?.kind)
-    };
-    let tables = [table("account", account), table("calls", calls)];
+        let (file, found) = opened(text, &path);
+        (name, path, file, found)
+    });
+    let find = |name: &str| Some(&opened.iter().find(|table| table.0 == name)?.3);
+    let references = References::read(Some(&schema), find).unwrap();
     let setup = Setup::new(TableProfile::default());
     let mut findings = Findings::default();
-    checks::tables(&setup.config, Some(&schema), &tables, &[], &mut findings);
+    let mut totals = Vec::new();
+    for (name, path, _, found) in &opened {
+        let rule = schema.table(name);
+        let kind = |column: &str| rule?.column(column)?.kind;
+        let table = Table::read(name, path, found, kind).unwrap();
+        let found = checks::whole(&setup.config, Some(&schema), &references, &table);
+        findings.merge(found.findings);
+        totals.push(found.totals);
+    }
+    checks::tables(&setup.config, Some(&schema), &totals, &[], &mut findings);
     let findings = findings.report().findings.into_iter();
     findings
         .filter(|f| f.check.starts_with("schema.") && f.check != "schema.extra")

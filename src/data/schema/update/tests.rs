@@ -38,8 +38,7 @@ fn updated(schema: &str, csv: &str) -> String {
         let rules = Schema::parse(path, schema).unwrap();
         let rule = rules.table("t");
         let kind = |column: &str| rule?.column(column)?.kind;
-        let cells = table::tests::cells(csv, "data/t.csv");
-        let tables = [Table::new("t", "data/t.csv", cells, kind)];
+        let tables = [table::tests::declared("t", csv, kind)];
         update(path, schema, &tables, &seen, &known).unwrap()
     };
     let first = once(schema);
@@ -205,13 +204,12 @@ proptest! {
         prop_assert_eq!(updated(&text, &csv), text.clone(), "{}", csv);
         let schema = Schema::parse(Path::new("schema.yaml"), &text).unwrap();
         let rules = schema.table("t").unwrap();
-        let source = table::tests::cells(&csv, "data/t.csv");
-        let table = Table::new("t", "data/t.csv", source, |name| rules.column(name)?.kind);
+        let table = table::tests::declared("t", &csv, |name| rules.column(name)?.kind);
         for column in &table.columns {
             let rule = rules.column(&column.name).unwrap();
             prop_assert!(column.misfits.is_empty(), "{} {}", column.name, text);
             let mut values = (0..column.rows()).filter_map(|row| rule.value(column, row));
-            let is_time = |value: &str| matches!(cell::time(value.as_bytes()), Cell::Value(_));
+            let is_time = |value: std::borrow::Cow<str>| matches!(cell::time(value.as_bytes()), Cell::Value(_));
             prop_assert!(!rule.time || values.all(is_time), "{}", text);
         }
     }

@@ -1,0 +1,571 @@
+//! From tables to a snapshot in one pass: their rows are checked, joined, divided, profiled and written.
+//!
+//! The first table is read through on all cores, a stretch of rows at a time, so that its rows take no memory;
+//! the others are in memory, for the join. Types and the kind of the label are taken from the first stretch;
+//! where a later cell says otherwise, the table is read again, and the cell is told.
+
+mod parts;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+
+use super::batch::{Batch, Places, RowPlaces, Texts, Values};
+use super::checks::{self, DatasetScope, References, RowChecks, RowsBefore};
+use super::findings::Findings;
+use super::frame::{self, Frame, FrameColumn};
+use super::join::{self, Fault, Join, KeyedRow};
+use super::keys::{Key, KeySet};
+use super::label::{Label, Labels, Target};
+use super::read;
+use super::scan::{Reading, scan};
+use super::schema::{ColumnRule, Schema};
+use super::snapshot::{Group, Part, Pending};
+use super::stats::{Gathered, Misfit, Profiled};
+use super::table::{Kind, Table, Totals};
+use super::turns::Turns;
+use crate::config::{Config, JoinKind};
+use crate::workspace::Workspace;
+use crate::workspace::records::SplitFile;
+use crate::workspace::table_profile::{Forced, TableProfile};
+use parts::{Made, Parts, PartsOwn};
+
+/// A table of `serin.yaml`, whose files were looked at.
+pub struct Source {
+    pub name: String,
+    /// Its place, as messages show it.
+    pub path: String,
+    pub table: read::Table,
+}
+
+/// What came of the tables.
+pub struct Frozen {
+    /// In the order of `serin.yaml`.
+    pub tables: Vec<Totals>,
+    /// Of all checks but those of the profile.
+    pub findings: Findings,
+    /// None where a check rejects.
+    pub snapshot: Option<Snapshot>,
+}
+
+/// A snapshot that was written.
+pub struct Snapshot {
+    pub columns: Arc<[FrameColumn]>,
+    pub target: Target,
+    pub train: FrozenPart,
+    pub test: FrozenPart,
+    /// Of both parts together.
+    pub whole: Profiled,
+}
+
+/// A part of a snapshot, and what it holds.
+pub struct FrozenPart {
+    pub file: SplitFile,
+    pub profile: TableProfile,
+}
+
+/// Checks the tables and freezes their rows in the workspace's `.serin/data/`.
+///
+/// # Errors
+/// [`crate::error::Input`] when a file cannot be read to its end or a table does not fit into memory that has
+/// to; when the snapshot cannot be written.
+pub fn freeze(
+    config: &Config,
+    schema: Option<&Schema>,
+    workspace: &Workspace,
+    sources: &[Source],
+    reading: &Reading,
+) -> Result<Frozen> {
+    let table = |name: &str| sources.iter().find(|source| source.name == name);
+    let references = References::read(schema, |name| Some(&table(name)?.table))?;
+    let (first, others) = sources.split_first().ok_or_else(|| anyhow!("no tables"))?;
+    let mut tables = Vec::new();
+    let mut before = Vec::new();
+    for source in others {
+        let declared = |column: &str| rule_of(schema, &source.name, column)?.kind;
+        let table = Table::read(&source.name, &source.path, &source.table, declared)?;
+        before.push(checks::whole(config, schema, &references, &table));
+        tables.push(table);
+    }
+    let on = config.data.join.iter().flat_map(|join| &join.on);
+    let on: Vec<String> = on.map(|key| key.value.clone()).collect();
+    let task = Task {
+        config,
+        schema,
+        workspace,
+        references: &references,
+        first,
+        others: &tables,
+        others_found: &before,
+        on: &on,
+        reading,
+    };
+    let mut plan = task.first_plan()?;
+    loop {
+        match task.pass(&plan)? {
+            Pass::Done(frozen) => return Ok(*frozen),
+            Pass::Again(better) => plan = better,
+        }
+    }
+}
+
+fn rule_of<'a>(schema: Option<&'a Schema>, table: &str, column: &str) -> Option<&'a ColumnRule> {
+    schema?.table(table)?.column(column)
+}
+
+/// What a pass takes cells for.
+struct Plan {
+    /// The columns of the first table.
+    kinds: Vec<Kind>,
+    /// Where such a column has the type of the cells before it no more.
+    forced: Vec<Option<Forced>>,
+    /// Whether the label is a number to predict.
+    label_is_number: bool,
+}
+
+enum Pass {
+    Done(Box<Frozen>),
+    /// A cell did not go with the plan.
+    Again(Plan),
+}
+
+/// All that a pass is given.
+struct Task<'a> {
+    config: &'a Config,
+    schema: Option<&'a Schema>,
+    workspace: &'a Workspace,
+    references: &'a References,
+    first: &'a Source,
+    others: &'a [Table],
+    others_found: &'a [RowsBefore],
+    on: &'a [String],
+    reading: &'a Reading<'a>,
+}
+
+impl Task<'_> {
+    /// What the first stretch looks like.
+    fn first_plan(&self) -> Result<Plan> {
+        let names = self.first.table.columns();
+        let mut batch = match self.first.table.blocks()?.next()? {
+            Some(block) => block.parse()?,
+            None => no_rows(0, names.len()),
+        };
+        let declared = |name: &str| rule_of(self.schema, &self.first.name, name)?.kind;
+        let kinds = batch.columns.iter().zip(names);
+        let kinds: Vec<Kind> = kinds
+            .map(|(values, name)| Kind::of(values, declared(name)))
+            .collect();
+        let mut plan = Plan {
+            forced: vec![None; kinds.len()],
+            kinds,
+            label_is_number: false,
+        };
+        batch.bad_rows.clear();
+        let start = self.stretch(&plan, batch);
+        let tables: Vec<&Table> = std::iter::once(&start).chain(self.others).collect();
+        if let Some(label) = self.label(&self.columns(&plan)) {
+            let name = &*self.config.data.label.column;
+            let mut labels = Labels::default();
+            let column = tables.iter().find_map(|t| t.columns.get(t.find(name)?));
+            for value in column.iter().flat_map(|c| (0..c.rows()).filter_map(|row| c.value(row))) {
+                labels.add(&value, false);
+            }
+            plan.label_is_number = labels.are_numbers(&label);
+        }
+        Ok(plan)
+    }
+
+    fn stretch(&self, plan: &Plan, batch: Batch) -> Table {
+        let Source { name, path, table } = self.first;
+        Table::stretch(name, path, table.columns(), &plan.kinds, batch)
+    }
+
+    /// The columns of the joined table.
+    fn columns(&self, plan: &Plan) -> Arc<[FrameColumn]> {
+        let names = self.first.table.columns().iter();
+        let first = names.zip(&plan.kinds).map(|(name, kind)| (name.as_str(), *kind));
+        let mut tables: Vec<Vec<(&str, Kind)>> = vec![first.collect()];
+        for table in self.others {
+            let columns = table.columns.iter();
+            tables.push(columns.map(|c| (c.name.as_str(), c.kind)).collect());
+        }
+        frame::columns(&tables, self.on)
+    }
+
+    /// The label, where it is there.
+    fn label(&self, columns: &[FrameColumn]) -> Option<Label<'_>> {
+        let label = &self.config.data.label;
+        let column = columns.iter().position(|c| c.name == *label.column)?;
+        Some(Label {
+            column,
+            kind: columns.get(column)?.kind,
+            positive: label.positive.as_ref().map(|p| p.value.as_str()),
+            declared: self.label_rule().and_then(|rule| rule.kind),
+        })
+    }
+
+    fn label_rule(&self) -> Option<&ColumnRule> {
+        let tables = self.schema.iter().flat_map(|schema| &schema.tables);
+        let name = &self.config.data.label.column;
+        tables.into_iter().find_map(|table| table.column(name))
+    }
+
+    /// The join, or what stands against it.
+    fn join(&self) -> (Option<Join<'_>>, Vec<Fault>) {
+        let names = |table: &'_ Table| -> Vec<String> {
+            table.columns.iter().map(|column| column.name.clone()).collect()
+        };
+        let mut tables = vec![self.first.table.columns().to_vec()];
+        tables.extend(self.others.iter().map(names));
+        let tables: Vec<Vec<&str>> = tables
+            .iter()
+            .map(|names| names.iter().map(String::as_str).collect())
+            .collect();
+        let faults = join::misfits(&tables, self.on);
+        if !faults.is_empty() {
+            return (None, faults);
+        }
+        let how = self.config.data.join.as_ref();
+        let how = how.map_or(JoinKind::Inner, |join| join.how);
+        let join = Join::new(self.others, self.on, how);
+        match join.duplicates() {
+            faults if faults.is_empty() => (Some(join), faults),
+            faults => (None, faults),
+        }
+    }
+
+    /// Reads the first table through.
+    fn pass(&self, plan: &Plan) -> Result<Pass> {
+        let columns = self.columns(plan);
+        let (join, mut faults) = self.join();
+        let label = self.label(&columns);
+        let parts = Parts::new(self.config, self.workspace, &columns, label, plan.label_is_number)?;
+        if join.is_none() {
+            parts.spoil();
+        }
+        let names = self.first.table.columns();
+        let totals = Totals::new(&self.first.name, &self.first.path, names, &plan.kinds);
+        let checks = RowChecks::new(self.config, self.schema, self.references, &totals.name);
+        let turns = Turns::new(0, 1, Seen::new(RowsBefore::new(totals, &checks), self.others.len()));
+        let work = |own: &mut PartsOwn, batch: Batch| {
+            let index = batch.index;
+            let table = self.stretch(plan, batch);
+            let found = checks.rows(&table);
+            let joined = join.as_ref().map(|join| {
+                let joined = join.stretch(&table);
+                let made = parts.make(own, index, &self.frame(&table, &columns, joined.rows));
+                (made, joined.alone, joined.keys)
+            });
+            let full = turns.take(index, |seen| {
+                seen.batches = index + 1;
+                seen.types(&table);
+                seen.before.take(&checks, &table, found);
+                let full = joined.map(|(made, alone, keys)| {
+                    seen.joined(alone, keys);
+                    seen.made(made, &parts)
+                });
+                if seen.is_in_vain() {
+                    parts.spoil();
+                }
+                full.unwrap_or_default()
+            });
+            parts.write(full.unwrap_or_default())
+        };
+        let stop = || {
+            turns.stop();
+            parts.spoil();
+        };
+        let mut owns = scan(&self.first.table, self.reading, || parts.own(), work, stop)?;
+        let mut seen = turns.into_inner();
+        if let Some(better) = seen.better(plan) {
+            return Ok(Pass::Again(better));
+        }
+        let join = match join {
+            Some(join) if seen.keys_twice => {
+                faults.extend(join.duplicates_beside_the_first());
+                parts.spoil();
+                None
+            }
+            join => join,
+        };
+        if let Some(join) = &join {
+            for (n, (rows, first)) in std::mem::take(&mut seen.alone).into_iter().enumerate() {
+                faults.extend(join::unmatched(0, n + 1, rows, first));
+            }
+            let (rows, more) = join.left_over();
+            faults.extend(more);
+            let none = self.stretch(plan, no_rows(0, names.len()));
+            for rows in stretches(rows) {
+                let own = owns.first_mut().ok_or_else(|| anyhow!("nobody read the table"))?;
+                let made = parts.make(own, seen.batches, &self.frame(&none, &columns, rows));
+                seen.batches += 1;
+                parts.write(seen.made(made, &parts))?;
+            }
+        }
+        self.conclude(plan, &faults, join.is_some(), parts, owns, seen)
+    }
+
+    fn frame<'t>(
+        &'t self,
+        table: &'t Table,
+        columns: &Arc<[FrameColumn]>,
+        rows: Vec<Vec<u32>>,
+    ) -> Frame<'t> {
+        let tables = std::iter::once(table).chain(self.others).collect();
+        Frame::new(tables, columns.clone(), rows)
+    }
+
+    /// Runs the checks of what is known only now, and ends the files.
+    fn conclude(
+        &self,
+        plan: &Plan,
+        faults: &[Fault],
+        is_joined: bool,
+        parts: Parts,
+        owns: Vec<PartsOwn>,
+        seen: Seen,
+    ) -> Result<Pass> {
+        let mut findings = Findings::default();
+        let mut tables = vec![seen.before.totals];
+        findings.merge(seen.before.findings);
+        for found in self.others_found {
+            tables.push(found.totals.clone());
+            findings.merge(found.findings.clone());
+        }
+        checks::tables(self.config, self.schema, &tables, faults, &mut findings);
+        let columns = self.columns(plan);
+        let label = self.label(&columns);
+        let (gathered, files, labels) = parts.end(owns);
+        let target = label.as_ref().map(|label| Target::new(&labels, label));
+        if is_joined {
+            findings.merge(seen.findings);
+            let scope = DatasetScope {
+                config: self.config,
+                tables: &tables,
+                columns: &columns,
+                target: target.as_ref(),
+                rule: self.label_rule(),
+                rows: seen.rows,
+            };
+            checks::dataset(&scope, &mut findings);
+        }
+        let (Some(target), Some(label), false) = (target, label, findings.reject()) else {
+            return Ok(Pass::Done(Box::new(Frozen {
+                tables,
+                findings,
+                snapshot: None,
+            })));
+        };
+        let misfits = gathered.iter().flat_map(Gathered::misfits);
+        let misfits: BTreeMap<usize, Misfit> = misfits
+            .filter_map(|(column, misfit)| match columns.get(*column)?.source()? {
+                (0, of_first) => Some((of_first, misfit.clone())),
+                _ => None,
+            })
+            .collect();
+        let label_is_number = labels.are_numbers(&label);
+        if !misfits.is_empty() || label_is_number != plan.label_is_number {
+            return Ok(Pass::Again(Plan {
+                label_is_number,
+                ..plan.widened(&misfits, &BTreeSet::new())
+            }));
+        }
+        let snapshot = self.snapshot(plan, columns, target, gathered, files, seen.pending)?;
+        Ok(Pass::Done(Box::new(Frozen {
+            tables,
+            findings,
+            snapshot: Some(snapshot),
+        })))
+    }
+
+    fn snapshot(
+        &self,
+        plan: &Plan,
+        columns: Arc<[FrameColumn]>,
+        target: Target,
+        gathered: [Gathered; 2],
+        files: [Part; 2],
+        pending: [Pending; 2],
+    ) -> Result<Snapshot> {
+        let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+        let [train, test] = gathered;
+        let mut whole = train.clone();
+        whole.merge(&test);
+        let label = Some(target.column);
+        let told = |gathered: Gathered| {
+            let mut profiled = gathered.profiled(&names, label);
+            for (figures, column) in profiled.profile.columns.iter_mut().zip(columns.iter()) {
+                if let Some((0, at)) = column.source() {
+                    figures.forced_by = plan.forced.get(at).cloned().flatten();
+                }
+            }
+            profiled
+        };
+        let [train_file, test_file] = files;
+        let [train_rows, test_rows] = pending;
+        let (train_file, test_file) = std::thread::scope(|scope| {
+            let test = scope.spawn(|| test_file.finish(test_rows));
+            let train = train_file.finish(train_rows);
+            (train, test.join())
+        });
+        let test_file = test_file.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let part = |file: SplitFile, gathered| -> Result<FrozenPart> {
+            let mut profile = told(gathered).profile;
+            let path = self.workspace.path(&file.path);
+            profile.bytes = path.metadata().map_or(0, |metadata| metadata.len());
+            Ok(FrozenPart { file, profile })
+        };
+        let (train, test) = (part(train_file?, train)?, part(test_file?, test)?);
+        let mut whole = told(whole);
+        whole.profile.bytes = train.profile.bytes + test.profile.bytes;
+        Ok(Snapshot {
+            columns,
+            target,
+            train,
+            test,
+            whole,
+        })
+    }
+}
+
+impl Plan {
+    /// The plan that these cells of the first table and times of the day in columns of dates fit, too.
+    fn widened(&self, misfits: &BTreeMap<usize, Misfit>, times: &BTreeSet<usize>) -> Self {
+        let (mut kinds, mut forced) = (self.kinds.clone(), self.forced.clone());
+        for (column, misfit) in misfits {
+            if let (Some(kind), Some(forced)) = (kinds.get_mut(*column), forced.get_mut(*column)) {
+                if let Some(before) = kind.values {
+                    *forced = Some(misfit.forced(before));
+                }
+                *kind = kind.widened(&misfit.value);
+            }
+        }
+        for (column, kind) in kinds.iter_mut().enumerate() {
+            kind.dates &= !times.contains(&column);
+        }
+        Self {
+            kinds,
+            forced,
+            label_is_number: self.label_is_number,
+        }
+    }
+}
+
+/// What was seen in the rows so far, in their order.
+struct Seen {
+    /// The batches of joined rows.
+    batches: u64,
+    before: RowsBefore,
+    /// In the joined rows.
+    findings: Findings,
+    /// For each of the other tables the rows that have no partner there, and the first.
+    alone: Vec<(u64, Option<KeyedRow>)>,
+    /// Where they must not stand twice.
+    keys: KeySet,
+    keys_twice: bool,
+    /// The columns that are of another type than was planned, with the first cell that says so.
+    misfits: BTreeMap<usize, Misfit>,
+    times_of_day: BTreeSet<usize>,
+    /// The rows of the training and of the test part.
+    rows: [u64; 2],
+    pending: [Pending; 2],
+}
+
+impl Seen {
+    fn new(before: RowsBefore, others: usize) -> Self {
+        Self {
+            batches: 0,
+            before,
+            findings: Findings::default(),
+            alone: vec![(0, None); others],
+            keys: KeySet::default(),
+            keys_twice: false,
+            misfits: BTreeMap::new(),
+            times_of_day: BTreeSet::new(),
+            rows: [0, 0],
+            pending: <[Pending; 2]>::default(),
+        }
+    }
+
+    fn types(&mut self, table: &Table) {
+        for (n, column) in table.columns.iter().enumerate() {
+            if column.time_of_day.is_some() {
+                self.times_of_day.insert(n);
+            }
+            let misfit = column.misfits.first().filter(|_| !column.kind.declared);
+            if let Some((row, place)) = misfit.and_then(|row| Some((*row, table.place(*row)?))) {
+                self.misfits.entry(n).or_insert_with(|| Misfit {
+                    place: format!("{}:{}", place.file, place.line),
+                    value: column.text(row).into_owned(),
+                });
+            }
+        }
+    }
+
+    fn joined(&mut self, alone: Vec<(u64, Option<KeyedRow>)>, keys: Vec<Key>) {
+        for ((count, first), (more, row)) in self.alone.iter_mut().zip(alone) {
+            *count += more;
+            if first.is_none() {
+                *first = row;
+            }
+        }
+        for key in keys {
+            self.keys_twice |= !self.keys.insert(key);
+        }
+    }
+
+    /// Takes in joined rows; the row groups that are full now.
+    fn made(&mut self, made: Made, parts: &Parts) -> [Vec<Group>; 2] {
+        self.findings.merge(made.findings);
+        for (rows, more) in self.rows.iter_mut().zip(made.rows) {
+            *rows += more;
+        }
+        match made.stretches {
+            Some(stretches) => parts.push(&mut self.pending, stretches),
+            None => <[Vec<Group>; 2]>::default(),
+        }
+    }
+
+    /// Whether what is read from here on is for the checks alone.
+    fn is_in_vain(&self) -> bool {
+        self.keys_twice
+            || !self.misfits.is_empty()
+            || !self.times_of_day.is_empty()
+            || self.findings.reject()
+            || self.before.findings.reject()
+    }
+
+    fn better(&self, plan: &Plan) -> Option<Plan> {
+        let fits = self.misfits.is_empty() && self.times_of_day.is_empty();
+        (!fits).then(|| plan.widened(&self.misfits, &self.times_of_day))
+    }
+}
+
+/// A batch without rows.
+fn no_rows(index: u64, columns: usize) -> Batch {
+    Batch {
+        index,
+        rows: 0,
+        columns: vec![Values::Texts(Texts::default()); columns],
+        places: Places {
+            file: "".into(),
+            rows: RowPlaces::Rows(1),
+        },
+        bad_rows: Vec::new(),
+        bad_row_count: 0,
+        bytes: 0,
+    }
+}
+
+/// Rows of a frame that go on together behind the last one of the first table.
+const BEHIND: usize = 1 << 13;
+
+fn stretches(rows: Vec<Vec<u32>>) -> impl Iterator<Item = Vec<Vec<u32>>> {
+    let count = rows.first().map_or(0, Vec::len);
+    (0..count).step_by(BEHIND).map(move |from| {
+        let to = count.min(from + BEHIND);
+        let part = |rows: &Vec<u32>| rows.get(from..to).unwrap_or_default().to_vec();
+        rows.iter().map(part).collect()
+    })
+}

@@ -1,0 +1,206 @@
+//! The training and the test part while rows come in: who belongs where, their figures, their files.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use anyhow::Result;
+
+use crate::config::Config;
+use crate::data::batch::{Batch, Places, RowPlaces, Values};
+use crate::data::checks;
+use crate::data::findings::Findings;
+use crate::data::frame::{Frame, FrameColumn};
+use crate::data::label::{Label, Labels};
+use crate::data::snapshot::{Group, Part, Pending, Stretch};
+use crate::data::split::Partition;
+use crate::data::stats::{self, Gather, Gathered};
+use crate::workspace::records::ColumnType;
+use crate::workspace::table_profile::ValueType;
+use crate::workspace::{FOLDER, Workspace};
+
+/// Both parts: first that for training, then that for the test.
+pub(super) struct Parts<'a> {
+    config: &'a Config,
+    label: Option<Label<'a>>,
+    label_is_number: bool,
+    gathers: [Gather; 2],
+    files: [Part; 2],
+    /// Nothing will come of them: something rejects the rows, or asks for another pass.
+    spoiled: AtomicBool,
+}
+
+/// What a thread gathers by itself.
+pub(super) struct PartsOwn {
+    gathered: [stats::Own; 2],
+    labels: Labels,
+}
+
+/// What became of a stretch of joined rows.
+pub(super) struct Made {
+    pub(super) findings: Findings,
+    /// How many go into each part.
+    pub(super) rows: [u64; 2],
+    /// None where they are in vain.
+    pub(super) stretches: Option<[Stretch; 2]>,
+}
+
+impl<'a> Parts<'a> {
+    /// Begins both files. Without a label nothing will come of them.
+    pub(super) fn new(
+        config: &'a Config,
+        workspace: &Workspace,
+        columns: &Arc<[FrameColumn]>,
+        label: Option<Label<'a>>,
+        label_is_number: bool,
+    ) -> Result<Self> {
+        let is_label = |n: usize| label.as_ref().is_some_and(|label| label.column == n);
+        let mut kinds = Vec::new();
+        let mut types = Vec::new();
+        for (n, column) in columns.iter().enumerate() {
+            let (kind, values) = match (is_label(n), label_is_number) {
+                (true, true) => (ColumnType::Number, Some(ValueType::Number)),
+                (true, false) => (ColumnType::Category, Some(ValueType::Text)),
+                (false, _) => (column.kind, column.values.or(Some(ValueType::Text))),
+            };
+            types.push((column.name.clone(), kind));
+            kinds.push(values);
+        }
+        let file = |name: &str| {
+            let path = format!("{FOLDER}/data/{name}.parquet");
+            Part::create(workspace, &path, &types)
+        };
+        Ok(Self {
+            config,
+            spoiled: AtomicBool::new(label.is_none()),
+            label,
+            label_is_number,
+            gathers: [Gather::new(kinds.clone()), Gather::new(kinds)],
+            files: [file("train")?, file("test")?],
+        })
+    }
+
+    pub(super) fn own(&self) -> PartsOwn {
+        PartsOwn {
+            gathered: self.gathers.each_ref().map(Gather::own),
+            labels: Labels::default(),
+        }
+    }
+
+    /// Nothing is written from here on.
+    pub(super) fn spoil(&self) {
+        self.spoiled.store(true, Relaxed);
+        for gather in &self.gathers {
+            gather.stop();
+        }
+    }
+
+    /// Divides joined rows, which are the batch `index`, and takes their figures.
+    pub(super) fn make(&self, own: &mut PartsOwn, index: u64, frame: &Frame) -> Made {
+        let mut made = Made {
+            findings: checks::joined(self.config, frame),
+            rows: [0, 0],
+            stretches: None,
+        };
+        let partition = Partition::of(frame, &self.config.data.split);
+        let is_test = |row: usize| partition.as_ref().is_some_and(|p| p.is_test(row));
+        let label = self.label.as_ref().map(|label| label.column);
+        let label = label.and_then(|label| frame.columns.get(label));
+        let mut divided = [Vec::new(), Vec::new()];
+        let [train, test] = &mut divided;
+        for row in 0..frame.rows() {
+            let is_test = is_test(row);
+            let part = if is_test { &mut *test } else { &mut *train };
+            part.push(row as u32);
+            if let Some(value) = label.and_then(|label| frame.value(label, row)) {
+                own.labels.add(&value, is_test);
+            }
+        }
+        made.rows = divided.each_ref().map(|rows| rows.len() as u64);
+        if self.spoiled.load(Relaxed) {
+            return made;
+        }
+        let parts = divided.iter().zip(&self.gathers).zip(&mut own.gathered);
+        let mut stretches = parts.map(|((rows, gather), own)| {
+            let batch = Batch {
+                index,
+                rows: rows.len(),
+                columns: self.columns(frame, rows),
+                places: places(frame, rows),
+                bad_rows: Vec::new(),
+                bad_row_count: 0,
+                bytes: 0,
+            };
+            gather.take(own, &batch);
+            Stretch::new(&batch.columns, rows.len())
+        });
+        made.stretches = stretches.next().zip(stretches.next()).map(|(a, b)| [a, b]);
+        made
+    }
+
+    fn columns(&self, frame: &Frame, rows: &[u32]) -> Vec<Values> {
+        let label = self.label.as_ref().map(|label| label.column);
+        let columns = frame.columns.iter().enumerate();
+        columns
+            .map(|(n, column)| match Some(n) == label && !self.label_is_number {
+                true => frame.take_texts(column, rows),
+                false => frame.take(column, rows),
+            })
+            .collect()
+    }
+
+    /// Adds the rows that come next; the row groups of each part that are full now.
+    pub(super) fn push(
+        &self,
+        pending: &mut [Pending; 2],
+        stretches: [Stretch; 2],
+    ) -> [Vec<Group>; 2] {
+        let [train, test] = pending;
+        let [first, second] = &self.files;
+        let [for_train, for_test] = stretches;
+        [train.push(first, for_train), test.push(second, for_test)]
+    }
+
+    /// Writes row groups.
+    pub(super) fn write(&self, full: [Vec<Group>; 2]) -> Result<()> {
+        for (file, groups) in self.files.iter().zip(full) {
+            for group in groups {
+                if !self.spoiled.load(Relaxed) {
+                    file.write(group)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts together what the threads gathered.
+    pub(super) fn end(self, owns: Vec<PartsOwn>) -> ([Gathered; 2], [Part; 2], Labels) {
+        let mut labels = Labels::default();
+        let (mut train, mut test) = (Vec::new(), Vec::new());
+        for own in owns {
+            labels.merge(&own.labels);
+            let [a, b] = own.gathered;
+            train.push(a);
+            test.push(b);
+        }
+        let [first, second] = self.gathers;
+        let gathered = [first.gathered(train), second.gathered(test)];
+        (gathered, self.files, labels)
+    }
+}
+
+/// Where rows of the joined table stand in the first one, for a cell that is told.
+fn places(frame: &Frame, rows: &[u32]) -> Places {
+    let places = rows.iter().map(|row| frame.first_place(*row as usize));
+    let places: Vec<Option<crate::data::table::RowPlace>> = places.collect();
+    let file = places.iter().flatten().next().map_or("", |place| place.file);
+    let lines = places.iter().map(|place| place.map_or(0, |place| place.line));
+    let lines: Vec<u64> = lines.collect();
+    let first = lines.iter().copied().min().unwrap_or(0);
+    Places {
+        file: file.into(),
+        rows: RowPlaces::Lines(
+            lines.iter().map(|line| (line - first) as u32).collect(),
+            first,
+        ),
+    }
+}
