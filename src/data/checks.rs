@@ -23,13 +23,14 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
+use super::cell_text;
 use super::findings::{Evidence, Findings, Origin, Reporter};
 use super::frame::{Frame, FrameColumn};
 use super::join::Fault;
 use super::keys::{Key, KeyMap};
 use super::label::Target;
 use super::schema::{ColumnRule, Schema, TableRule};
-use super::stats::Similar;
+use super::stats::{Overlap, Similar};
 use super::table::{Column, Kind, Table, Totals};
 use crate::clock::Timestamp;
 use crate::config::{Config, nearest};
@@ -46,9 +47,19 @@ pub struct Check {
     /// As `lint.json` names it.
     pub code: &'static str,
     pub severity: Severity,
-    /// Whether it always rejects: without what it asks for there is no snapshot to train on.
-    pub fixed: bool,
+    /// Which severities `lint.checks` may give it.
+    allowed: Allowed,
     run: Run,
+}
+
+/// Which severities a check may have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Allowed {
+    All,
+    /// It tells of rows or values that are left out, which is never done in silence.
+    NotOff,
+    /// Without what it asks for there is no snapshot to train on.
+    RejectOnly,
 }
 
 /// What a check looks at.
@@ -131,6 +142,8 @@ pub struct ProfileScope<'a> {
     pub whole: Origin<'a>,
     /// The profiles of the training and of the test part.
     pub parts: Option<(&'a TableProfile, &'a TableProfile)>,
+    /// What both parts hold.
+    pub overlap: Option<&'a Overlap>,
     pub similar: &'a [Similar],
     pub drift: Option<&'a DriftReport>,
     /// The joined table's rows in earlier runs, the latest last.
@@ -159,6 +172,12 @@ fn counted(n: u64, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
+/// A number in at most six digits, without the noise of the last ones of a double.
+fn short(x: f64) -> String {
+    let rounded: f64 = format!("{x:.5e}").parse().unwrap_or(x);
+    cell_text::number(rounded)
+}
+
 /// A share with one digit behind the point where it is not whole.
 fn percent(share: f64) -> String {
     let tenths = (share * 1000.0).round() / 10.0;
@@ -173,7 +192,17 @@ const fn check(code: &'static str, severity: Severity, run: Run) -> Check {
     Check {
         code,
         severity,
-        fixed: false,
+        allowed: Allowed::All,
+        run,
+    }
+}
+
+/// A check that cannot be off.
+const fn loud(code: &'static str, severity: Severity, run: Run) -> Check {
+    Check {
+        code,
+        severity,
+        allowed: Allowed::NotOff,
         run,
     }
 }
@@ -183,7 +212,7 @@ const fn fixed(code: &'static str, run: Run) -> Check {
     Check {
         code,
         severity: Reject,
-        fixed: true,
+        allowed: Allowed::RejectOnly,
         run,
     }
 }
@@ -196,14 +225,14 @@ use Severity::{Reject, Warn};
 
 /// Every check, in the order of the work.
 pub const CHECKS: &[Check] = &[
-    check("table.rows", Reject, OfTable(rows::malformed)),
-    check("table.skipped_rows", Warn, OfTable(rows::skipped)),
+    fixed("table.rows", OfTable(rows::malformed)),
+    loud("table.skipped_rows", Warn, OfTable(rows::skipped)),
     fixed("table.empty", OfTable(rows::empty)),
     check("schema.table", Warn, OfTable(columns::undescribed)),
     check("schema.rows", Reject, OfTable(keys::rows)),
     check("schema.presence", Reject, OfTable(columns::absent)),
     check("schema.extra", Warn, OfTable(columns::extra)),
-    check("schema.type", Reject, OfColumn(columns::misfits)),
+    loud("schema.type", Reject, OfColumn(columns::misfits)),
     check("schema.required", Reject, OfColumn(columns::required)),
     check("schema.missing", Reject, OfTable(columns::share_missing)),
     check("schema.domain", Reject, OfColumn(columns::domain)),
@@ -221,6 +250,7 @@ pub const CHECKS: &[Check] = &[
     fixed("join.duplicate_key", OfTables(join::duplicate)),
     check("join.unmatched", Warn, OfTables(join::unmatched)),
     fixed("join.empty", OfDataset(join::nothing)),
+    check("join.multiplied", Warn, OfDataset(join::multiplied)),
     fixed("label.missing", OfJoined(target::missing)),
     fixed("label.classes", OfDataset(target::classes)),
     fixed("label.unseen", OfDataset(target::unseen)),
@@ -258,6 +288,9 @@ pub const CHECKS: &[Check] = &[
     check("features.leakage", Warn, OfProfile(features::leakage)),
     check("features.label_name", Warn, OfProfile(features::label_name)),
     check("features.duplicate", Warn, OfProfile(features::duplicate)),
+    check("features.future", Warn, OfProfile(parts::future)),
+    check("split.entity", Warn, OfProfile(parts::entity)),
+    check("split.duplicates", Warn, OfProfile(parts::duplicates)),
     check("split.label_shift", Warn, OfProfile(parts::label_shift)),
     check(
         "split.missing_column",
@@ -280,11 +313,19 @@ pub fn validate(config: &Config) -> Result<()> {
     for (code, severity) in &config.lint.checks {
         let known = CHECKS.iter().find(|check| check.code == code.value);
         let error = match known {
-            Some(check) if check.fixed && *severity != Some(Reject) => Input::new(format!(
-                "`lint.checks.{}`: this check always rejects",
-                check.code
-            ))
-            .hint("without what it asks for there is no snapshot to train on"),
+            Some(check) if check.allowed == Allowed::RejectOnly && *severity != Some(Reject) => {
+                let hint = match check.code {
+                    "table.rows" => "`lint.max_bad_rows` says how many rows may be left out",
+                    _ => "without what it asks for there is no snapshot to train on",
+                };
+                let code = check.code;
+                Input::new(format!("`lint.checks.{code}`: this check always rejects")).hint(hint)
+            }
+            Some(check) if check.allowed == Allowed::NotOff && severity.is_none() => {
+                let code = check.code;
+                Input::new(format!("`lint.checks.{code}`: this check cannot be off"))
+                    .hint("it tells what is left out of the data; `warn` lets it pass")
+            }
             Some(_) => continue,
             None => unknown(code),
         };
@@ -557,6 +598,16 @@ mod tests {
             "serin.yaml:6:17: `lint.checks.join.key`: this check always rejects \
              (without what it asks for there is no snapshot to train on)"
         );
+        assert_eq!(
+            refused("{checks: {table.rows: warn}}"),
+            "serin.yaml:6:17: `lint.checks.table.rows`: this check always rejects \
+             (`lint.max_bad_rows` says how many rows may be left out)"
+        );
+        assert_eq!(
+            refused("{checks: {schema.type: off}}"),
+            "serin.yaml:6:17: `lint.checks.schema.type`: this check cannot be off \
+             (it tells what is left out of the data; `warn` lets it pass)"
+        );
         let allowed = Setup::with(
             TableProfile::default(),
             "{checks: {join.key: reject, features.id: off}}",
@@ -579,6 +630,7 @@ mod tests {
                 origins: &[],
                 whole: origin,
                 parts: None,
+                overlap: None,
                 similar: &[],
                 drift: None,
                 history: &[],

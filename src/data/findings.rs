@@ -21,6 +21,8 @@ pub struct Evidence {
     pub observed: String,
     /// The message behind the place.
     pub sentence: String,
+    /// How bad it is beside other findings of the same severity: a share, or an index of drift.
+    pub weight: f64,
 }
 
 impl Evidence {
@@ -31,6 +33,7 @@ impl Evidence {
             sentence: format!("column `{column}` holds `{value}`, expected {expected}"),
             expected,
             observed: value,
+            weight: 0.0,
         }
     }
 
@@ -40,6 +43,7 @@ impl Evidence {
             expected: "a value".to_owned(),
             observed: "missing".to_owned(),
             sentence: format!("column `{column}` has no value here"),
+            weight: 0.0,
         }
     }
 
@@ -52,7 +56,14 @@ impl Evidence {
             expected: expected.into(),
             observed: observed.into(),
             sentence: sentence.into(),
+            weight: 0.0,
         }
+    }
+
+    /// The same with a weight.
+    #[must_use]
+    pub fn weighing(self, weight: f64) -> Self {
+        Self { weight, ..self }
     }
 }
 
@@ -71,6 +82,21 @@ struct Count {
     listed: u64,
     severity: Severity,
     path: String,
+    /// The greatest weight among them.
+    weight: f64,
+}
+
+/// What a check found in a column, or in a table as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    pub check: String,
+    pub severity: Severity,
+    /// Empty where it is about the table.
+    pub column: String,
+    /// How often, those that are not told one by one too.
+    pub found: u64,
+    /// The first ones.
+    pub findings: Vec<Finding>,
 }
 
 /// Takes the findings of one check.
@@ -98,7 +124,9 @@ impl Findings {
                 listed: 0,
                 severity: count.severity,
                 path: count.path,
+                weight: 0.0,
             });
+            known.weight = known.weight.max(count.weight);
             known.found += count.found;
             let listed = count.listed.min(SHOWN - known.listed);
             known.listed += listed;
@@ -122,47 +150,84 @@ impl Findings {
         counts.any(|count| count.severity == Severity::Reject)
     }
 
-    /// The record: rejecting findings first, then by table, column and row.
-    pub fn report(mut self) -> LintReport {
+    /// The findings by check and column: those that reject first, of these the heaviest, then those with the most
+    /// cells.
+    pub fn groups(self) -> Vec<Group> {
+        let mut groups: BTreeMap<_, (Count, Vec<Finding>)> = BTreeMap::new();
+        for ((check, table, column), count) in self.counts {
+            groups.insert((check.to_owned(), table, column), (count, Vec::new()));
+        }
+        for finding in self.list {
+            let key = (
+                finding.check.clone(),
+                finding.table.clone(),
+                finding.column.clone(),
+            );
+            if let Some((_, findings)) = groups.get_mut(&key) {
+                findings.push(finding);
+            }
+        }
+        let mut sorted: Vec<_> = groups.into_iter().collect();
+        sorted.sort_by(|(one_key, (one, _)), (other_key, (other, _))| {
+            let weights = other.weight.total_cmp(&one.weight);
+            one.severity
+                .cmp(&other.severity)
+                .then(weights)
+                .then(other.found.cmp(&one.found))
+                .then_with(|| (&one_key.1, &one_key.2).cmp(&(&other_key.1, &other_key.2)))
+                .then_with(|| one_key.0.cmp(&other_key.0))
+        });
+        type Key = (String, String, String);
+        let group = |((check, table, column), (count, mut findings)): (Key, (Count, Vec<_>))| {
+            findings.sort_by_key(|finding: &Finding| finding.row.unwrap_or(u64::MAX));
+            let more = count.found - count.listed;
+            if more > 0 {
+                let of = match column.is_empty() {
+                    true => String::new(),
+                    false => format!("column `{column}`: "),
+                };
+                findings.push(Finding {
+                    message: format!("{}: {of}{more} more findings of `{check}`", count.path),
+                    check: check.clone(),
+                    table,
+                    column: column.clone(),
+                    row: None,
+                    severity: count.severity,
+                    expected: String::new(),
+                    observed: format!("{more} more"),
+                });
+            }
+            Group {
+                check,
+                severity: count.severity,
+                column,
+                found: count.found,
+                findings,
+            }
+        };
+        sorted.into_iter().map(group).collect()
+    }
+
+    /// The record, in the order of the groups.
+    pub fn report(self) -> LintReport {
         let verdict = if self.reject() {
             Verdict::Reject
         } else {
             Verdict::Pass
         };
-        for ((check, table, column), count) in self.counts {
-            let more = count.found - count.listed;
-            if more == 0 {
-                continue;
-            }
-            let of = if column.is_empty() {
-                String::new()
-            } else {
-                format!("column `{column}`: ")
-            };
-            self.list.push(Finding {
-                check: check.to_owned(),
-                table,
-                column,
-                row: None,
-                severity: count.severity,
-                expected: String::new(),
-                observed: format!("{more} more"),
-                message: format!("{}: {of}{more} more findings of `{check}`", count.path),
-            });
-        }
-        self.list.sort_by_cached_key(|finding| {
-            let row = finding.row.unwrap_or(u64::MAX);
-            let (table, column) = (finding.table.clone(), finding.column.clone());
-            (finding.severity, table, column, row, finding.check.clone())
-        });
+        let groups = self.groups().into_iter();
         LintReport {
             verdict,
-            findings: self.list,
+            findings: groups.flat_map(|group| group.findings).collect(),
         }
     }
 }
 
 impl Reporter<'_> {
+    pub fn severity(&self) -> Severity {
+        self.severity
+    }
+
     /// Counts findings that are not told one by one.
     pub fn more(&mut self, origin: Origin, column: &str, more: u64) {
         self.count(origin, column).found += more;
@@ -175,6 +240,7 @@ impl Reporter<'_> {
             listed: 0,
             severity: self.severity,
             path: origin.path.to_owned(),
+            weight: 0.0,
         })
     }
 
@@ -193,6 +259,7 @@ impl Reporter<'_> {
         }
         count.listed += 1;
         let evidence = evidence();
+        count.weight = count.weight.max(evidence.weight);
         let place = match row {
             Some(row) => format!("{}:{}", row.file, row.line),
             None => origin.path.to_owned(),

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::batch::{ABSENT, Texts, Values};
-use super::stats::cell::{self, Cell};
 use super::stats;
+use super::stats::cell::{self, Cell};
 use super::table::{Column, Kind, RowPlace, Table};
 use super::types;
 use crate::workspace::records::ColumnType;
@@ -178,6 +178,12 @@ impl<'a> Frame<'a> {
     /// Where the first table's row of a row stands, where there is one.
     pub(super) fn first_place(&self, row: usize) -> Option<RowPlace<'a>> {
         self.tables.first()?.place(self.row_of(0, row)?)
+    }
+
+    /// A table that has a row here, the first such, and where that stands.
+    pub fn any_place(&self, row: usize) -> Option<(&'a Table, RowPlace<'a>)> {
+        let mut tables = self.tables.iter().enumerate();
+        tables.find_map(|(t, table)| Some((*table, table.place(self.row_of(t, row)?)?)))
     }
 
     /// Where a cell was read: its table and its row; no row where the join left it empty.

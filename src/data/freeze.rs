@@ -22,7 +22,7 @@ use super::read;
 use super::scan::{Reading, scan};
 use super::schema::{ColumnRule, Schema};
 use super::snapshot::{Group, Part, Pending};
-use super::stats::{Gathered, Misfit, Profiled};
+use super::stats::{self, Gathered, Misfit, Overlap, Profiled};
 use super::table::{Kind, Table, Totals};
 use super::turns::Turns;
 use crate::config::{Config, JoinKind};
@@ -43,26 +43,32 @@ pub struct Source {
 pub struct Frozen {
     /// In the order of `serin.yaml`.
     pub tables: Vec<Totals>,
+    /// For each table the columns that are not of the type that their first cells have.
+    pub forced: Vec<Vec<(String, Forced)>>,
     /// Of all checks but those of the profile.
     pub findings: Findings,
+    /// None where the tables cannot be joined, or have no label.
+    pub joined: Option<Joined>,
+}
+
+/// The joined table with its parts.
+pub struct Joined {
+    pub columns: Arc<[FrameColumn]>,
+    pub target: Target,
+    pub train: TableProfile,
+    pub test: TableProfile,
+    /// Of both parts together.
+    pub whole: Profiled,
+    /// What both parts hold.
+    pub overlap: Overlap,
     /// None where a check rejects.
     pub snapshot: Option<Snapshot>,
 }
 
-/// A snapshot that was written.
+/// The files that were written.
 pub struct Snapshot {
-    pub columns: Arc<[FrameColumn]>,
-    pub target: Target,
-    pub train: FrozenPart,
-    pub test: FrozenPart,
-    /// Of both parts together.
-    pub whole: Profiled,
-}
-
-/// A part of a snapshot, and what it holds.
-pub struct FrozenPart {
-    pub file: SplitFile,
-    pub profile: TableProfile,
+    pub train: SplitFile,
+    pub test: SplitFile,
 }
 
 /// Checks the tables and freezes their rows in the workspace's `.serin/data/`.
@@ -156,8 +162,15 @@ impl Task<'_> {
         let kinds: Vec<Kind> = kinds
             .map(|(values, name)| Kind::of(values, declared(name)))
             .collect();
+        let columns = batch.columns.iter().zip(&kinds);
         let mut plan = Plan {
-            forced: vec![None; kinds.len()],
+            forced: columns
+                .map(|(values, kind)| {
+                    let forced = (!kind.declared).then(|| stats::forced(values))?;
+                    let (row, before) = forced?;
+                    Some(stats::misfit(&batch, values, row).forced(before))
+                })
+                .collect(),
             kinds,
             label_is_number: false,
         };
@@ -168,7 +181,10 @@ impl Task<'_> {
             let name = &*self.config.data.label.column;
             let mut labels = Labels::default();
             let column = tables.iter().find_map(|t| t.columns.get(t.find(name)?));
-            for value in column.iter().flat_map(|c| (0..c.rows()).filter_map(|row| c.value(row))) {
+            for value in column
+                .iter()
+                .flat_map(|c| (0..c.rows()).filter_map(|row| c.value(row)))
+            {
                 labels.add(&value, false);
             }
             plan.label_is_number = labels.are_numbers(&label);
@@ -184,7 +200,9 @@ impl Task<'_> {
     /// The columns of the joined table.
     fn columns(&self, plan: &Plan) -> Arc<[FrameColumn]> {
         let names = self.first.table.columns().iter();
-        let first = names.zip(&plan.kinds).map(|(name, kind)| (name.as_str(), *kind));
+        let first = names
+            .zip(&plan.kinds)
+            .map(|(name, kind)| (name.as_str(), *kind));
         let mut tables: Vec<Vec<(&str, Kind)>> = vec![first.collect()];
         for table in self.others {
             let columns = table.columns.iter();
@@ -214,7 +232,11 @@ impl Task<'_> {
     /// The join, or what stands against it.
     fn join(&self) -> (Option<Join<'_>>, Vec<Fault>) {
         let names = |table: &'_ Table| -> Vec<String> {
-            table.columns.iter().map(|column| column.name.clone()).collect()
+            table
+                .columns
+                .iter()
+                .map(|column| column.name.clone())
+                .collect()
         };
         let mut tables = vec![self.first.table.columns().to_vec()];
         tables.extend(self.others.iter().map(names));
@@ -240,14 +262,24 @@ impl Task<'_> {
         let columns = self.columns(plan);
         let (join, mut faults) = self.join();
         let label = self.label(&columns);
-        let parts = Parts::new(self.config, self.workspace, &columns, label, plan.label_is_number)?;
+        let parts = Parts::new(
+            self.config,
+            self.workspace,
+            &columns,
+            label,
+            plan.label_is_number,
+        )?;
         if join.is_none() {
             parts.spoil();
         }
         let names = self.first.table.columns();
         let totals = Totals::new(&self.first.name, &self.first.path, names, &plan.kinds);
         let checks = RowChecks::new(self.config, self.schema, self.references, &totals.name);
-        let turns = Turns::new(0, 1, Seen::new(RowsBefore::new(totals, &checks), self.others.len()));
+        let turns = Turns::new(
+            0,
+            1,
+            Seen::new(RowsBefore::new(totals, &checks), self.others.len()),
+        );
         let work = |own: &mut PartsOwn, batch: Batch| {
             let index = batch.index;
             let table = self.stretch(plan, batch);
@@ -268,9 +300,15 @@ impl Task<'_> {
                 if seen.is_in_vain() {
                     parts.spoil();
                 }
-                full.unwrap_or_default()
+                if seen.findings.reject() || seen.before.findings.reject() {
+                    parts.reject();
+                }
+                full
             });
-            parts.write(full.unwrap_or_default())
+            match full.flatten() {
+                Some(full) => parts.write(full?),
+                None => Ok(()),
+            }
         };
         let stop = || {
             turns.stop();
@@ -297,10 +335,12 @@ impl Task<'_> {
             faults.extend(more);
             let none = self.stretch(plan, no_rows(0, names.len()));
             for rows in stretches(rows) {
-                let own = owns.first_mut().ok_or_else(|| anyhow!("nobody read the table"))?;
+                let own = owns
+                    .first_mut()
+                    .ok_or_else(|| anyhow!("nobody read the table"))?;
                 let made = parts.make(own, seen.batches, &self.frame(&none, &columns, rows));
                 seen.batches += 1;
-                parts.write(seen.made(made, &parts))?;
+                parts.write(seen.made(made, &parts)?)?;
             }
         }
         self.conclude(plan, &faults, join.is_some(), parts, owns, seen)
@@ -350,11 +390,13 @@ impl Task<'_> {
             };
             checks::dataset(&scope, &mut findings);
         }
-        let (Some(target), Some(label), false) = (target, label, findings.reject()) else {
+        let forced = self.forced(plan);
+        let (Some(target), Some(label), true) = (target, label, is_joined) else {
             return Ok(Pass::Done(Box::new(Frozen {
                 tables,
+                forced,
                 findings,
-                snapshot: None,
+                joined: None,
             })));
         };
         let misfits = gathered.iter().flat_map(Gathered::misfits);
@@ -371,62 +413,91 @@ impl Task<'_> {
                 ..plan.widened(&misfits, &BTreeSet::new())
             }));
         }
-        let snapshot = self.snapshot(plan, columns, target, gathered, files, seen.pending)?;
+        let snapshot = match findings.reject() {
+            true => None,
+            false => Some(ended(files, seen.pending)?),
+        };
+        let joined = self.told(&forced, columns, target, gathered, snapshot);
         Ok(Pass::Done(Box::new(Frozen {
             tables,
+            forced,
             findings,
-            snapshot: Some(snapshot),
+            joined: Some(joined),
         })))
     }
 
-    fn snapshot(
+    /// For each table the columns whose type a cell forced.
+    fn forced(&self, plan: &Plan) -> Vec<Vec<(String, Forced)>> {
+        let names = self.first.table.columns().iter().zip(&plan.forced);
+        let first = names.filter_map(|(name, forced)| Some((name.clone(), forced.clone()?)));
+        let mut forced = vec![first.collect()];
+        for table in self.others {
+            let columns = table.columns.iter();
+            let of = columns.filter_map(|c| Some((c.name.clone(), c.forced.clone()?)));
+            forced.push(of.collect());
+        }
+        forced
+    }
+
+    /// The figures of both parts.
+    fn told(
         &self,
-        plan: &Plan,
+        forced: &[Vec<(String, Forced)>],
         columns: Arc<[FrameColumn]>,
         target: Target,
         gathered: [Gathered; 2],
-        files: [Part; 2],
-        pending: [Pending; 2],
-    ) -> Result<Snapshot> {
+        snapshot: Option<Snapshot>,
+    ) -> Joined {
         let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
         let [train, test] = gathered;
+        let overlap = Overlap::of(&train, &test);
         let mut whole = train.clone();
         whole.merge(&test);
-        let label = Some(target.column);
-        let told = |gathered: Gathered| {
-            let mut profiled = gathered.profiled(&names, label);
+        let forced_by = |column: &FrameColumn| {
+            let of = forced.get(column.source()?.0)?;
+            let (_, forced) = of.iter().find(|(name, _)| *name == column.name)?;
+            Some(forced.clone())
+        };
+        let told = |gathered: Gathered, files: &[&SplitFile]| {
+            let mut profiled = gathered.profiled(&names, Some(target.column));
             for (figures, column) in profiled.profile.columns.iter_mut().zip(columns.iter()) {
-                if let Some((0, at)) = column.source() {
-                    figures.forced_by = plan.forced.get(at).cloned().flatten();
-                }
+                figures.forced_by = forced_by(column);
             }
+            let size = |file: &&SplitFile| {
+                let path = self.workspace.path(&file.path);
+                path.metadata().map_or(0, |metadata| metadata.len())
+            };
+            profiled.profile.bytes = files.iter().map(size).sum();
             profiled
         };
-        let [train_file, test_file] = files;
-        let [train_rows, test_rows] = pending;
-        let (train_file, test_file) = std::thread::scope(|scope| {
-            let test = scope.spawn(|| test_file.finish(test_rows));
-            let train = train_file.finish(train_rows);
-            (train, test.join())
-        });
-        let test_file = test_file.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let part = |file: SplitFile, gathered| -> Result<FrozenPart> {
-            let mut profile = told(gathered).profile;
-            let path = self.workspace.path(&file.path);
-            profile.bytes = path.metadata().map_or(0, |metadata| metadata.len());
-            Ok(FrozenPart { file, profile })
-        };
-        let (train, test) = (part(train_file?, train)?, part(test_file?, test)?);
-        let mut whole = told(whole);
-        whole.profile.bytes = train.profile.bytes + test.profile.bytes;
-        Ok(Snapshot {
-            columns,
+        let files = snapshot.as_ref().map(|s| [&s.train, &s.test]);
+        let both = files.as_ref().map_or(&[][..], |files| files);
+        Joined {
+            train: told(train, both.get(..1).unwrap_or_default()).profile,
+            test: told(test, both.get(1..).unwrap_or_default()).profile,
+            whole: told(whole, both),
+            overlap,
+            columns: columns.clone(),
             target,
-            train,
-            test,
-            whole,
-        })
+            snapshot,
+        }
     }
+}
+
+/// Ends both files, beside each other.
+fn ended(files: [Part; 2], pending: [Pending; 2]) -> Result<Snapshot> {
+    let [train, test] = files;
+    let [for_train, for_test] = pending;
+    let (train, test) = std::thread::scope(|scope| {
+        let test = scope.spawn(|| test.finish(for_test));
+        let train = train.finish(for_train);
+        (train, test.join())
+    });
+    let test = test.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    Ok(Snapshot {
+        train: train?,
+        test: test?,
+    })
 }
 
 impl Plan {
@@ -516,24 +587,20 @@ impl Seen {
     }
 
     /// Takes in joined rows; the row groups that are full now.
-    fn made(&mut self, made: Made, parts: &Parts) -> [Vec<Group>; 2] {
+    fn made(&mut self, made: Made, parts: &Parts) -> Result<[Vec<Group>; 2]> {
         self.findings.merge(made.findings);
         for (rows, more) in self.rows.iter_mut().zip(made.rows) {
             *rows += more;
         }
         match made.stretches {
             Some(stretches) => parts.push(&mut self.pending, stretches),
-            None => <[Vec<Group>; 2]>::default(),
+            None => Ok(<[Vec<Group>; 2]>::default()),
         }
     }
 
     /// Whether what is read from here on is for the checks alone.
     fn is_in_vain(&self) -> bool {
-        self.keys_twice
-            || !self.misfits.is_empty()
-            || !self.times_of_day.is_empty()
-            || self.findings.reject()
-            || self.before.findings.reject()
+        self.keys_twice || !self.misfits.is_empty() || !self.times_of_day.is_empty()
     }
 
     fn better(&self, plan: &Plan) -> Option<Plan> {

@@ -104,9 +104,9 @@ impl<'a> Join<'a> {
     pub fn new(others: &'a [Table], on: &'a [String], how: JoinKind) -> Self {
         let indexes: Vec<Index> = others.iter().map(|table| Index::new(table, on)).collect();
         let no = || AtomicBool::new(false);
-        let matched = others.iter().map(|table| {
-            std::iter::repeat_with(no).take(table.rows()).collect()
-        });
+        let matched = others
+            .iter()
+            .map(|table| std::iter::repeat_with(no).take(table.rows()).collect());
         Self {
             others,
             on,
@@ -246,7 +246,9 @@ impl<'a> Join<'a> {
             let columns = key_columns(table, self.on);
             let mut none: (u64, Option<KeyedRow>) = (0, None);
             let mut later: Vec<(u64, Option<KeyedRow>)> = vec![(0, None); self.others.len()];
-            for row in (0..table.rows()).filter(|r| matched.get(*r).is_some_and(|m| !m.load(Relaxed))) {
+            for row in
+                (0..table.rows()).filter(|r| matched.get(*r).is_some_and(|m| !m.load(Relaxed)))
+            {
                 count(&mut none, || keyed(table, self.on, row));
                 if self.how != JoinKind::Outer {
                     continue;
@@ -262,7 +264,10 @@ impl<'a> Join<'a> {
                     }
                 }
             }
-            let later = later.into_iter().enumerate().map(|(partner, found)| (partner + 1, found));
+            let later = later
+                .into_iter()
+                .enumerate()
+                .map(|(partner, found)| (partner + 1, found));
             for (partner, (rows, first)) in std::iter::once((0, none)).chain(later) {
                 faults.extend(unmatched(n + 1, partner, rows, first));
             }
@@ -332,7 +337,10 @@ pub fn join<'a>(
         columns.map(|c| (c.name.as_str(), c.kind)).collect()
     };
     let columns = columns(&tables.iter().map(kinds).collect::<Vec<_>>(), on);
-    (Some(Frame::new(tables.iter().collect(), columns, rows)), faults)
+    (
+        Some(Frame::new(tables.iter().collect(), columns, rows)),
+        faults,
+    )
 }
 
 /// A row's number in 32 bits; a table of more rows than that does not fit into memory either.
@@ -409,7 +417,9 @@ impl Index {
     fn duplicates(&self) -> Vec<(u32, u32)> {
         let several = self.ends.iter().filter(|(_, (first, last))| first != last);
         let mut duplicates: Vec<(u32, u32)> = several
-            .flat_map(|(key, (first, _))| self.rows(*key).into_iter().skip(1).map(|row| (row, *first)))
+            .flat_map(|(key, (first, _))| {
+                self.rows(*key).into_iter().skip(1).map(|row| (row, *first))
+            })
             .collect();
         duplicates.sort_unstable();
         duplicates

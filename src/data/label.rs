@@ -215,6 +215,9 @@ mod tests {
 
     #[test]
     fn a_row_without_a_label_is_of_no_class() {
-        assert_eq!(target(&["1", "NA", "", "2"], None, None).classes, ["1", "2"]);
+        assert_eq!(
+            target(&["1", "NA", "", "2"], None, None).classes,
+            ["1", "2"]
+        );
     }
 }

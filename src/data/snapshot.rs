@@ -10,21 +10,23 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::{Context, Result};
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float64Type;
 use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 use parquet::arrow::ArrowSchemaConverter;
-use parquet::arrow::arrow_writer::{
-    ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves,
-};
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::Compression;
 use parquet::errors::ParquetError;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::ColumnPath;
 
 use super::batch::{Nulls, Texts, Values};
+use super::keys::{Key, KeySet, key};
 use super::turns::{lock, open};
 use crate::workspace::records::{ColumnType, SplitFile};
 use crate::workspace::{AtomicFile, Digest, Hashing, Workspace};
@@ -43,9 +45,14 @@ pub struct Part {
     path: String,
     schema: Arc<Schema>,
     group_rows: usize,
+    file: AtomicFile,
+    /// Begun with the first row group, whose rows say how columns are best written.
+    begun: OnceLock<Begun>,
+}
+
+struct Begun {
     factory: ArrowRowGroupWriterFactory,
     output: Mutex<Output>,
-    file: AtomicFile,
 }
 
 /// The file, and the row groups that wait for one before them.
@@ -78,6 +85,41 @@ pub struct Group {
     stretches: Vec<Stretch>,
 }
 
+/// So many cells tell whether a column repeats itself, and in one that does at most this share of them differ:
+/// with a quarter as many values as rows it is seven of eight, by the law of collecting coupons.
+const LOOKED_AT: usize = 1 << 13;
+const DIFFERENT: f64 = 0.85;
+
+impl Group {
+    /// Whether a dictionary of the column's values is likely to be smaller than the column.
+    fn repeats_itself(&self, column: usize) -> bool {
+        let mut seen = KeySet::default();
+        let mut cells = 0;
+        for stretch in &self.stretches {
+            let Some(array) = stretch.columns.get(column) else {
+                continue;
+            };
+            for row in (0..array.len()).filter(|row| array.is_valid(*row)) {
+                let cell = match array.data_type() {
+                    DataType::Float64 => {
+                        let number = array.as_primitive::<Float64Type>().value(row);
+                        Key::from(number.to_bits())
+                    }
+                    DataType::Utf8 => key([array.as_string::<i32>().value(row)]),
+                    _ => return true,
+                };
+                seen.insert(cell);
+                cells += 1;
+                if cells == LOOKED_AT {
+                    return seen.len() as f64 <= DIFFERENT * cells as f64;
+                }
+            }
+        }
+        // A short column is small in either way.
+        true
+    }
+}
+
 impl Stretch {
     /// The cells of a stretch of rows, as [`super::frame::Frame`] gives them.
     pub fn new(columns: &[Values], rows: usize) -> Self {
@@ -98,20 +140,27 @@ impl Stretch {
 
 impl Pending {
     /// Adds the rows that come next; the row groups that are full now.
-    pub fn push(&mut self, part: &Part, mut stretch: Stretch) -> Vec<Group> {
+    ///
+    /// # Errors
+    /// When the file cannot be begun.
+    pub fn push(&mut self, part: &Part, mut stretch: Stretch) -> Result<Vec<Group>> {
         let mut full = Vec::new();
         self.total += stretch.rows as u64;
         while self.rows + stretch.rows >= part.group_rows {
             let wanted = part.group_rows - self.rows;
             self.stretches.push(stretch.slice(0, wanted));
             stretch = stretch.slice(wanted, stretch.rows - wanted);
-            full.push(self.group());
+            let group = self.group();
+            if group.number == 0 {
+                part.begin(Some(&group))?;
+            }
+            full.push(group);
         }
         if stretch.rows > 0 {
             self.rows += stretch.rows;
             self.stretches.push(stretch);
         }
-        full
+        Ok(full)
     }
 
     fn group(&mut self) -> Group {
@@ -137,31 +186,45 @@ impl Part {
     ) -> Result<Self> {
         let fields = columns.iter();
         let fields = fields.map(|(name, kind)| Field::new(name, data_type(*kind), true));
-        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        let properties = WriterProperties::builder()
-            .set_created_by("serin".to_owned())
-            .set_compression(Compression::SNAPPY)
-            .build();
-        let begin = || -> Result<_> {
-            let file = AtomicFile::create(&workspace.path(path))?;
-            let root = ArrowSchemaConverter::new().convert(&schema)?.root_schema_ptr();
-            let output = Hashing::new(file.file()?);
-            let writer = SerializedFileWriter::new(output, root, Arc::new(properties))?;
-            Ok((file, writer))
-        };
-        let (file, writer) = begin().with_context(|| format!("writing {path}"))?;
+        let file = AtomicFile::create(&workspace.path(path));
         Ok(Self {
             path: path.to_owned(),
             group_rows: (GROUP_CELLS / columns.len().max(1)).clamp(1, GROUP_ROWS),
-            factory: ArrowRowGroupWriterFactory::new(&writer, schema.clone()),
-            schema,
-            output: Mutex::new(Output {
-                writer,
-                next: 0,
-                ready: BTreeMap::new(),
-            }),
-            file,
+            schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+            file: file.with_context(|| format!("writing {path}"))?,
+            begun: OnceLock::new(),
         })
+    }
+
+    /// Begins the file; `first` is its first row group, where it has one.
+    fn begin(&self, first: Option<&Group>) -> Result<()> {
+        let begin = || -> Result<Begun> {
+            let mut properties = WriterProperties::builder()
+                .set_created_by("serin".to_owned())
+                .set_compression(Compression::SNAPPY)
+                .set_statistics_enabled(EnabledStatistics::Chunk);
+            for (n, field) in self.schema.fields().iter().enumerate() {
+                if first.is_some_and(|group| !group.repeats_itself(n)) {
+                    let column = ColumnPath::new(vec![field.name().clone()]);
+                    properties = properties.set_column_dictionary_enabled(column, false);
+                }
+            }
+            let root = ArrowSchemaConverter::new().convert(&self.schema)?;
+            let output = Hashing::new(self.file.file()?);
+            let properties = Arc::new(properties.build());
+            let writer = SerializedFileWriter::new(output, root.root_schema_ptr(), properties)?;
+            Ok(Begun {
+                factory: ArrowRowGroupWriterFactory::new(&writer, self.schema.clone()),
+                output: Mutex::new(Output {
+                    writer,
+                    next: 0,
+                    ready: BTreeMap::new(),
+                }),
+            })
+        };
+        let begun = begin().with_context(|| format!("writing {}", self.path))?;
+        self.begun.get_or_init(|| begun);
+        Ok(())
     }
 
     /// Encodes a row group, and writes all that are ready in their order.
@@ -175,9 +238,11 @@ impl Part {
 
     fn encode_and_write(&self, group: Group) -> Result<(), ParquetError> {
         let number = group.number;
-        let chunks = self.encode(&group)?;
+        let not_begun = || ParquetError::General("a row group before the first".to_owned());
+        let begun = self.begun.get().ok_or_else(not_begun)?;
+        let chunks = self.encode(&group, &begun.factory)?;
         drop(group);
-        let mut output = lock(&self.output);
+        let mut output = lock(&begun.output);
         let Output {
             writer,
             next,
@@ -195,9 +260,13 @@ impl Part {
         Ok(())
     }
 
-    fn encode(&self, group: &Group) -> Result<Vec<ArrowColumnChunk>, ParquetError> {
+    fn encode(
+        &self,
+        group: &Group,
+        factory: &ArrowRowGroupWriterFactory,
+    ) -> Result<Vec<ArrowColumnChunk>, ParquetError> {
         let number = usize::try_from(group.number).unwrap_or(usize::MAX);
-        let writers = self.factory.create_column_writers(number)?;
+        let writers = factory.create_column_writers(number)?;
         let fields = self.schema.fields().iter().zip(writers).enumerate();
         let mut chunks = Vec::with_capacity(self.schema.fields().len());
         for (n, (field, mut writer)) in fields {
@@ -221,12 +290,17 @@ impl Part {
     /// # Errors
     /// When the file cannot be written.
     pub fn finish(self, mut pending: Pending) -> Result<SplitFile> {
-        if pending.rows > 0 {
-            self.write(pending.group())?;
+        let last = (pending.rows > 0).then(|| pending.group());
+        if self.begun.get().is_none() {
+            self.begin(last.as_ref())?;
+        }
+        if let Some(last) = last {
+            self.write(last)?;
         }
         let path = self.path;
         let end = || -> Result<Digest> {
-            let output = open(self.output).writer.into_inner()?;
+            let begun = self.begun.into_inner().context("the file was not begun")?;
+            let output = open(begun.output).writer.into_inner()?;
             let digest = output.digest();
             self.file.commit()?;
             Ok(digest)
@@ -289,8 +363,6 @@ fn string_array(texts: &Texts) -> StringArray {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow_array::cast::AsArray;
-    use arrow_array::types::Float64Type;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     fn texts(cells: &[&str]) -> Values {
@@ -322,7 +394,8 @@ mod tests {
         let write = |path| {
             let part = Part::create(&workspace, path, &columns()).unwrap();
             let mut pending = Pending::default();
-            assert!(pending.push(&part, Stretch::new(&values, 3)).is_empty());
+            let full = pending.push(&part, Stretch::new(&values, 3)).unwrap();
+            assert!(full.is_empty());
             part.finish(pending).unwrap()
         };
         let (first, second) = (write("a.parquet"), write("b.parquet"));
@@ -369,7 +442,7 @@ mod tests {
             let mut groups = Vec::new();
             for from in (0..rows).step_by(step) {
                 let stretch = stretch(from, rows.min(from + step));
-                groups.extend(pending.push(&part, stretch));
+                groups.extend(pending.push(&part, stretch).unwrap());
             }
             assert_eq!(groups.len(), 2);
             for group in groups.into_iter().rev() {

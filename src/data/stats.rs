@@ -30,7 +30,7 @@ use column::Limits;
 use frequent::Frequent;
 use hashes::Hashes;
 pub use label::Similar;
-pub use pass::{Gather, Gathered, Kind, Misfit, Own, guess, widened};
+pub use pass::{Gather, Gathered, Kind, Misfit, Overlap, Own, forced, guess, misfit, widened};
 
 /// How a table is profiled.
 #[derive(Clone, Copy, Default)]
@@ -62,11 +62,21 @@ pub fn profile(table: &Table, options: &Options) -> Result<Profiled> {
             found.ok_or_else(|| Input::new(format!("there is no column `{label}` to be the label")))
         })
         .transpose()?;
-    let mut kinds: Vec<Kind> = match table.blocks()?.next()? {
-        Some(block) => block.parse()?.columns.iter().map(guess).collect(),
-        None => vec![None; table.columns().len()],
+    let columns = table.columns().len();
+    let (mut kinds, mut forced): (Vec<Kind>, Vec<Option<Forced>>) = match table.blocks()?.next()? {
+        Some(block) => {
+            let batch = block.parse()?;
+            let forced = |values| {
+                let (row, before) = pass::forced(values)?;
+                Some(misfit(&batch, values, row).forced(before))
+            };
+            let columns = batch.columns.iter();
+            columns
+                .map(|values| (guess(values), forced(values)))
+                .unzip()
+        }
+        None => (vec![None; columns], vec![None; columns]),
     };
-    let mut forced: Vec<Option<Forced>> = vec![None; kinds.len()];
     loop {
         let gather = Gather::new(kinds.clone());
         let work = |own: &mut Own, batch| {
@@ -78,6 +88,7 @@ pub fn profile(table: &Table, options: &Options) -> Result<Profiled> {
         let gathered = gather.gathered(owns);
         if gathered.misfits().is_empty() {
             let mut profiled = gathered.profiled(table.columns(), label);
+            profiled.profile.bytes = table.bytes();
             for (column, forced) in profiled.profile.columns.iter_mut().zip(forced) {
                 column.forced_by = forced;
             }

@@ -10,12 +10,12 @@ use super::batch::{BadRow, Batch, Nulls, Places, Texts, Values};
 use super::findings::Origin;
 use super::scan::{Reading, scan};
 use super::stats::cell::{self, Cell};
-use super::stats::{self, widened};
+use super::stats::{self, Misfit, widened};
 use super::turns::Turns;
 use super::{read, types};
 use crate::error::Input;
 use crate::workspace::records::ColumnType;
-use crate::workspace::table_profile::ValueType;
+use crate::workspace::table_profile::{Forced, ValueType};
 
 /// How many malformed rows of a table are told one by one.
 const BAD_ROWS: usize = 10;
@@ -97,6 +97,8 @@ pub struct Column {
     pub time_of_day: Option<usize>,
     /// Rows without a value.
     pub missing: usize,
+    /// The cell that makes it one of texts, in a table that is in memory as a whole.
+    pub forced: Option<Forced>,
 }
 
 impl Column {
@@ -109,6 +111,7 @@ impl Column {
             kept: None,
             misfits: Vec::new(),
             missing: 0,
+            forced: None,
         };
         match kind.column_type() {
             ColumnType::Number => column.take_numbers(),
@@ -127,10 +130,12 @@ impl Column {
         }
         // What the schema does not say may still turn out to be a name, such as the postal code 01069.
         let padded_fit = self.kind.declared;
-        self.kept = Some(self.parsed(Values::Numbers, f64::NAN, |text| match cell::number(text) {
-            Cell::Value(_) if !padded_fit && cell::is_padded(text) => Cell::Misfit,
-            number => number,
-        }));
+        self.kept = Some(
+            self.parsed(Values::Numbers, f64::NAN, |text| match cell::number(text) {
+                Cell::Value(_) if !padded_fit && cell::is_padded(text) => Cell::Misfit,
+                number => number,
+            }),
+        );
     }
 
     fn take_booleans(&mut self) {
@@ -298,18 +303,13 @@ pub struct Table {
 
 impl Table {
     /// The rows of a batch, its columns called `names` and taken for `kinds`.
-    pub fn stretch(
-        name: &str,
-        path: &str,
-        names: &[String],
-        kinds: &[Kind],
-        batch: Batch,
-    ) -> Self {
+    pub fn stretch(name: &str, path: &str, names: &[String], kinds: &[Kind], batch: Batch) -> Self {
         let mut rows = Rows::default();
         rows.push(&batch.places, batch.rows);
         let columns = names.iter().zip(kinds).zip(batch.columns);
-        let column =
-            |((name, kind), values): ((&String, &Kind), _)| Column::new(name.clone(), values, *kind);
+        let column = |((name, kind), values): ((&String, &Kind), _)| {
+            Column::new(name.clone(), values, *kind)
+        };
         Self {
             name: name.to_owned(),
             path: path.to_owned(),
@@ -361,7 +361,17 @@ impl Table {
                 .hint("only the first table of `data.tables` may be so large")
             })?;
             let kind = Kind::of(&values, declared(name));
-            columns.push(Column::new(name.clone(), values, kind));
+            let forced = (!kind.declared).then(|| stats::forced(&values)).flatten();
+            let mut column = Column::new(name.clone(), values, kind);
+            column.forced = forced.and_then(|(row, before)| {
+                let (file, line) = rows.place(row)?;
+                let misfit = Misfit {
+                    place: format!("{file}:{line}"),
+                    value: column.text(row).into_owned(),
+                };
+                Some(misfit.forced(before))
+            });
+            columns.push(column);
         }
         Ok(Self {
             name: name.to_owned(),
@@ -531,7 +541,9 @@ pub(crate) mod tests {
         let kind = Kind::of(values, declared);
         let column = Column::new("c".to_owned(), values.clone(), kind);
         let cell = |row| column.kept().text(row, false).unwrap_or("-".into());
-        (0..column.rows()).map(|row| cell(row).into_owned()).collect()
+        (0..column.rows())
+            .map(|row| cell(row).into_owned())
+            .collect()
     }
 
     #[test]

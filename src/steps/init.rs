@@ -173,9 +173,17 @@ fn rehearse(dir: &Path, out: &mut dyn Write) -> Result<Outcome> {
     let reading = Reading::default();
     let frozen = freeze(&config, Some(&schema), &workspace, &sources, &reading)?;
     let mut findings = frozen.findings;
-    if let Some(snapshot) = &frozen.snapshot {
+    if let Some(joined) = &frozen.joined {
         let now = Timestamp::real_now();
-        judge::check(snapshot, &frozen.tables, &config, None, &[], now, &mut findings);
+        judge::check(
+            joined,
+            &frozen.tables,
+            &config,
+            None,
+            &[],
+            now,
+            &mut findings,
+        );
     }
     let rejected = findings.reject();
     for finding in findings.report().findings {

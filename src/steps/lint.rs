@@ -2,6 +2,7 @@
 
 mod baseline;
 pub(super) mod judge;
+mod tell;
 
 use std::io::{IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use super::tables::Tables;
 use super::{Context, Outcome};
 use crate::config::{Encoding, JoinKind, SplitRule, Spot};
 use crate::data::findings::Findings;
-use crate::data::freeze::{self, Frozen, Snapshot};
+use crate::data::freeze::{self, Frozen, Joined};
 use crate::data::read::{self, Dialect, File};
 use crate::data::scan::Reading;
 use crate::data::schema::Schema;
@@ -23,13 +24,10 @@ use crate::error::Input;
 use crate::report::progress::Progress;
 use crate::workspace::drift_report::DriftReport;
 use crate::workspace::records::{
-    Dataset, Deployed, Feature, Finding, LintReport, Profile, Pushed, Severity, SourceTable,
-    Trained, Validated, Verdict,
+    Dataset, Deployed, Feature, LintReport, Profile, Pushed, SourceTable, Trained, Validated,
+    Verdict,
 };
 use crate::workspace::{Digest, FOLDER, Record, Workspace};
-
-/// How many findings are printed; the rest is in the record and on the page.
-const PRINTED: usize = 20;
 
 /// Which of a table's places a run reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -61,8 +59,9 @@ pub async fn lint(ctx: &Context, source: Source, out: &mut dyn Write) -> Result<
     let frozen = lint.freeze(schema.as_ref(), &sources)?;
     let tables = lint.tell(&frozen, places)?;
     let mut findings = frozen.findings;
-    if let Some(snapshot) = frozen.snapshot {
-        lint.judge(snapshot, &frozen.tables, tables, &mut findings).await?;
+    if let Some(joined) = frozen.joined {
+        let read = &frozen.tables;
+        lint.judge(joined, read, tables, &mut findings).await?;
     }
     lint.conclude(findings)
 }
@@ -187,25 +186,34 @@ impl Lint<'_> {
             threads: None,
             progress: Some(&progress),
         };
-        let Context { config, workspace, .. } = self.ctx;
+        let Context {
+            config, workspace, ..
+        } = self.ctx;
         freeze::freeze(config, schema, workspace, sources, &reading)
     }
 
-    /// Tells what was read.
+    /// Tells what was read: rows, what of them is left out, and types that a cell forced.
     fn tell(&mut self, frozen: &Frozen, places: Vec<ReadFrom>) -> Result<Vec<SourceTable>> {
         let mut tables = Vec::new();
-        for (table, place) in frozen.tables.iter().zip(places) {
+        for ((table, forced), place) in frozen.tables.iter().zip(&frozen.forced).zip(places) {
             let several = match place.files {
                 1 => String::new(),
                 n => format!(", {n} files"),
             };
+            let left_out = match table.bad_row_count {
+                0 => String::new(),
+                n => format!("; {} left out", tell::counted(n, "malformed row")),
+            };
             self.say(&format!(
-                "table {}: {} rows, {} columns ({}{several})",
+                "table {}: {}, {} ({}{several}){left_out}",
                 table.name,
-                table.rows,
-                table.columns.len(),
+                tell::counted(table.rows, "row"),
+                tell::counted(table.columns.len() as u64, "column"),
                 place.path
             ))?;
+            for line in tell::forced(forced) {
+                self.say(&line)?;
+            }
             tables.push(SourceTable {
                 name: table.name.clone(),
                 rows: table.rows,
@@ -243,11 +251,11 @@ impl Lint<'_> {
         Ok((paths, digest))
     }
 
-    /// Judges the snapshot by its profile, and writes `profile.json`, `drift.json` where there is a baseline
-    /// and, unless a check of the profile rejects, `dataset.json`.
+    /// Judges the joined table by its profile, and writes `profile.json`, `drift.json` where there is a baseline
+    /// and, unless a check rejects, `dataset.json`.
     async fn judge(
         &mut self,
-        snapshot: Snapshot,
+        joined: Joined,
         read: &[Totals],
         tables: Vec<SourceTable>,
         findings: &mut Findings,
@@ -255,20 +263,18 @@ impl Lint<'_> {
         let ctx = self.ctx;
         let data = &ctx.config.data;
         let label = &data.label.column;
-        let (train, test) = (&snapshot.train.file, &snapshot.test.file);
+        let (train_rows, test_rows) = (joined.train.rows, joined.test.rows);
         if let Some(join) = &data.join {
             let how = match join.how {
                 JoinKind::Inner => "inner",
                 JoinKind::Left => "left",
                 JoinKind::Outer => "outer",
             };
-            let (on, rows) = (names(&join.on), train.rows + test.rows);
-            let columns = snapshot.columns.len();
-            self.say(&format!(
-                "{how} join on {on}: {rows} rows, {columns} columns"
-            ))?;
+            let on = names(&join.on);
+            let rows = tell::counted(train_rows + test_rows, "row");
+            let columns = tell::counted(joined.columns.len() as u64, "column");
+            self.say(&format!("{how} join on {on}: {rows}, {columns}"))?;
         }
-        self.frozen = true;
         let seed = data.split.seed;
         let rule = match &data.split.rule {
             SplitRule::Hash { by, .. } if by.is_empty() => {
@@ -280,19 +286,26 @@ impl Lint<'_> {
             }
         };
         self.say(&format!(
-            "split: {} rows to train, {} to test ({rule})",
-            train.rows, test.rows
-        ))?;
-        let digest = snapshot::digest(train, test);
-        self.say(&format!(
-            "snapshot: {FOLDER}/data, digest {}",
-            digest.short()
+            "split: {} to train, {test_rows} to test ({rule})",
+            tell::counted(train_rows, "row")
         ))?;
         let dropped: Vec<String> = data.drop.iter().map(|name| name.value.clone()).collect();
-        let drift = self.drift(&snapshot, &dropped).await?;
-        let history = self.history(&digest).await?;
+        let (mut drift, mut history) = (None, Vec::new());
+        let mut digest = None;
+        // What is rejected already is not held against anything.
+        if let Some(snapshot) = &joined.snapshot {
+            let found = snapshot::digest(&snapshot.train, &snapshot.test);
+            self.say(&format!(
+                "snapshot: {FOLDER}/data, digest {}",
+                found.short()
+            ))?;
+            self.frozen = true;
+            drift = self.drift(&joined, &dropped).await?;
+            history = self.history(&found).await?;
+            digest = Some(found);
+        }
         judge::check(
-            &snapshot,
+            &joined,
             read,
             &ctx.config,
             drift.as_ref(),
@@ -300,19 +313,20 @@ impl Lint<'_> {
             ctx.clock.now(),
             findings,
         );
-        self.write(&judge::record(&snapshot, read))?;
+        self.write(&judge::record(&joined, read))?;
         if let Some(drift) = &drift {
             self.write(drift)?;
         }
-        if findings.reject() {
+        let (Some(snapshot), Some(digest), false) = (joined.snapshot, digest, findings.reject())
+        else {
             return Ok(());
-        }
-        let features = snapshot
+        };
+        let features = joined
             .columns
             .iter()
             .filter(|column| column.name != **label && !dropped.contains(&column.name));
         let dataset = Dataset {
-            label: snapshot.target.record(label),
+            label: joined.target.record(label),
             seed,
             tables,
             features: features
@@ -323,14 +337,14 @@ impl Lint<'_> {
                 .collect(),
             dropped,
             digest,
-            train: snapshot.train.file,
-            test: snapshot.test.file,
+            train: snapshot.train,
+            test: snapshot.test,
         };
         self.write(&dataset)
     }
 
     /// Compares the snapshot with the baseline, where `lint.drift` asks for it and there is one.
-    async fn drift(&mut self, snapshot: &Snapshot, dropped: &[String]) -> Result<Option<DriftReport>> {
+    async fn drift(&mut self, joined: &Joined, dropped: &[String]) -> Result<Option<DriftReport>> {
         let Some(settings) = &self.ctx.config.lint.drift else {
             return Ok(None);
         };
@@ -338,9 +352,9 @@ impl Lint<'_> {
             return Ok(None);
         };
         let current = if baseline.trained_on {
-            &snapshot.train.profile
+            &joined.train
         } else {
-            &snapshot.whole.profile
+            &joined.whole.profile
         };
         let keys = self.ctx.config.data.join.iter().flat_map(|join| &join.on);
         let unseen = keys.map(|key| key.value.as_str());
@@ -359,31 +373,13 @@ impl Lint<'_> {
 
     /// Writes `lint.json` and tells the verdict, the worst findings first.
     fn conclude(mut self, findings: Findings) -> Result<Outcome> {
-        let report = findings.report();
-        for finding in report.findings.iter().take(PRINTED) {
-            self.say(&line(finding))?;
-        }
-        if let Some(more) = report.findings.len().checked_sub(PRINTED)
-            && more > 0
-        {
-            self.say(&format!(
-                "{more} more in {FOLDER}/{} and on the page",
-                LintReport::FILE
-            ))?;
-        }
-        if let Some(worst) = report.findings.first() {
-            self.say(&more_about(worst, self.frozen))?;
+        let report = findings.clone().report();
+        let groups = findings.groups();
+        for line in tell::findings(&groups, self.frozen) {
+            self.say(&line)?;
         }
         self.write(&report)?;
-        let rejects = |finding: &&Finding| finding.severity == Severity::Reject;
-        let rejections = report.findings.iter().filter(rejects).count();
-        let plural = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
-        self.say(&format!(
-            "lint: {} ({}, {})",
-            report.verdict.as_str(),
-            plural(rejections, "rejection"),
-            plural(report.findings.len() - rejections, "warning")
-        ))?;
+        self.say(&tell::verdict(report.verdict, &groups))?;
         Ok(match report.verdict {
             Verdict::Reject => Outcome::Rejected,
             Verdict::Pass | Verdict::Inconclusive => Outcome::Done,
@@ -394,25 +390,6 @@ impl Lint<'_> {
         let inputs: Vec<&str> = self.inputs.iter().map(String::as_str).collect();
         self.ctx.workspace.write(record, &inputs)
     }
-}
-
-/// A finding as a log shows it.
-pub(super) fn line(finding: &Finding) -> String {
-    let word = match finding.severity {
-        Severity::Reject => "reject",
-        Severity::Warn => "warn",
-    };
-    format!("{word} {}: {}", finding.check, finding.message)
-}
-
-/// The commands that show more of a finding; what is frozen can be looked at column by column.
-fn more_about(finding: &Finding, frozen: bool) -> String {
-    let explain = format!("more: serin lint --explain {}", finding.check);
-    if finding.column.is_empty() || !frozen {
-        return explain;
-    }
-    let column = crate::data::shown(&finding.column).replace('\'', "'\\''");
-    format!("{explain}; serin profile {FOLDER}/data --column '{column}'")
 }
 
 /// How the text of a table is written.

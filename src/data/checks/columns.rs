@@ -5,6 +5,7 @@ use crate::data::findings::{Evidence, Reporter};
 use crate::data::schema::ColumnRule;
 use crate::data::stats::cell::{self, Cell};
 use crate::data::types;
+use crate::workspace::records::Severity;
 
 /// A table that the schema says nothing about.
 pub(super) fn undescribed(scope: &TableScope, reporter: &mut Reporter) {
@@ -50,12 +51,17 @@ pub(super) fn extra(scope: &TableScope, reporter: &mut Reporter) {
 /// A text where a number, a boolean or a time belongs.
 pub(super) fn misfits(scope: &ColumnScope, reporter: &mut Reporter) {
     let column = scope.column;
+    let becomes_missing = reporter.severity() == Severity::Warn;
     // Without a rule it is the type that changes.
     for row in column.misfits.iter().filter(|_| column.kind.declared) {
         let place = scope.table.place(*row);
         reporter.found(scope.table.origin(), &column.name, place, || {
             let expected = types::expected(column.kind.column_type());
-            Evidence::holds(&column.name, &column.text(*row), expected)
+            let mut evidence = Evidence::holds(&column.name, &column.text(*row), expected);
+            if becomes_missing {
+                evidence.sentence.push_str("; it becomes a missing value");
+            }
+            evidence
         });
     }
     if scope.rule.is_some_and(|rule| rule.time) {
@@ -85,13 +91,7 @@ fn each_value(
 }
 
 /// That a row holds a value and something else was expected.
-fn found(
-    scope: &ColumnScope,
-    reporter: &mut Reporter,
-    row: usize,
-    value: &str,
-    expected: String,
-) {
+fn found(scope: &ColumnScope, reporter: &mut Reporter, row: usize, value: &str, expected: String) {
     let (column, place) = (&scope.column.name, scope.table.place(row));
     reporter.found(scope.table.origin(), column, place, || {
         Evidence::holds(column, value, expected)

@@ -47,7 +47,7 @@ fn each_value(scope: &ProfileScope, reporter: &mut Reporter, verdict: DriftVerdi
         scope.about(
             reporter,
             &column.column,
-            Evidence::new(expected, measures, sentence),
+            Evidence::new(expected, measures, sentence).weighing(values.psi),
         );
     }
 }
@@ -209,9 +209,10 @@ fn measures(values: &ValueDrift) -> String {
         .map(|d| format!(", KS {d:.2}"))
         .unwrap_or_default();
     format!(
-        "PSI {:.2}{chance_psi}, JSD {:.3}{distance}, {}",
+        "PSI {:.2}{chance_psi}, JSD {:.3}, L-infinity {:.2}{distance}, {}",
         values.psi,
         values.jensen_shannon,
+        values.l_infinity,
         chance(values.test.q)
     )
 }

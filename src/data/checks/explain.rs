@@ -175,6 +175,30 @@ const EXPLANATIONS: &[(&str, &str)] = &[
         "Without the label and the dropped columns nothing is left to learn from.",
     ),
     (
+        "join.multiplied",
+        "The join makes more rows than the table with the label has, because a key stands several times in another \
+         table. Each label is then learnt as often as its key stands there, and customers with much history count more. \
+         Aggregate that table to a row for each key, or let it be where each row is a case of its own.",
+    ),
+    (
+        "features.future",
+        "A feature holds times that were not known yet: in the training part from the day on from which `data.split.time` \
+         tests, or later than now. A column such as `closed_at` is filled in when the outcome is known; a model that \
+         learns from it is right in the test and wrong in production. Drop it, or take what was known at the time.",
+    ),
+    (
+        "split.entity",
+        "Values of a column that the tables are joined on, or that is dropped as an id, stand in both parts of the split: \
+         rows of the same customer, device or the like are learnt from and tested on. The metrics then tell how well \
+         known ones are remembered. `data.split.by` puts all rows of a value into one part.",
+    ),
+    (
+        "split.duplicates",
+        "Rows of the test part have the same features as rows of the training part, in all columns but the label and the \
+         dropped ones. Few columns with few values make that by themselves; else a table was put together twice, or an \
+         event is stored several times, and the test asks what was learnt by heart.",
+    ),
+    (
         "features.constant",
         "A column has one value. It tells nothing; that it never varies is often a default written by a failed step.",
     ),

@@ -1,6 +1,6 @@
 //! What a model would see: columns that tell nothing, too much, or not what they seem to.
 
-use super::{ProfileScope, counted, percent};
+use super::{ProfileScope, counted, percent, short};
 use crate::data::findings::{Evidence, Reporter};
 use crate::data::shown;
 use crate::data::stats::cell::is_padded;
@@ -271,14 +271,16 @@ pub(super) fn outlier(scope: &ProfileScope, reporter: &mut Reporter) {
             beyond.into_iter().filter(|(_, times, ..)| *times > FAR)
         {
             let sentence = format!(
-                "column `{}` holds {value}, {times:.0} times the distance of the quartiles {side} one, {quartile}",
-                column.name
+                "column `{}` holds {}, {times:.0} times the distance of the quartiles {side} one, {}",
+                column.name,
+                short(value),
+                short(quartile)
             );
             let expected = format!("at most {FAR} times that distance");
             scope.about(
                 reporter,
                 &column.name,
-                Evidence::new(expected, value.to_string(), sentence),
+                Evidence::new(expected, short(value), sentence),
             );
         }
     }
@@ -325,11 +327,9 @@ pub(super) fn leakage(scope: &ProfileScope, reporter: &mut Reporter) {
             counted(told.rows, "row")
         );
         let expected = format!("at most {} of its information", percent(LEAK));
-        scope.about(
-            reporter,
-            &column.name,
-            Evidence::new(expected, observed, sentence),
-        );
+        let weight = correlation.map_or(told.share, f64::abs);
+        let evidence = Evidence::new(expected, observed, sentence);
+        scope.about(reporter, &column.name, evidence.weighing(weight));
     }
 }
 

@@ -69,7 +69,9 @@ pub(super) fn empty_key(scope: &RowsScope, reporter: &mut Reporter) {
             continue;
         }
         let keys = keys(scope.config);
-        reporter.found(table.origin(), &keys, table.place(row), || Evidence::missing(&keys));
+        reporter.found(table.origin(), &keys, table.place(row), || {
+            Evidence::missing(&keys)
+        });
     }
 }
 
@@ -151,6 +153,35 @@ pub(super) fn nothing(scope: &DatasetScope, reporter: &mut Reporter) {
             )
         });
     }
+}
+
+/// A join that makes more rows than the label's table has, because keys stand several times in another.
+pub(super) fn multiplied(scope: &DatasetScope, reporter: &mut Reporter) {
+    let label = &scope.config.data.label.column;
+    let label = scope.columns.iter().find(|column| column.name == **label);
+    let source = label.and_then(|label| label.source());
+    let Some(table) = source.and_then(|(table, _)| scope.tables.get(table)) else {
+        return;
+    };
+    let is_outer = scope.config.data.join.as_ref().map(|join| join.how) == Some(JoinKind::Outer);
+    let rows = scope.rows.iter().sum::<u64>();
+    // An outer join adds the rows of the others.
+    let others = scope.tables.iter().map(|table| table.rows).sum::<u64>() - table.rows;
+    let most = table.rows + if is_outer { others } else { 0 };
+    if rows <= most || scope.tables.len() < 2 {
+        return;
+    }
+    let keys = keys(scope.config);
+    let observed = format!("{rows} rows");
+    let sentence = format!(
+        "the join makes {observed} of the {} with a label: a key stands several times in another table, and each \
+         time is a row to learn from",
+        table.rows
+    );
+    reporter.found(table.origin(), &keys, None, || {
+        let weight = rows as f64 / table.rows.max(1) as f64;
+        Evidence::new(format!("at most {most} rows"), observed, sentence).weighing(weight)
+    });
 }
 
 /// The names and the paths of tables, as messages about all of them show them.

@@ -121,7 +121,8 @@ fn again(columns: &[(&ColumnRule, &Column)], row: usize, first: &str) -> Evidenc
     };
     if let [only] = columns {
         let (name, value) = (&only.1.name, value(only));
-        let sentence = format!("column `{name}` holds `{value}` again, which stands on {first} already");
+        let sentence =
+            format!("column `{name}` holds `{value}` again, which stands on {first} already");
         return Evidence::new("each value once", value, sentence);
     }
     let pairs = columns.iter();
@@ -134,7 +135,9 @@ fn again(columns: &[(&ColumnRule, &Column)], row: usize, first: &str) -> Evidenc
 /// A value that the column which it refers to does not hold.
 pub(super) fn reference(scope: &ColumnScope, reporter: &mut Reporter) {
     let column = scope.column;
-    let to = scope.rule.and_then(|rule| Some((rule, rule.references.as_ref()?)));
+    let to = scope
+        .rule
+        .and_then(|rule| Some((rule, rule.references.as_ref()?)));
     let Some((rule, to)) = to else { return };
     let Some(known) = scope.references.known(to) else {
         return;

@@ -1,10 +1,11 @@
 //! The label as the profile tells it, and the two parts of the split against each other.
 
 use super::{ProfileScope, counted, percent};
+use crate::config::{SplitRule, Spot};
 use crate::data::drift;
 use crate::data::findings::{Evidence, Reporter};
 use crate::data::shown;
-use crate::workspace::table_profile::{ColumnFigures, TableProfile};
+use crate::workspace::table_profile::{ColumnFigures, TableProfile, ValueType};
 
 /// A class that is so many times as frequent as another leaves it hardly learnt.
 const IMBALANCE: u64 = 100;
@@ -62,6 +63,107 @@ pub(super) fn imbalance(scope: &ProfileScope, reporter: &mut Reporter) {
         &label.name,
         Evidence::new(expected, observed, sentence),
     );
+}
+
+/// Fewer different values than this are no entities, and with more rows a value on average it is a category.
+const ENTITIES: u64 = 100;
+const ROWS_AN_ENTITY: u64 = 100;
+
+/// From this share of the test part's rows on it matters that they are known from training.
+const KNOWN: f64 = 0.01;
+
+/// Rows of the same entity on both sides of the split: what the tables are joined on or what is dropped, where it
+/// names customers or the like that stand in several rows.
+pub(super) fn entity(scope: &ProfileScope, reporter: &mut Reporter) {
+    let Some(overlap) = scope.overlap else { return };
+    let data = &scope.config.data;
+    let by = match &data.split.rule {
+        SplitRule::Hash { by, .. } => &by[..],
+        SplitRule::Time { .. } => &[],
+    };
+    let named = |list: &[Spot<String>], name: &str| list.iter().any(|spot| *spot.value == *name);
+    for (column, share) in scope.profile.columns.iter().zip(&overlap.values) {
+        let on = data.join.iter().any(|join| named(&join.on, &column.name));
+        if !(on || named(&data.drop, &column.name)) || named(by, &column.name) {
+            continue;
+        }
+        let distinct = column.distinct.count;
+        let is_entity = match column.kind {
+            ValueType::Text => true,
+            ValueType::Number => column.numbers.as_ref().is_some_and(|numbers| numbers.whole),
+            ValueType::Boolean | ValueType::Time => false,
+        };
+        let repeats = distinct >= ENTITIES && column.count <= ROWS_AN_ENTITY * distinct;
+        if !is_entity || !repeats || *share < KNOWN {
+            continue;
+        }
+        let name = &column.name;
+        let observed = format!("{} of the test part's values", percent(*share));
+        let sentence = format!(
+            "{observed} in column `{name}` stand in the training part too: what a model learns of them it is tested \
+             on; `data.split.by` keeps their rows together"
+        );
+        let evidence = Evidence::new("each value in one part", observed, sentence);
+        scope.about(reporter, name, evidence.weighing(*share));
+    }
+}
+
+/// Test rows whose features stand in a training row.
+pub(super) fn duplicates(scope: &ProfileScope, reporter: &mut Reporter) {
+    let (Some(overlap), Some((_, test))) = (scope.overlap, scope.parts) else {
+        return;
+    };
+    let rows = overlap.rows;
+    let share = rows.count as f64 / test.rows.max(1) as f64;
+    if share < KNOWN {
+        return;
+    }
+    let about = if rows.error > 0.0 { "about " } else { "" };
+    let observed = format!("{about}{} ({})", counted(rows.count, "row"), percent(share));
+    let verb = if rows.count == 1 { "has" } else { "have" };
+    let sentence = format!(
+        "{observed} of the test part {verb} the same features as a row of the training part: the test is easier than \
+         what is to come"
+    );
+    let evidence = Evidence::new("rows that are new in the test part", observed, sentence);
+    scope.about(reporter, "", evidence.weighing(share));
+}
+
+/// Times that were not known yet: in a feature of the training part behind the day from which the split tests, or
+/// behind now.
+pub(super) fn future(scope: &ProfileScope, reporter: &mut Reporter) {
+    let data = &scope.config.data;
+    let (by, from) = match &data.split.rule {
+        SplitRule::Time { column, test_from } => (column.value.as_str(), Some(test_from.as_str())),
+        SplitRule::Hash { .. } => ("", None),
+    };
+    let is_feature = |name: &str| {
+        let dropped = data.drop.iter().any(|dropped| *dropped.value == *name);
+        !dropped && name != &*data.label.column && name != by
+    };
+    let now = scope.now.to_string();
+    let columns = scope.parts.map_or(scope.profile, |(train, _)| train);
+    for column in columns.columns.iter().filter(|c| is_feature(&c.name)) {
+        let Some(times) = &column.times else { continue };
+        let name = &column.name;
+        let newest = shown(&times.max);
+        // Both are ISO 8601, so that the earlier one is the smaller text.
+        let (expected, sentence) = match from {
+            Some(from) if *times.max >= *from => (
+                format!("times before {from} in the training part"),
+                format!(
+                    "column `{name}` holds {newest} in the training part, behind {from}, from which on `{by}` is \
+                     tested: was it known then?"
+                ),
+            ),
+            _ if times.max > now => (
+                "times up to now".to_owned(),
+                format!("column `{name}` holds {newest}, which is yet to come: was it known then?"),
+            ),
+            _ => continue,
+        };
+        scope.about(reporter, name, Evidence::new(expected, newest, sentence));
+    }
 }
 
 /// A label that is distributed otherwise in the test part.
@@ -122,7 +224,10 @@ pub(super) fn missing_column(scope: &ProfileScope, reporter: &mut Reporter) {
 mod tests {
     use super::super::testing::{Setup, messages};
     use super::*;
-    use crate::data::testing::{numbers, table, texts};
+    use crate::clock::Timestamp;
+    use crate::data::stats::Overlap;
+    use crate::data::testing::{numbers, table, texts, times};
+    use crate::workspace::table_profile::Estimate;
 
     fn labelled(counts: &[(&str, u64)]) -> TableProfile {
         let column = texts("churn", counts);
@@ -186,6 +291,70 @@ mod tests {
             labelled(&[("no", 155), ("yes", 45)]),
         ));
         assert!(messages(&setup, "split.label_shift").is_empty());
+    }
+
+    #[test]
+    fn what_both_parts_know_is_told() {
+        let names: Vec<String> = (0..200).map(|n| format!("c{n}")).collect();
+        let twice: Vec<(&str, u64)> = names.iter().map(|name| (name.as_str(), 2)).collect();
+        let rows = table(400, vec![texts("dropped", &twice)]);
+        let mut setup = Setup::new(rows.clone());
+        setup.parts = Some((rows.clone(), rows.clone()));
+        let rows = |count| Estimate { count, error: 0.0 };
+        setup.overlap = Some(Overlap {
+            rows: rows(3),
+            values: vec![0.5],
+        });
+        assert!(messages(&setup, "split.duplicates").is_empty());
+        assert_eq!(
+            messages(&setup, "split.entity"),
+            [
+                "data/t.csv: 50 % of the test part's values in column `dropped` stand in the training part too: what \
+                 a model learns of them it is tested on; `data.split.by` keeps their rows together"
+            ]
+        );
+        setup.overlap = Some(Overlap {
+            rows: rows(40),
+            values: vec![0.0],
+        });
+        assert!(messages(&setup, "split.entity").is_empty());
+        assert_eq!(
+            messages(&setup, "split.duplicates"),
+            [
+                "data/t.csv: 40 rows (10 %) of the test part have the same features as a row of the training part: \
+                 the test is easier than what is to come"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_time_that_is_yet_to_come_is_told() {
+        let until = |max: &str| {
+            let micros = |text: &str| text.parse::<Timestamp>().unwrap().unix_micros();
+            let rows = [micros("2026-01-01T00:00:00Z"), micros(max)];
+            table(2, vec![times("closed", &rows)])
+        };
+        let found = messages(
+            &Setup::new(until("2027-01-01T00:00:00Z")),
+            "features.future",
+        );
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].contains("which is yet to come: was it known then?"),
+            "{found:?}"
+        );
+        let past = until("2026-11-24T11:00:00Z");
+        assert!(messages(&Setup::new(past), "features.future").is_empty());
+        let mut setup = Setup::new(until("2026-03-05T00:00:00Z"));
+        setup.config.data.split.rule = SplitRule::Time {
+            column: setup.config.data.label.column.clone(),
+            test_from: "2026-03-01".to_owned(),
+        };
+        let found = messages(&setup, "features.future");
+        assert!(
+            found[0].contains("in the training part, behind 2026-03-01"),
+            "{found:?}"
+        );
     }
 
     #[test]

@@ -29,7 +29,10 @@ impl References {
     ) -> Result<Self> {
         let mut references = Self::default();
         let rules = schema.iter().flat_map(|schema| &schema.tables);
-        for to in rules.flat_map(|t| &t.columns).filter_map(|rule| rule.references.as_ref()) {
+        for to in rules
+            .flat_map(|t| &t.columns)
+            .filter_map(|rule| rule.references.as_ref())
+        {
             let place = (to.table.clone(), to.column.clone());
             let rule = schema.and_then(|schema| schema.table(&to.table)?.column(&to.column));
             let (Some(rule), Some(table)) = (rule, table(&to.table)) else {

@@ -37,15 +37,23 @@ pub(super) fn missing(scope: &JoinedScope, reporter: &mut Reporter) {
         return;
     };
     for row in (0..frame.rows()).filter(|row| frame.value(column, *row).is_none()) {
-        if let (Some(table), line) = frame.place(column, row) {
-            reporter.found(table.origin(), &column.name, line, || {
-                let mut evidence = Evidence::missing(&column.name);
-                if line.is_none() {
-                    let name = &column.name;
-                    evidence.sentence = format!("the join leaves a row without the label `{name}`");
+        match frame.place(column, row) {
+            (Some(table), Some(line)) => {
+                let missing = || Evidence::missing(&column.name);
+                reporter.found(table.origin(), &column.name, Some(line), missing);
+            }
+            // The join found no row with the label.
+            _ => {
+                if let Some((table, line)) = frame.any_place(row) {
+                    reporter.found(table.origin(), &column.name, Some(line), || {
+                        let mut evidence = Evidence::missing(&column.name);
+                        let name = &column.name;
+                        evidence.sentence =
+                            format!("the row has no partner with the label `{name}`");
+                        evidence
+                    });
                 }
-                evidence
-            });
+            }
         }
     }
 }

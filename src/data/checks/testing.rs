@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use super::{CHECKS, Origin, ProfileScope, Run};
+use super::{CHECKS, ProfileScope, Run};
 use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::data::findings::Findings;
-use crate::data::stats::Similar;
+use crate::data::findings::{Findings, Origin};
+use crate::data::stats::{Overlap, Similar};
 use crate::workspace::drift_report::DriftReport;
 use crate::workspace::table_profile::TableProfile;
 
@@ -15,6 +15,7 @@ pub(super) struct Setup {
     pub(super) config: Config,
     pub(super) profile: TableProfile,
     pub(super) parts: Option<(TableProfile, TableProfile)>,
+    pub(super) overlap: Option<Overlap>,
     pub(super) similar: Vec<Similar>,
     pub(super) drift: Option<DriftReport>,
     pub(super) history: Vec<u64>,
@@ -36,6 +37,7 @@ impl Setup {
             config: Config::parse(Path::new("serin.yaml"), text.as_bytes()).unwrap(),
             profile,
             parts: None,
+            overlap: None,
             similar: Vec::new(),
             drift: None,
             history: Vec::new(),
@@ -60,6 +62,7 @@ pub(super) fn messages(setup: &Setup, code: &str) -> Vec<String> {
         origins: &[],
         whole: origin,
         parts: setup.parts.as_ref().map(|(train, test)| (train, test)),
+        overlap: setup.overlap.as_ref(),
         similar: &setup.similar,
         drift: setup.drift.as_ref(),
         history: &setup.history,

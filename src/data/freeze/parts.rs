@@ -25,8 +25,10 @@ pub(super) struct Parts<'a> {
     label_is_number: bool,
     gathers: [Gather; 2],
     files: [Part; 2],
-    /// Nothing will come of them: something rejects the rows, or asks for another pass.
+    /// Nothing will come of them: there is no label, or there has to be another pass.
     spoiled: AtomicBool,
+    /// Something rejects the rows: there will be figures, but no files.
+    rejected: AtomicBool,
 }
 
 /// What a thread gathers by itself.
@@ -40,7 +42,7 @@ pub(super) struct Made {
     pub(super) findings: Findings,
     /// How many go into each part.
     pub(super) rows: [u64; 2],
-    /// None where they are in vain.
+    /// None where they are not written.
     pub(super) stretches: Option<[Stretch; 2]>,
 }
 
@@ -65,6 +67,14 @@ impl<'a> Parts<'a> {
             types.push((column.name.clone(), kind));
             kinds.push(values);
         }
+        // What a model learns from: rows that are equal there are the same to it.
+        let dropped = &config.data.drop;
+        let is_feature = |n: usize, name: &str| {
+            !is_label(n) && !dropped.iter().any(|dropped| *dropped.value == *name)
+        };
+        let features = columns.iter().enumerate();
+        let features: Vec<bool> = features.map(|(n, c)| is_feature(n, &c.name)).collect();
+        let gather = || Gather::new(kinds.clone()).with_features(&features);
         let file = |name: &str| {
             let path = format!("{FOLDER}/data/{name}.parquet");
             Part::create(workspace, &path, &types)
@@ -72,9 +82,10 @@ impl<'a> Parts<'a> {
         Ok(Self {
             config,
             spoiled: AtomicBool::new(label.is_none()),
+            rejected: AtomicBool::new(false),
+            gathers: [gather(), gather()],
             label,
             label_is_number,
-            gathers: [Gather::new(kinds.clone()), Gather::new(kinds)],
             files: [file("train")?, file("test")?],
         })
     }
@@ -86,7 +97,12 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// Nothing is written from here on.
+    /// Nothing is written from here on, since something rejects the rows.
+    pub(super) fn reject(&self) {
+        self.rejected.store(true, Relaxed);
+    }
+
+    /// Nothing is gathered from here on.
     pub(super) fn spoil(&self) {
         self.spoiled.store(true, Relaxed);
         for gather in &self.gathers {
@@ -119,8 +135,9 @@ impl<'a> Parts<'a> {
         if self.spoiled.load(Relaxed) {
             return made;
         }
+        let is_written = !self.rejected.load(Relaxed);
         let parts = divided.iter().zip(&self.gathers).zip(&mut own.gathered);
-        let mut stretches = parts.map(|((rows, gather), own)| {
+        let mut stretches = parts.filter_map(|((rows, gather), own)| {
             let batch = Batch {
                 index,
                 rows: rows.len(),
@@ -131,7 +148,7 @@ impl<'a> Parts<'a> {
                 bytes: 0,
             };
             gather.take(own, &batch);
-            Stretch::new(&batch.columns, rows.len())
+            is_written.then(|| Stretch::new(&batch.columns, rows.len()))
         });
         made.stretches = stretches.next().zip(stretches.next()).map(|(a, b)| [a, b]);
         made
@@ -141,10 +158,12 @@ impl<'a> Parts<'a> {
         let label = self.label.as_ref().map(|label| label.column);
         let columns = frame.columns.iter().enumerate();
         columns
-            .map(|(n, column)| match Some(n) == label && !self.label_is_number {
-                true => frame.take_texts(column, rows),
-                false => frame.take(column, rows),
-            })
+            .map(
+                |(n, column)| match Some(n) == label && !self.label_is_number {
+                    true => frame.take_texts(column, rows),
+                    false => frame.take(column, rows),
+                },
+            )
             .collect()
     }
 
@@ -153,18 +172,18 @@ impl<'a> Parts<'a> {
         &self,
         pending: &mut [Pending; 2],
         stretches: [Stretch; 2],
-    ) -> [Vec<Group>; 2] {
+    ) -> Result<[Vec<Group>; 2]> {
         let [train, test] = pending;
         let [first, second] = &self.files;
         let [for_train, for_test] = stretches;
-        [train.push(first, for_train), test.push(second, for_test)]
+        Ok([train.push(first, for_train)?, test.push(second, for_test)?])
     }
 
     /// Writes row groups.
     pub(super) fn write(&self, full: [Vec<Group>; 2]) -> Result<()> {
         for (file, groups) in self.files.iter().zip(full) {
             for group in groups {
-                if !self.spoiled.load(Relaxed) {
+                if !self.spoiled.load(Relaxed) && !self.rejected.load(Relaxed) {
                     file.write(group)?;
                 }
             }
@@ -192,8 +211,14 @@ impl<'a> Parts<'a> {
 fn places(frame: &Frame, rows: &[u32]) -> Places {
     let places = rows.iter().map(|row| frame.first_place(*row as usize));
     let places: Vec<Option<crate::data::table::RowPlace>> = places.collect();
-    let file = places.iter().flatten().next().map_or("", |place| place.file);
-    let lines = places.iter().map(|place| place.map_or(0, |place| place.line));
+    let file = places
+        .iter()
+        .flatten()
+        .next()
+        .map_or("", |place| place.file);
+    let lines = places
+        .iter()
+        .map(|place| place.map_or(0, |place| place.line));
     let lines: Vec<u64> = lines.collect();
     let first = lines.iter().copied().min().unwrap_or(0);
     Places {

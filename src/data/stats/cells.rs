@@ -267,14 +267,32 @@ impl Distribution {
             let (low, count) = self.at(place.floor());
             let (high, other) = self.at(place.ceil());
             worst = worst.max(count).max(other);
-            low + (high - low) * place.fract()
+            match high - low {
+                distance if distance.is_finite() => low + distance * place.fract(),
+                _ => low * (1.0 - place.fract()) + high * place.fract(),
+            }
         });
-        let error = if self.exact {
-            0.0
-        } else {
-            worst as f64 / self.total as f64
-        };
-        (quantiles, error)
+        (quantiles, self.error(worst))
+    }
+
+    /// The same where what lies between two numbers is none: the lower one of them.
+    pub fn lower_quantiles<const N: usize>(&self, places: [f64; N]) -> ([f64; N], f64) {
+        let mut worst = 0;
+        let quantiles = places.map(|p| {
+            let place = p * self.total.saturating_sub(1) as f64;
+            let (low, count) = self.at(place.floor());
+            worst = worst.max(count);
+            low
+        });
+        (quantiles, self.error(worst))
+    }
+
+    /// By which share of the numbers a place may be off that lies in a cell of so many.
+    fn error(&self, count: u64) -> f64 {
+        match self.exact {
+            true => 0.0,
+            false => count as f64 / self.total as f64,
+        }
     }
 
     /// The number at a rank from 0, and the count of its cell.

@@ -57,7 +57,12 @@ fn distinct(kind: ValueType, counted: &Counted, ordered: &Ordered) -> Estimate {
             error: 0.0,
         };
     }
-    counted.distinct.distinct()
+    let estimate = counted.distinct.distinct();
+    Estimate {
+        // There are no more different values than values.
+        count: estimate.count.min(counted.count),
+        ..estimate
+    }
 }
 
 fn numbers(kind: ValueType, counted: &Counted, ordered: &Ordered) -> Option<NumberFigures> {
@@ -83,9 +88,13 @@ fn numbers(kind: ValueType, counted: &Counted, ordered: &Ordered) -> Option<Numb
 }
 
 fn histogram(distribution: &Distribution, min: f64, max: f64) -> Histogram {
-    // Halved, because the width of the widest range is no finite double.
-    let half_width = max / 2.0 - min / 2.0;
-    let edge = |bin: usize| min + half_width * (bin as f64 / BINS as f64) * 2.0;
+    let width = (max - min) / BINS as f64;
+    let edge = |bin: usize| match width.is_finite() {
+        _ if bin == BINS => max,
+        true => min + bin as f64 * width,
+        // The width of the widest range is no finite double.
+        false => min + (max / 2.0 - min / 2.0) * (bin as f64 / BINS as f64) * 2.0,
+    };
     let edges: Vec<f64> = (0..=BINS).map(edge).collect();
     Histogram {
         min,
@@ -98,18 +107,22 @@ fn times(kind: ValueType, counted: &Counted) -> Option<TimeFigures> {
     if kind != ValueType::Time || counted.cells.total() == 0 {
         return None;
     }
-    let (min, max) = (counted.first as f64, counted.last as f64);
-    let distribution = Distribution::of(&counted.cells, |key| time_of(key) as f64, min, max);
-    let (quantiles, quantile_error) = distribution.quantiles(QUANTILES);
-    let Histogram { counts, .. } = histogram(&distribution, min, max);
+    // From the first one on, so that a double holds every microsecond of 285 years.
+    let (first, last) = (counted.first, counted.last);
+    let since = |micros: i64| (i128::from(micros) - i128::from(first)) as f64;
+    let span = since(last);
+    let distribution = Distribution::of(&counted.cells, |key| since(time_of(key)), 0.0, span);
+    let (quantiles, quantile_error) = distribution.lower_quantiles(QUANTILES);
+    let at = |since: f64| (i128::from(first) + since as i128).min(i128::from(last)) as i64;
+    let Histogram { counts, .. } = histogram(&distribution, 0.0, span);
     Some(TimeFigures {
-        min: shown_time(counted.first, counted.dates),
-        max: shown_time(counted.last, counted.dates),
-        quantiles: quantiles.map(|micros| shown_time(micros as i64, counted.dates)),
+        min: shown_time(first, counted.dates),
+        max: shown_time(last, counted.dates),
+        quantiles: quantiles.map(|since| shown_time(at(since), counted.dates)),
         quantile_error,
         histogram: Histogram {
-            min: min / 1e6,
-            max: max / 1e6,
+            min: first as f64 / 1e6,
+            max: last as f64 / 1e6,
             counts,
         },
         dates: counted.dates,

@@ -150,6 +150,43 @@ impl Hashes {
         }
     }
 
+    /// How many values stand here, each as often as it does, that stand in another set too, and the share of the
+    /// different values that do.
+    pub fn shared_with(&self, other: &Self) -> (Estimate, f64) {
+        let level = self.level.max(other.level);
+        let keep = (1 << level) - 1;
+        let (mut values, mut shared, mut rows, mut squares) = (0_u64, 0_u64, 0_u64, 0.0);
+        for (hash, count) in self.places.iter().filter(|p| p.1 > 0 && p.0 & keep == 0) {
+            values += 1;
+            if other.has(*hash) {
+                shared += 1;
+                rows += u64::from(*count);
+                squares += f64::from(*count) * f64::from(*count);
+            }
+        }
+        let unseen = 1.0 - 0.5_f64.powi(level as i32);
+        let estimate = Estimate {
+            count: rows << level,
+            error: match rows {
+                0 => 0.0,
+                rows => (unseen * squares).sqrt() / rows as f64,
+            },
+        };
+        (estimate, shared as f64 / values.max(1) as f64)
+    }
+
+    fn has(&self, hash: u64) -> bool {
+        let mask = self.places.len() - 1;
+        let mut at = (hash >> 24) as usize & mask;
+        while let Some(place) = self.places.get(at).filter(|place| place.1 > 0) {
+            if place.0 == hash {
+                return true;
+            }
+            at = (at + 1) & mask;
+        }
+        false
+    }
+
     /// As base64 of: limit, level, then for each hash in order its distance from the one before, without
     /// the bits that are zero, and its count, all as LEB128.
     pub fn encode(&self) -> String {
@@ -231,6 +268,30 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn what_two_sets_share_is_counted_or_estimated() {
+        let (a, b) = (hashes([1, 2, 2, 3], 8), hashes([2, 3, 4, 4], 8));
+        let (rows, share) = b.shared_with(&a);
+        assert_eq!(
+            (rows, share),
+            (
+                Estimate {
+                    count: 2,
+                    error: 0.0
+                },
+                0.5
+            )
+        );
+        assert_eq!(a.shared_with(&b).0.count, 3);
+        let (a, b) = (hashes(0..40_000, 1024), hashes(30_000..60_000, 1024));
+        let (rows, share) = b.shared_with(&a);
+        let off = (rows.count as f64 / 10_000.0 - 1.0).abs();
+        assert!(
+            off < 4.0 * rows.error && (share - 1.0 / 3.0).abs() < 0.1,
+            "{rows:?} {share}"
+        );
     }
 
     proptest! {

@@ -11,7 +11,7 @@ use super::{Profiled, figures, label};
 use crate::data::batch::{BadRow, Batch, Texts, Values};
 use crate::data::scan::MOST_THREADS;
 use crate::data::turns::{Turns, lock, open};
-use crate::workspace::table_profile::{TableProfile, ValueType};
+use crate::workspace::table_profile::{Estimate, TableProfile, ValueType};
 
 /// How many lanes there are: one for each thread that may have something to do.
 const LANES: u64 = MOST_THREADS as u64;
@@ -30,6 +30,31 @@ pub fn guess(values: &Values) -> Kind {
         Values::Numbers(..) => Some(ValueType::Number),
         Values::Booleans(..) => Some(ValueType::Boolean),
         Values::Times(..) => Some(ValueType::Time),
+    }
+}
+
+/// The first cell that makes a column one of texts, where the cells before it are of another type, which is
+/// told too.
+pub fn forced(values: &Values) -> Option<(usize, ValueType)> {
+    let Values::Texts(texts) = values else {
+        return None;
+    };
+    if guess(values) != Some(ValueType::Text) {
+        return None;
+    }
+    // The first value alone tells which types are left to be ruled out.
+    let cell = |row: usize| std::iter::once(texts.get(row));
+    let mut rows = (0..texts.len()).filter_map(|row| Some((row, column::guess(cell(row))?)));
+    let (_, before) = rows.next()?;
+    let (row, _) = rows.find(|(_, kind)| *kind != before)?;
+    (before != ValueType::Text).then_some((row, before))
+}
+
+/// A cell of a batch, as one that does not fit.
+pub fn misfit(batch: &Batch, values: &Values, row: usize) -> Misfit {
+    Misfit {
+        place: format!("{}:{}", batch.places.file, batch.places.get(row)),
+        value: values.text(row, false).unwrap_or_default().into_owned(),
     }
 }
 
@@ -54,6 +79,9 @@ pub struct Misfit {
 pub struct Gather {
     lanes: Vec<Turns<InOrder>>,
     kinds: Vec<Kind>,
+    /// The columns in the order in which a row is hashed: first those whose rows are hashed by themselves too.
+    order: Vec<usize>,
+    features: usize,
     /// For each column the first batch that did not fit its type.
     failed: Vec<AtomicU64>,
     failures: Mutex<BTreeMap<usize, (u64, Misfit)>>,
@@ -73,6 +101,7 @@ pub struct Own {
     bad_rows: u64,
     columns: Vec<Counted>,
     duplicates: Hashes,
+    features: Hashes,
     sample: Sample,
     scratch: Scratch,
 }
@@ -89,10 +118,21 @@ impl Gather {
         let lane = |first| Turns::new(first, LANES, empty.clone());
         Self {
             lanes: (0..LANES).map(lane).collect(),
+            order: (0..columns).collect(),
+            features: 0,
             kinds,
             failed: (0..columns).map(|_| AtomicU64::new(u64::MAX)).collect(),
             failures: Mutex::default(),
         }
+    }
+
+    /// Keeps hashes of what the rows have in these columns, too.
+    #[must_use]
+    pub fn with_features(mut self, is_feature: &[bool]) -> Self {
+        let is = |n: &usize| is_feature.get(*n) == Some(&true);
+        self.order.sort_by_key(|n| !is(n));
+        self.features = self.order.iter().filter(|n| is(n)).count();
+        self
     }
 
     /// For a thread to begin with.
@@ -104,6 +144,7 @@ impl Gather {
             bad_rows: 0,
             columns: vec![Counted::new(Limits::of(columns)); columns],
             duplicates: Hashes::new(ROWS),
+            features: Hashes::new(ROWS),
             sample: Sample::new(columns),
             scratch: Scratch::default(),
         }
@@ -148,6 +189,7 @@ impl Gather {
                 .map(|ordered| (Counted::new(Limits::of(columns)), ordered))
                 .collect(),
             duplicates: Hashes::new(ROWS),
+            features: Hashes::new(ROWS),
             sample: Sample::new(columns),
             misfits: open(self.failures)
                 .into_iter()
@@ -162,6 +204,7 @@ impl Gather {
                 column.merge(more);
             }
             gathered.duplicates.merge(&own.duplicates);
+            gathered.features.merge(&own.features);
             gathered.sample.merge(own.sample);
         }
         gathered
@@ -171,11 +214,10 @@ impl Gather {
         if let Some(first) = self.failed.get(column) {
             first.fetch_min(batch.index, Relaxed);
         }
-        let cell = batch.columns.get(column).and_then(|c| c.text(row, false));
-        let misfit = Misfit {
-            place: format!("{}:{}", batch.places.file, batch.places.get(row)),
-            value: cell.unwrap_or_default().into_owned(),
+        let Some(values) = batch.columns.get(column) else {
+            return;
         };
+        let misfit = misfit(batch, values, row);
         let mut failures = lock(&self.failures);
         match failures.get(&column) {
             Some((earlier, _)) if *earlier <= batch.index => {}
@@ -201,8 +243,16 @@ impl Own {
         scratch.rows.resize(batch.rows, 0);
         self.sample
             .pick(batch.index, batch.rows, &mut scratch.picked);
-        let columns = self.columns.iter_mut().zip(&mut in_order.columns);
-        for (n, ((counted, ordered), values)) in columns.zip(&batch.columns).enumerate() {
+        for (at, n) in gather.order.iter().copied().enumerate() {
+            if at == gather.features && at > 0 {
+                for row in &scratch.rows {
+                    self.features.add(mix(*row));
+                }
+            }
+            let column = self.columns.get_mut(n).zip(in_order.columns.get_mut(n));
+            let (Some((counted, ordered)), Some(values)) = (column, batch.columns.get(n)) else {
+                continue;
+            };
             let kind = gather.kinds.get(n).copied().flatten();
             let failed = gather
                 .failed
@@ -222,6 +272,11 @@ impl Own {
             scratch.values.resize(scratch.picked.len(), column::MISSING);
             if let Some(column) = self.sample.columns.get_mut(n) {
                 column.extend_from_slice(&scratch.values);
+            }
+        }
+        if gather.features == gather.order.len() {
+            for row in &scratch.rows {
+                self.features.add(mix(*row));
             }
         }
         self.sample.close(batch.index, &scratch.picked);
@@ -252,10 +307,36 @@ fn fitting(values: &Values, kind: Kind) -> Fitting {
     }
     let texts = Texts::of((0..values.len()).map(|row| values.text(row, false)));
     let texts = texts.unwrap_or_default();
-    let first = texts.spans.iter().position(|s| *s != crate::data::batch::NULL);
+    let first = texts
+        .spans
+        .iter()
+        .position(|s| *s != crate::data::batch::NULL);
     match first {
         Some(row) if kind != Some(ValueType::Text) => Fitting::No(row),
         _ => Fitting::As(Values::Texts(texts)),
+    }
+}
+
+/// What two parts of a table both hold.
+#[derive(Clone, Debug, Default)]
+pub struct Overlap {
+    /// The rows of the second part whose features stand in a row of the first.
+    pub rows: Estimate,
+    /// For each column the share of the second part's different values that the first has too.
+    pub values: Vec<f64>,
+}
+
+impl Overlap {
+    pub fn of(first: &Gathered, second: &Gathered) -> Self {
+        let (rows, _) = second.features.shared_with(&first.features);
+        let columns = first.columns.iter().zip(&second.columns);
+        let shared = |((first, _), (second, _)): (&(Counted, Ordered), &(Counted, Ordered))| {
+            second.distinct.shared_with(&first.distinct).1
+        };
+        Self {
+            rows,
+            values: columns.map(shared).collect(),
+        }
     }
 }
 
@@ -269,6 +350,7 @@ pub struct Gathered {
     first_bad_rows: Vec<BadRow>,
     columns: Vec<(Counted, Ordered)>,
     duplicates: Hashes,
+    features: Hashes,
     sample: Sample,
     misfits: BTreeMap<usize, Misfit>,
 }
@@ -289,6 +371,7 @@ impl Gathered {
             ordered.merge(in_order);
         }
         self.duplicates.merge(&other.duplicates);
+        self.features.merge(&other.features);
         self.sample.merge(other.sample.clone());
     }
 

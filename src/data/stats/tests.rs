@@ -140,7 +140,10 @@ fn the_figures_are_the_same_bytes_on_any_number_of_threads() {
     let of = |threads| {
         let options = Options {
             label: Some("label"),
-            reading: Reading { threads: Some(threads), progress: None },
+            reading: Reading {
+                threads: Some(threads),
+                progress: None,
+            },
         };
         let profiled = profile(&table, &options).unwrap();
         serde_json::to_string(&profiled.profile).unwrap()

@@ -1,17 +1,17 @@
-//! The checks of a snapshot's profile, and the record of it.
+//! The checks of the joined table's profile, and the record of it.
 
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::data::checks::{self, ProfileScope};
 use crate::data::findings::{Findings, Origin};
-use crate::data::freeze::Snapshot;
+use crate::data::freeze::Joined;
 use crate::data::table::Totals;
 use crate::workspace::drift_report::DriftReport;
 use crate::workspace::records::Profile;
 
 /// Runs every check of the profile. `history` are the rows of earlier runs, the latest last.
 pub(in crate::steps) fn check(
-    snapshot: &Snapshot,
+    joined: &Joined,
     tables: &[Totals],
     config: &Config,
     drift: Option<&DriftReport>,
@@ -28,18 +28,19 @@ pub(in crate::steps) fn check(
         table: &names,
         path: &paths,
     };
-    let origins = snapshot.columns.iter().map(|column| {
+    let origins = joined.columns.iter().map(|column| {
         let source = column.source().and_then(|(table, _)| tables.get(table));
         source.map_or(whole, Totals::origin)
     });
     let origins: Vec<Origin> = origins.collect();
     let scope = ProfileScope {
         config,
-        profile: &snapshot.whole.profile,
+        profile: &joined.whole.profile,
         origins: &origins,
         whole,
-        parts: Some((&snapshot.train.profile, &snapshot.test.profile)),
-        similar: &snapshot.whole.similar,
+        parts: Some((&joined.train, &joined.test)),
+        similar: &joined.whole.similar,
+        overlap: Some(&joined.overlap),
         drift,
         history,
         now,
@@ -48,17 +49,17 @@ pub(in crate::steps) fn check(
 }
 
 /// What `profile.json` says.
-pub(super) fn record(snapshot: &Snapshot, tables: &[Totals]) -> Profile {
+pub(super) fn record(joined: &Joined, tables: &[Totals]) -> Profile {
     let of = |table: usize| Some(tables.get(table)?.name.clone());
-    let columns = snapshot.columns.iter();
+    let columns = joined.columns.iter();
     let names = columns.map(|column| column.source().and_then(|(table, _)| of(table)));
-    let (train, test) = (&snapshot.train, &snapshot.test);
+    let (train, test) = (&joined.train, &joined.test);
     Profile {
-        rows: train.file.rows + test.file.rows,
-        train_rows: train.file.rows,
-        test_rows: test.file.rows,
+        rows: train.rows + test.rows,
+        train_rows: train.rows,
+        test_rows: test.rows,
         tables: names.map(Option::unwrap_or_default).collect(),
-        train: train.profile.clone(),
-        test: test.profile.clone(),
+        train: train.clone(),
+        test: test.clone(),
     }
 }
