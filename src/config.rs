@@ -20,7 +20,7 @@ pub(crate) mod yaml;
 
 pub(crate) use cursor::nearest;
 pub use duration::parse_duration;
-pub use lint::{Baseline, Drift, DriftColumn, Freshness, Lint, Volume};
+pub use lint::{Baseline, Drift, DriftColumn, DriftLimits, Freshness, Lint, Volume};
 
 /// A value of `serin.yaml` and where it stands, for messages that come after parsing.
 #[derive(Clone, Debug, PartialEq)]

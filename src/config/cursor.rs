@@ -55,9 +55,21 @@ pub(crate) const FIELDS: Sections = &[
     ("lint.freshness", &["column", "within"]),
     (
         "lint.drift",
-        &["against", "psi", "fdr", "min_rows", "columns"],
+        &[
+            "against",
+            "psi",
+            "jensen_shannon",
+            "l_infinity",
+            "kolmogorov_smirnov",
+            "fdr",
+            "min_rows",
+            "columns",
+        ],
     ),
-    ("lint.drift.columns.*", &["psi"]),
+    (
+        "lint.drift.columns.*",
+        &["psi", "jensen_shannon", "l_infinity", "kolmogorov_smirnov"],
+    ),
     (
         "train",
         &[

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::cursor::{Cursor, nearest};
+use super::cursor::{Cursor, Fields, nearest};
 use super::reading::local;
 use super::{Spot, yaml::Kind};
 use crate::error::Place;
@@ -49,8 +49,7 @@ pub struct Freshness {
 #[derive(Clone, Debug)]
 pub struct Drift {
     pub against: Baseline,
-    /// The population stability index from which on a column drifts.
-    pub psi: f64,
+    pub limits: DriftLimits,
     /// The false discovery rate over all columns.
     pub fdr: f64,
     /// With fewer rows on either side nothing is judged.
@@ -59,12 +58,25 @@ pub struct Drift {
     pub place: Place,
 }
 
+/// From which measure on a column drifts: the first that is reached counts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DriftLimits {
+    /// The population stability index.
+    pub psi: f64,
+    /// The Jensen-Shannon divergence, in bits.
+    pub jensen_shannon: Option<f64>,
+    /// The largest difference of a share.
+    pub l_infinity: Option<f64>,
+    /// The Kolmogorov-Smirnov distance, of numbers and times.
+    pub kolmogorov_smirnov: Option<f64>,
+}
+
 /// What a column has of its own.
 #[derive(Clone, Debug)]
 pub struct DriftColumn {
     pub name: Spot<String>,
     /// `None` for a column that is not compared.
-    pub psi: Option<f64>,
+    pub limits: Option<DriftLimits>,
 }
 
 #[derive(Clone, Debug)]
@@ -156,11 +168,18 @@ fn freshness(field: Cursor) -> Result<Freshness> {
 fn drift(field: Cursor) -> Result<Drift> {
     let place = field.place();
     let fields = field.fields("lint.drift")?;
+    let usual = DriftLimits {
+        psi: 0.2,
+        jensen_shannon: None,
+        l_infinity: None,
+        kolmogorov_smirnov: None,
+    };
+    let usual = limits(&fields, usual)?;
     Ok(Drift {
         against: fields
             .get("against")
             .map_or(Ok(Baseline::Champion), |field| against(&field))?,
-        psi: fields.get("psi").map_or(Ok(0.2), |field| psi(&field))?,
+        limits: usual,
         fdr: match fields.get("fdr") {
             Some(field) => field.number("a rate between 0 and 1", |x| x > 0.0 && x < 1.0)?,
             None => 0.05,
@@ -169,13 +188,30 @@ fn drift(field: Cursor) -> Result<Drift> {
             Some(field) => field.integer(1, MOST_ROWS)?,
             None => 200,
         },
-        columns: fields.get("columns").map_or(Ok(vec![]), columns)?,
+        columns: fields
+            .get("columns")
+            .map_or(Ok(vec![]), |field| columns(field, usual))?,
         place,
     })
 }
 
-fn psi(field: &Cursor) -> Result<f64> {
-    field.number("a number above 0", |x| x > 0.0)
+/// The limits that fields tell, the others as they are usual.
+fn limits(fields: &Fields, usual: DriftLimits) -> Result<DriftLimits> {
+    let share = |name: &str, usual: Option<f64>| match fields.get(name) {
+        Some(field) => field
+            .number("a number above 0 and at most 1", |x| x > 0.0 && x <= 1.0)
+            .map(Some),
+        None => Ok(usual),
+    };
+    Ok(DriftLimits {
+        psi: match fields.get("psi") {
+            Some(field) => field.number("a number above 0", |x| x > 0.0)?,
+            None => usual.psi,
+        },
+        jensen_shannon: share("jensen_shannon", usual.jensen_shannon)?,
+        l_infinity: share("l_infinity", usual.l_infinity)?,
+        kolmogorov_smirnov: share("kolmogorov_smirnov", usual.kolmogorov_smirnov)?,
+    })
 }
 
 fn against(field: &Cursor) -> Result<Baseline> {
@@ -195,7 +231,7 @@ fn against(field: &Cursor) -> Result<Baseline> {
     .into())
 }
 
-fn columns(field: Cursor) -> Result<Vec<DriftColumn>> {
+fn columns(field: Cursor, usual: DriftLimits) -> Result<Vec<DriftColumn>> {
     let what = "a mapping of columns, as in `{age: {psi: 0.3}, month: off}`";
     let listed = field.map(what)?;
     let read = listed.entries().map(|(key, field)| {
@@ -205,10 +241,12 @@ fn columns(field: Cursor) -> Result<Vec<DriftColumn>> {
         };
         let own = match &field.node.kind {
             Kind::Text(text) if text == "off" => None,
-            Kind::Map(_) => Some(psi(&field.fields("lint.drift.columns.*")?.need("psi")?)?),
+            Kind::Map(entries) if !entries.is_empty() => {
+                Some(limits(&field.fields("lint.drift.columns.*")?, usual)?)
+            }
             _ => return Err(field.expected("`off`, or `{psi: 0.3}`").into()),
         };
-        Ok(DriftColumn { name, psi: own })
+        Ok(DriftColumn { name, limits: own })
     });
     read.collect()
 }

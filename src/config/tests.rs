@@ -132,11 +132,14 @@ fn a_whole_file_is_read() {
     );
     let drift = lint.drift.as_ref().unwrap();
     assert!(matches!(drift.against, Baseline::Champion));
-    assert_eq!((drift.psi, drift.fdr, drift.min_rows), (0.25, 0.1, 200));
+    assert_eq!(
+        (drift.limits.psi, drift.fdr, drift.min_rows),
+        (0.25, 0.1, 200)
+    );
     let columns: Vec<_> = drift
         .columns
         .iter()
-        .map(|column| (column.name.as_str(), column.psi))
+        .map(|column| (column.name.as_str(), column.limits.map(|limits| limits.psi)))
         .collect();
     assert_eq!(columns, [("age", Some(0.3)), ("month", None)]);
     assert_eq!(
@@ -221,7 +224,10 @@ fn drift_and_volume_have_defaults() {
     let config = read(&format!("{SMALL}lint: {{drift: {{}}, volume: {{}}}}\n")).unwrap();
     let drift = config.lint.drift.unwrap();
     assert!(matches!(drift.against, Baseline::Champion) && drift.columns.is_empty());
-    assert_eq!((drift.psi, drift.fdr, drift.min_rows), (0.2, 0.05, 200));
+    assert_eq!(
+        (drift.limits.psi, drift.fdr, drift.min_rows),
+        (0.2, 0.05, 200)
+    );
     let volume = config.lint.volume.unwrap();
     assert_eq!(
         (volume.at_least, volume.at_most, volume.last),
@@ -342,6 +348,7 @@ const WRONG: &[(&str, &str)] = &[
     ("fdr: 0.1", "min_rows: 0"),
     ("age: {psi: 0.3}", "age: {jsd: 0.3}"),
     ("age: {psi: 0.3}", "age: {}"),
+    ("age: {psi: 0.3}", "age: {l_infinity: 2}"),
     ("age: {psi: 0.3}", "age: on"),
     ("{age: {psi: 0.3}, month: off}", "age"),
     ("schema.extra: off", "schema.extra: error"),

@@ -2,7 +2,7 @@
 //!
 //! A column drifts only where all three hold, because each alone misleads:
 //! - **The difference is large.** Its population stability index is by the threshold (0.2, or what `serin.yaml`
-//!   says; half of it warns) above what chance gives: of k bins (k − 1)(1/n + 1/m) on average when nothing drifts. A
+//!   says; half of it warns), or another measure by a threshold of its own, above what chance gives: of k bins (k − 1)(1/n + 1/m) on average when nothing drifts. A
 //!   test alone finds every difference in a table of millions, and pages people for nothing.
 //! - **Chance does not explain it.** A test's p-value, corrected by Benjamini and Hochberg for all tests of the
 //!   table, is at most the false discovery rate (0.05). An index alone is noise in a small table, and one of a thousand
@@ -55,7 +55,7 @@ pub fn compare(
 ) -> DriftReport {
     let left_out = |name: &str| {
         let off =
-            |column: &&crate::config::DriftColumn| *column.name == name && column.psi.is_none();
+            |column: &&crate::config::DriftColumn| *column.name == name && column.limits.is_none();
         skip.contains(&name) || settings.columns.iter().any(|column| off(&column))
     };
     let mut report = DriftReport {
@@ -93,10 +93,20 @@ pub fn compare(
             .columns
             .iter()
             .find(|known| *known.name == column.name);
+        let limits = chosen.and_then(|column| column.limits);
+        let limits = limits.unwrap_or(settings.limits);
         report.columns.push(ColumnDrift {
             column: column.name.clone(),
             kind: column.kind,
-            threshold: chosen.and_then(|column| column.psi).unwrap_or(settings.psi),
+            threshold: limits.psi,
+            other_thresholds: [
+                ("jensen_shannon", limits.jensen_shannon),
+                ("l_infinity", limits.l_infinity),
+                ("kolmogorov_smirnov", limits.kolmogorov_smirnov),
+            ]
+            .into_iter()
+            .filter_map(|(measure, limit)| Some((measure.to_owned(), limit?)))
+            .collect(),
             verdict: DriftVerdict::Stable,
             values,
             missing: missing(before, column),
@@ -139,8 +149,8 @@ fn judge(report: &mut DriftReport, settings: &Settings) {
     for (one, q) in judged.iter_mut().zip(significance::benjamini_hochberg(&p)) {
         one.test.q = Some(q);
         *one.verdict = match q <= settings.fdr {
-            true if one.effect >= one.threshold => DriftVerdict::Drift,
-            true if one.effect >= one.threshold / 2.0 => DriftVerdict::Slight,
+            true if one.reached >= 1.0 => DriftVerdict::Drift,
+            true if one.reached >= 0.5 => DriftVerdict::Slight,
             _ => DriftVerdict::Stable,
         };
     }
@@ -152,24 +162,33 @@ fn judge(report: &mut DriftReport, settings: &Settings) {
 
 /// A difference that is judged: there are rows enough for it.
 struct Judged<'a> {
-    effect: f64,
-    threshold: f64,
+    /// The share of its threshold that the measure has which reaches the most of it.
+    reached: f64,
     test: &'a mut DriftTest,
     verdict: &'a mut DriftVerdict,
 }
 
 fn judged_of(column: &mut ColumnDrift) -> impl Iterator<Item = Judged<'_>> {
-    let threshold = column.threshold;
+    let others = &column.other_thresholds;
+    let reached = |measure: &str, value: Option<f64>| {
+        let threshold = others.get(measure);
+        threshold
+            .zip(value)
+            .map_or(0.0, |(limit, value)| value / limit)
+    };
+    let psi = column.threshold;
     let missing = &mut column.missing;
     let missing = Judged {
-        effect: missing.psi - missing.psi_by_chance,
-        threshold,
+        reached: ((missing.psi - missing.psi_by_chance) / psi)
+            .max(reached("l_infinity", Some(missing.l_infinity))),
         test: &mut missing.test,
         verdict: &mut missing.verdict,
     };
     let values = column.values.as_mut().map(|values| Judged {
-        effect: values.psi - values.psi_by_chance,
-        threshold,
+        reached: ((values.psi - values.psi_by_chance) / psi)
+            .max(reached("jensen_shannon", Some(values.jensen_shannon)))
+            .max(reached("l_infinity", Some(values.l_infinity)))
+            .max(reached("kolmogorov_smirnov", values.kolmogorov_smirnov)),
         test: &mut values.test,
         verdict: &mut values.verdict,
     });

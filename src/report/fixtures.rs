@@ -399,6 +399,7 @@ fn drift() -> DriftReport {
             column: "total_day_minutes".into(),
             kind: ValueType::Number,
             threshold: 0.2,
+            other_thresholds: std::collections::BTreeMap::new(),
             verdict: DriftVerdict::Slight,
             values: Some(ValueDrift {
                 verdict: DriftVerdict::Slight,

@@ -1,5 +1,7 @@
 //! How far a table is from its baseline: what drift was measured, column by column, and how sure it is.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::Record;
@@ -47,6 +49,9 @@ pub struct ColumnDrift {
     pub kind: ValueType,
     /// The population stability index from which on it drifts; half of it is worth a warning.
     pub threshold: f64,
+    /// The thresholds of other measures, where `serin.yaml` sets them, by the measure's name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub other_thresholds: BTreeMap<String, f64>,
     /// The worse of the two below.
     pub verdict: DriftVerdict,
     /// Among the cells with a value; none where a side has no value, or the types differ.

@@ -1,6 +1,6 @@
 //! What the drift report rejects, and what it only tells.
 
-use super::{ProfileScope, counted, percent};
+use super::{ProfileScope, counted, percent, short};
 use crate::data::findings::{Evidence, Reporter};
 use crate::data::shown;
 use crate::workspace::drift_report::{
@@ -226,11 +226,15 @@ fn chance(q: Option<f64>) -> String {
 }
 
 fn threshold(column: &ColumnDrift, verdict: DriftVerdict) -> String {
-    let most = match verdict {
-        DriftVerdict::Slight => column.threshold / 2.0,
-        _ => column.threshold,
+    let part = match verdict {
+        DriftVerdict::Slight => 0.5,
+        _ => 1.0,
     };
-    format!("a PSI below {most}")
+    let mut text = format!("a PSI below {}", short(column.threshold * part));
+    for (measure, limit) in &column.other_thresholds {
+        text.push_str(&format!(", {measure} below {}", short(limit * part)));
+    }
+    text
 }
 
 /// A value's move, as in `OH` 20 % → 45 %.
@@ -281,7 +285,7 @@ mod tests {
         assert_eq!(
             messages(&moved, "drift.values"),
             [
-                "data/t.csv: column `plan` drifts from `base.json` (PSI 0.42, JSD 0.073, q below 0.001): \
+                "data/t.csv: column `plan` drifts from `base.json` (PSI 0.42, JSD 0.073, L-infinity 0.30, q below 0.001): \
               `paid` 20 % → 50 %, `free` 80 % → 50 %"
             ]
         );

@@ -88,6 +88,32 @@ impl Counts {
             spare = (spare.0 - (a - a_low), spare.1 - (b - b_low));
             shares.push((value, (a, b)));
         }
+        // What is left over belongs to values that this side does not list: as far as it can, to those that the other
+        // side has.
+        let unknown = |of: &Self, value: &str, share: f64| match of.listed.contains_key(value) {
+            true => 0.0,
+            false => of.range(value).1 - share,
+        };
+        for _ in 0..ROUNDS {
+            let rooms = |of: &Self, side: fn(&Shares) -> f64| -> Vec<f64> {
+                let room = |(value, both): &(&str, Shares)| unknown(of, value, side(both));
+                shares.iter().map(room).collect()
+            };
+            let (a_rooms, b_rooms) = (rooms(self, |both| both.0), rooms(other, |both| both.1));
+            let a_more = spread(
+                &mut spare.0,
+                &a_rooms,
+                shares.iter().map(|(_, both)| both.1),
+            );
+            let b_more = spread(
+                &mut spare.1,
+                &b_rooms,
+                shares.iter().map(|(_, both)| both.0),
+            );
+            for ((_, both), (a, b)) in shares.iter_mut().zip(a_more.into_iter().zip(b_more)) {
+                *both = (both.0 + a, both.1 + b);
+            }
+        }
         if !(self.is_complete() && other.is_complete()) {
             shares.push((OTHER, (spare.0.max(0.0), spare.1.max(0.0))));
         }
@@ -105,6 +131,25 @@ impl Counts {
         values.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(b.0)));
         values
     }
+}
+
+/// What is left over fills the values that have room in so many rounds, in practice.
+const ROUNDS: usize = 4;
+
+/// Takes shares from `spare` for values with room, in proportion to what the other side has of them.
+fn spread(spare: &mut f64, rooms: &[f64], others: impl Iterator<Item = f64>) -> Vec<f64> {
+    let weights = rooms.iter().zip(others);
+    let weights: Vec<f64> = weights
+        .map(|(room, other)| if *room > 0.0 { other } else { 0.0 })
+        .collect();
+    let all: f64 = weights.iter().sum();
+    if *spare <= 0.0 || all <= 0.0 {
+        return vec![0.0; rooms.len()];
+    }
+    let part = |(room, weight): (&f64, &f64)| (*spare * weight / all).min(*room);
+    let more: Vec<f64> = rooms.iter().zip(&weights).map(part).collect();
+    *spare -= more.iter().sum::<f64>();
+    more
 }
 
 #[cfg(test)]
@@ -156,6 +201,33 @@ mod tests {
                 .iter()
                 .any(|(v, (a, b))| *v == "u" && *a == 0.003 && *b == 0.5)
         );
+    }
+
+    #[test]
+    fn what_is_not_listed_is_spread_over_what_the_other_side_has() {
+        // Twenty listed values and thirty rare ones, which lose half of their rows to the first.
+        let names: Vec<String> = (0..50).map(|n| format!("v{n:02}")).collect();
+        let rows = |first: u64, rare: u64| -> Vec<(&str, u64)> {
+            let count = |n: usize| {
+                if n == 0 {
+                    first
+                } else if n < 20 {
+                    100
+                } else {
+                    rare
+                }
+            };
+            let names = names.iter().enumerate();
+            names.map(|(n, name)| (name.as_str(), count(n))).collect()
+        };
+        let before = rows(100, 20);
+        let a = counts(&before[..20], 2600, 0);
+        let b = counts(&rows(400, 10), 2600, 0);
+        let shares = a.shares(&b);
+        let rest = shares.iter().find(|(value, _)| *value == OTHER).unwrap().1;
+        assert!(rest.0 < 1e-9 && rest.1 < 1e-9, "{rest:?}");
+        let rare = shares.iter().find(|(value, _)| *value == "v42").unwrap().1;
+        assert!((rare.0 - 20.0 / 2600.0).abs() < 1e-9, "{rare:?}");
     }
 
     #[test]

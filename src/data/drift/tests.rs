@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde::Deserialize;
 
 use super::*;
-use crate::config::{Baseline, DriftColumn, Spot};
+use crate::config::{Baseline, DriftColumn, DriftLimits, Spot};
 use crate::data::testing::{numbers, table, texts, times};
 use crate::error::Place;
 use crate::workspace::table_profile::Sketch;
@@ -60,11 +60,20 @@ fn counted(counts: &[u64]) -> ColumnFigures {
 fn settings() -> Settings {
     Settings {
         against: Baseline::Champion,
-        psi: 0.2,
+        limits: limits(0.2),
         fdr: 0.05,
         min_rows: 200,
         columns: Vec::new(),
         place: Place::File("serin.yaml".into()),
+    }
+}
+
+fn limits(psi: f64) -> DriftLimits {
+    DriftLimits {
+        psi,
+        jensen_shannon: None,
+        l_infinity: None,
+        kolmogorov_smirnov: None,
     }
 }
 
@@ -74,7 +83,8 @@ fn own(name: &str, psi: Option<f64>) -> DriftColumn {
         value: name.to_owned(),
         place,
     };
-    DriftColumn { name, psi }
+    let limits = psi.map(limits);
+    DriftColumn { name, limits }
 }
 
 /// A column against itself as it was before.
@@ -196,6 +206,33 @@ fn a_large_difference_that_chance_explains_is_stable() {
 }
 
 #[test]
+fn another_measure_may_have_a_threshold_of_its_own() {
+    let (before, after) = (counted(&[500, 500]), counted(&[400, 600]));
+    let verdict = |settings: &Settings| {
+        let sides = (
+            table(1000, vec![before.clone()]),
+            table(1000, vec![after.clone()]),
+        );
+        compare(&sides.0, &sides.1, settings, &[], "champion").columns[0].verdict
+    };
+    let mut settings = settings();
+    assert_eq!(verdict(&settings), DriftVerdict::Stable);
+    settings.limits.l_infinity = Some(0.2);
+    assert_eq!(verdict(&settings), DriftVerdict::Slight);
+    settings.limits.l_infinity = Some(0.1);
+    assert_eq!(verdict(&settings), DriftVerdict::Drift);
+    let mut own = own(&before.name, Some(0.2));
+    settings.columns.push(own.clone());
+    assert_eq!(verdict(&settings), DriftVerdict::Stable);
+    own.limits = Some(DriftLimits {
+        jensen_shannon: Some(0.005),
+        ..limits(0.2)
+    });
+    settings.columns = vec![own];
+    assert_eq!(verdict(&settings), DriftVerdict::Drift);
+}
+
+#[test]
 fn a_difference_among_many_columns_must_be_surer() {
     // Alone its p-value of 0.02 would do.
     let (before, after) = (counted(&[100, 100]), counted(&[77, 123]));
@@ -213,7 +250,7 @@ fn a_difference_among_many_columns_must_be_surer() {
         )
     };
     let mut strict = settings();
-    strict.psi = 0.04;
+    strict.limits.psi = 0.04;
     let verdict = |columns| {
         let report = compare(
             &wide(&before, columns),

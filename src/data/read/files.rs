@@ -35,7 +35,15 @@ pub fn find_in(folder: &Path, place: &str) -> Result<Vec<File>> {
     // A file may be called like a pattern.
     let found = match std::fs::metadata(&path) {
         Ok(metadata) if metadata.is_dir() => in_folder(&path)?,
-        Ok(_) => vec![path.clone()],
+        Ok(metadata) if metadata.is_file() => vec![path.clone()],
+        // It would be empty when it is read a second time.
+        Ok(_) => {
+            let input = Input::new("is a pipe or a device, and a table is read more than once");
+            return Err(input
+                .at_file(Path::new(place))
+                .hint("write it to a file first")
+                .into());
+        }
         Err(_) if place.contains(['*', '?', '[']) => matching(folder, place)?,
         Err(e) => {
             let message = format!("the table cannot be read: {e}");

@@ -96,7 +96,7 @@ fn summary(groups: &[Group], is_frozen: bool) -> Vec<String> {
     };
     let (a, b, c, d) = (width(0), width(1), width(2), width(3));
     let lines = rows.iter().map(|[severity, check, column, found, more]| {
-        format!("{severity:<a$}  {check:<b$}  {column:<c$}  {found:>d$}  {more}")
+        format!(" {severity:<a$}  {check:<b$}  {column:<c$}  {found:>d$}  {more}")
     });
     let mut lines: Vec<String> = lines.collect();
     if let Some(more) = groups.len().checked_sub(SUMMED_UP).filter(|more| *more > 0) {
@@ -161,7 +161,20 @@ mod tests {
         report("schema.type", Severity::Reject, "b", 50, 0.0);
         report("drift.values", Severity::Reject, "c", 1, 0.7);
         let groups = findings.groups();
-        insta::assert_snapshot!(super::findings(&groups, true).join("\n"), @r"");
+        insta::assert_snapshot!(super::findings(&groups, true).join("\n"), @r"
+        reject drift.values: data/t.csv: odd c
+        reject schema.type: data/t.csv: odd b
+        reject schema.type: data/t.csv: odd b
+        reject schema.type: data/t.csv: odd b
+        warn features.leakage: data/t.csv: odd a
+        warn features.constant: data/t.csv: odd it's
+        more of these in .serin/lint.json and on the page
+         severity  check              column  found  more
+         reject    drift.values       c           1  serin profile .serin/data --column 'c'
+         reject    schema.type        b          50  serin lint --explain schema.type
+         warn      features.leakage   a           1  serin profile .serin/data --column 'a'
+         warn      features.constant  it's        1  serin profile .serin/data --column 'it'\''s'
+        ");
         assert_eq!(
             verdict(Verdict::Reject, &groups),
             "lint: reject (51 rejections, 2 warnings)"
