@@ -39,7 +39,7 @@ pub enum Command {
     /// `lint.drift` asks for it and, unless the data is rejected, .serin/dataset.json.
     ///
     /// With --infer it writes the first schema.yaml, with --update it changes the present one where the tables
-    /// ask for it: new values, wider ranges, columns that came or went. Both need no project and no region.
+    /// ask for it: new values, wider ranges, columns that came or went.
     #[command(after_help = EXITS)]
     Lint(LintFlags),
     /// Train the model of the snapshot in a Vertex AI custom job
@@ -142,11 +142,11 @@ pub struct CommonFlags {
 
 #[derive(Debug, Args)]
 pub struct LintFlags {
-    /// The project, by id
-    #[arg(long, env = "SERIN_PROJECT", required_unless_present_any = ["explain", "infer", "update"])]
+    /// The project, by id; asked for where `lint.drift` looks for the champion
+    #[arg(long, env = "SERIN_PROJECT")]
     pub project: Option<String>,
-    /// The location of job, model and endpoint
-    #[arg(long, env = "SERIN_REGION", required_unless_present_any = ["explain", "infer", "update"])]
+    /// The location of job, model and endpoint; likewise
+    #[arg(long, env = "SERIN_REGION")]
     pub region: Option<String>,
     #[command(flatten)]
     pub config: ConfigFlag,

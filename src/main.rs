@@ -138,12 +138,17 @@ fn lint(flags: LintFlags) -> Result<u8> {
     if flags.dry_run {
         return Err(Input::new("`--dry-run` is for `--infer` and `--update`").into());
     }
-    let (Some(project), Some(region)) = (flags.project, flags.region) else {
-        anyhow::bail!("clap lets `lint` pass without a project and a region");
-    };
+    let config = Config::read(&flags.config.config)?;
+    if (flags.project.is_none() || flags.region.is_none()) && steps::lint::asks_for_champion(&config)
+    {
+        let message = "`lint.drift` looks for the champion, and needs `--project` and `--region` for it";
+        return Err(Input::new(message)
+            .hint("`lint.drift.against` may also name the file of a profile")
+            .into());
+    }
     let common = CommonFlags {
-        project,
-        region,
+        project: flags.project.unwrap_or_default(),
+        region: flags.region.unwrap_or_default(),
         config: flags.config,
     };
     step(common, async |ctx| {

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 
 use super::tables::Tables;
 use super::{Context, Outcome};
-use crate::config::{Encoding, JoinKind, SplitRule, Spot};
+use crate::config::{Baseline, Config, Encoding, JoinKind, SplitRule, Spot};
 use crate::data::findings::Findings;
 use crate::data::freeze::{self, Frozen, Joined};
 use crate::data::read::{self, Dialect, File};
@@ -37,6 +37,12 @@ pub enum Source {
     /// A table of BigQuery.
     #[value(name = "bigquery")]
     BigQuery,
+}
+
+/// Whether the data is held against what the model was trained on that serves now.
+pub fn asks_for_champion(config: &Config) -> bool {
+    let drift = config.lint.drift.as_ref();
+    drift.is_some_and(|drift| matches!(drift.against, Baseline::Champion))
 }
 
 /// Reads, checks and freezes the data. What it reads and finds goes to `out`, a line each.
