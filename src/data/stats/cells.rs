@@ -56,6 +56,8 @@ pub fn time_of(key: u64) -> i64 {
 }
 
 const FIRST_PLACES: usize = 64;
+/// How many keys are looked up together.
+const GROUP: usize = 32;
 
 impl Cells {
     /// No numbers yet; at most `limit` cells ever.
@@ -72,6 +74,20 @@ impl Cells {
     pub fn add(&mut self, key: u64) {
         self.total += 1;
         self.count(key >> self.shift, 1);
+    }
+
+    /// Adds many, several times as fast as one by one: the table is larger than the nearest cache, and
+    /// the processor waits for the places of a group all at once.
+    pub fn add_all(&mut self, keys: &[u64]) {
+        for group in keys.chunks(GROUP) {
+            // Reads that do not wait for each other, so that what follows finds the places at hand.
+            let home = |key: &u64| self.places.get(self.home(key >> self.shift));
+            let counts = group.iter().filter_map(home);
+            std::hint::black_box(counts.fold(0, |read, place| read | place.1));
+            for key in group {
+                self.add(*key);
+            }
+        }
     }
 
     /// Takes in what others were counted into.
@@ -98,11 +114,17 @@ impl Cells {
         }
     }
 
+    /// Where the search for a key begins.
+    #[inline]
+    fn home(&self, key: u64) -> usize {
+        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & (self.places.len() - 1)
+    }
+
     /// Counts a key; whether it is new.
     #[inline]
     fn put(&mut self, key: u64, count: u64) -> bool {
         let mask = self.places.len() - 1;
-        let mut at = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & mask;
+        let mut at = self.home(key);
         while let Some(place) = self.places.get_mut(at) {
             if place.1 == 0 {
                 *place = (key, count);

@@ -76,7 +76,11 @@ pub(super) struct Misfit {
 pub(super) struct Scratch {
     /// The hash of each row so far.
     pub(super) rows: Vec<u64>,
+    /// Of the column at hand the finite numbers, the keys of what its cells count, and the hashes of its
+    /// values. They are gathered first and counted in a loop of their own, which waits for memory far less.
     numbers: Vec<f64>,
+    keys: Vec<u64>,
+    hashes: Vec<u64>,
     /// The rows that go into the sample, and what the column at hand has there.
     pub(super) picked: Vec<u32>,
     pub(super) values: Vec<u64>,
@@ -164,6 +168,8 @@ impl Counted {
     ) -> Option<Misfit> {
         scratch.values.clear();
         scratch.numbers.clear();
+        scratch.keys.clear();
+        scratch.hashes.clear();
         let misfit = match (values, kind) {
             (Values::Texts(texts), Some(ValueType::Number)) => self.number_texts(texts, scratch),
             (Values::Texts(texts), Some(ValueType::Boolean)) => self.boolean_texts(texts, scratch),
@@ -182,7 +188,7 @@ impl Counted {
                     let hash = if is_null(nulls, row) {
                         self.no_value()
                     } else {
-                        self.boolean(*value)
+                        self.boolean(*value, scratch)
                     };
                     scratch.row(row, hash);
                 }
@@ -202,7 +208,7 @@ impl Counted {
                     let hash = if is_null(nulls, row) {
                         self.no_value()
                     } else {
-                        self.time(time)
+                        self.time(time, scratch)
                     };
                     scratch.row(row, hash);
                 }
@@ -213,6 +219,9 @@ impl Counted {
                 None
             }
         };
+        self.distinct.add_all(scratch.hashes.iter().copied());
+        self.finite(&scratch.numbers, &mut scratch.keys);
+        self.cells.add_all(&scratch.keys);
         ordered.moments.merge(&Moments::of(&scratch.numbers));
         misfit
     }
@@ -239,45 +248,58 @@ impl Counted {
         }
     }
 
+    /// Counts a number; its hash is told by the caller.
     #[inline]
-    fn number(&mut self, x: f64, numbers: &mut Vec<f64>) {
+    fn number(&mut self, x: f64, hash: u64, scratch: &mut Scratch) -> u64 {
         self.count += 1;
-        if !x.is_finite() {
+        scratch.hashes.push(hash);
+        if x.is_finite() {
+            scratch.numbers.push(x);
+        } else {
             self.infinite += 1;
-            return;
         }
-        self.min = self.min.min(x);
-        self.max = self.max.max(x);
-        self.zeros += u64::from(x == 0.0);
-        self.negatives += u64::from(x < 0.0);
-        self.whole &= x.trunc() == x;
-        self.cells.add(key_of(x));
-        numbers.push(x);
+        hash
+    }
+
+    /// Counts the finite numbers of a batch, and gives their keys.
+    fn finite(&mut self, numbers: &[f64], keys: &mut Vec<u64>) {
+        for x in numbers {
+            // Nearly always false, which the processor learns.
+            if *x < self.min {
+                self.min = *x;
+            }
+            if *x > self.max {
+                self.max = *x;
+            }
+        }
+        self.zeros += numbers.iter().filter(|x| **x == 0.0).count() as u64;
+        self.negatives += numbers.iter().filter(|x| **x < 0.0).count() as u64;
+        self.whole = self.whole && numbers.iter().all(|x| is_whole(*x));
+        keys.extend(numbers.iter().map(|x| key_of(*x)));
     }
 
     fn number_texts(&mut self, texts: &Texts, scratch: &mut Scratch) -> Option<Misfit> {
-        let mut numbers = std::mem::take(&mut scratch.numbers);
         let mut misfit = None;
-        for row in 0..texts.len() {
-            let hash = match texts.get(row) {
-                None => self.no_value(),
-                Some(text) => match cell::number(text) {
-                    Cell::Value(x) if !cell::is_padded(text) => {
-                        let hash = number_hash(x, text);
-                        self.distinct.add(hash);
-                        self.number(x, &mut numbers);
-                        hash
-                    }
-                    Cell::Value(_) | Cell::Misfit => {
-                        misfit = Some(Misfit { row });
-                        break;
-                    }
-                    missing => self.missing(&missing),
+        for (row, span) in texts.spans.iter().enumerate() {
+            // Nearly all numbers are plain.
+            let hash = match cell::plain_number(&texts.bytes, *span) {
+                Some(x) => self.number(x, mix(key_of(x)), scratch),
+                None => match texts.get(row) {
+                    None => self.no_value(),
+                    Some(text) => match cell::number(text) {
+                        Cell::Value(x) if !cell::is_padded(text) => {
+                            self.number(x, number_hash(x, text), scratch)
+                        }
+                        Cell::Value(_) | Cell::Misfit => {
+                            misfit = Some(Misfit { row });
+                            break;
+                        }
+                        missing => self.missing(&missing),
+                    },
                 },
             };
             scratch.row(row, hash);
         }
-        scratch.numbers = numbers;
         scratch.pick(|row| match texts.get(row).map(cell::number) {
             Some(Cell::Value(x)) => x.to_bits(),
             _ => MISSING,
@@ -286,32 +308,27 @@ impl Counted {
     }
 
     fn numbers(&mut self, numbers: &[f64], nulls: &Nulls, scratch: &mut Scratch) {
-        let mut finite = std::mem::take(&mut scratch.numbers);
         for (row, x) in numbers.iter().enumerate() {
             let hash = if is_null(nulls, row) {
                 self.no_value()
             } else if x.is_nan() {
                 self.missing(&Cell::<f64>::NaN)
             } else {
-                let hash = mix(key_of(*x));
-                self.distinct.add(hash);
-                self.number(*x, &mut finite);
-                hash
+                self.number(*x, mix(key_of(*x)), scratch)
             };
             scratch.row(row, hash);
         }
-        scratch.numbers = finite;
         scratch.pick(|row| match (is_null(nulls, row), numbers.get(row)) {
             (false, Some(x)) if !x.is_nan() => x.to_bits(),
             _ => MISSING,
         });
     }
 
-    fn boolean(&mut self, value: bool) -> u64 {
+    fn boolean(&mut self, value: bool, scratch: &mut Scratch) -> u64 {
         self.count += 1;
         self.trues += u64::from(value);
         let hash = mix(u64::from(value));
-        self.distinct.add(hash);
+        scratch.hashes.push(hash);
         hash
     }
 
@@ -319,7 +336,7 @@ impl Counted {
         for row in 0..texts.len() {
             let hash = match texts.get(row).map(cell::boolean) {
                 None => self.no_value(),
-                Some(Cell::Value(value)) => self.boolean(value),
+                Some(Cell::Value(value)) => self.boolean(value, scratch),
                 Some(Cell::Misfit) => return Some(Misfit { row }),
                 Some(missing) => self.missing(&missing),
             };
@@ -333,15 +350,15 @@ impl Counted {
     }
 
     #[inline]
-    fn time(&mut self, time: cell::Time) -> u64 {
+    fn time(&mut self, time: cell::Time, scratch: &mut Scratch) -> u64 {
         self.count += 1;
         self.first = self.first.min(time.micros);
         self.last = self.last.max(time.micros);
         self.dates &= time.date;
         let key = key_of_time(time.micros);
-        self.cells.add(key);
+        scratch.keys.push(key);
         let hash = mix(key);
-        self.distinct.add(hash);
+        scratch.hashes.push(hash);
         hash
     }
 
@@ -349,7 +366,7 @@ impl Counted {
         for row in 0..texts.len() {
             let hash = match texts.get(row).map(cell::time) {
                 None => self.no_value(),
-                Some(Cell::Value(time)) => self.time(time),
+                Some(Cell::Value(time)) => self.time(time, scratch),
                 Some(Cell::Misfit) => return Some(Misfit { row }),
                 Some(missing) => self.missing(&missing),
             };
@@ -370,13 +387,15 @@ impl Counted {
                 Some(text) => {
                     let hash = hash(text);
                     self.text(text);
-                    self.distinct.add(hash);
-                    ordered.frequent.add(hash, text, 1);
+                    scratch.hashes.push(hash);
                     hash
                 }
             };
             scratch.row(row, hash);
         }
+        let values = (0..texts.len()).filter_map(|row| texts.get(row));
+        let values = values.filter(|text| !text.is_empty());
+        ordered.frequent.add_all(&scratch.hashes, values);
         scratch.pick(|row| match texts.get(row) {
             None | Some(b"") => MISSING,
             Some(text) => hash(text),
@@ -453,6 +472,13 @@ fn is_null(nulls: &Nulls, row: usize) -> bool {
     nulls
         .as_ref()
         .is_some_and(|nulls| nulls.get(row) == Some(&true))
+}
+
+/// Whether a finite number has no fraction. Without `trunc`, which is a call on processors of no known kind.
+#[inline]
+fn is_whole(x: f64) -> bool {
+    // Doubles as large as this have no bits for a fraction.
+    x.abs() >= 4_503_599_627_370_496.0 || x as i64 as f64 == x
 }
 
 /// Whole numbers that a double does not tell apart are told apart by their digits.

@@ -22,6 +22,8 @@ pub struct Hashes {
 }
 
 const FIRST_PLACES: usize = 64;
+/// How many hashes are looked up together.
+const GROUP: usize = 32;
 
 /// The hash of 64 bits: the finalizer of SplitMix64 (Steele, Lea and Flood 2014).
 #[inline]
@@ -56,6 +58,34 @@ impl Hashes {
         }
     }
 
+    /// Adds many, several times as fast as one by one: the table is larger than the nearest caches, and
+    /// the processor waits for the places of a group all at once.
+    pub fn add_all(&mut self, hashes: impl IntoIterator<Item = u64>) {
+        let mut group = [0; GROUP];
+        let mut kept = 0;
+        for hash in hashes {
+            // Written in any case and passed over where it is not kept: no branch to be guessed wrong.
+            group[kept] = hash;
+            kept += usize::from(hash & ((1 << self.level) - 1) == 0);
+            if kept == GROUP {
+                self.add_group(&group);
+                kept = 0;
+            }
+        }
+        self.add_group(group.get(..kept).unwrap_or_default());
+    }
+
+    fn add_group(&mut self, group: &[u64]) {
+        // Reads that do not wait for each other, so that what follows finds the places at hand.
+        let counts = group
+            .iter()
+            .filter_map(|hash| self.places.get(self.home(*hash)));
+        std::hint::black_box(counts.fold(0, |read, place| read | place.1));
+        for hash in group {
+            self.add(*hash);
+        }
+    }
+
     pub fn merge(&mut self, other: &Self) {
         while self.level < other.level {
             self.thin();
@@ -78,11 +108,17 @@ impl Hashes {
         }
     }
 
+    /// Where the search for a hash begins.
+    #[inline]
+    fn home(&self, hash: u64) -> usize {
+        (hash >> 24) as usize & (self.places.len() - 1)
+    }
+
     /// Counts a hash; whether it is new.
     #[inline]
     fn put(&mut self, hash: u64, count: u32) -> bool {
         let mask = self.places.len() - 1;
-        let mut at = (hash >> 24) as usize & mask;
+        let mut at = self.home(hash);
         while let Some(place) = self.places.get_mut(at) {
             if place.1 == 0 {
                 *place = (hash, count);
@@ -104,7 +140,11 @@ impl Hashes {
     }
 
     fn rebuild(&mut self, places: usize) {
-        let old = std::mem::replace(&mut self.places, vec![(0, 0); places]);
+        // Written rather than taken as zeros from the system: those would be mapped when they are read, and
+        // again with a message to the other processors when they are written.
+        let mut free = Vec::with_capacity(places);
+        free.resize(places, (0, 0));
+        let old = std::mem::replace(&mut self.places, free);
         let keep = (1 << self.level) - 1;
         self.used = 0;
         for (hash, count) in old.into_iter().filter(|p| p.1 > 0 && p.0 & keep == 0) {
