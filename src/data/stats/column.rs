@@ -81,9 +81,24 @@ pub(super) struct Scratch {
     numbers: Vec<f64>,
     keys: Vec<u64>,
     hashes: Vec<u64>,
+    shared: Shared,
     /// The rows that go into the sample, and what the column at hand has there.
     pub(super) picked: Vec<u32>,
     pub(super) values: Vec<u64>,
+}
+
+/// The texts of a dictionary that a batch points to, each looked at once.
+#[derive(Default)]
+struct Shared {
+    /// By where a text starts in the dictionary, its number plus 1; 0 where none was seen.
+    starts: Vec<u32>,
+    texts: Vec<SharedText>,
+}
+
+struct SharedText {
+    span: (u32, u32),
+    hash: u64,
+    count: u32,
 }
 
 /// The hash of a cell without a value.
@@ -380,51 +395,92 @@ impl Counted {
     }
 
     fn texts(&mut self, texts: &Texts, ordered: &mut Ordered, scratch: &mut Scratch) {
-        for row in 0..texts.len() {
-            let hash = match texts.get(row) {
-                None => self.no_value(),
-                Some(b"") => self.missing(&Cell::<()>::Empty),
-                Some(text) => {
-                    let hash = hash(text);
-                    self.text(text);
-                    scratch.hashes.push(hash);
-                    hash
-                }
-            };
-            scratch.row(row, hash);
+        if is_shared(texts) {
+            self.shared_texts(texts, ordered, scratch);
+        } else {
+            for row in 0..texts.len() {
+                let hash = match texts.get(row) {
+                    None => self.no_value(),
+                    Some(b"") => self.missing(&Cell::<()>::Empty),
+                    Some(text) => {
+                        let hash = hash(text);
+                        self.text(text, 1);
+                        scratch.hashes.push(hash);
+                        hash
+                    }
+                };
+                scratch.row(row, hash);
+            }
+            ordered.frequent.add_all(&scratch.hashes, values(texts));
         }
-        let values = (0..texts.len()).filter_map(|row| texts.get(row));
-        let values = values.filter(|text| !text.is_empty());
-        ordered.frequent.add_all(&scratch.hashes, values);
         scratch.pick(|row| match texts.get(row) {
             None | Some(b"") => MISSING,
             Some(text) => hash(text),
         });
     }
 
+    /// The texts of a dictionary: each is looked at once, and counted as often as rows point to it.
+    fn shared_texts(&mut self, texts: &Texts, ordered: &mut Ordered, scratch: &mut Scratch) {
+        let mut shared = std::mem::take(&mut scratch.shared);
+        shared.starts.clear();
+        shared.starts.resize(texts.bytes.len(), 0);
+        shared.texts.clear();
+        for (row, span) in texts.spans.iter().enumerate() {
+            let hash = match texts.get(row) {
+                None => self.no_value(),
+                Some(b"") => self.missing(&Cell::<()>::Empty),
+                Some(text) => {
+                    let hash = shared.count(*span, text);
+                    scratch.hashes.push(hash);
+                    hash
+                }
+            };
+            scratch.row(row, hash);
+        }
+        let has_room = ordered.frequent.has_room(shared.texts.len());
+        for SharedText { span, hash, count } in &shared.texts {
+            let text = texts.bytes.get(span.0 as usize..span.1 as usize);
+            let text = text.unwrap_or_default();
+            self.text(text, (*count).into());
+            self.distinct.add_times(*hash, *count);
+            if has_room {
+                ordered.frequent.add(*hash, text, (*count).into());
+            }
+        }
+        if !has_room {
+            ordered.frequent.add_all(&scratch.hashes, values(texts));
+        }
+        // They are counted.
+        scratch.hashes.clear();
+        scratch.shared = shared;
+    }
+
+    /// Counts what a text looks like, for so many cells.
     #[inline]
-    fn text(&mut self, text: &[u8]) {
-        self.count += 1;
+    fn text(&mut self, text: &[u8], cells: u64) {
+        self.count += cells;
         let length = match text.is_ascii() {
             true => text.len(),
             // Bytes that begin a character.
             false => text.iter().filter(|b| **b & 0xc0 != 0x80).count(),
         } as u64;
-        self.lengths += length;
+        self.lengths += length * cells;
         self.shortest = self.shortest.min(length);
         self.longest = self.longest.max(length);
         let bare = cell::trim(text);
-        self.padded += u64::from(bare.len() != text.len());
+        if bare.len() != text.len() {
+            self.padded += cells;
+        }
         match bare.first() {
             Some(b'0'..=b'9' | b'.' | b'-' | b'+') => {
                 if matches!(cell::number(bare), Cell::Value(_)) {
-                    self.like_number += 1;
+                    self.like_number += cells;
                 } else if matches!(cell::time(bare), Cell::Value(_)) {
-                    self.like_time += 1;
+                    self.like_time += cells;
                 }
             }
-            Some(b't' | b'T' | b'f' | b'F') => {
-                self.like_boolean += u64::from(matches!(cell::boolean(bare), Cell::Value(_)));
+            Some(b't' | b'T' | b'f' | b'F') if matches!(cell::boolean(bare), Cell::Value(_)) => {
+                self.like_boolean += cells;
             }
             _ => {}
         }
@@ -465,6 +521,45 @@ impl Scratch {
         let Self { picked, values, .. } = self;
         values.extend(picked.iter().map(|row| value(*row as usize)));
     }
+}
+
+impl Shared {
+    /// Counts a text; its hash.
+    #[inline]
+    fn count(&mut self, span: (u32, u32), text: &[u8]) -> u64 {
+        let number = self.starts.get(span.0 as usize).copied().unwrap_or(0);
+        if let Some(known) = self.texts.get_mut((number as usize).wrapping_sub(1))
+            && known.span == span
+        {
+            known.count += 1;
+            return known.hash;
+        }
+        let hash = hash(text);
+        self.texts.push(SharedText {
+            span,
+            hash,
+            count: 1,
+        });
+        if let Some(start) = self.starts.get_mut(span.0 as usize) {
+            *start = self.texts.len() as u32;
+        }
+        hash
+    }
+}
+
+/// Whether texts stand in a dictionary: together they are longer than what holds them.
+fn is_shared(texts: &Texts) -> bool {
+    let lengths = texts
+        .spans
+        .iter()
+        .map(|(start, end)| u64::from(end - start));
+    lengths.sum::<u64>() > texts.bytes.len() as u64
+}
+
+/// The texts that are values.
+fn values(texts: &Texts) -> impl Iterator<Item = &[u8]> {
+    let texts = (0..texts.len()).filter_map(|row| texts.get(row));
+    texts.filter(|text| !text.is_empty())
 }
 
 #[inline]

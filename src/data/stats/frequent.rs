@@ -114,6 +114,12 @@ impl Frequent {
         }
     }
 
+    /// Whether so many new texts can be added before the counts of all are lowered; until then the order in
+    /// which texts come does not matter.
+    pub fn has_room(&self, texts: usize) -> bool {
+        self.entries.len().saturating_add(texts) <= self.keep.saturating_mul(2)
+    }
+
     /// Where the search for a hash begins.
     #[inline]
     fn home(&self, hash: u64) -> usize {

@@ -8,7 +8,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-use super::cells::{leb128, read_leb128};
+use super::cells::{Tally, leb128, read_leb128};
 use crate::workspace::table_profile::Estimate;
 
 /// Hashes with how often each occurred.
@@ -16,12 +16,9 @@ use crate::workspace::table_profile::Estimate;
 pub struct Hashes {
     limit: usize,
     level: u32,
-    /// By open addressing on the upper bits; a count of 0 is a free place. A power of two of places.
-    places: Vec<(u64, u32)>,
-    used: usize,
+    tally: Tally,
 }
 
-const FIRST_PLACES: usize = 64;
 /// How many hashes are looked up together.
 const GROUP: usize = 32;
 
@@ -40,14 +37,19 @@ pub fn hash(text: &[u8]) -> u64 {
     twox_hash::XxHash3_64::oneshot(text)
 }
 
+/// Where the search for a hash begins: its lowest bits are zero in all that are kept.
+#[inline]
+fn home(hash: u64) -> usize {
+    (hash >> 24) as usize
+}
+
 impl Hashes {
     /// None yet; at most `limit` kept ever.
     pub fn new(limit: usize) -> Self {
         Self {
             limit,
             level: 0,
-            places: vec![(0, 0); FIRST_PLACES],
-            used: 0,
+            tally: Tally::new(),
         }
     }
 
@@ -55,6 +57,14 @@ impl Hashes {
     pub fn add(&mut self, hash: u64) {
         if hash & ((1 << self.level) - 1) == 0 {
             self.count(hash, 1);
+        }
+    }
+
+    /// Adds one so many times.
+    #[inline]
+    pub fn add_times(&mut self, hash: u64, times: u32) {
+        if hash & ((1 << self.level) - 1) == 0 {
+            self.count(hash, times);
         }
     }
 
@@ -76,11 +86,7 @@ impl Hashes {
     }
 
     fn add_group(&mut self, group: &[u64]) {
-        // Reads that do not wait for each other, so that what follows finds the places at hand.
-        let counts = group
-            .iter()
-            .filter_map(|hash| self.places.get(self.home(*hash)));
-        std::hint::black_box(counts.fold(0, |read, place| read | place.1));
+        self.tally.fetch(group.iter().map(|hash| home(*hash)));
         for hash in group {
             self.add(*hash);
         }
@@ -90,74 +96,41 @@ impl Hashes {
         while self.level < other.level {
             self.thin();
         }
-        for (hash, count) in other.places.iter().filter(|place| place.1 > 0) {
-            if hash & ((1 << self.level) - 1) == 0 {
-                self.count(*hash, *count);
-            }
+        for (hash, count) in other.iter() {
+            self.add_times(hash, count);
         }
     }
 
+    #[inline]
     fn count(&mut self, hash: u64, count: u32) {
-        if self.put(hash, count) {
-            while self.used > self.limit {
+        if self.tally.add(home(hash), hash, count.into()) {
+            while self.tally.used > self.limit {
                 self.thin();
             }
-            if self.used * 2 > self.places.len() {
-                self.rebuild(self.places.len() * 2);
+            if self.tally.is_half_full() {
+                self.tally.rebuild(2, |hash| Some((home(hash), hash)));
             }
         }
-    }
-
-    /// Where the search for a hash begins.
-    #[inline]
-    fn home(&self, hash: u64) -> usize {
-        (hash >> 24) as usize & (self.places.len() - 1)
-    }
-
-    /// Counts a hash; whether it is new.
-    #[inline]
-    fn put(&mut self, hash: u64, count: u32) -> bool {
-        let mask = self.places.len() - 1;
-        let mut at = self.home(hash);
-        while let Some(place) = self.places.get_mut(at) {
-            if place.1 == 0 {
-                *place = (hash, count);
-                self.used += 1;
-                return true;
-            }
-            if place.0 == hash {
-                place.1 = place.1.saturating_add(count);
-                return false;
-            }
-            at = (at + 1) & mask;
-        }
-        false
     }
 
     fn thin(&mut self) {
         self.level += 1;
-        self.rebuild(self.places.len());
+        let keep = (1 << self.level) - 1;
+        let kept = |hash: u64| (hash & keep == 0).then(|| (home(hash), hash));
+        self.tally.rebuild(1, kept);
     }
 
-    fn rebuild(&mut self, places: usize) {
-        // Written rather than taken as zeros from the system: those would be mapped when they are read, and
-        // again with a message to the other processors when they are written.
-        let mut free = Vec::with_capacity(places);
-        free.resize(places, (0, 0));
-        let old = std::mem::replace(&mut self.places, free);
-        let keep = (1 << self.level) - 1;
-        self.used = 0;
-        for (hash, count) in old.into_iter().filter(|p| p.1 > 0 && p.0 & keep == 0) {
-            self.put(hash, count);
-        }
+    fn iter(&self) -> impl Iterator<Item = (u64, u32)> {
+        let count = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        self.tally.iter().map(move |(hash, n)| (hash, count(n)))
     }
 
     /// How many different values there were.
     pub fn distinct(&self) -> Estimate {
-        let kept = self.used as f64;
+        let kept = self.tally.used as f64;
         let unseen = 1.0 - 0.5_f64.powi(self.level as i32);
         Estimate {
-            count: (self.used as u64) << self.level,
+            count: (self.tally.used as u64) << self.level,
             // The variance of a binomial share.
             error: if kept > 0.0 {
                 (unseen / kept).sqrt()
@@ -169,11 +142,7 @@ impl Hashes {
 
     /// How many values were equal to one before them.
     pub fn repeated(&self) -> Estimate {
-        let again = self
-            .places
-            .iter()
-            .filter(|p| p.1 > 1)
-            .map(|p| u64::from(p.1 - 1));
+        let again = self.iter().filter(|p| p.1 > 1).map(|p| u64::from(p.1 - 1));
         let (sum, squares) = again.fold((0, 0.0), |(sum, squares), n| {
             (sum + n, squares + (n as f64) * (n as f64))
         });
@@ -193,7 +162,7 @@ impl Hashes {
     /// As base64 of: limit, level, then for each hash in order its distance from the one before, without
     /// the bits that are zero, and its count, all as LEB128.
     pub fn encode(&self) -> String {
-        let mut kept: Vec<(u64, u32)> = self.places.iter().copied().filter(|p| p.1 > 0).collect();
+        let mut kept: Vec<(u64, u32)> = self.iter().collect();
         kept.sort_unstable();
         let mut bytes = Vec::new();
         leb128(&mut bytes, self.limit as u64);

@@ -28,6 +28,10 @@ impl Grammar {
     /// Only quotes have to be followed: a quote opens a field when it stands behind a delimiter or a
     /// line end that is itself outside quotes, and otherwise it is text.
     pub(in crate::data::read) fn last_record_end(&self, bytes: &[u8]) -> Option<usize> {
+        // Most files have few quotes or none.
+        if memchr::memchr(self.quote, bytes).is_none() {
+            return memchr::memrchr(b'\n', bytes).map(|at| at + 1);
+        }
         // The stretches outside quotes, to be searched backwards for a line end.
         let mut outside: Vec<Span> = Vec::new();
         // The one at hand; `None` inside quotes.
