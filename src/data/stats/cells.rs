@@ -99,12 +99,18 @@ impl Cells {
     #[inline]
     fn count(&mut self, key: u64, count: u64) {
         if self.tally.add(home(key), key, count) {
-            while self.tally.used > self.limit {
-                self.coarsen();
-            }
-            if self.tally.is_half_full() {
-                self.tally.rebuild(2, |key| Some((home(key), key)));
-            }
+            self.make_room();
+        }
+    }
+
+    /// Sees after a new cell that there are neither too many nor too little space for them.
+    #[cold]
+    fn make_room(&mut self) {
+        while self.tally.used > self.limit {
+            self.coarsen();
+        }
+        if self.tally.is_half_full() {
+            self.tally.rebuild(2, |key| Some((home(key), key)));
         }
     }
 
@@ -208,6 +214,8 @@ struct Bucket {
 }
 
 const FIRST_BUCKETS: usize = 16;
+/// A table of so many buckets is in the nearest cache.
+const NEAR_BUCKETS: usize = 256;
 
 impl Tally {
     pub(super) fn new() -> Self {
@@ -250,6 +258,9 @@ impl Tally {
     /// searches do, which then find what they need at hand.
     #[inline]
     pub(super) fn fetch(&self, homes: impl Iterator<Item = usize>) {
+        if self.buckets.len() <= NEAR_BUCKETS {
+            return;
+        }
         let mask = self.buckets.len() - 1;
         let buckets = homes.filter_map(|home| self.buckets.get(home & mask));
         std::hint::black_box(buckets.fold(0, |read, bucket| read | bucket.keys[0]));

@@ -87,12 +87,13 @@ pub(super) struct Scratch {
     pub(super) values: Vec<u64>,
 }
 
-/// The texts of a dictionary that a batch points to, each looked at once.
+/// The different texts of a batch, each with the number of its cells.
 #[derive(Default)]
 struct Shared {
-    /// By where a text starts in the dictionary, its number plus 1; 0 where none was seen.
-    starts: Vec<u32>,
     texts: Vec<SharedText>,
+    /// Their numbers plus 1, 0 in a free place: by where a text starts in its dictionary, or by its hash
+    /// in a power of two of places.
+    places: Vec<u32>,
 }
 
 struct SharedText {
@@ -395,8 +396,14 @@ impl Counted {
     }
 
     fn texts(&mut self, texts: &Texts, ordered: &mut Ordered, scratch: &mut Scratch) {
-        if is_shared(texts) {
-            self.shared_texts(texts, ordered, scratch);
+        if is_dictionary(texts) {
+            let hash = |shared: &mut Shared, span, text: &[u8]| shared.by_start(span, text);
+            self.shared_texts(texts, texts.bytes.len(), hash, ordered, scratch);
+        } else if ordered.frequent.error() == 0 {
+            // Few different texts so far: most of these come again in the batch too.
+            let places = (texts.len() * 2).next_power_of_two();
+            let hash = |shared: &mut Shared, span, text: &[u8]| shared.by_hash(span, text);
+            self.shared_texts(texts, places, hash, ordered, scratch);
         } else {
             for row in 0..texts.len() {
                 let hash = match texts.get(row) {
@@ -419,18 +426,27 @@ impl Counted {
         });
     }
 
-    /// The texts of a dictionary: each is looked at once, and counted as often as rows point to it.
-    fn shared_texts(&mut self, texts: &Texts, ordered: &mut Ordered, scratch: &mut Scratch) {
+    /// Texts of which many come again: each is looked at once, and counted as often as there are cells with
+    /// it. `count` notes a cell, and gives the hash of its text.
+    #[inline(always)]
+    fn shared_texts(
+        &mut self,
+        texts: &Texts,
+        places: usize,
+        count: impl Fn(&mut Shared, (u32, u32), &[u8]) -> u64,
+        ordered: &mut Ordered,
+        scratch: &mut Scratch,
+    ) {
         let mut shared = std::mem::take(&mut scratch.shared);
-        shared.starts.clear();
-        shared.starts.resize(texts.bytes.len(), 0);
+        shared.places.clear();
+        shared.places.resize(places, 0);
         shared.texts.clear();
         for (row, span) in texts.spans.iter().enumerate() {
             let hash = match texts.get(row) {
                 None => self.no_value(),
                 Some(b"") => self.missing(&Cell::<()>::Empty),
                 Some(text) => {
-                    let hash = shared.count(*span, text);
+                    let hash = count(&mut shared, *span, text);
                     scratch.hashes.push(hash);
                     hash
                 }
@@ -524,10 +540,11 @@ impl Scratch {
 }
 
 impl Shared {
-    /// Counts a text; its hash.
-    #[inline]
-    fn count(&mut self, span: (u32, u32), text: &[u8]) -> u64 {
-        let number = self.starts.get(span.0 as usize).copied().unwrap_or(0);
+    /// Counts a text of a dictionary, which tells by its place which one it is; its hash.
+    #[inline(always)]
+    fn by_start(&mut self, span: (u32, u32), text: &[u8]) -> u64 {
+        let at = span.0 as usize;
+        let number = self.places.get(at).copied().unwrap_or(0);
         if let Some(known) = self.texts.get_mut((number as usize).wrapping_sub(1))
             && known.span == span
         {
@@ -535,20 +552,41 @@ impl Shared {
             return known.hash;
         }
         let hash = hash(text);
-        self.texts.push(SharedText {
-            span,
-            hash,
-            count: 1,
-        });
-        if let Some(start) = self.starts.get_mut(span.0 as usize) {
-            *start = self.texts.len() as u32;
-        }
+        self.new_text(at, span, hash);
         hash
+    }
+
+    /// Counts any text; its hash.
+    #[inline(always)]
+    fn by_hash(&mut self, span: (u32, u32), text: &[u8]) -> u64 {
+        let hash = hash(text);
+        let mask = self.places.len() - 1;
+        let mut at = hash as usize & mask;
+        while let Some(number) = self.places.get(at)
+            && let Some(known) = self.texts.get_mut((*number as usize).wrapping_sub(1))
+        {
+            if known.hash == hash {
+                known.count += 1;
+                return hash;
+            }
+            at = (at + 1) & mask;
+        }
+        self.new_text(at, span, hash);
+        hash
+    }
+
+    #[inline]
+    fn new_text(&mut self, at: usize, span: (u32, u32), hash: u64) {
+        let count = 1;
+        self.texts.push(SharedText { span, hash, count });
+        if let Some(place) = self.places.get_mut(at) {
+            *place = self.texts.len() as u32;
+        }
     }
 }
 
 /// Whether texts stand in a dictionary: together they are longer than what holds them.
-fn is_shared(texts: &Texts) -> bool {
+fn is_dictionary(texts: &Texts) -> bool {
     let lengths = texts
         .spans
         .iter()

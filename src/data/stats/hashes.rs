@@ -104,12 +104,18 @@ impl Hashes {
     #[inline]
     fn count(&mut self, hash: u64, count: u32) {
         if self.tally.add(home(hash), hash, count.into()) {
-            while self.tally.used > self.limit {
-                self.thin();
-            }
-            if self.tally.is_half_full() {
-                self.tally.rebuild(2, |hash| Some((home(hash), hash)));
-            }
+            self.make_room();
+        }
+    }
+
+    /// Sees after a new hash that there are neither too many nor too little space for them.
+    #[inline(never)]
+    fn make_room(&mut self) {
+        while self.tally.used > self.limit {
+            self.thin();
+        }
+        if self.tally.is_half_full() {
+            self.tally.rebuild(2, |hash| Some((home(hash), hash)));
         }
     }
 
