@@ -55,27 +55,25 @@ impl Hashes {
 
     #[inline]
     pub fn add(&mut self, hash: u64) {
-        if hash & ((1 << self.level) - 1) == 0 {
-            self.count(hash, 1);
-        }
+        self.add_times(hash, 1);
     }
 
     /// Adds one so many times.
     #[inline]
-    pub fn add_times(&mut self, hash: u64, times: u32) {
+    fn add_times(&mut self, hash: u64, times: u32) {
         if hash & ((1 << self.level) - 1) == 0 {
             self.count(hash, times);
         }
     }
 
-    /// Adds many, several times as fast as one by one: the table is larger than the nearest caches, and
-    /// the processor waits for the places of a group all at once.
-    pub fn add_all(&mut self, hashes: impl IntoIterator<Item = u64>) {
-        let mut group = [0; GROUP];
+    /// Adds many, each so many times; much faster than one by one: the table is larger than the nearest
+    /// caches, and the processor waits for the places of a group all at once.
+    pub fn add_all(&mut self, hashes: impl IntoIterator<Item = (u64, u32)>) {
+        let mut group = [(0, 0); GROUP];
         let mut kept = 0;
-        for hash in hashes {
+        for (hash, times) in hashes {
             // Written in any case and passed over where it is not kept: no branch to be guessed wrong.
-            group[kept] = hash;
+            group[kept] = (hash, times);
             kept += usize::from(hash & ((1 << self.level) - 1) == 0);
             if kept == GROUP {
                 self.add_group(&group);
@@ -85,10 +83,10 @@ impl Hashes {
         self.add_group(group.get(..kept).unwrap_or_default());
     }
 
-    fn add_group(&mut self, group: &[u64]) {
-        self.tally.fetch(group.iter().map(|hash| home(*hash)));
-        for hash in group {
-            self.add(*hash);
+    fn add_group(&mut self, group: &[(u64, u32)]) {
+        self.tally.fetch(group.iter().map(|(hash, _)| home(*hash)));
+        for (hash, times) in group {
+            self.add_times(*hash, *times);
         }
     }
 
@@ -96,9 +94,7 @@ impl Hashes {
         while self.level < other.level {
             self.thin();
         }
-        for (hash, count) in other.iter() {
-            self.add_times(hash, count);
-        }
+        self.add_all(other.iter());
     }
 
     #[inline]
