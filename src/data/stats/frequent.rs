@@ -119,6 +119,8 @@ impl Frequent {
         let mut entries = [0; GROUP];
         for (entry, (hash, ..)) in entries.iter_mut().zip(group) {
             let place = self.index.get(self.home(*hash));
+            // The entries of other texts are not needed.
+            let place = place.filter(|place| place.tag == tag(*hash));
             *entry = place.map_or(0, |place| place.entry);
         }
         let counts = entries.iter().map(|entry| {

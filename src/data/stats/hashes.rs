@@ -104,7 +104,7 @@ impl Hashes {
         }
     }
 
-    /// Sees after a new hash that there are neither too many nor too little space for them.
+    /// Sees after a new hash that there are not too many, and that the table has room.
     #[inline(never)]
     fn make_room(&mut self) {
         while self.tally.used > self.limit {
