@@ -12,9 +12,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 pub struct Cells {
     limit: usize,
     shift: u32,
-    /// Key and count, by open addressing; a count of 0 is a free place. A power of two of places.
-    places: Vec<(u64, u64)>,
-    used: usize,
+    tally: Tally,
     total: u64,
 }
 
@@ -55,7 +53,8 @@ pub fn time_of(key: u64) -> i64 {
     (key ^ (1 << 63)) as i64
 }
 
-const FIRST_PLACES: usize = 64;
+/// How many keys are looked up together.
+const GROUP: usize = 32;
 
 impl Cells {
     /// No numbers yet; at most `limit` cells ever.
@@ -63,8 +62,7 @@ impl Cells {
         Self {
             limit,
             shift: 0,
-            places: vec![(0, 0); FIRST_PLACES],
-            used: 0,
+            tally: Tally::new(),
             total: 0,
         }
     }
@@ -74,62 +72,63 @@ impl Cells {
         self.count(key >> self.shift, 1);
     }
 
+    /// Adds many, much faster than one by one: the table is larger than the nearest cache, and the
+    /// processor waits for the places of a group all at once.
+    pub fn add_all(&mut self, keys: &[u64]) {
+        self.total += keys.len() as u64;
+        for group in keys.chunks(GROUP) {
+            self.tally
+                .fetch(group.iter().map(|key| home(key >> self.shift)));
+            // Neighbours that are in one cell, as in a column that rises, are counted together.
+            let mut before = group[0];
+            let mut cells = 0;
+            for key in group {
+                if (key ^ before) >> self.shift != 0 {
+                    self.count(before >> self.shift, cells);
+                    before = *key;
+                    cells = 0;
+                }
+                cells += 1;
+            }
+            self.count(before >> self.shift, cells);
+        }
+    }
+
     /// Takes in what others were counted into.
     pub fn merge(&mut self, other: &Self) {
         while self.shift < other.shift {
             self.coarsen();
         }
         self.total += other.total;
-        for (key, count) in other.places.iter().filter(|place| place.1 > 0) {
+        for (key, count) in other.tally.iter() {
             // The shift may grow on the way.
-            self.count(key >> (self.shift - other.shift), *count);
+            self.count(key >> (self.shift - other.shift), count);
         }
     }
 
     #[inline]
     fn count(&mut self, key: u64, count: u64) {
-        if self.put(key, count) {
-            while self.used > self.limit {
-                self.coarsen();
-            }
-            if self.used * 2 > self.places.len() {
-                self.rebuild(self.places.len() * 2, 0);
-            }
+        if self.tally.add(home(key), key, count) {
+            self.make_room();
         }
     }
 
-    /// Counts a key; whether it is new.
-    #[inline]
-    fn put(&mut self, key: u64, count: u64) -> bool {
-        let mask = self.places.len() - 1;
-        let mut at = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & mask;
-        while let Some(place) = self.places.get_mut(at) {
-            if place.1 == 0 {
-                *place = (key, count);
-                self.used += 1;
-                return true;
-            }
-            if place.0 == key {
-                place.1 += count;
-                return false;
-            }
-            at = (at + 1) & mask;
+    /// Sees after a new cell that there are not too many, and that the table has room.
+    #[cold]
+    fn make_room(&mut self) {
+        while self.tally.used > self.limit {
+            self.coarsen();
         }
-        false
+        if self.tally.is_half_full() {
+            self.tally.rebuild(2, |key| Some((home(key), key)));
+        }
     }
 
     /// Puts each two neighbours into one cell.
     fn coarsen(&mut self) {
         self.shift += 1;
-        self.rebuild(self.places.len(), 1);
-    }
-
-    fn rebuild(&mut self, places: usize, shift: u32) {
-        let old = std::mem::replace(&mut self.places, vec![(0, 0); places]);
-        self.used = 0;
-        for (key, count) in old.into_iter().filter(|place| place.1 > 0) {
-            self.put(key >> shift, count);
-        }
+        self.tally
+            .rebuild(1, |key| Some((home(key >> 1), key >> 1)));
     }
 
     /// How many numbers were counted.
@@ -145,13 +144,12 @@ impl Cells {
     /// The cells in the order of their keys.
     pub fn sorted(&self) -> Vec<Cell> {
         let mut cells: Vec<Cell> = self
-            .places
+            .tally
             .iter()
-            .filter(|place| place.1 > 0)
             .map(|(key, count)| Cell {
                 first: key << self.shift,
                 last: (key << self.shift) | ((1 << self.shift) - 1),
-                count: *count,
+                count,
             })
             .collect();
         cells.sort_unstable_by_key(|cell| cell.first);
@@ -200,6 +198,114 @@ impl Cells {
         }
         Some(cells)
     }
+}
+
+/// Where the search for a key begins.
+#[inline]
+fn home(key: u64) -> usize {
+    (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize
+}
+
+/// Keys with their counts, by open addressing.
+#[derive(Clone, Debug)]
+pub(super) struct Tally {
+    /// A power of two.
+    buckets: Vec<Bucket>,
+    pub(super) used: usize,
+}
+
+/// The places that are searched together, in one line of the processor's cache: which of them holds a key
+/// is no branch to be guessed wrong. They fill from the first on; a count of 0 is a free place.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+struct Bucket {
+    keys: [u64; 4],
+    counts: [u64; 4],
+}
+
+const FIRST_BUCKETS: usize = 16;
+/// A table of so many buckets is in the nearest cache.
+const NEAR_BUCKETS: usize = 256;
+
+impl Tally {
+    pub(super) fn new() -> Self {
+        Self {
+            buckets: vec![Bucket::default(); FIRST_BUCKETS],
+            used: 0,
+        }
+    }
+
+    /// Counts a key, whose search begins at `home`; whether it is new.
+    #[inline]
+    pub(super) fn add(&mut self, home: usize, key: u64, count: u64) -> bool {
+        let mask = self.buckets.len() - 1;
+        let mut at = home & mask;
+        loop {
+            let Some(bucket) = self.buckets.get_mut(at) else {
+                return false;
+            };
+            let [a, b, c, d] = bucket.keys.map(|other| u32::from(other == key));
+            // The key of a free place is 0: when it is found, no other place in the bucket has it.
+            let found = a | b << 1 | c << 2 | d << 3;
+            let place = if found != 0 {
+                found.trailing_zeros() as usize
+            } else if let Some(free) = bucket.counts.iter().position(|count| *count == 0) {
+                bucket.keys[free] = key;
+                free
+            } else {
+                at = (at + 1) & mask;
+                continue;
+            };
+            let before = &mut bucket.counts[place & 3];
+            let new = *before == 0;
+            *before = before.saturating_add(count);
+            self.used += usize::from(new);
+            return new;
+        }
+    }
+
+    /// Reads the places where searches will begin. The reads do not wait for each other, as those of the
+    /// searches do, which then find what they need at hand.
+    #[inline]
+    pub(super) fn fetch(&self, homes: impl Iterator<Item = usize>) {
+        if self.buckets.len() <= NEAR_BUCKETS {
+            return;
+        }
+        let mask = self.buckets.len() - 1;
+        let buckets = homes.filter_map(|home| self.buckets.get(home & mask));
+        std::hint::black_box(buckets.fold(0, |read, bucket| read | bucket.keys[0]));
+    }
+
+    /// Whether a search gets long.
+    #[inline]
+    pub(super) fn is_half_full(&self) -> bool {
+        self.used > self.buckets.len() * 2
+    }
+
+    /// Makes the table so many times as large, of the keys that `keep` gives, each with its home.
+    pub(super) fn rebuild(&mut self, times: usize, keep: impl Fn(u64) -> Option<(usize, u64)>) {
+        // Written rather than taken as zeros from the system: those would be mapped when they are read, and
+        // again with a message to the other processors when they are written.
+        let buckets = self.buckets.len() * times;
+        let mut free = Vec::with_capacity(buckets);
+        free.resize(buckets, Bucket::default());
+        let old = std::mem::replace(&mut self.buckets, free);
+        self.used = 0;
+        for (key, count) in places(&old) {
+            if let Some((home, key)) = keep(key) {
+                self.add(home, key, count);
+            }
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
+        places(&self.buckets)
+    }
+}
+
+fn places(buckets: &[Bucket]) -> impl Iterator<Item = (u64, u64)> {
+    let places = |bucket: &Bucket| bucket.keys.into_iter().zip(bucket.counts);
+    buckets.iter().flat_map(places).filter(|place| place.1 > 0)
 }
 
 /// Appends a number in LEB128.

@@ -76,10 +76,30 @@ pub(super) struct Misfit {
 pub(super) struct Scratch {
     /// The hash of each row so far.
     pub(super) rows: Vec<u64>,
+    /// Of the column at hand the finite numbers, the keys of what its cells count, and the hashes of its
+    /// values. They are gathered first and counted in a loop of their own, which waits for memory far less.
     numbers: Vec<f64>,
+    keys: Vec<u64>,
+    hashes: Vec<u64>,
+    shared: Shared,
     /// The rows that go into the sample, and what the column at hand has there.
     pub(super) picked: Vec<u32>,
     pub(super) values: Vec<u64>,
+}
+
+/// The different texts of a batch, each with the number of its cells.
+#[derive(Default)]
+struct Shared {
+    texts: Vec<SharedText>,
+    /// Their numbers plus 1, 0 in a free place: by where a text starts in its dictionary, or by its hash
+    /// in a power of two of places.
+    places: Vec<u32>,
+}
+
+struct SharedText {
+    span: (u32, u32),
+    hash: u64,
+    count: u32,
 }
 
 /// The hash of a cell without a value.
@@ -164,6 +184,11 @@ impl Counted {
     ) -> Option<Misfit> {
         scratch.values.clear();
         scratch.numbers.clear();
+        scratch.keys.clear();
+        scratch.hashes.clear();
+        if let Values::Texts(texts) = values {
+            fetch(texts);
+        }
         let misfit = match (values, kind) {
             (Values::Texts(texts), Some(ValueType::Number)) => self.number_texts(texts, scratch),
             (Values::Texts(texts), Some(ValueType::Boolean)) => self.boolean_texts(texts, scratch),
@@ -182,7 +207,7 @@ impl Counted {
                     let hash = if is_null(nulls, row) {
                         self.no_value()
                     } else {
-                        self.boolean(*value)
+                        self.boolean(*value, scratch)
                     };
                     scratch.row(row, hash);
                 }
@@ -202,7 +227,7 @@ impl Counted {
                     let hash = if is_null(nulls, row) {
                         self.no_value()
                     } else {
-                        self.time(time)
+                        self.time(time, scratch)
                     };
                     scratch.row(row, hash);
                 }
@@ -213,6 +238,9 @@ impl Counted {
                 None
             }
         };
+        (self.distinct).add_all(scratch.hashes.iter().map(|hash| (*hash, 1)));
+        self.finite(&scratch.numbers, &mut scratch.keys);
+        self.cells.add_all(&scratch.keys);
         ordered.moments.merge(&Moments::of(&scratch.numbers));
         misfit
     }
@@ -239,45 +267,58 @@ impl Counted {
         }
     }
 
+    /// Counts a number; its hash is told by the caller.
     #[inline]
-    fn number(&mut self, x: f64, numbers: &mut Vec<f64>) {
+    fn number(&mut self, x: f64, hash: u64, scratch: &mut Scratch) -> u64 {
         self.count += 1;
-        if !x.is_finite() {
+        scratch.hashes.push(hash);
+        if x.is_finite() {
+            scratch.numbers.push(x);
+        } else {
             self.infinite += 1;
-            return;
         }
-        self.min = self.min.min(x);
-        self.max = self.max.max(x);
-        self.zeros += u64::from(x == 0.0);
-        self.negatives += u64::from(x < 0.0);
-        self.whole &= x.trunc() == x;
-        self.cells.add(key_of(x));
-        numbers.push(x);
+        hash
+    }
+
+    /// Counts the finite numbers of a batch, and gives their keys.
+    fn finite(&mut self, numbers: &[f64], keys: &mut Vec<u64>) {
+        for x in numbers {
+            // Nearly always false, which the processor learns.
+            if *x < self.min {
+                self.min = *x;
+            }
+            if *x > self.max {
+                self.max = *x;
+            }
+        }
+        self.zeros += numbers.iter().filter(|x| **x == 0.0).count() as u64;
+        self.negatives += numbers.iter().filter(|x| **x < 0.0).count() as u64;
+        self.whole = self.whole && numbers.iter().all(|x| is_whole(*x));
+        keys.extend(numbers.iter().map(|x| key_of(*x)));
     }
 
     fn number_texts(&mut self, texts: &Texts, scratch: &mut Scratch) -> Option<Misfit> {
-        let mut numbers = std::mem::take(&mut scratch.numbers);
         let mut misfit = None;
-        for row in 0..texts.len() {
-            let hash = match texts.get(row) {
-                None => self.no_value(),
-                Some(text) => match cell::number(text) {
-                    Cell::Value(x) if !cell::is_padded(text) => {
-                        let hash = number_hash(x, text);
-                        self.distinct.add(hash);
-                        self.number(x, &mut numbers);
-                        hash
-                    }
-                    Cell::Value(_) | Cell::Misfit => {
-                        misfit = Some(Misfit { row });
-                        break;
-                    }
-                    missing => self.missing(&missing),
+        for (row, span) in texts.spans.iter().enumerate() {
+            // Nearly all numbers are plain.
+            let hash = match cell::plain_number(&texts.bytes, *span) {
+                Some(x) => self.number(x, mix(key_of(x)), scratch),
+                None => match texts.get(row) {
+                    None => self.no_value(),
+                    Some(text) => match cell::number(text) {
+                        Cell::Value(x) if !cell::is_padded(text) => {
+                            self.number(x, number_hash(x, text), scratch)
+                        }
+                        Cell::Value(_) | Cell::Misfit => {
+                            misfit = Some(Misfit { row });
+                            break;
+                        }
+                        missing => self.missing(&missing),
+                    },
                 },
             };
             scratch.row(row, hash);
         }
-        scratch.numbers = numbers;
         scratch.pick(|row| match texts.get(row).map(cell::number) {
             Some(Cell::Value(x)) => x.to_bits(),
             _ => MISSING,
@@ -286,32 +327,27 @@ impl Counted {
     }
 
     fn numbers(&mut self, numbers: &[f64], nulls: &Nulls, scratch: &mut Scratch) {
-        let mut finite = std::mem::take(&mut scratch.numbers);
         for (row, x) in numbers.iter().enumerate() {
             let hash = if is_null(nulls, row) {
                 self.no_value()
             } else if x.is_nan() {
                 self.missing(&Cell::<f64>::NaN)
             } else {
-                let hash = mix(key_of(*x));
-                self.distinct.add(hash);
-                self.number(*x, &mut finite);
-                hash
+                self.number(*x, mix(key_of(*x)), scratch)
             };
             scratch.row(row, hash);
         }
-        scratch.numbers = finite;
         scratch.pick(|row| match (is_null(nulls, row), numbers.get(row)) {
             (false, Some(x)) if !x.is_nan() => x.to_bits(),
             _ => MISSING,
         });
     }
 
-    fn boolean(&mut self, value: bool) -> u64 {
+    fn boolean(&mut self, value: bool, scratch: &mut Scratch) -> u64 {
         self.count += 1;
         self.trues += u64::from(value);
         let hash = mix(u64::from(value));
-        self.distinct.add(hash);
+        scratch.hashes.push(hash);
         hash
     }
 
@@ -319,7 +355,7 @@ impl Counted {
         for row in 0..texts.len() {
             let hash = match texts.get(row).map(cell::boolean) {
                 None => self.no_value(),
-                Some(Cell::Value(value)) => self.boolean(value),
+                Some(Cell::Value(value)) => self.boolean(value, scratch),
                 Some(Cell::Misfit) => return Some(Misfit { row }),
                 Some(missing) => self.missing(&missing),
             };
@@ -333,15 +369,15 @@ impl Counted {
     }
 
     #[inline]
-    fn time(&mut self, time: cell::Time) -> u64 {
+    fn time(&mut self, time: cell::Time, scratch: &mut Scratch) -> u64 {
         self.count += 1;
         self.first = self.first.min(time.micros);
         self.last = self.last.max(time.micros);
         self.dates &= time.date;
         let key = key_of_time(time.micros);
-        self.cells.add(key);
+        scratch.keys.push(key);
         let hash = mix(key);
-        self.distinct.add(hash);
+        scratch.hashes.push(hash);
         hash
     }
 
@@ -349,7 +385,7 @@ impl Counted {
         for row in 0..texts.len() {
             let hash = match texts.get(row).map(cell::time) {
                 None => self.no_value(),
-                Some(Cell::Value(time)) => self.time(time),
+                Some(Cell::Value(time)) => self.time(time, scratch),
                 Some(Cell::Misfit) => return Some(Misfit { row }),
                 Some(missing) => self.missing(&missing),
             };
@@ -363,19 +399,29 @@ impl Counted {
     }
 
     fn texts(&mut self, texts: &Texts, ordered: &mut Ordered, scratch: &mut Scratch) {
-        for row in 0..texts.len() {
-            let hash = match texts.get(row) {
-                None => self.no_value(),
-                Some(b"") => self.missing(&Cell::<()>::Empty),
-                Some(text) => {
-                    let hash = hash(text);
-                    self.text(text);
-                    self.distinct.add(hash);
-                    ordered.frequent.add(hash, text, 1);
-                    hash
-                }
-            };
-            scratch.row(row, hash);
+        if is_dictionary(texts) {
+            let hash = |shared: &mut Shared, span, text: &[u8]| shared.by_start(span, text);
+            self.shared_texts(texts, texts.bytes.len(), hash, ordered, scratch);
+        } else if ordered.frequent.error() == 0 {
+            // Few different texts so far: most of these come again in the batch too.
+            let places = (texts.len() * 2).next_power_of_two();
+            let hash = |shared: &mut Shared, span, text: &[u8]| shared.by_hash(span, text);
+            self.shared_texts(texts, places, hash, ordered, scratch);
+        } else {
+            for row in 0..texts.len() {
+                let hash = match texts.get(row) {
+                    None => self.no_value(),
+                    Some(b"") => self.missing(&Cell::<()>::Empty),
+                    Some(text) => {
+                        let hash = hash(text);
+                        self.text(text, 1);
+                        scratch.hashes.push(hash);
+                        hash
+                    }
+                };
+                scratch.row(row, hash);
+            }
+            ordered.frequent.add_all(counted(&scratch.hashes, texts));
         }
         scratch.pick(|row| match texts.get(row) {
             None | Some(b"") => MISSING,
@@ -383,29 +429,75 @@ impl Counted {
         });
     }
 
+    /// Texts of which many come again: each is looked at once, and counted as often as there are cells with
+    /// it. `count` notes a cell, and gives the hash of its text.
+    #[inline(always)]
+    fn shared_texts(
+        &mut self,
+        texts: &Texts,
+        places: usize,
+        count: impl Fn(&mut Shared, (u32, u32), &[u8]) -> u64,
+        ordered: &mut Ordered,
+        scratch: &mut Scratch,
+    ) {
+        let mut shared = std::mem::take(&mut scratch.shared);
+        shared.places.clear();
+        shared.places.resize(places, 0);
+        shared.texts.clear();
+        for (row, span) in texts.spans.iter().enumerate() {
+            let hash = match texts.get(row) {
+                None => self.no_value(),
+                Some(b"") => self.missing(&Cell::<()>::Empty),
+                Some(text) => {
+                    let hash = count(&mut shared, *span, text);
+                    scratch.hashes.push(hash);
+                    hash
+                }
+            };
+            scratch.row(row, hash);
+        }
+        let text = |(start, end): (u32, u32)| {
+            let text = texts.bytes.get(start as usize..end as usize);
+            text.unwrap_or_default()
+        };
+        for known in &shared.texts {
+            self.text(text(known.span), known.count.into());
+        }
+        (self.distinct).add_all(shared.texts.iter().map(|t| (t.hash, t.count)));
+        if ordered.frequent.has_room(shared.texts.len()) {
+            let all = shared.texts.iter();
+            let all = all.map(|t| (t.hash, text(t.span), t.count.into()));
+            ordered.frequent.add_all(all);
+        } else {
+            ordered.frequent.add_all(counted(&scratch.hashes, texts));
+        }
+        // They are counted.
+        scratch.hashes.clear();
+        scratch.shared = shared;
+    }
+
+    /// Counts what a text looks like, for so many cells.
     #[inline]
-    fn text(&mut self, text: &[u8]) {
-        self.count += 1;
-        let length = match text.is_ascii() {
-            true => text.len(),
-            // Bytes that begin a character.
-            false => text.iter().filter(|b| **b & 0xc0 != 0x80).count(),
-        } as u64;
-        self.lengths += length;
+    fn text(&mut self, text: &[u8], cells: u64) {
+        self.count += cells;
+        let length = characters(text) as u64;
+        self.lengths += length * cells;
         self.shortest = self.shortest.min(length);
         self.longest = self.longest.max(length);
         let bare = cell::trim(text);
-        self.padded += u64::from(bare.len() != text.len());
+        if bare.len() != text.len() {
+            self.padded += cells;
+        }
         match bare.first() {
             Some(b'0'..=b'9' | b'.' | b'-' | b'+') => {
                 if matches!(cell::number(bare), Cell::Value(_)) {
-                    self.like_number += 1;
+                    self.like_number += cells;
                 } else if matches!(cell::time(bare), Cell::Value(_)) {
-                    self.like_time += 1;
+                    self.like_time += cells;
                 }
             }
-            Some(b't' | b'T' | b'f' | b'F') => {
-                self.like_boolean += u64::from(matches!(cell::boolean(bare), Cell::Value(_)));
+            Some(b't' | b'T' | b'f' | b'F') if matches!(cell::boolean(bare), Cell::Value(_)) => {
+                self.like_boolean += cells;
             }
             _ => {}
         }
@@ -448,11 +540,114 @@ impl Scratch {
     }
 }
 
+impl Shared {
+    /// Counts a text of a dictionary, which tells by its place which one it is; its hash.
+    #[inline(always)]
+    fn by_start(&mut self, span: (u32, u32), text: &[u8]) -> u64 {
+        let at = span.0 as usize;
+        let number = self.places.get(at).copied().unwrap_or(0);
+        if let Some(known) = self.texts.get_mut((number as usize).wrapping_sub(1))
+            && known.span == span
+        {
+            known.count += 1;
+            return known.hash;
+        }
+        let hash = hash(text);
+        self.new_text(at, span, hash);
+        hash
+    }
+
+    /// Counts any text; its hash.
+    #[inline(always)]
+    fn by_hash(&mut self, span: (u32, u32), text: &[u8]) -> u64 {
+        let hash = hash(text);
+        let mask = self.places.len() - 1;
+        let mut at = hash as usize & mask;
+        while let Some(number) = self.places.get(at)
+            && let Some(known) = self.texts.get_mut((*number as usize).wrapping_sub(1))
+        {
+            if known.hash == hash {
+                known.count += 1;
+                return hash;
+            }
+            at = (at + 1) & mask;
+        }
+        self.new_text(at, span, hash);
+        hash
+    }
+
+    #[inline]
+    fn new_text(&mut self, at: usize, span: (u32, u32), hash: u64) {
+        let count = 1;
+        self.texts.push(SharedText { span, hash, count });
+        if let Some(place) = self.places.get_mut(at) {
+            *place = self.texts.len() as u32;
+        }
+    }
+}
+
+/// Whether texts stand in a dictionary: together they are longer than what holds them.
+fn is_dictionary(texts: &Texts) -> bool {
+    let lengths = texts
+        .spans
+        .iter()
+        .map(|(start, end)| u64::from(end - start));
+    lengths.sum::<u64>() > texts.bytes.len() as u64
+}
+
+/// The texts that are values, one a cell, with their hashes.
+fn counted<'a>(hashes: &'a [u64], texts: &'a Texts) -> impl Iterator<Item = (u64, &'a [u8], u64)> {
+    let values = (0..texts.len()).filter_map(|row| texts.get(row));
+    let values = values.filter(|text| !text.is_empty());
+    hashes
+        .iter()
+        .zip(values)
+        .map(|(hash, text)| (*hash, text, 1))
+}
+
+/// The characters of a text: its bytes without those that go on with one, counted eight at a time.
+#[inline]
+fn characters(text: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 0xff;
+    // The first bit of such a byte is set, the second is not.
+    let continuing =
+        |eight: u64| ((eight >> 7 & !(eight >> 6) & ONES).wrapping_mul(ONES) >> 56) as usize;
+    let (whole, rest) = text.as_chunks::<8>();
+    let whole: usize = whole
+        .iter()
+        .map(|eight| continuing(u64::from_le_bytes(*eight)))
+        .sum();
+    let rest = match text.last_chunk::<8>() {
+        // What was counted already is pushed out; in two steps, because all of it may be.
+        Some(last) => continuing(u64::from_le_bytes(*last) >> 8 >> (8 * (7 - rest.len()))),
+        None => rest.iter().filter(|b| **b & 0xc0 == 0x80).count(),
+    };
+    text.len() - whole - rest
+}
+
+/// Asks for the texts of a column, which stand far from each other in a block of CSV: reads that do not
+/// wait for each other, so that the column finds them at hand.
+fn fetch(texts: &Texts) {
+    let bytes: &[u8] = &texts.bytes;
+    let starts = texts
+        .spans
+        .iter()
+        .filter_map(|span| bytes.get(span.0 as usize));
+    std::hint::black_box(starts.fold(0, |read, byte| read | byte));
+}
+
 #[inline]
 fn is_null(nulls: &Nulls, row: usize) -> bool {
     nulls
         .as_ref()
         .is_some_and(|nulls| nulls.get(row) == Some(&true))
+}
+
+/// Whether a finite number has no fraction. Without `trunc`, which is a call on processors of no known kind.
+#[inline]
+fn is_whole(x: f64) -> bool {
+    // Doubles as large as this have no bits for a fraction.
+    x.abs() >= 4_503_599_627_370_496.0 || x as i64 as f64 == x
 }
 
 /// Whole numbers that a double does not tell apart are told apart by their digits.

@@ -8,7 +8,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-use super::cells::{leb128, read_leb128};
+use super::cells::{Tally, leb128, read_leb128};
 use crate::workspace::table_profile::Estimate;
 
 /// Hashes with how often each occurred.
@@ -16,12 +16,11 @@ use crate::workspace::table_profile::Estimate;
 pub struct Hashes {
     limit: usize,
     level: u32,
-    /// By open addressing on the upper bits; a count of 0 is a free place. A power of two of places.
-    places: Vec<(u64, u32)>,
-    used: usize,
+    tally: Tally,
 }
 
-const FIRST_PLACES: usize = 64;
+/// How many hashes are looked up together.
+const GROUP: usize = 32;
 
 /// The hash of 64 bits: the finalizer of SplitMix64 (Steele, Lea and Flood 2014).
 #[inline]
@@ -38,21 +37,56 @@ pub fn hash(text: &[u8]) -> u64 {
     twox_hash::XxHash3_64::oneshot(text)
 }
 
+/// Where the search for a hash begins: its lowest bits are zero in all that are kept.
+#[inline]
+fn home(hash: u64) -> usize {
+    (hash >> 24) as usize
+}
+
 impl Hashes {
     /// None yet; at most `limit` kept ever.
     pub fn new(limit: usize) -> Self {
         Self {
             limit,
             level: 0,
-            places: vec![(0, 0); FIRST_PLACES],
-            used: 0,
+            tally: Tally::new(),
         }
     }
 
     #[inline]
     pub fn add(&mut self, hash: u64) {
+        self.add_times(hash, 1);
+    }
+
+    /// Adds one so many times.
+    #[inline]
+    fn add_times(&mut self, hash: u64, times: u32) {
         if hash & ((1 << self.level) - 1) == 0 {
-            self.count(hash, 1);
+            self.count(hash, times);
+        }
+    }
+
+    /// Adds many, each so many times; much faster than one by one: the table is larger than the nearest
+    /// caches, and the processor waits for the places of a group all at once.
+    pub fn add_all(&mut self, hashes: impl IntoIterator<Item = (u64, u32)>) {
+        let mut group = [(0, 0); GROUP];
+        let mut kept = 0;
+        for (hash, times) in hashes {
+            // Written in any case and passed over where it is not kept: no branch to be guessed wrong.
+            group[kept] = (hash, times);
+            kept += usize::from(hash & ((1 << self.level) - 1) == 0);
+            if kept == GROUP {
+                self.add_group(&group);
+                kept = 0;
+            }
+        }
+        self.add_group(group.get(..kept).unwrap_or_default());
+    }
+
+    fn add_group(&mut self, group: &[(u64, u32)]) {
+        self.tally.fetch(group.iter().map(|(hash, _)| home(*hash)));
+        for (hash, times) in group {
+            self.add_times(*hash, *times);
         }
     }
 
@@ -60,64 +94,45 @@ impl Hashes {
         while self.level < other.level {
             self.thin();
         }
-        for (hash, count) in other.places.iter().filter(|place| place.1 > 0) {
-            if hash & ((1 << self.level) - 1) == 0 {
-                self.count(*hash, *count);
-            }
-        }
+        self.add_all(other.iter());
     }
 
-    fn count(&mut self, hash: u64, count: u32) {
-        if self.put(hash, count) {
-            while self.used > self.limit {
-                self.thin();
-            }
-            if self.used * 2 > self.places.len() {
-                self.rebuild(self.places.len() * 2);
-            }
-        }
-    }
-
-    /// Counts a hash; whether it is new.
     #[inline]
-    fn put(&mut self, hash: u64, count: u32) -> bool {
-        let mask = self.places.len() - 1;
-        let mut at = (hash >> 24) as usize & mask;
-        while let Some(place) = self.places.get_mut(at) {
-            if place.1 == 0 {
-                *place = (hash, count);
-                self.used += 1;
-                return true;
-            }
-            if place.0 == hash {
-                place.1 = place.1.saturating_add(count);
-                return false;
-            }
-            at = (at + 1) & mask;
+    fn count(&mut self, hash: u64, count: u32) {
+        if self.tally.add(home(hash), hash, count.into()) {
+            self.make_room();
         }
-        false
+    }
+
+    /// Sees after a new hash that there are not too many, and that the table has room.
+    #[inline(never)]
+    fn make_room(&mut self) {
+        while self.tally.used > self.limit {
+            self.thin();
+        }
+        if self.tally.is_half_full() {
+            self.tally.rebuild(2, |hash| Some((home(hash), hash)));
+        }
     }
 
     fn thin(&mut self) {
         self.level += 1;
-        self.rebuild(self.places.len());
+        let keep = (1 << self.level) - 1;
+        let kept = |hash: u64| (hash & keep == 0).then(|| (home(hash), hash));
+        self.tally.rebuild(1, kept);
     }
 
-    fn rebuild(&mut self, places: usize) {
-        let old = std::mem::replace(&mut self.places, vec![(0, 0); places]);
-        let keep = (1 << self.level) - 1;
-        self.used = 0;
-        for (hash, count) in old.into_iter().filter(|p| p.1 > 0 && p.0 & keep == 0) {
-            self.put(hash, count);
-        }
+    fn iter(&self) -> impl Iterator<Item = (u64, u32)> {
+        let count = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        self.tally.iter().map(move |(hash, n)| (hash, count(n)))
     }
 
     /// How many different values there were.
     pub fn distinct(&self) -> Estimate {
-        let kept = self.used as f64;
+        let kept = self.tally.used as f64;
         let unseen = 1.0 - 0.5_f64.powi(self.level as i32);
         Estimate {
-            count: (self.used as u64) << self.level,
+            count: (self.tally.used as u64) << self.level,
             // The variance of a binomial share.
             error: if kept > 0.0 {
                 (unseen / kept).sqrt()
@@ -129,11 +144,7 @@ impl Hashes {
 
     /// How many values were equal to one before them.
     pub fn repeated(&self) -> Estimate {
-        let again = self
-            .places
-            .iter()
-            .filter(|p| p.1 > 1)
-            .map(|p| u64::from(p.1 - 1));
+        let again = self.iter().filter(|p| p.1 > 1).map(|p| u64::from(p.1 - 1));
         let (sum, squares) = again.fold((0, 0.0), |(sum, squares), n| {
             (sum + n, squares + (n as f64) * (n as f64))
         });
@@ -190,7 +201,7 @@ impl Hashes {
     /// As base64 of: limit, level, then for each hash in order its distance from the one before, without
     /// the bits that are zero, and its count, all as LEB128.
     pub fn encode(&self) -> String {
-        let mut kept: Vec<(u64, u32)> = self.places.iter().copied().filter(|p| p.1 > 0).collect();
+        let mut kept: Vec<(u64, u32)> = self.iter().collect();
         kept.sort_unstable();
         let mut bytes = Vec::new();
         leb128(&mut bytes, self.limit as u64);

@@ -93,6 +93,11 @@ impl Sample {
 }
 
 fn retain(values: &mut Vec<u64>, keep: &[bool]) {
-    let mut keep = keep.iter();
-    values.retain(|_| keep.next() == Some(&true));
+    let mut kept = 0;
+    for (from, keep) in keep.iter().enumerate().take(values.len()) {
+        // Moved in any case, and written over where it is not kept: no branch to be guessed wrong.
+        values[kept] = values[from];
+        kept += usize::from(*keep);
+    }
+    values.truncate(kept);
 }

@@ -28,36 +28,36 @@ impl Grammar {
     /// Only quotes have to be followed: a quote opens a field when it stands behind a delimiter or a
     /// line end that is itself outside quotes, and otherwise it is text.
     pub(in crate::data::read) fn last_record_end(&self, bytes: &[u8]) -> Option<usize> {
-        // The stretches outside quotes, to be searched backwards for a line end.
-        let mut outside: Vec<Span> = Vec::new();
-        // The one at hand; `None` inside quotes.
-        let mut from = Some(0);
+        // Most files have few quotes or none.
+        if memchr::memchr(self.quote, bytes).is_none() {
+            return memchr::memrchr(b'\n', bytes).map(|at| at + 1);
+        }
+        let mut end = None;
+        let mut inside = false;
+        // The second of two doubled quotes, which is passed over.
         let mut second = NONE;
         each_hit(
             bytes,
-            |b| b == self.quote,
-            |at, _| match from {
-                Some(start) => {
+            |b| (b == self.quote) | (b == b'\n'),
+            |at, byte| {
+                if byte == b'\n' {
+                    if !inside {
+                        end = Some(at as usize + 1);
+                    }
+                } else if !inside {
                     let before = (at as usize).checked_sub(1).and_then(|n| bytes.get(n));
-                    if before.is_none_or(|b| *b == self.delimiter || *b == b'\n') {
-                        outside.push((start, at));
-                        from = None;
+                    inside = before.is_none_or(|b| *b == self.delimiter || *b == b'\n');
+                } else if at != second {
+                    match bytes.get(at as usize + 1) {
+                        Some(next) if *next == self.quote => second = at + 1,
+                        Some(_) => inside = false,
+                        // Whether it closes the field is told by the byte behind it.
+                        None => {}
                     }
                 }
-                None if at == second => {}
-                None => match bytes.get(at as usize + 1) {
-                    Some(next) if *next == self.quote => second = at + 1,
-                    Some(_) => from = Some(at + 1),
-                    // Whether it closes the field is told by the byte behind it.
-                    None => {}
-                },
             },
         );
-        outside.extend(from.map(|start| (start, place(bytes.len()))));
-        outside.iter().rev().find_map(|(start, end)| {
-            let stretch = bytes.get(*start as usize..*end as usize)?;
-            Some(*start as usize + memchr::memrchr(b'\n', stretch)? + 1)
-        })
+        end
     }
 }
 
