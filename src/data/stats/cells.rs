@@ -264,6 +264,24 @@ impl Tally {
         }
     }
 
+    /// Whether a key was counted, whose search begins at `home`.
+    pub(super) fn has(&self, home: usize, key: u64) -> bool {
+        let mask = self.buckets.len() - 1;
+        let mut at = home & mask;
+        while let Some(bucket) = self.buckets.get(at) {
+            for (other, count) in bucket.keys.iter().zip(bucket.counts) {
+                if count == 0 {
+                    return false;
+                }
+                if *other == key {
+                    return true;
+                }
+            }
+            at = (at + 1) & mask;
+        }
+        false
+    }
+
     /// Reads the places where searches will begin. The reads do not wait for each other, as those of the
     /// searches do, which then find what they need at hand.
     #[inline]

@@ -167,12 +167,12 @@ impl Hashes {
         let level = self.level.max(other.level);
         let keep = (1 << level) - 1;
         let (mut values, mut shared, mut rows, mut squares) = (0_u64, 0_u64, 0_u64, 0.0);
-        for (hash, count) in self.places.iter().filter(|p| p.1 > 0 && p.0 & keep == 0) {
+        for (hash, count) in self.iter().filter(|(hash, _)| hash & keep == 0) {
             values += 1;
-            if other.has(*hash) {
+            if other.tally.has(home(hash), hash) {
                 shared += 1;
-                rows += u64::from(*count);
-                squares += f64::from(*count) * f64::from(*count);
+                rows += u64::from(count);
+                squares += f64::from(count) * f64::from(count);
             }
         }
         let unseen = 1.0 - 0.5_f64.powi(level as i32);
@@ -184,18 +184,6 @@ impl Hashes {
             },
         };
         (estimate, shared as f64 / values.max(1) as f64)
-    }
-
-    fn has(&self, hash: u64) -> bool {
-        let mask = self.places.len() - 1;
-        let mut at = (hash >> 24) as usize & mask;
-        while let Some(place) = self.places.get(at).filter(|place| place.1 > 0) {
-            if place.0 == hash {
-                return true;
-            }
-            at = (at + 1) & mask;
-        }
-        false
     }
 
     /// As base64 of: limit, level, then for each hash in order its distance from the one before, without

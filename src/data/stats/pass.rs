@@ -245,9 +245,7 @@ impl Own {
             .pick(batch.index, batch.rows, &mut scratch.picked);
         for (at, n) in gather.order.iter().copied().enumerate() {
             if at == gather.features && at > 0 {
-                for row in &scratch.rows {
-                    self.features.add(mix(*row));
-                }
+                self.features.add_all(hashed(&scratch.rows));
             }
             let column = self.columns.get_mut(n).zip(in_order.columns.get_mut(n));
             let (Some((counted, ordered)), Some(values)) = (column, batch.columns.get(n)) else {
@@ -275,15 +273,15 @@ impl Own {
             }
         }
         if gather.features == gather.order.len() {
-            for row in &scratch.rows {
-                self.features.add(mix(*row));
-            }
+            self.features.add_all(hashed(&scratch.rows));
         }
         self.sample.close(batch.index, &scratch.picked);
-        for row in &scratch.rows {
-            self.duplicates.add(mix(*row));
-        }
+        self.duplicates.add_all(hashed(&scratch.rows));
     }
+}
+
+fn hashed(rows: &[u64]) -> impl Iterator<Item = (u64, u32)> {
+    rows.iter().map(|row| (mix(*row), 1))
 }
 
 /// How typed cells go with the type of their column, which may be that of another file.
