@@ -139,9 +139,11 @@ fn lint(flags: LintFlags) -> Result<u8> {
         return Err(Input::new("`--dry-run` is for `--infer` and `--update`").into());
     }
     let config = Config::read(&flags.config.config)?;
-    if (flags.project.is_none() || flags.region.is_none()) && steps::lint::asks_for_champion(&config)
+    if (flags.project.is_none() || flags.region.is_none())
+        && steps::lint::asks_for_champion(&config)
     {
-        let message = "`lint.drift` looks for the champion, and needs `--project` and `--region` for it";
+        let message =
+            "`lint.drift` looks for the champion, and needs `--project` and `--region` for it";
         return Err(Input::new(message)
             .hint("`lint.drift.against` may also name the file of a profile")
             .into());

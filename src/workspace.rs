@@ -133,17 +133,28 @@ impl Workspace {
     /// # Errors
     /// When an input cannot be read or the file cannot be written.
     pub fn write<T: Record>(&self, body: &T, inputs: &[&str]) -> Result<()> {
-        let inputs = inputs
-            .iter()
-            .map(|path| {
-                let sha256 =
-                    Digest::of_file(&self.path(path)).with_context(|| format!("reading {path}"))?;
-                Ok(InputFile {
-                    path: (*path).to_owned(),
-                    sha256,
-                })
-            })
-            .collect::<Result<_>>()?;
+        let inputs = inputs.iter().map(|path| self.input(path));
+        self.write_made_of(body, inputs.collect::<Result<_>>()?)
+    }
+
+    /// A file of the workspace, with its digest.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn input(&self, path: &str) -> Result<InputFile> {
+        let sha256 =
+            Digest::of_file(&self.path(path)).with_context(|| format!("reading {path}"))?;
+        Ok(InputFile {
+            path: path.to_owned(),
+            sha256,
+        })
+    }
+
+    /// As [`Self::write`], from files whose digests are known.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn write_made_of<T: Record>(&self, body: &T, inputs: Vec<InputFile>) -> Result<()> {
         let envelope = Envelope {
             schema: T::SCHEMA.to_owned(),
             inputs,

@@ -233,6 +233,7 @@ pub const CHECKS: &[Check] = &[
     check("schema.presence", Reject, OfTable(columns::absent)),
     check("schema.extra", Warn, OfTable(columns::extra)),
     loud("schema.type", Reject, OfColumn(columns::misfits)),
+    check("schema.rounded", Warn, OfColumn(columns::rounded)),
     check("schema.required", Reject, OfColumn(columns::required)),
     check("schema.missing", Reject, OfTable(columns::share_missing)),
     check("schema.domain", Reject, OfColumn(columns::domain)),

@@ -284,11 +284,14 @@ impl Task<'_> {
             let index = batch.index;
             let table = self.stretch(plan, batch);
             let found = checks.rows(&table);
-            let joined = join.as_ref().map(|join| {
-                let joined = join.stretch(&table);
-                let made = parts.make(own, index, &self.frame(&table, &columns, joined.rows));
-                (made, joined.alone, joined.keys)
-            });
+            let joined = match &join {
+                Some(join) => {
+                    let joined = join.stretch(&table);
+                    let frame = self.frame(&table, &columns, joined.rows);
+                    Some((parts.make(own, index, &frame)?, joined.alone, joined.keys))
+                }
+                None => None,
+            };
             let full = turns.take(index, |seen| {
                 seen.batches = index + 1;
                 seen.types(&table);
@@ -338,7 +341,8 @@ impl Task<'_> {
                 let own = owns
                     .first_mut()
                     .ok_or_else(|| anyhow!("nobody read the table"))?;
-                let made = parts.make(own, seen.batches, &self.frame(&none, &columns, rows));
+                let frame = self.frame(&none, &columns, rows);
+                let made = parts.make(own, seen.batches, &frame)?;
                 seen.batches += 1;
                 parts.write(seen.made(made, &parts)?)?;
             }

@@ -16,7 +16,8 @@ use anyhow::{Context, Result};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
 use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, StringArray};
-use arrow_schema::{DataType, Field, Schema};
+use arrow_buffer::OffsetBuffer;
+use arrow_schema::{ArrowError, DataType, Field, Schema};
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::Compression;
@@ -122,11 +123,15 @@ impl Group {
 
 impl Stretch {
     /// The cells of a stretch of rows, as [`super::frame::Frame`] gives them.
-    pub fn new(columns: &[Values], rows: usize) -> Self {
-        Self {
-            columns: columns.iter().map(array).collect(),
+    ///
+    /// # Errors
+    /// When the texts of a column are more than 2 GiB.
+    pub fn new(columns: &[Values], rows: usize) -> Result<Self> {
+        let columns = columns.iter().map(array);
+        Ok(Self {
+            columns: columns.collect::<Result<_, _>>()?,
             rows,
-        }
+        })
     }
 
     fn slice(&self, from: usize, rows: usize) -> Self {
@@ -322,20 +327,20 @@ fn data_type(kind: ColumnType) -> DataType {
     }
 }
 
-fn array(values: &Values) -> ArrayRef {
+fn array(values: &Values) -> Result<ArrayRef, ArrowError> {
     let valid = |nulls: &Nulls| {
         let nulls = nulls.as_ref()?;
         Some(nulls.iter().map(|null| !null).collect::<Vec<bool>>().into())
     };
-    match values {
-        Values::Texts(texts) => Arc::new(string_array(texts)),
+    Ok(match values {
+        Values::Texts(texts) => Arc::new(string_array(texts)?),
         Values::Numbers(numbers, nulls) => {
             let nan = numbers.iter().any(|x| x.is_nan());
             if nan {
                 let is_null = |row| nulls.as_ref().is_some_and(|n| n.get(row) == Some(&true));
                 let numbers = numbers.iter().enumerate();
                 let number = |(row, x): (usize, &f64)| (!is_null(row) && !x.is_nan()).then_some(*x);
-                return Arc::new(numbers.map(number).collect::<Float64Array>());
+                return Ok(Arc::new(numbers.map(number).collect::<Float64Array>()));
             }
             Arc::new(Float64Array::new(numbers.clone().into(), valid(nulls)))
         }
@@ -345,19 +350,29 @@ fn array(values: &Values) -> ArrayRef {
         // The frame gives times as texts.
         Values::Times(times, _) => {
             let texts = (0..times.len()).map(|row| values.text(row, false));
-            Arc::new(string_array(&Texts::of(texts).unwrap_or_default()))
+            Arc::new(string_array(&Texts::of(texts).unwrap_or_default())?)
         }
-    }
+    })
 }
 
-fn string_array(texts: &Texts) -> StringArray {
-    let cells = 0..texts.len();
-    let cell = |row| {
-        let text = texts.get(row).filter(|text| !text.is_empty())?;
-        // Readers give nothing else.
-        std::str::from_utf8(text).ok()
-    };
-    cells.map(cell).collect()
+fn string_array(texts: &Texts) -> Result<StringArray, ArrowError> {
+    let mut bytes = Vec::new();
+    let mut offsets = Vec::with_capacity(texts.len() + 1);
+    let mut valid = Vec::with_capacity(texts.len());
+    offsets.push(0_i32);
+    for row in 0..texts.len() {
+        let text = texts.get(row).unwrap_or_default();
+        bytes.extend_from_slice(text);
+        valid.push(!text.is_empty());
+        let end = i32::try_from(bytes.len());
+        offsets.push(end.map_err(|_| ArrowError::OffsetOverflowError(bytes.len()))?);
+    }
+    // Looks whether it is UTF-8 once for all.
+    StringArray::try_new(
+        OffsetBuffer::new(offsets.into()),
+        bytes.into(),
+        Some(valid.into()),
+    )
 }
 
 #[cfg(test)]
@@ -394,7 +409,9 @@ mod tests {
         let write = |path| {
             let part = Part::create(&workspace, path, &columns()).unwrap();
             let mut pending = Pending::default();
-            let full = pending.push(&part, Stretch::new(&values, 3)).unwrap();
+            let full = pending
+                .push(&part, Stretch::new(&values, 3).unwrap())
+                .unwrap();
             assert!(full.is_empty());
             part.finish(pending).unwrap()
         };
@@ -433,7 +450,7 @@ mod tests {
                 Values::Texts(Texts::of(cells).unwrap()),
                 Values::Numbers(numbers, None),
             ];
-            Stretch::new(&columns, to - from)
+            Stretch::new(&columns, to - from).unwrap()
         };
         let columns: Vec<_> = columns().into_iter().take(2).collect();
         let write = |path: &str, step: usize| {

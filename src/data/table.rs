@@ -93,6 +93,8 @@ pub struct Column {
     kept: Option<Values>,
     /// Rows whose cell does not fit the type, in order.
     pub misfits: Vec<usize>,
+    /// Rows with a number that loses digits because it has more than a double holds.
+    pub rounded: Vec<usize>,
     /// The first row with a time of day among what was taken for dates.
     pub time_of_day: Option<usize>,
     /// Rows without a value.
@@ -110,6 +112,7 @@ impl Column {
             read,
             kept: None,
             misfits: Vec::new(),
+            rounded: Vec::new(),
             missing: 0,
             forced: None,
         };
@@ -136,6 +139,20 @@ impl Column {
                 number => number,
             }),
         );
+        if let (Values::Texts(texts), Some(Values::Numbers(numbers, _))) = (&self.read, &self.kept)
+        {
+            let long = |(row, x): (usize, &f64)| {
+                let text = texts.get(row)?;
+                cell::long_digits(*x, text)?;
+                // A whole number may be a double all the same.
+                let digits = std::str::from_utf8(cell::trim(text)).ok()?;
+                let exact = digits
+                    .parse::<i128>()
+                    .is_ok_and(|whole| whole as f64 as i128 == whole);
+                (!exact).then_some(row)
+            };
+            self.rounded = numbers.iter().enumerate().filter_map(long).collect();
+        }
     }
 
     fn take_booleans(&mut self) {

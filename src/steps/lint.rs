@@ -27,7 +27,7 @@ use crate::workspace::records::{
     Dataset, Deployed, Feature, LintReport, Profile, Pushed, SourceTable, Trained, Validated,
     Verdict,
 };
-use crate::workspace::{Digest, FOLDER, Record, Workspace};
+use crate::workspace::{Digest, FOLDER, InputFile, Record, Workspace};
 
 /// Which of a table's places a run reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -56,14 +56,17 @@ pub async fn lint(ctx: &Context, source: Source, out: &mut dyn Write) -> Result<
     let mut lint = Lint {
         ctx,
         out,
-        inputs: vec![relative(&ctx.workspace, &ctx.config.path)?],
+        inputs: vec![
+            ctx.workspace
+                .input(&relative(&ctx.workspace, &ctx.config.path)?)?,
+        ],
         frozen: false,
     };
     let schema = lint.schema()?;
     let mut tables = Tables::default();
     let (sources, places) = lint.sources(source, &mut tables).await?;
-    let frozen = lint.freeze(schema.as_ref(), &sources)?;
-    let tables = lint.tell(&frozen, places)?;
+    let (frozen, digests) = lint.freeze(schema.as_ref(), &sources, &places)?;
+    let tables = lint.tell(&frozen, places, digests)?;
     let mut findings = frozen.findings;
     if let Some(joined) = frozen.joined {
         let read = &frozen.tables;
@@ -72,12 +75,12 @@ pub async fn lint(ctx: &Context, source: Source, out: &mut dyn Write) -> Result<
     lint.conclude(findings)
 }
 
-/// Where a table was read.
+/// Where a table is read.
 struct ReadFrom {
     /// As the records name it.
     path: String,
-    files: usize,
-    sha256: Digest,
+    /// Its files, as the records name them.
+    files: Vec<(String, PathBuf)>,
 }
 
 /// Removes what an earlier run of this step or of a later one left, so that nobody goes on with it.
@@ -95,8 +98,8 @@ fn forget(workspace: &Workspace) -> Result<()> {
 struct Lint<'a> {
     ctx: &'a Context,
     out: &'a mut dyn Write,
-    /// The files read so far, relative to the workspace.
-    inputs: Vec<String>,
+    /// The files of the workspace that were read so far.
+    inputs: Vec<InputFile>,
     /// Whether there is a snapshot with its profile.
     frozen: bool,
 }
@@ -136,13 +139,14 @@ impl Lint<'_> {
             let place = table.name.place.clone();
             return Err(Input::new(message).at(place).hint(hint).into());
         }
-        self.inputs.push(relative(&self.ctx.workspace, &full)?);
+        let inside = relative(&self.ctx.workspace, &full)?;
+        self.inputs.push(self.ctx.workspace.input(&inside)?);
         Ok(Some(schema))
     }
 
     /// Finds the files of every table, which `tables` keeps.
     async fn sources(
-        &mut self,
+        &self,
         source: Source,
         tables: &mut Tables,
     ) -> Result<(Vec<freeze::Source>, Vec<ReadFrom>)> {
@@ -156,16 +160,13 @@ impl Lint<'_> {
                 [only] => only.shown.to_string(),
                 _ => place.value.clone(),
             };
-            let (paths, sha256) = self.digest(&files)?;
-            let path = match paths.as_slice() {
-                [only] => only.clone(),
+            let named = files.iter().map(|file| self.named(file));
+            let named: Vec<(String, PathBuf)> = named.collect::<Result<_>>()?;
+            let path = match named.as_slice() {
+                [(only, _)] => only.clone(),
                 _ => shown.clone(),
             };
-            places.push(ReadFrom {
-                path,
-                files: files.len(),
-                sha256,
-            });
+            places.push(ReadFrom { path, files: named });
             sources.push(freeze::Source {
                 name: table.name.clone(),
                 path: shown,
@@ -175,8 +176,22 @@ impl Lint<'_> {
         Ok((sources, places))
     }
 
-    /// Reads and checks the tables and freezes their rows.
-    fn freeze(&self, schema: Option<&Schema>, sources: &[freeze::Source]) -> Result<Frozen> {
+    /// What a table's file is called in the records.
+    fn named(&self, file: &File) -> Result<(String, PathBuf)> {
+        let name = match file.shown.starts_with("gs://") {
+            true => file.shown.to_string(),
+            false => relative(&self.ctx.workspace, &file.path)?,
+        };
+        Ok((name, file.path.clone()))
+    }
+
+    /// Reads and checks the tables and freezes their rows; takes the digests of the files beside that.
+    fn freeze(
+        &self,
+        schema: Option<&Schema>,
+        sources: &[freeze::Source],
+        places: &[ReadFrom],
+    ) -> Result<(Frozen, Vec<Vec<Digest>>)> {
         let total: u64 = sources.first().map_or(0, |source| source.table.bytes());
         let bar = std::io::stderr()
             .is_terminal()
@@ -195,14 +210,33 @@ impl Lint<'_> {
         let Context {
             config, workspace, ..
         } = self.ctx;
-        freeze::freeze(config, schema, workspace, sources, &reading)
+        let digest = |(name, path): &(String, PathBuf)| {
+            Digest::of_file(path).with_context(|| format!("reading {name}"))
+        };
+        let digests = || -> Result<Vec<Vec<Digest>>> {
+            let of_table = |place: &ReadFrom| place.files.iter().map(digest).collect();
+            places.iter().map(of_table).collect()
+        };
+        std::thread::scope(|scope| {
+            let digests = scope.spawn(digests);
+            let frozen = freeze::freeze(config, schema, workspace, sources, &reading);
+            let digests = digests.join();
+            let digests = digests.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok((frozen?, digests?))
+        })
     }
 
     /// Tells what was read: rows, what of them is left out, and types that a cell forced.
-    fn tell(&mut self, frozen: &Frozen, places: Vec<ReadFrom>) -> Result<Vec<SourceTable>> {
+    fn tell(
+        &mut self,
+        frozen: &Frozen,
+        places: Vec<ReadFrom>,
+        digests: Vec<Vec<Digest>>,
+    ) -> Result<Vec<SourceTable>> {
         let mut tables = Vec::new();
-        for ((table, forced), place) in frozen.tables.iter().zip(&frozen.forced).zip(places) {
-            let several = match place.files {
+        let read = frozen.tables.iter().zip(&frozen.forced);
+        for ((table, forced), (place, digests)) in read.zip(places.into_iter().zip(digests)) {
+            let several = match place.files.len() {
                 1 => String::new(),
                 n => format!(", {n} files"),
             };
@@ -223,38 +257,31 @@ impl Lint<'_> {
             tables.push(SourceTable {
                 name: table.name.clone(),
                 rows: table.rows,
-                sha256: place.sha256,
+                sha256: self.took_in(&place, digests),
                 path: place.path,
             });
         }
         Ok(tables)
     }
 
-    /// What the files of a table are called in the records, and their digest. Those of the workspace are
-    /// inputs from here on; what was fetched is only known by its digest.
-    fn digest(&mut self, files: &[File]) -> Result<(Vec<String>, Digest)> {
-        let (mut paths, mut digests) = (Vec::new(), Vec::new());
-        for file in files {
-            let path = if file.shown.starts_with("gs://") {
-                file.shown.to_string()
-            } else {
-                let path = relative(&self.ctx.workspace, &file.path)?;
-                self.inputs.push(path.clone());
-                path
-            };
-            let digest = Digest::of_file(&file.path).with_context(|| format!("reading {path}"))?;
-            digests.push(digest);
-            paths.push(path);
+    /// The digest of a table's files. Those of the workspace are inputs from here on; what was fetched is only
+    /// known by its digest.
+    fn took_in(&mut self, place: &ReadFrom, digests: Vec<Digest>) -> Digest {
+        let files = place.files.iter().zip(&digests);
+        let lines: String = files
+            .clone()
+            .map(|((name, _), digest)| format!("{digest}  {name}\n"))
+            .collect();
+        for ((name, _), digest) in files.filter(|((name, _), _)| !name.starts_with("gs://")) {
+            self.inputs.push(InputFile {
+                path: name.clone(),
+                sha256: digest.clone(),
+            });
         }
-        let digest = match digests.as_slice() {
-            [only] => only.clone(),
-            _ => {
-                let lines = digests.iter().zip(&paths);
-                let lines: String = lines.map(|(d, path)| format!("{d}  {path}\n")).collect();
-                Digest::of(lines.as_bytes())
-            }
-        };
-        Ok((paths, digest))
+        match <[Digest; 1]>::try_from(digests) {
+            Ok([only]) => only,
+            Err(_) => Digest::of(lines.as_bytes()),
+        }
     }
 
     /// Judges the joined table by its profile, and writes `profile.json`, `drift.json` where there is a baseline
@@ -393,8 +420,9 @@ impl Lint<'_> {
     }
 
     fn write<T: Record>(&self, record: &T) -> Result<()> {
-        let inputs: Vec<&str> = self.inputs.iter().map(String::as_str).collect();
-        self.ctx.workspace.write(record, &inputs)
+        self.ctx
+            .workspace
+            .write_made_of(record, self.inputs.clone())
     }
 }
 

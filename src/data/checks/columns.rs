@@ -72,6 +72,25 @@ pub(super) fn misfits(scope: &ColumnScope, reporter: &mut Reporter) {
     }
 }
 
+/// A number with more digits than a double holds.
+pub(super) fn rounded(scope: &ColumnScope, reporter: &mut Reporter) {
+    let column = scope.column;
+    for row in &column.rounded {
+        let place = scope.table.place(*row);
+        reporter.found(scope.table.origin(), &column.name, place, || {
+            let (text, number) = (column.text(*row), column.number(*row).unwrap_or_default());
+            let kept = crate::data::shown(&format!("{number:.0}"));
+            let shown = crate::data::shown(&text);
+            let sentence = format!(
+                "column `{}` holds `{shown}`, which as a number loses its last digits ({kept}); `type: category` in \
+                 the schema keeps them",
+                column.name
+            );
+            Evidence::new("at most 15 digits", shown, sentence)
+        });
+    }
+}
+
 /// Finds the values of a column for which `expected` has words: what they are to be and are not.
 fn each_value(
     scope: &ColumnScope,

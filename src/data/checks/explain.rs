@@ -64,6 +64,12 @@ const EXPLANATIONS: &[(&str, &str)] = &[
         "A cell does not fit the type that the schema gives its column. Left alone it would be a missing value.",
     ),
     (
+        "schema.rounded",
+        "A number has more digits than a double of 64 bits holds: a whole number beyond 2^53, or a fraction of more than \
+         17 digits. As a number it becomes the double next to it, so that ids that differ in their last digits become the \
+         same. Such numbers are names: `type: category` in the schema keeps them as they are written.",
+    ),
+    (
         "schema.required",
         "A cell has no value in a column that the schema calls required.",
     ),

@@ -111,7 +111,7 @@ impl<'a> Parts<'a> {
     }
 
     /// Divides joined rows, which are the batch `index`, and takes their figures.
-    pub(super) fn make(&self, own: &mut PartsOwn, index: u64, frame: &Frame) -> Made {
+    pub(super) fn make(&self, own: &mut PartsOwn, index: u64, frame: &Frame) -> Result<Made> {
         let mut made = Made {
             findings: checks::joined(self.config, frame),
             rows: [0, 0],
@@ -133,11 +133,12 @@ impl<'a> Parts<'a> {
         }
         made.rows = divided.each_ref().map(|rows| rows.len() as u64);
         if self.spoiled.load(Relaxed) {
-            return made;
+            return Ok(made);
         }
         let is_written = !self.rejected.load(Relaxed);
         let parts = divided.iter().zip(&self.gathers).zip(&mut own.gathered);
-        let mut stretches = parts.filter_map(|((rows, gather), own)| {
+        let mut stretches = Vec::with_capacity(2);
+        for ((rows, gather), own) in parts {
             let batch = Batch {
                 index,
                 rows: rows.len(),
@@ -148,10 +149,12 @@ impl<'a> Parts<'a> {
                 bytes: 0,
             };
             gather.take(own, &batch);
-            is_written.then(|| Stretch::new(&batch.columns, rows.len()))
-        });
-        made.stretches = stretches.next().zip(stretches.next()).map(|(a, b)| [a, b]);
-        made
+            if is_written {
+                stretches.push(Stretch::new(&batch.columns, rows.len())?);
+            }
+        }
+        made.stretches = <[Stretch; 2]>::try_from(stretches).ok();
+        Ok(made)
     }
 
     fn columns(&self, frame: &Frame, rows: &[u32]) -> Vec<Values> {

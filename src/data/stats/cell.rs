@@ -153,6 +153,33 @@ fn slow(text: &[u8]) -> Cell<f64> {
     word(text)
 }
 
+/// From here on doubles do not hold every whole number.
+const FIRST_ROUNDED: f64 = 9_007_199_254_740_992.0;
+
+/// With more digits than this, a fraction may be another number than the double next to it.
+const DIGITS: usize = 17;
+
+/// The digits of a number where the double that it is read as may lose some: of a whole number from 2^53 on, or of
+/// one with more than 17 digits. Without the plus sign in front.
+#[inline]
+pub fn long_digits(x: f64, text: &[u8]) -> Option<&[u8]> {
+    if text.len() <= DIGITS && x.abs() < FIRST_ROUNDED {
+        return None;
+    }
+    let text = trim(text);
+    let text = text.strip_prefix(b"+").unwrap_or(text);
+    let bare = text.strip_prefix(b"-").unwrap_or(text);
+    let whole = bare.iter().all(u8::is_ascii_digit);
+    let mantissa = bare.iter().take_while(|b| !matches!(b, b'e' | b'E'));
+    let digits = mantissa.filter(|b| b.is_ascii_digit());
+    let significant = digits.skip_while(|b| **b == b'0').count();
+    let long = match whole {
+        true => x.abs() >= FIRST_ROUNDED,
+        false => x.is_finite() && significant > DIGITS,
+    };
+    long.then_some(text)
+}
+
 /// Whether a number has needless zeros in front, as in the postal code `01069`, so that it is a name.
 #[inline]
 pub fn is_padded(text: &[u8]) -> bool {
@@ -318,6 +345,34 @@ mod tests {
         }
         assert!(is_padded(b"01069") && is_padded(b"-007"));
         assert!(!is_padded(b"0.5") && !is_padded(b"0") && !is_padded(b"-0.1"));
+    }
+
+    #[test]
+    fn digits_that_a_double_may_lose_are_told() {
+        let long = |text: &str| match number(text.as_bytes()) {
+            Cell::Value(x) => long_digits(x, text.as_bytes()).is_some(),
+            _ => panic!("{text} is no number"),
+        };
+        for text in [
+            "9007199254740993",
+            "-12345678901234567890",
+            "1.000000000000000001",
+        ] {
+            assert!(long(text), "{text}");
+        }
+        for text in [
+            "9007199254740991",
+            "0.1234567890123456",
+            "1e300",
+            "inf",
+            "0.00000000000000000001",
+        ] {
+            assert!(!long(text), "{text}");
+        }
+        assert_eq!(
+            long_digits(1e19, b" +10000000000000000000"),
+            Some(&b"10000000000000000000"[..])
+        );
     }
 
     #[test]

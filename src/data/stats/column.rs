@@ -489,7 +489,7 @@ impl Counted {
             self.padded += cells;
         }
         match bare.first() {
-            Some(b'0'..=b'9' | b'.' | b'-' | b'+') => {
+            Some(b'0'..=b'9' | b'.' | b'-' | b'+' | b'i' | b'I') => {
                 if matches!(cell::number(bare), Cell::Value(_)) {
                     self.like_number += cells;
                 } else if matches!(cell::time(bare), Cell::Value(_)) {
@@ -650,13 +650,12 @@ fn is_whole(x: f64) -> bool {
     x.abs() >= 4_503_599_627_370_496.0 || x as i64 as f64 == x
 }
 
-/// Whole numbers that a double does not tell apart are told apart by their digits.
+/// Numbers that a double does not tell apart are told apart by their digits.
 #[inline]
 fn number_hash(x: f64, text: &[u8]) -> u64 {
-    if x.abs() < 9_007_199_254_740_992.0 {
-        mix(key_of(x))
-    } else {
-        hash(cell::trim(text))
+    match cell::long_digits(x, text) {
+        None => mix(key_of(x)),
+        Some(digits) => hash(digits),
     }
 }
 

@@ -75,7 +75,7 @@ fn numbers(kind: ValueType, counted: &Counted, ordered: &Ordered) -> Option<Numb
     Some(NumberFigures {
         min,
         max,
-        mean: ordered.moments.mean,
+        mean: ordered.moments.mean(),
         standard_deviation: ordered.moments.standard_deviation(),
         quantiles,
         quantile_error,
@@ -263,13 +263,8 @@ pub(super) fn counted(column: &ColumnFigures, limits: Limits) -> Result<(Counted
         counted.negatives = numbers.negatives;
         counted.infinite = numbers.infinite;
         counted.whole = numbers.whole;
-        let count = counted.cells.total();
-        let deviation = numbers.standard_deviation;
-        ordered.moments = Moments {
-            count,
-            mean: numbers.mean,
-            squares: deviation * deviation * count.saturating_sub(1) as f64,
-        };
+        let (mean, deviation) = (numbers.mean, numbers.standard_deviation);
+        ordered.moments = Moments::told(counted.cells.total(), mean, deviation);
     } else if column.kind == ValueType::Number {
         // Nothing but infinities.
         counted.infinite = column.count;

@@ -42,6 +42,13 @@ const FIRST_PLACES: usize = 64;
 /// How many texts are looked up together.
 const GROUP: usize = 32;
 
+/// What is kept of a text: whole letters.
+fn kept(text: &[u8]) -> &[u8] {
+    let is_inner = |at: usize| text.get(at).is_some_and(|byte| byte & 0xc0 == 0x80);
+    let end = (0..=KEPT_BYTES).rev().find(|end| !is_inner(*end));
+    text.get(..end.unwrap_or(KEPT_BYTES)).unwrap_or(text)
+}
+
 impl Frequent {
     /// None yet; exact for up to `keep` texts.
     pub fn new(keep: usize) -> Self {
@@ -76,7 +83,7 @@ impl Frequent {
             }
             at = (at + 1) & mask;
         }
-        let kept = text.get(..KEPT_BYTES).unwrap_or(text);
+        let kept = kept(text);
         self.entries.push(Entry {
             hash,
             count,

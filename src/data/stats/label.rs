@@ -35,7 +35,7 @@ pub(super) fn figures(
     let information =
         self::entropy(of_x.values().copied()) + entropy - self::entropy(joint.values().copied());
     let information = information.max(0.0);
-    let is_number = |kind| matches!(kind, ValueType::Number | ValueType::Time);
+    let is_number = |kind| kind == ValueType::Number;
     Some(LabelFigures {
         information,
         share: (information / entropy).min(1.0),

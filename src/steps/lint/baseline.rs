@@ -76,7 +76,7 @@ impl Lint<'_> {
                     .into());
             }
         };
-        self.inputs.push(inside);
+        self.inputs.push(self.ctx.workspace.input(&inside)?);
         Ok(Baseline {
             name: path.value.clone(),
             profile,

@@ -1,8 +1,10 @@
 //! A decoded column as values: numbers as `f64`, times as microseconds in UTC, the rest as texts.
 //!
-//! Integers and decimals beyond 2^53 become the nearest `f64`; nanoseconds are cut to microseconds. A time
+//! A batch of integers beyond 2^53, or of decimals with as many digits, is texts: no digit is lost before somebody
+//! takes them for numbers. Nanoseconds are cut to microseconds. A time
 //! without a zone is taken for UTC. Times of day are texts, as in `13:05:00.250`.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use arrow_array::cast::AsArray;
@@ -47,11 +49,11 @@ pub(super) fn of(array: ArrayRef, uuid: bool) -> Result<Values, Unfit> {
         DataType::Int8 => numbers::<Int8Type>(&array, f64::from),
         DataType::Int16 => numbers::<Int16Type>(&array, f64::from),
         DataType::Int32 => numbers::<Int32Type>(&array, f64::from),
-        DataType::Int64 => numbers::<Int64Type>(&array, |x| x as f64),
+        DataType::Int64 => wholes::<Int64Type>(&array, |x| x as f64),
         DataType::UInt8 => numbers::<UInt8Type>(&array, f64::from),
         DataType::UInt16 => numbers::<UInt16Type>(&array, f64::from),
         DataType::UInt32 => numbers::<UInt32Type>(&array, f64::from),
-        DataType::UInt64 => numbers::<UInt64Type>(&array, |x| x as f64),
+        DataType::UInt64 => wholes::<UInt64Type>(&array, |x| x as f64),
         DataType::Decimal32(_, scale) => {
             decimals::<Decimal32Type>(&array, *scale, |x| Some(x.into()))
         }
@@ -126,6 +128,28 @@ fn numbers<T: ArrowPrimitiveType>(array: &ArrayRef, number: impl Fn(T::Native) -
     Values::Numbers(numbers, nulls(array))
 }
 
+/// From here on an `f64` does not hold every whole number.
+const FIRST_ROUNDED: f64 = 9_007_199_254_740_992.0;
+
+/// Integers, as texts where one of them may be no `f64`.
+fn wholes<T: ArrowPrimitiveType>(array: &ArrayRef, number: impl Fn(T::Native) -> f64) -> Values
+where
+    T::Native: std::fmt::Display,
+{
+    let typed = array.as_primitive::<T>();
+    let long = |x: &Option<T::Native>| x.is_some_and(|x| number(x).abs() >= FIRST_ROUNDED);
+    if typed.iter().any(|x| long(&x)) {
+        return written(typed.iter().map(|x| x.map(|x| x.to_string())));
+    }
+    numbers::<T>(array, number)
+}
+
+fn written(cells: impl Iterator<Item = Option<String>>) -> Values {
+    let cells = cells.map(|cell| cell.map(Cow::Owned));
+    // A batch is far from 4 GiB.
+    Values::Texts(Texts::of(cells).unwrap_or_default())
+}
+
 /// `whole`: the digits as an integer, where they fit.
 fn decimals<T: DecimalType>(
     array: &ArrayRef,
@@ -135,6 +159,13 @@ fn decimals<T: DecimalType>(
 where
     T::Native: std::fmt::Display,
 {
+    let typed = array.as_primitive::<T>();
+    let long = |x: T::Native| whole(x).is_none_or(|x| x.unsigned_abs() as f64 >= FIRST_ROUNDED);
+    if typed.iter().flatten().any(long) {
+        let precision = T::MAX_PRECISION;
+        let written_as = |x| T::format_decimal(x, precision, scale);
+        return written(typed.iter().map(|x| x.map(written_as)));
+    }
     // Up to here both are exact, so that their quotient is the nearest number.
     let exact = 0..=22_i8;
     let divisor = 10_f64.powi(scale.into());
