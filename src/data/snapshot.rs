@@ -276,11 +276,14 @@ impl Part {
         let mut chunks = Vec::with_capacity(self.schema.fields().len());
         for (n, (field, mut writer)) in fields {
             let stretches = group.stretches.iter();
-            let arrays: Vec<&dyn Array> = stretches
+            let mut arrays: Vec<&dyn Array> = stretches
                 .filter_map(|stretch| stretch.columns.get(n))
                 .map(AsRef::as_ref)
                 .collect();
-            // In one piece: pages end where the writer was given the end of a piece.
+            // In one piece: pages end where the writer was given the end of a piece. Even one piece is copied, so
+            // that nothing of the rows beside it is seen.
+            let none = arrays.first().map(|array| array.slice(0, 0));
+            arrays.extend(none.as_deref());
             let array = arrow_select::concat::concat(&arrays)?;
             for leaf in compute_leaves(field, &array)? {
                 writer.write(&leaf)?;

@@ -88,8 +88,10 @@ impl Counts {
             spare = (spare.0 - (a - a_low), spare.1 - (b - b_low));
             shares.push((value, (a, b)));
         }
-        // What is left over belongs to values that this side does not list: as far as it can, to those that the other
-        // side has.
+        // What one side has left over beyond the other belongs to values that it does not list: as far as it can, to
+        // those that the other side has.
+        let mut excess = (spare.0 - spare.1, spare.1 - spare.0);
+        spare = (spare.0.min(spare.1), spare.0.min(spare.1));
         let unknown = |of: &Self, value: &str, share: f64| match of.listed.contains_key(value) {
             true => 0.0,
             false => of.range(value).1 - share,
@@ -100,20 +102,13 @@ impl Counts {
                 shares.iter().map(room).collect()
             };
             let (a_rooms, b_rooms) = (rooms(self, |both| both.0), rooms(other, |both| both.1));
-            let a_more = spread(
-                &mut spare.0,
-                &a_rooms,
-                shares.iter().map(|(_, both)| both.1),
-            );
-            let b_more = spread(
-                &mut spare.1,
-                &b_rooms,
-                shares.iter().map(|(_, both)| both.0),
-            );
+            let a_more = spread(&mut excess.0, &a_rooms, shares.iter().map(|(_, both)| both.1));
+            let b_more = spread(&mut excess.1, &b_rooms, shares.iter().map(|(_, both)| both.0));
             for ((_, both), (a, b)) in shares.iter_mut().zip(a_more.into_iter().zip(b_more)) {
                 *both = (both.0 + a, both.1 + b);
             }
         }
+        spare = (spare.0 + excess.0.max(0.0), spare.1 + excess.1.max(0.0));
         if !(self.is_complete() && other.is_complete()) {
             shares.push((OTHER, (spare.0.max(0.0), spare.1.max(0.0))));
         }
@@ -222,7 +217,12 @@ mod tests {
         };
         let before = rows(100, 20);
         let a = counts(&before[..20], 2600, 0);
-        let b = counts(&rows(400, 10), 2600, 0);
+        let after = rows(400, 10);
+        let b = Counts {
+            listed: after.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
+            total: 2600,
+            ..Counts::default()
+        };
         let shares = a.shares(&b);
         let rest = shares.iter().find(|(value, _)| *value == OTHER).unwrap().1;
         assert!(rest.0 < 1e-9 && rest.1 < 1e-9, "{rest:?}");

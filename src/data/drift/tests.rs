@@ -217,9 +217,9 @@ fn another_measure_may_have_a_threshold_of_its_own() {
     };
     let mut settings = settings();
     assert_eq!(verdict(&settings), DriftVerdict::Stable);
-    settings.limits.l_infinity = Some(0.2);
+    settings.limits.l_infinity = Some(0.19);
     assert_eq!(verdict(&settings), DriftVerdict::Slight);
-    settings.limits.l_infinity = Some(0.1);
+    settings.limits.l_infinity = Some(0.09);
     assert_eq!(verdict(&settings), DriftVerdict::Drift);
     let mut own = own(&before.name, Some(0.2));
     settings.columns.push(own.clone());

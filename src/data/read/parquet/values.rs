@@ -163,8 +163,14 @@ where
     let long = |x: T::Native| whole(x).is_none_or(|x| x.unsigned_abs() as f64 >= FIRST_ROUNDED);
     if typed.iter().flatten().any(long) {
         let precision = T::MAX_PRECISION;
-        let written_as = |x| T::format_decimal(x, precision, scale);
-        return written(typed.iter().map(|x| x.map(written_as)));
+        let digits = |x| {
+            let text = T::format_decimal(x, precision, scale);
+            match text.contains('.') {
+                true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+                false => text,
+            }
+        };
+        return written(typed.iter().map(|x| x.map(digits)));
     }
     // Up to here both are exact, so that their quotient is the nearest number.
     let exact = 0..=22_i8;
