@@ -27,6 +27,7 @@ use super::scan::{Reading, scan};
 use crate::error::Input;
 use crate::workspace::table_profile::{ColumnFigures, Forced, TableProfile};
 use column::Limits;
+pub use figures::histogram_between;
 use frequent::Frequent;
 use hashes::Hashes;
 pub use label::Similar;

@@ -180,11 +180,21 @@ pub struct NumberFigures {
 pub const QUANTILES: [f64; 9] = [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99];
 
 /// Counts of bins of the same width from `min` to `max`; the last one holds its upper end too.
+///
+/// The bins cover the bulk: half the span from the quantile at 1 % to that at 99 % beyond both of them, but no
+/// more than from the least value to the most, so that one value far away does not leave a single bar. Where
+/// both quantiles are the same, they cover everything.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Histogram {
     pub min: f64,
     pub max: f64,
     pub counts: Vec<u64>,
+    /// Values less than `min`, which no bin counts.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub below: u64,
+    /// Values greater than `max`, which no bin counts.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub above: u64,
 }
 
 /// The figures of times, all in UTC as RFC 3339 with as many digits as needed.

@@ -7,11 +7,12 @@
 use maud::{Markup, html};
 use serde::Serialize;
 
-use super::bins::{self, Common};
-use super::column::{edge, figures, others, quantiles};
+use super::bins::{self, Common, Part};
+use super::column::{above, below, edge, figures, others, quantiles};
 use super::over::{self, Column, Remark};
 use super::remarks::HEAVY;
 use super::{cut, error_of, estimate, missing};
+use crate::data::stats;
 use crate::report::page::{self, Frame, Section, facts, name, navigation, tag};
 use crate::report::verdicts::Tone;
 use crate::report::{number, plot};
@@ -340,24 +341,59 @@ fn drawing(tables: &[(&str, &TableProfile)], index: usize, column: &Column<'_>) 
     let Some((common, dates)) = histograms(column) else {
         return values_drawing(tables, &id, column);
     };
-    let shares: Vec<Vec<f64>> = common.counts.iter().map(|c| shares(c)).collect();
+    let shares: Vec<Vec<f64>> = common.parts.iter().map(Part::shares).collect();
     let (min, max) = (edge(common.min, dates), edge(common.max, dates));
-    plot::overlay(
-        &plot::Label {
-            id: &id,
-            title: &format!("Histogram of {}", column.name),
-            description: &format!("From {min} to {max}. The counts stand among the figures."),
-        },
-        &shares,
-        (&min, &max),
-    )
+    let outside = outside(tables, &common, (&min, &max));
+    html! {
+        (plot::overlay(
+            &plot::Label {
+                id: &id,
+                title: &format!("Histogram of {}", column.name),
+                description: &format!("From {min} to {max}. The counts stand among the figures."),
+            },
+            &shares,
+            (&min, &max),
+        ))
+        @if !outside.is_empty() {
+            p.outside.soft {
+                "Not drawn: "
+                @for (i, (label, what)) in outside.iter().enumerate() {
+                    @if i > 0 { "; " }
+                    @if tables.len() > 1 { (name(&cut(label, 30))) " " }
+                    (what)
+                }
+            }
+        }
+    }
+}
+
+/// What of each table lies outside of the bins, in words; tables without such values are left out.
+fn outside<'a>(
+    tables: &[(&'a str, &TableProfile)],
+    common: &Common,
+    (min, max): (&str, &str),
+) -> Vec<(&'a str, String)> {
+    let told = |part: &Part| {
+        let sides = [(part.below, below(min)), (part.above, above(max))];
+        let sides = sides.into_iter().filter(|(n, _)| *n > 0);
+        let sides: Vec<_> = sides
+            .map(|(n, side)| format!("{} {side}", number::count(n)))
+            .collect();
+        sides.join(", ")
+    };
+    let parts = tables.iter().zip(&common.parts);
+    let told = parts.map(|((label, _), part)| (*label, told(part)));
+    told.filter(|(_, text)| !text.is_empty()).collect()
 }
 
 /// The histograms of a column's tables on common edges; and for times, whether they are dates.
 fn histograms(column: &Column<'_>) -> Option<(Common, Option<bool>)> {
     let histograms = |of: fn(&ColumnFigures) -> Option<&Histogram>| {
         let list: Vec<_> = column.figures.iter().map(|c| of((*c)?)).collect();
-        bins::common(&list)
+        bins::common(&list, |table, min, max| {
+            let figures = column.figures.get(table).copied().flatten()?;
+            stats::histogram_between(figures, min, max)
+        })
     };
     if let Some(common) = histograms(|c| c.numbers.as_ref().map(|n| &n.histogram)) {
         return Some((common, None));
@@ -369,11 +405,6 @@ fn histograms(column: &Column<'_>) -> Option<(Common, Option<bool>)> {
         .flatten()
         .filter_map(|c| c.times.as_ref());
     Some((common, Some(times.all(|t| t.dates))))
-}
-
-fn shares(counts: &[f64]) -> Vec<f64> {
-    let sum: f64 = counts.iter().sum();
-    counts.iter().map(|n| n / sum).collect()
 }
 
 fn values_drawing(tables: &[(&str, &TableProfile)], id: &str, column: &Column<'_>) -> Markup {
@@ -494,28 +525,36 @@ fn all_figures(column: &Column<'_>) -> Vec<Row> {
 /// The plot's numbers.
 fn counts(column: &Column<'_>) -> Option<Counts> {
     if let Some((common, dates)) = histograms(column) {
-        let bins = common.counts.iter().map(Vec::len).max().unwrap_or(0);
+        let bins = common.parts.iter().map(|p| p.counts.len()).max();
+        let bins = bins.unwrap_or(0);
         let width = (common.max - common.min) / bins as f64;
-        let count = |counts: &Vec<f64>, i: usize| match counts.get(i) {
-            Some(n) => number::count(n.round() as u64),
-            None => number::NONE.to_owned(),
+        let cells = |of: &dyn Fn(&Part) -> Option<u64>| -> Vec<String> {
+            let count = |part: &Part| match of(part) {
+                Some(n) => number::count(n),
+                None => number::NONE.to_owned(),
+            };
+            common.parts.iter().map(count).collect()
         };
         let row = |i: usize| {
-            let cells = common
-                .counts
-                .iter()
-                .map(|counts| count(counts, i))
-                .collect();
-            (edge(common.min + width * i as f64, dates), cells)
+            let count = |part: &Part| part.counts.get(i).map(|n| n.round() as u64);
+            (edge(common.min + width * i as f64, dates), cells(&count))
+        };
+        let outside = |of: fn(&Part) -> u64, name: String| {
+            let some = common.parts.iter().any(|part| of(part) > 0);
+            let count = |part: &Part| (!part.counts.is_empty()).then(|| of(part));
+            some.then(|| (name, cells(&count)))
         };
         let note = if common.exact {
+        let first = outside(|part| part.below, below(&edge(common.min, dates)));
+        let last = outside(|part| part.above, above(&edge(common.max, dates)));
+        let rows = first.into_iter().chain((0..bins).map(row)).chain(last);
             ""
         } else {
             "The tables' own bins have other edges: each count was taken to lie evenly in its bin, so that these are approximate."
         };
         return Some(Counts {
             head: "From",
-            rows: (0..bins).map(row).collect(),
+            rows: rows.collect(),
             note: note.into(),
         });
     }
