@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::bins::{self, Common, Part};
 use super::column::{above, below, edge, figures, others, quantiles};
-use super::over::{self, Column, Remark};
+use super::over::{self, Column, Count, Remark};
 use super::remarks::HEAVY;
 use super::{cut, error_of, estimate, missing};
 use crate::data::stats;
@@ -412,23 +412,24 @@ fn values_drawing(tables: &[(&str, &TableProfile)], id: &str, column: &Column<'_
     if values.is_empty() {
         return html! { p.soft { "No values to draw." } };
     }
-    let share = |n: Option<u64>, c: Option<&ColumnFigures>| {
-        c.and_then(|c| number::share(n.unwrap_or(0), c.count))
-            .unwrap_or(0.0)
+    let bar = |n: Count, c: Option<&ColumnFigures>| match n {
+        Count::Of(n) => plot::Bar::Share(c.and_then(|c| number::share(n, c.count)).unwrap_or(0.0)),
+        Count::NotListed => plot::Bar::NotListed,
+        Count::NoColumn => plot::Bar::Nothing,
     };
     let groups: Vec<_> = values
         .iter()
         .take(MOST_BARS)
         .map(|v| plot::Group {
             name: v.value,
-            shares: v
+            bars: v
                 .counts
                 .iter()
                 .zip(&column.figures)
-                .map(|(n, c)| share(*n, *c))
+                .map(|(n, c)| bar(*n, *c))
                 .collect(),
             text: match (v.counts.as_slice(), column.figures.as_slice()) {
-                ([Some(n)], [Some(c)]) => number::percent(*n, c.count),
+                ([Count::Of(n)], [Some(c)]) => number::percent(*n, c.count),
                 _ => String::new(),
             },
         })
@@ -544,10 +545,10 @@ fn counts(column: &Column<'_>) -> Option<Counts> {
             let count = |part: &Part| (!part.counts.is_empty()).then(|| of(part));
             some.then(|| (name, cells(&count)))
         };
-        let note = if common.exact {
         let first = outside(|part| part.below, below(&edge(common.min, dates)));
         let last = outside(|part| part.above, above(&edge(common.max, dates)));
         let rows = first.into_iter().chain((0..bins).map(row)).chain(last);
+        let note = if common.exact {
             ""
         } else {
             "The tables' own bins have other edges: each count was taken to lie evenly in its bin, so that these are approximate."
@@ -561,14 +562,17 @@ fn counts(column: &Column<'_>) -> Option<Counts> {
     let values = over::values(column);
     let rows = values.iter().map(|v| {
         let cells = v.counts.iter().map(|n| match n {
-            Some(n) => number::count(*n),
-            None => number::NONE.to_owned(),
+            Count::Of(n) => number::count(*n),
+            Count::NotListed => "not listed".to_owned(),
+            Count::NoColumn => number::NONE.to_owned(),
         });
         (v.value.to_owned(), cells.collect())
     });
+    let unlisted = values.iter().any(|v| v.counts.contains(&Count::NotListed));
     let note = match column.figures.as_slice() {
         [Some(c)] => others(c).unwrap_or_default(),
-        _ => "A dash stands where a value is not among the most frequent of that table.".into(),
+        _ if unlisted => "A value that is not listed is not among the most frequent of that table, and its profile does not say how often it is there.".into(),
+        _ => String::new(),
     };
     (!values.is_empty()).then(|| Counts {
         head: "Value",
