@@ -1,9 +1,8 @@
 //! The five verdicts of a build, and the one they come to: shared by the page and the terminal.
 
-use super::{Records, number};
+use super::{Records, lint, number};
 use crate::workspace::records::{
-    DeployVerdict, Deployed, Finding, LintReport, Profile, Pushed, Severity, Trained, Validated,
-    Verdict,
+    DeployVerdict, Deployed, LintReport, Profile, Pushed, Severity, Trained, Validated, Verdict,
 };
 
 /// How a verdict is meant; it picks colour and sign, never replaces the word.
@@ -107,12 +106,12 @@ pub(super) fn overall(verdicts: &[StepVerdict]) -> Overall {
             word: "Nothing has run".into(),
             tone: Tone::Absent,
             sentence: "No step has left a record in this workspace.".into(),
+        },
         // Lint is run by itself too, to look at the data.
         (Some(done), Some(_)) if done.step == "lint" && alone(verdicts) => Overall {
             word: "Lint passed".into(),
             tone: Tone::Good,
             sentence: "The checks do not reject the data. The later steps have not run.".into(),
-        },
         },
         (Some(_), Some(missing)) => Overall {
             word: "Unfinished".into(),
@@ -124,12 +123,12 @@ pub(super) fn overall(verdicts: &[StepVerdict]) -> Overall {
         },
     }
 }
+
 /// Whether a single step has left a record.
 fn alone(verdicts: &[StepVerdict]) -> bool {
     let done = verdicts.iter().filter(|v| v.tone != Tone::Absent);
     done.count() == 1
 }
-
 
 struct Judged {
     word: &'static str,
@@ -162,9 +161,12 @@ fn step<T>(
 }
 
 fn of_lint(report: &LintReport, profile: Option<&Profile>) -> Judged {
-    let rejecting = |f: &&Finding| f.severity == Severity::Reject;
-    let rejects = report.findings.iter().filter(rejecting).count() as u64;
-    let warns = report.findings.len() as u64 - rejects;
+    let groups = lint::groups(report);
+    let found = |severity| -> u64 {
+        let of = groups.iter().filter(|g| g.first.severity == severity);
+        of.map(|group| group.found).sum()
+    };
+    let (rejects, warns) = (found(Severity::Reject), found(Severity::Warn));
     let mut parts = Vec::new();
     if rejects > 0 {
         parts.push(number::counted(rejects, "rejection"));
@@ -183,11 +185,11 @@ fn of_lint(report: &LintReport, profile: Option<&Profile>) -> Judged {
         word: report.verdict.as_str(),
         tone: report.verdict.into(),
         evidence: parts.join(", "),
-        because: report
-            .findings
-            .iter()
-            .find(rejecting)
-            .map(|f| f.message.clone()),
+        // The worst comes first.
+        because: groups
+            .first()
+            .filter(|group| group.first.severity == Severity::Reject)
+            .map(|group| group.first.message.clone()),
     }
 }
 
@@ -355,8 +357,6 @@ mod tests {
             steps[3].evidence
         );
         assert_eq!(steps[4].evidence, number::NONE);
-    }
-}
         let linted = Records {
             dataset: records.dataset,
             profile: records.profile,
@@ -369,3 +369,5 @@ mod tests {
                 .sentence
                 .contains("have not run")
         );
+    }
+}

@@ -13,7 +13,7 @@ use super::over::{self, Column, Count, Remark};
 use super::remarks::HEAVY;
 use super::{cut, error_of, estimate, missing};
 use crate::data::stats;
-use crate::report::page::{self, Frame, Section, facts, name, navigation, tag};
+use crate::report::page::{self, Frame, Section, facts, name, navigation, tag, ticked};
 use crate::report::verdicts::Tone;
 use crate::report::{number, plot};
 use crate::workspace::table_profile::{ColumnFigures, Histogram, TableProfile, ValueType};
@@ -173,15 +173,6 @@ fn remark_tag(remark: &Remark) -> Markup {
         Tone::Absent
     };
     tag(tone, remark.kind.word())
-}
-
-/// A sentence with what stands between backticks set as code.
-fn ticked(text: &str) -> Markup {
-    html! {
-        @for (i, part) in text.split('`').enumerate() {
-            @if i % 2 == 1 { code { bdi { (part) } } } @else { (part) }
-        }
-    }
 }
 
 fn labels(tables: &[(&str, &TableProfile)], which: &[usize]) -> String {
