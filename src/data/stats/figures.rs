@@ -10,11 +10,14 @@ use super::cells::{Cells, Distribution, leb128, number_of, read_leb128, time_of}
 use super::column::{Counted, Limits, Ordered};
 use super::frequent::Frequent;
 use super::hashes::{Hashes, hash};
+use super::label::Similar;
 use super::moments::Moments;
+use super::pass::BAD_ROWS;
+use crate::data::batch::{BadRow, BadRowKind};
 use crate::error::Input;
 use crate::workspace::table_profile::{
-    ColumnFigures, Estimate, Histogram, NumberFigures, QUANTILES, Sketch, TextFigures, TimeFigures,
-    TopValue, ValueType,
+    ColumnFigures, Estimate, Histogram, MalformedRow, NumberFigures, QUANTILES, SimilarColumns,
+    Sketch, TableProfile, TextFigures, TimeFigures, TopValue, ValueType,
 };
 
 /// How many of the most frequent values are told.
@@ -295,6 +298,60 @@ pub(super) fn decode_texts(text: &str, frequent: &mut Frequent) -> Option<()> {
         frequent.add(hash(&text), &text, count);
     }
     Some(())
+}
+
+/// The malformed rows of a table of so many columns, with the reason in words.
+pub(super) fn malformed(rows: &[BadRow], columns: usize) -> Vec<MalformedRow> {
+    let reason = |why: &BadRowKind| match why {
+        BadRowKind::Fields(1) => format!("the row has 1 field, expected {columns}"),
+        BadRowKind::Fields(n) => format!("the row has {n} fields, expected {columns}"),
+        BadRowKind::Misquoted => "a closing quote is not followed by a delimiter".to_owned(),
+        BadRowKind::Json(why) => why.clone(),
+    };
+    let rows = rows.iter().map(|row| MalformedRow {
+        file: row.file.to_string(),
+        line: row.line,
+        reason: reason(&row.why),
+    });
+    rows.collect()
+}
+
+/// Columns that are nearly the same, by their names.
+pub(super) fn similar(pairs: &[Similar], names: &[String]) -> Vec<SimilarColumns> {
+    let name = |n: usize| names.get(n).cloned();
+    let pairs = pairs.iter().filter_map(|pair| {
+        Some(SimilarColumns {
+            first: name(pair.first)?,
+            second: name(pair.second)?,
+            share: pair.share,
+        })
+    });
+    pairs.collect()
+}
+
+/// The first malformed rows of several tables that are taken for one.
+pub(super) fn first_malformed(profiles: &[TableProfile]) -> Vec<MalformedRow> {
+    let rows = profiles.iter().flat_map(|p| &p.malformed);
+    rows.take(BAD_ROWS).cloned().collect()
+}
+
+/// The pairs of columns that are nearly the same in each of several tables, with their least share.
+pub(super) fn similar_in_all(profiles: &[TableProfile]) -> Vec<SimilarColumns> {
+    let Some((first, others)) = profiles.split_first() else {
+        return Vec::new();
+    };
+    let least = |pair: &SimilarColumns| {
+        let mut least = pair.share;
+        for other in others {
+            let same = |p: &&SimilarColumns| (&p.first, &p.second) == (&pair.first, &pair.second);
+            least = least.min(other.similar.iter().find(same)?.share);
+        }
+        Some(SimilarColumns {
+            share: least,
+            ..pair.clone()
+        })
+    };
+    first.similar.iter().filter_map(least).collect()
 }
 
 /// What the figures of a column were made of.

@@ -188,6 +188,16 @@ pub(super) fn every_type() -> TableProfile {
     notes.empty = rows;
     TableProfile {
         bad_rows: 3,
+        malformed: vec![MalformedRow {
+            file: "data/usage.csv".into(),
+            line: 17,
+            reason: "the row has 2 fields, expected 12".into(),
+        }],
+        similar: vec![SimilarColumns {
+            first: "total_charge".into(),
+            second: "rate".into(),
+            share: 0.9995,
+        }],
         duplicate_rows: about(12, 0.0163),
         ..table(
             rows,
@@ -279,7 +289,20 @@ pub(super) fn hostile() -> TableProfile {
         number.top = top(&[(value, 100)]);
         [text, number]
     });
-    table(100, columns.collect())
+    TableProfile {
+        bad_rows: 1,
+        malformed: vec![MalformedRow {
+            file: names[0].into(),
+            line: 1,
+            reason: names[6].into(),
+        }],
+        similar: vec![SimilarColumns {
+            first: names[1].into(),
+            second: names[6].into(),
+            share: 1.0,
+        }],
+        ..table(100, columns.collect())
+    }
 }
 
 /// Many columns of all types, a remark on every tenth.

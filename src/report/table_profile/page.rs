@@ -11,7 +11,7 @@ use super::bins::{self, Common, Part};
 use super::column::{above, below, edge, figures, others, quantiles};
 use super::over::{self, Column, Count, Remark};
 use super::remarks::HEAVY;
-use super::{cut, error_of, estimate, missing};
+use super::{cut, error_of, estimate, missing, of_the_table};
 use crate::data::stats;
 use crate::report::page::{self, Frame, Section, facts, name, navigation, tag, ticked};
 use crate::report::verdicts::Tone;
@@ -76,7 +76,7 @@ pub fn page(profiles: &[(&str, &TableProfile)]) -> String {
         of_column[remark.column].push(remark);
     }
     let mut sections = Vec::new();
-    if !remarks.is_empty() {
+    if !remarks.is_empty() || tables.iter().any(|t| !of_the_table(t.1).is_empty()) {
         sections.push(worth_a_look(tables, &columns, &remarks));
     }
     sections.push(cards(tables, &columns, &of_column, None));
@@ -102,7 +102,7 @@ fn header(title: &Markup, tables: &[(&str, &TableProfile)], sections: &[Section]
         header.top {
             p.kicker { "serin profile" }
             h1 { (title) }
-            (page::table(
+            div.stack { (page::table(
                 "tables",
                 if tables.len() == 1 { "The table" } else { "The tables" },
                 html! { tr {
@@ -116,17 +116,17 @@ fn header(title: &Markup, tables: &[(&str, &TableProfile)], sections: &[Section]
                 html! { @for (label, table) in tables {
                     tr {
                         th scope="row" { (name(label)) }
-                        td.number { (number::count(table.rows)) }
-                        td.number { (number::count(table.columns.len() as u64)) }
+                        td.number { (number::count(table.rows)) span.unit { " rows" } }
+                        td.number { (number::count(table.columns.len() as u64)) span.unit { " columns" } }
                         td.number { @if table.bytes > 0 { (number::bytes(table.bytes)) } @else { (number::NONE) } }
-                        td.number { (number::count(table.bad_rows)) }
+                        td.number { (number::count(table.bad_rows)) span.unit { " malformed rows" } }
                         td.number {
-                            (estimate(table.duplicate_rows))
+                            (estimate(table.duplicate_rows)) span.unit { " duplicate rows" }
                             @if let Some(error) = error_of(table.duplicate_rows) { " " span.soft { "(standard error " (error) ")" } }
                         }
                     }
                 } },
-            ))
+            )) }
             (navigation(sections))
         }
     }
@@ -138,6 +138,13 @@ fn worth_a_look(
     remarks: &[Remark],
 ) -> Section {
     let hidden = remarks.len().saturating_sub(MOST_REMARKS);
+    let of_tables: Vec<_> = tables
+        .iter()
+        .flat_map(|(label, table)| {
+            let remarks = of_the_table(table).into_iter().take(MOST_REMARKS);
+            remarks.map(move |(word, text)| (*label, word, text))
+        })
+        .collect();
     let body = html! {
         div.long { (page::table(
             "remarks",
@@ -148,7 +155,15 @@ fn worth_a_look(
                 @if tables.len() > 1 { th scope="col" { "Table" } }
                 th scope="col" { "Why" }
             } },
-            html! { @for remark in remarks.iter().take(MOST_REMARKS) {
+            html! { @for (label, word, text) in &of_tables {
+                tr {
+                    td { (tag(Tone::Unsure, word)) }
+                    td { span.soft { "the whole table" } }
+                    @if tables.len() > 1 { td { (name(label)) } }
+                    td { div.text { (ticked(text)) } }
+                }
+            }
+            @for remark in remarks.iter().take(MOST_REMARKS) {
                 tr {
                     td { (remark_tag(remark)) }
                     td { a href={ "#column-" (remark.column + 1) } { (name(columns[remark.column].name)) } }
@@ -348,33 +363,39 @@ fn drawing(tables: &[(&str, &TableProfile)], index: usize, column: &Column<'_>) 
         @if !outside.is_empty() {
             p.outside.soft {
                 "Not drawn: "
-                @for (i, (label, what)) in outside.iter().enumerate() {
+                @for (i, (side, counts)) in outside.iter().enumerate() {
                     @if i > 0 { "; " }
-                    @if tables.len() > 1 { (name(&cut(label, 30))) " " }
-                    (what)
+                    @if tables.len() == 1 { @for (_, n) in counts { (number::count(*n)) " " (side) } }
+                    @else {
+                        (side)
+                        @for (j, (label, n)) in counts.iter().enumerate() {
+                            @if j > 0 { ", " } @else { " " }
+                            (number::count(*n)) " of " (name(&cut(label, 30)))
+                        }
+                    }
                 }
             }
         }
     }
 }
 
-/// What of each table lies outside of the bins, in words; tables without such values are left out.
+/// What lies outside of the bins, below and above: how many values of which table.
 fn outside<'a>(
     tables: &[(&'a str, &TableProfile)],
     common: &Common,
     (min, max): (&str, &str),
-) -> Vec<(&'a str, String)> {
-    let told = |part: &Part| {
-        let sides = [(part.below, below(min)), (part.above, above(max))];
-        let sides = sides.into_iter().filter(|(n, _)| *n > 0);
-        let sides: Vec<_> = sides
-            .map(|(n, side)| format!("{} {side}", number::count(n)))
-            .collect();
-        sides.join(", ")
+) -> Vec<(String, Vec<(&'a str, u64)>)> {
+    let counts = |of: fn(&Part) -> u64| -> Vec<(&'a str, u64)> {
+        let parts = tables.iter().zip(&common.parts);
+        let counts = parts.map(|((label, _), part)| (*label, of(part)));
+        counts.filter(|(_, n)| *n > 0).collect()
     };
-    let parts = tables.iter().zip(&common.parts);
-    let told = parts.map(|((label, _), part)| (*label, told(part)));
-    told.filter(|(_, text)| !text.is_empty()).collect()
+    let sides = [
+        (below(min), counts(|part| part.below)),
+        (above(max), counts(|part| part.above)),
+    ];
+    let sides = sides.into_iter().filter(|(_, counts)| !counts.is_empty());
+    sides.collect()
 }
 
 /// The histograms of a column's tables on common edges; and for times, whether they are dates.
