@@ -99,7 +99,7 @@ fn row(records: &Records, index: usize, group: &Group<'_>) -> Markup {
             th scope="row" {
                 (sentence(&finding.message))
                 @if !says_it_all(finding) {
-                    div.text.soft { "Expected: " (name(&finding.expected)) ". Observed: " (name(&finding.observed)) "." }
+                    " " div.text.soft { "Expected: " (name(&finding.expected)) ". Observed: " (name(&finding.observed)) "." }
                 }
                 @if !group.others.is_empty() {
                     details {

@@ -27,18 +27,18 @@ use crate::workspace::table_profile::{ColumnFigures, Estimate, TableProfile};
 fn of_the_table(profile: &TableProfile) -> Vec<(&'static str, String)> {
     let malformed = profile.malformed.iter().map(|row| {
         let text = format!("{}:{}: {}", row.file, row.line, row.reason);
-        ("malformed row", super::terminal::plain(&text))
+        ("malformed", super::terminal::plain(&text))
     });
     let told = profile.malformed.len() as u64;
     let untold = profile.bad_rows.checked_sub(told).filter(|n| *n > 0);
     let untold = untold.filter(|_| told > 0).map(|n| {
         let text = format!("and {} like these", number::counted(n, "more row"));
-        ("malformed row", text)
+        ("malformed", text)
     });
     let similar = profile.similar.iter().map(|pair| {
         let (first, second) = (quoted(&pair.first), quoted(&pair.second));
         let text = format!("{first} and {second} tell the same ({})", alike(pair.share));
-        ("same columns", text)
+        ("alike", text)
     });
     malformed.chain(untold).chain(similar).collect()
 }

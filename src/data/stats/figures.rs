@@ -421,3 +421,49 @@ pub(super) fn counted(column: &ColumnFigures, limits: Limits) -> Result<(Counted
     }
     Ok((counted, ordered))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cells::key_of;
+    use super::*;
+
+    fn histogram_of(numbers: &[f64]) -> Histogram {
+        let mut cells = Cells::new(4096);
+        numbers.iter().for_each(|x| cells.add(key_of(*x)));
+        let min = numbers.iter().copied().fold(f64::INFINITY, f64::min);
+        let max = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let distribution = Distribution::of(&cells, number_of, min, max);
+        let (quantiles, _) = distribution.quantiles(QUANTILES);
+        histogram(&distribution, bulk(quantiles, min, max), (min, max))
+    }
+
+    #[test]
+    fn one_value_far_away_does_not_leave_a_single_bar() {
+        let mut numbers: Vec<f64> = (0..=1000).map(f64::from).collect();
+        let even = histogram_of(&numbers);
+        assert_eq!((even.min, even.max), (0.0, 1000.0));
+        assert_eq!((even.below, even.above), (0, 0));
+        assert_eq!(even.counts, [vec![50; 19], vec![51]].concat());
+        numbers.extend([1e9, 1e9, -1e9]);
+        let h = histogram_of(&numbers);
+        assert!(h.min > -600.0 && h.max < 1600.0, "{h:?}");
+        assert_eq!((h.below, h.above), (1, 2));
+        assert_eq!(h.counts.iter().sum::<u64>(), 1001);
+        assert!(h.counts.iter().filter(|n| **n > 0).count() >= 10, "{h:?}");
+    }
+
+    #[test]
+    fn where_nothing_lies_between_the_quantiles_all_is_covered() {
+        let mut numbers = vec![5.0; 1000];
+        numbers.push(9.0);
+        let h = histogram_of(&numbers);
+        assert_eq!((h.min, h.max, h.below, h.above), (5.0, 9.0, 0, 0));
+        assert_eq!((h.counts[0], h.counts[19]), (1000, 1));
+    }
+
+    #[test]
+    fn the_widest_range_has_finite_edges() {
+        let h = histogram_of(&[-1.7e308, -1.7e308, 1.7e308, 1.7e308]);
+        assert_eq!((h.counts[0], h.counts[19]), (2, 2));
+    }
+}

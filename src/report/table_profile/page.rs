@@ -365,14 +365,12 @@ fn drawing(tables: &[(&str, &TableProfile)], index: usize, column: &Column<'_>) 
                 "Not drawn: "
                 @for (i, (side, counts)) in outside.iter().enumerate() {
                     @if i > 0 { "; " }
-                    @if tables.len() == 1 { @for (_, n) in counts { (number::count(*n)) " " (side) } }
-                    @else {
-                        (side)
-                        @for (j, (label, n)) in counts.iter().enumerate() {
-                            @if j > 0 { ", " } @else { " " }
-                            (number::count(*n)) " of " (name(&cut(label, 30)))
-                        }
+                    @for (j, (label, n)) in counts.iter().enumerate() {
+                        @if j > 0 { ", " }
+                        (number::count(*n)) " "
+                        @if tables.len() > 1 { "of " (name(&cut(label, 30))) " " }
                     }
+                    (side)
                 }
             }
         }
