@@ -27,6 +27,7 @@ use super::scan::{Reading, scan};
 use crate::error::Input;
 use crate::workspace::table_profile::{ColumnFigures, Forced, TableProfile};
 use column::Limits;
+pub use figures::histogram_between;
 use frequent::Frequent;
 use hashes::Hashes;
 pub use label::Similar;
@@ -175,6 +176,8 @@ pub fn merge(profiles: &[TableProfile]) -> Result<TableProfile> {
         rows: profiles.iter().map(|p| p.rows).sum(),
         bytes: profiles.iter().map(|p| p.bytes).sum(),
         bad_rows: profiles.iter().map(|p| p.bad_rows).sum(),
+        malformed: figures::first_malformed(profiles),
+        similar: figures::similar_in_all(profiles),
         duplicate_rows: rows.repeated(),
         columns,
         sketch: Some(rows.encode()),

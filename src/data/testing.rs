@@ -70,6 +70,7 @@ pub(crate) fn numbers(name: &str, values: &[f64]) -> ColumnFigures {
             min,
             max,
             counts: distribution.bins(&edges),
+            ..Histogram::default()
         },
         zeros: values.iter().filter(|x| **x == 0.0).count() as u64,
         negatives: values.iter().filter(|x| **x < 0.0).count() as u64,

@@ -5,37 +5,81 @@ use maud::{Markup, html};
 use super::page::{Section, digest, facts, name, names, sentence, table, tag};
 use super::verdicts::Tone;
 use super::{Records, number, profile};
-use crate::workspace::records::{Dataset, Finding, Severity, Task};
+use crate::workspace::records::{Dataset, Finding, LintReport, Severity, Task};
 
 /// A table without end helps nobody; the rest is in `lint.json`.
-const MOST_FINDINGS: usize = 1000;
+const MOST_GROUPS: usize = 1000;
+
+/// What one check found in one column, or in a table as a whole.
+pub(super) struct Group<'a> {
+    /// The one that stands for all.
+    pub(super) first: &'a Finding,
+    others: Vec<&'a Finding>,
+    /// How many there are, those that are not told one by one too.
+    pub(super) found: u64,
+}
+
+/// The findings by check and column in the order of the record, those that reject first.
+pub(super) fn groups(report: &LintReport) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for finding in &report.findings {
+        let more = more(finding);
+        match groups.last_mut() {
+            Some(group) if alike(group.first, finding) => {
+                group.found += more.unwrap_or(1);
+                if more.is_none() {
+                    group.others.push(finding);
+                }
+            }
+            _ => groups.push(Group {
+                first: finding,
+                others: Vec::new(),
+                found: more.unwrap_or(1),
+            }),
+        }
+    }
+    groups.sort_by_key(|group| group.first.severity);
+    groups
+}
+
+fn alike(one: &Finding, other: &Finding) -> bool {
+    one.severity == other.severity
+        && one.check == other.check
+        && one.table == other.table
+        && one.column == other.column
+}
+
+/// How many findings one stands for that only counts the rest of its check and column.
+fn more(finding: &Finding) -> Option<u64> {
+    let counts = finding.expected.is_empty() && finding.row.is_none();
+    let more = finding.observed.strip_suffix(" more").filter(|_| counts)?;
+    more.parse().ok()
+}
 
 /// The findings of the checks.
 pub(super) fn findings(records: &Records) -> Option<Section> {
     let report = records.lint.as_ref()?;
-    let total = report.findings.len();
+    let groups = groups(report);
+    let total = groups.iter().map(|group| group.found).sum();
     let body = html! {
-        @if total == 0 {
+        @if groups.is_empty() {
             p { "Every check passed: nothing was found." }
         } @else {
-            (table("findings", &format!("What the checks found: {}", number::counted(total as u64, "finding")), html! {
+            div.stack.findings { (table("findings", &format!("What the checks found, the worst first: {}", number::counted(total, "finding")), html! {
                 tr {
                     th scope="col" { "Severity" }
                     th scope="col" { "What" }
                     th scope="col" { "Column" }
-                    th scope="col" { "Table" }
-                    th.number scope="col" { "Line" }
                     th scope="col" { "Check" }
-                    th scope="col" { "Expected" }
-                    th scope="col" { "Observed" }
+                    th.number scope="col" { "Found" }
                 }
             }, html! {
-                @for (i, finding) in report.findings.iter().take(MOST_FINDINGS).enumerate() {
-                    (row(records, i, finding))
+                @for (i, group) in groups.iter().take(MOST_GROUPS).enumerate() {
+                    (row(records, i, group))
                 }
-            }))
-            @if total > MOST_FINDINGS {
-                p.soft { "The first " (number::count(MOST_FINDINGS as u64)) " are shown; all are in " code { ".serin/lint.json" } "." }
+            })) }
+            @if groups.len() > MOST_GROUPS {
+                p.soft { "The first " (number::count(MOST_GROUPS as u64)) " are shown; all are in " code { ".serin/lint.json" } "." }
             }
         }
     };
@@ -46,23 +90,41 @@ pub(super) fn findings(records: &Records) -> Option<Section> {
     })
 }
 
-fn row(records: &Records, index: usize, finding: &Finding) -> Markup {
+fn row(records: &Records, index: usize, group: &Group<'_>) -> Markup {
+    let finding = group.first;
+    let told = group.others.len() as u64 + 1;
     html! {
         tr id={ "finding-" (index + 1) } {
             td { (severity(finding.severity)) }
-            th scope="row" { (sentence(&finding.message)) }
+            th scope="row" {
+                (sentence(&finding.message))
+                @if !says_it_all(finding) {
+                    " " div.text.soft { "Expected: " (name(&finding.expected)) ". Observed: " (name(&finding.observed)) "." }
+                }
+                @if !group.others.is_empty() {
+                    details {
+                        summary { (number::count(group.others.len() as u64)) " more" }
+                        ul { @for other in &group.others { li { (sentence(&other.message)) } } }
+                        @if group.found > told { p.soft { "And " (number::count(group.found - told)) " that are only counted." } }
+                    }
+                }
+            }
             td {
                 @if finding.column.is_empty() { span.soft { "the whole table" } }
-                @else if let Some(anchor) = profile::anchor(records, finding) { a href={ "#" (anchor) } { (name(&finding.column)) } }
+                @else if let Some(anchor) = profile::anchor(records, &finding.column) { a href={ "#" (anchor) } { (name(&finding.column)) } }
                 @else { (name(&finding.column)) }
+                " " span.of.soft { "of " (name(&finding.table)) }
             }
-            td { (name(&finding.table)) }
-            td.number { @if let Some(line) = finding.row { (number::count(line)) } @else { (number::NONE) } }
             td { code { (name(&finding.check)) } }
-            td { (name(&finding.expected)) }
-            td { (name(&finding.observed)) }
+            td.number { (number::count(group.found)) span.unit { " found" } }
         }
     }
+}
+
+/// Whether a message holds what was expected and observed, as most do.
+fn says_it_all(finding: &Finding) -> bool {
+    let said = |part: &str| finding.message.contains(part);
+    said(&finding.expected) && said(&finding.observed)
 }
 
 fn severity(severity: Severity) -> Markup {
@@ -72,18 +134,13 @@ fn severity(severity: Severity) -> Markup {
     }
 }
 
-/// The findings that the page shows for one column, as numbers from 1, each with its severity.
-pub(super) fn findings_of(records: &Records, column: &str) -> Vec<(usize, Severity)> {
-    records.lint.as_ref().map_or_else(Vec::new, |report| {
-        report
-            .findings
-            .iter()
-            .take(MOST_FINDINGS)
-            .enumerate()
-            .filter(|(_, f)| f.column == column)
-            .map(|(i, f)| (i + 1, f.severity))
-            .collect()
-    })
+/// Those of the groups that the page shows of one column, each with its number from 1.
+pub(super) fn of_column<'a>(groups: &'a [Group<'a>], column: &str) -> Vec<(usize, &'a Group<'a>)> {
+    let shown = groups.iter().take(MOST_GROUPS).enumerate();
+    shown
+        .filter(|(_, group)| group.first.column == column)
+        .map(|(i, group)| (i + 1, group))
+        .collect()
 }
 
 /// The frozen snapshot.
@@ -92,7 +149,7 @@ pub(super) fn data(records: &Records) -> Option<Section> {
     let body = html! {
         (snapshot(dataset))
         (names(&[("Snapshot", digest(&dataset.digest))]))
-        (table("tables", "The tables it was made from", html! {
+        div.stack { (table("tables", "The tables it was made from", html! {
             tr {
                 th scope="col" { "Table" }
                 th.number scope="col" { "Rows" }
@@ -103,12 +160,12 @@ pub(super) fn data(records: &Records) -> Option<Section> {
             @for t in &dataset.tables {
                 tr {
                     th scope="row" { (name(&t.name)) }
-                    td.number { (number::count(t.rows)) }
+                    td.number { (number::count(t.rows)) span.unit { " rows" } }
                     td { (name(&t.path)) }
                     td { code { (t.sha256.short()) } }
                 }
             }
-        }))
+        })) }
     };
     Some(Section {
         id: "snapshot",
@@ -156,4 +213,50 @@ fn snapshot(dataset: &Dataset) -> Markup {
         ),
         ("Seed of the split", html! { (dataset.seed) }),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixtures;
+    use crate::workspace::records::Verdict;
+
+    #[test]
+    fn findings_are_grouped_by_check_and_column_and_counted() {
+        let report = fixtures::rejected_by_lint().lint.unwrap();
+        let cell = report.findings[0].clone();
+        let count = Finding {
+            row: None,
+            expected: String::new(),
+            observed: "15 more".into(),
+            message: "data/usage.csv: 15 more findings of `schema.type`".into(),
+            ..cell.clone()
+        };
+        let warned = Finding {
+            severity: Severity::Warn,
+            ..cell.clone()
+        };
+        let other = Finding {
+            column: "another".into(),
+            ..cell.clone()
+        };
+        let report = LintReport {
+            verdict: Verdict::Reject,
+            findings: vec![warned, cell.clone(), cell, count, other],
+        };
+        let groups = groups(&report);
+        let told: Vec<_> = groups
+            .iter()
+            .map(|g| (g.first.severity, g.others.len(), g.found))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (Severity::Reject, 1, 17),
+                (Severity::Reject, 0, 1),
+                (Severity::Warn, 0, 1)
+            ]
+        );
+        assert_eq!(of_column(&groups, "another")[0].0, 2);
+    }
 }

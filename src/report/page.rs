@@ -138,7 +138,7 @@ fn header(
             }
             div class={ "overall " (class(overall.tone)) } {
                 p.word { (sign(overall.tone)) " " (overall.word) }
-                p.sentence { (overall.sentence) }
+                p.sentence { (ticked(&overall.sentence)) }
             }
             ol.steps {
                 @for step in steps {
@@ -225,7 +225,21 @@ pub(super) fn name(text: &str) -> Markup {
 
 /// A sentence in a table's cell.
 pub(super) fn sentence(text: &str) -> Markup {
-    html! { div.text { (text) } }
+    html! { div.text { (ticked(text)) } }
+}
+
+/// A sentence with what stands between backticks set as code.
+pub(super) fn ticked(text: &str) -> Markup {
+    let parts: Vec<&str> = text.split('`').collect();
+    // One that is not closed stands for itself.
+    let open = parts.len() - 1;
+    html! {
+        @for (i, part) in parts.iter().enumerate() {
+            @if i % 2 == 0 { (part) }
+            @else if i == open { "`" (part) }
+            @else { code { bdi { (part) } } }
+        }
+    }
 }
 
 /// A digest in full.

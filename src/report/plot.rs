@@ -115,18 +115,37 @@ fn closed(line: &[Point], base: f64) -> Vec<Point> {
 /// One value of a category in several tables.
 pub(super) struct Group<'a> {
     pub(super) name: &'a str,
-    /// The value's share in each table, from 0 to 1.
-    pub(super) shares: Vec<f64>,
+    pub(super) bars: Vec<Bar>,
     /// The number written at the end.
     pub(super) text: String,
 }
 
+/// A value in one table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Bar {
+    /// The value's share, from 0 to 1.
+    Share(f64),
+    /// It is not known, which is said in the place of the bar.
+    NotListed,
+    Nothing,
+}
+
 /// Bars from the left, for each value one bar a table under each other.
 pub(super) fn groups(label: &Label<'_>, groups: &[Group<'_>]) -> Markup {
-    let bars = groups.iter().map(|g| g.shares.len()).max().unwrap_or(1);
-    let thick = if bars > 1 { 6.0 } else { 11.0 };
+    let bars = groups.iter().map(|g| g.bars.len()).max().unwrap_or(1);
+    let all = || groups.iter().flat_map(|g| &g.bars);
+    let words = all().any(|bar| *bar == Bar::NotListed);
+    let thick = match bars {
+        0 | 1 => 11.0,
+        // As high as the words are.
+        _ if words => 9.0,
+        _ => 6.0,
+    };
     let row = thick * bars as f64 + 8.0;
-    let shares = groups.iter().flat_map(|g| &g.shares).copied();
+    let shares = all().filter_map(|bar| match bar {
+        Bar::Share(share) => Some(*share),
+        Bar::NotListed | Bar::Nothing => None,
+    });
     let x = Scale {
         domain: (0.0, shares.fold(f64::MIN_POSITIVE, f64::max)),
         range: (0.0, 132.0),
@@ -141,8 +160,13 @@ pub(super) fn groups(label: &Label<'_>, groups: &[Group<'_>]) -> Markup {
                 @let top = i as f64 * row;
                 @let text = coordinate(top + row / 2.0 + 4.0);
                 text.soft[group.name.is_empty()] x="0" y=(text) { (shortened(group.name, 14)) }
-                @for (j, (share, class)) in group.shares.iter().zip(OVERLAY).enumerate() {
-                    rect class=(class) x="104" y=(coordinate(top + 4.0 + j as f64 * thick)) height=(thick - 1.0) width=(coordinate(x.at(*share))) {}
+                @for (j, (bar, class)) in group.bars.iter().zip(OVERLAY).enumerate() {
+                    @let y = top + 4.0 + j as f64 * thick;
+                    @match bar {
+                        Bar::Share(share) => rect class=(class) x="104" y=(coordinate(y)) height=(thick - 1.0) width=(coordinate(x.at(*share))) {},
+                        Bar::NotListed => text.soft.small x="107" y=(coordinate(y + thick - 2.0)) { "not listed" },
+                        Bar::Nothing => {},
+                    }
                 }
                 text.end.soft x="280" y=(text) { (group.text) }
             }
@@ -450,7 +474,7 @@ mod tests {
                         &label,
                         &[Group {
                             name: "",
-                            shares: vec![a, b],
+                            bars: vec![Bar::Share(a), Bar::NotListed, Bar::Share(b)],
                             text: String::new(),
                         }],
                     ),

@@ -11,16 +11,16 @@ use super::page::{Section, name};
 use super::table_profile::{Note, Script, columns_section};
 use super::{Records, lint, number};
 use crate::workspace::drift_report::{ColumnDrift, DriftVerdict};
-use crate::workspace::records::{Finding, Profile, Severity};
+use crate::workspace::records::{Profile, Severity};
 use crate::workspace::table_profile::TableProfile;
 
 /// More findings than this are not linked from a card one by one.
 const MOST_LINKS: usize = 5;
 
-/// The card's anchor of the column that a finding is about.
-pub(super) fn anchor(records: &Records, finding: &Finding) -> Option<String> {
+/// The anchor of a column's card.
+pub(super) fn anchor(records: &Records, column: &str) -> Option<String> {
     let columns = &records.profile.as_ref()?.train.columns;
-    let position = columns.iter().position(|c| c.name == finding.column)?;
+    let position = columns.iter().position(|c| c.name == column)?;
     Some(format!("column-{}", position + 1))
 }
 
@@ -50,22 +50,29 @@ pub(super) fn columns(records: &Records) -> Option<(Section, Script)> {
         .flat_map(|d| d.dropped.iter().map(String::as_str))
         .collect();
     let label = records.dataset.as_ref().map(|d| d.label.column.as_str());
+    let groups = records.lint.as_ref().map_or_else(Vec::new, lint::groups);
     Some(columns_section(&tables, &lead, |column| {
         let role = if label == Some(column) {
             Some("label")
         } else {
             dropped.contains(column).then_some("dropped")
         };
-        note(records, profile, column, role)
+        note(records, profile, &groups, column, role)
     }))
 }
 
 /// What the build found of a column.
-fn note(records: &Records, profile: &Profile, column: &str, role: Option<&str>) -> Note {
+fn note(
+    records: &Records,
+    profile: &Profile,
+    groups: &[lint::Group<'_>],
+    column: &str,
+    role: Option<&str>,
+) -> Note {
     let columns = &profile.train.columns;
     let position = columns.iter().position(|c| c.name == column);
     let table = position.and_then(|at| profile.tables.get(at));
-    let found = lint::findings_of(records, column);
+    let found = lint::of_column(groups, column);
     let mut drift = records.drift.iter().flat_map(|drift| &drift.columns);
     let drift = drift.find(|d| d.column == column);
     let weight = |severity| match severity {
@@ -73,7 +80,10 @@ fn note(records: &Records, profile: &Profile, column: &str, role: Option<&str>) 
         Severity::Warn => 1.0,
     };
     Note {
-        weight: found.iter().map(|(_, severity)| weight(*severity)).sum(),
+        weight: found
+            .iter()
+            .map(|(_, group)| weight(group.first.severity))
+            .sum(),
         text: html! {
             p.soft {
                 @if let Some(table) = table.filter(|table| !table.is_empty()) { "from " (name(table)) " " }
@@ -81,9 +91,10 @@ fn note(records: &Records, profile: &Profile, column: &str, role: Option<&str>) 
             }
             @if !found.is_empty() {
                 p.found {
-                    @for (i, (number, _)) in found.iter().take(MOST_LINKS).enumerate() {
+                    @for (i, (number, group)) in found.iter().take(MOST_LINKS).enumerate() {
                         @if i > 0 { ", " }
-                        a href={ "#finding-" (number) } { "finding " (number) }
+                        a.warned[group.first.severity == Severity::Warn] href={ "#finding-" (number) } { (name(&group.first.check)) }
+                        @if group.found > 1 { " (" (number::count(group.found)) ")" }
                     }
                     @if found.len() > MOST_LINKS { " and " (number::count((found.len() - MOST_LINKS) as u64)) " more" }
                 }

@@ -17,11 +17,40 @@ mod tests;
 
 pub use page::{MOST_TABLES, page};
 pub(super) use page::{Note, Script, columns_section};
-pub use terminal::{column, notes, table};
+pub use terminal::{column, table};
 
 use super::number;
 use crate::clock::Timestamp;
-use crate::workspace::table_profile::{ColumnFigures, Estimate};
+use crate::workspace::table_profile::{ColumnFigures, Estimate, TableProfile};
+
+/// What is worth a look in a table beside its columns: a word, and a text that stands for itself.
+fn of_the_table(profile: &TableProfile) -> Vec<(&'static str, String)> {
+    let malformed = profile.malformed.iter().map(|row| {
+        let text = format!("{}:{}: {}", row.file, row.line, row.reason);
+        ("malformed", super::terminal::plain(&text))
+    });
+    let told = profile.malformed.len() as u64;
+    let untold = profile.bad_rows.checked_sub(told).filter(|n| *n > 0);
+    let untold = untold.filter(|_| told > 0).map(|n| {
+        let text = format!("and {} like these", number::counted(n, "more row"));
+        ("malformed", text)
+    });
+    let similar = profile.similar.iter().map(|pair| {
+        let (first, second) = (quoted(&pair.first), quoted(&pair.second));
+        let text = format!("{first} and {second} tell the same ({})", alike(pair.share));
+        ("alike", text)
+    });
+    malformed.chain(untold).chain(similar).collect()
+}
+
+/// A share in percent; never 100% for what only comes near.
+fn alike(share: f64) -> String {
+    match share {
+        1.0.. => "100%".into(),
+        0.999.. => ">99.9%".into(),
+        _ => format!("{}%", number::value(share * 100.0)),
+    }
+}
 
 /// A count, with a `~` before it where it is estimated.
 fn estimate(e: Estimate) -> String {

@@ -1,9 +1,8 @@
 //! The five verdicts of a build, and the one they come to: shared by the page and the terminal.
 
-use super::{Records, number};
+use super::{Records, lint, number};
 use crate::workspace::records::{
-    DeployVerdict, Deployed, Finding, LintReport, Profile, Pushed, Severity, Trained, Validated,
-    Verdict,
+    DeployVerdict, Deployed, LintReport, Profile, Pushed, Severity, Trained, Validated, Verdict,
 };
 
 /// How a verdict is meant; it picks colour and sign, never replaces the word.
@@ -68,7 +67,7 @@ pub(super) fn of_steps(records: &Records) -> [StepVerdict; 5] {
     let mut earlier_passed = false;
     for verdict in &mut verdicts {
         if verdict.tone == Tone::Absent && earlier_passed {
-            verdict.evidence = "left no record: still running, or it failed".into();
+            verdict.evidence = "no record yet".into();
         }
         earlier_passed = verdict.tone == Tone::Good;
     }
@@ -108,12 +107,27 @@ pub(super) fn overall(verdicts: &[StepVerdict]) -> Overall {
             tone: Tone::Absent,
             sentence: "No step has left a record in this workspace.".into(),
         },
+        // Lint is run by itself too, to look at the data.
+        (Some(done), Some(_)) if done.step == "lint" && alone(verdicts) => Overall {
+            word: "Lint passed".into(),
+            tone: Tone::Good,
+            sentence: "The checks do not reject the data. The later steps have not run.".into(),
+        },
         (Some(_), Some(missing)) => Overall {
             word: "Unfinished".into(),
             tone: Tone::Absent,
-            sentence: format!("The step {} has left no record.", missing.step),
+            sentence: format!(
+                "There is no record of {} and what follows it yet.",
+                missing.step
+            ),
         },
     }
+}
+
+/// Whether a single step has left a record.
+fn alone(verdicts: &[StepVerdict]) -> bool {
+    let done = verdicts.iter().filter(|v| v.tone != Tone::Absent);
+    done.count() == 1
 }
 
 struct Judged {
@@ -147,9 +161,12 @@ fn step<T>(
 }
 
 fn of_lint(report: &LintReport, profile: Option<&Profile>) -> Judged {
-    let rejecting = |f: &&Finding| f.severity == Severity::Reject;
-    let rejects = report.findings.iter().filter(rejecting).count() as u64;
-    let warns = report.findings.len() as u64 - rejects;
+    let groups = lint::groups(report);
+    let found = |severity| -> u64 {
+        let of = groups.iter().filter(|g| g.first.severity == severity);
+        of.map(|group| group.found).sum()
+    };
+    let (rejects, warns) = (found(Severity::Reject), found(Severity::Warn));
     let mut parts = Vec::new();
     if rejects > 0 {
         parts.push(number::counted(rejects, "rejection"));
@@ -168,11 +185,11 @@ fn of_lint(report: &LintReport, profile: Option<&Profile>) -> Judged {
         word: report.verdict.as_str(),
         tone: report.verdict.into(),
         evidence: parts.join(", "),
-        because: report
-            .findings
-            .iter()
-            .find(rejecting)
-            .map(|f| f.message.clone()),
+        // The worst comes first.
+        because: groups
+            .first()
+            .filter(|group| group.first.severity == Severity::Reject)
+            .map(|group| group.first.message.clone()),
     }
 }
 
@@ -335,10 +352,22 @@ mod tests {
         assert_eq!(outcome(&records), ("Unfinished".into(), Tone::Absent));
         let steps = of_steps(&records);
         assert!(
-            steps[3].evidence.starts_with("left no record"),
+            steps[3].evidence.starts_with("no record yet"),
             "{}",
             steps[3].evidence
         );
         assert_eq!(steps[4].evidence, number::NONE);
+        let linted = Records {
+            dataset: records.dataset,
+            profile: records.profile,
+            lint: records.lint,
+            ..Records::default()
+        };
+        assert_eq!(outcome(&linted), ("Lint passed".into(), Tone::Good));
+        assert!(
+            overall(&of_steps(&linted))
+                .sentence
+                .contains("have not run")
+        );
     }
 }

@@ -8,10 +8,9 @@ use anyhow::{Context as _, Result};
 
 use super::Outcome;
 use super::tables::Tables;
-use crate::data::batch::{BadRow, BadRowKind};
 use crate::data::read::{Dialect, File, Table};
 use crate::data::scan::Reading;
-use crate::data::stats::{self, Profiled};
+use crate::data::stats;
 use crate::error::Input;
 use crate::report::progress::Progress;
 use crate::report::table_profile as report;
@@ -47,12 +46,10 @@ pub struct Args {
     pub merge: bool,
 }
 
-/// A table's profile, and what was found that the record does not hold.
+/// A table's profile.
 struct Found {
     name: String,
     profile: TableProfile,
-    /// Malformed rows and columns that are the same, a line each.
-    notes: Vec<String>,
 }
 
 /// Profiles the tables and prints the profiles to `out`.
@@ -122,11 +119,7 @@ fn of_files(place: &str, files: Vec<File>, args: &Args) -> Result<Vec<Found>> {
     let mut found = Vec::new();
     for file in &files {
         for NamedProfile { name, profile, .. } in read_profiles(file)? {
-            found.push(Found {
-                name,
-                profile,
-                notes: Vec::new(),
-            });
+            found.push(Found { name, profile });
         }
     }
     Ok(found)
@@ -153,41 +146,10 @@ fn of_table(place: &str, files: Vec<File>, args: &Args) -> Result<Found> {
         },
     };
     let profiled = stats::profile(&table, &options)?;
-    let notes = notes(&profiled);
     Ok(Found {
         name: place.to_owned(),
         profile: profiled.profile,
-        notes,
     })
-}
-
-fn notes(profiled: &Profiled) -> Vec<String> {
-    let columns = &profiled.profile.columns;
-    let name = |n: usize| columns.get(n).map_or("", |c| c.name.as_str());
-    let bad = profiled.bad_rows.iter().map(|bad| {
-        format!(
-            "malformed row at {}:{}: {}",
-            bad.file,
-            bad.line,
-            why(bad, columns.len())
-        )
-    });
-    let similar = profiled.similar.iter().map(|similar| {
-        let (first, second) = (name(similar.first), name(similar.second));
-        format!(
-            "columns `{first}` and `{second}` tell the same ({:.1}%)",
-            similar.share * 100.0
-        )
-    });
-    bad.chain(similar).collect()
-}
-
-fn why(bad: &BadRow, columns: usize) -> String {
-    match &bad.why {
-        BadRowKind::Fields(n) => format!("{n} fields instead of {columns}"),
-        BadRowKind::Misquoted => "a closing quote is not followed by a delimiter".into(),
-        BadRowKind::Json(what) => what.clone(),
-    }
 }
 
 /// How a file with profiles begins, white space aside; the schema's name stands within so many bytes.
@@ -236,7 +198,6 @@ fn merged(found: &[Found]) -> Result<Found> {
     Ok(Found {
         name,
         profile: stats::merge(&profiles)?,
-        notes: found.iter().flat_map(|f| f.notes.clone()).collect(),
     })
 }
 
@@ -265,26 +226,19 @@ fn has_column(found: &[Found], column: &str) -> Result<()> {
 fn text(found: &[Found], args: &Args) -> String {
     let mut parts = Vec::new();
     for found in found {
-        let Found { name, profile, .. } = found;
+        let Found { name, profile } = found;
         let part = match &args.column {
             Some(column) => report::column(profile, name, column),
             None => Some(report::table(profile, name, args.all)),
         };
-        let Some(mut part) = part else { continue };
-        if args.column.is_none() {
-            part.push_str(&report::notes(&found.notes));
-        }
-        parts.push(part);
+        parts.extend(part);
     }
     parts.join("\n")
 }
 
 fn json(found: Vec<Found>, args: &Args) -> Result<String> {
     let mut text = String::new();
-    for Found {
-        name, mut profile, ..
-    } in found
-    {
+    for Found { name, mut profile } in found {
         if let Some(column) = &args.column {
             profile.columns.retain(|c| c.name == *column);
         }
@@ -343,7 +297,6 @@ mod tests {
                 .map(|name| Found {
                     name: (*name).into(),
                     profile: TableProfile::default(),
-                    notes: Vec::new(),
                 })
                 .collect();
             labels(&found)

@@ -28,8 +28,14 @@ pub struct TableProfile {
     pub bytes: u64,
     /// Rows that were left out because they are malformed.
     pub bad_rows: u64,
+    /// The first of these, at most ten.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub malformed: Vec<MalformedRow>,
     /// Rows that are equal to one before them.
     pub duplicate_rows: Estimate,
+    /// Pairs of columns that are nearly the same, told from a sample of the rows.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub similar: Vec<SimilarColumns>,
     /// In the order of the table.
     pub columns: Vec<ColumnFigures>,
     /// The hashes that `duplicate_rows` was counted with, in base64.
@@ -46,6 +52,26 @@ impl TableProfile {
         }
         self
     }
+}
+
+/// A row that was left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MalformedRow {
+    /// As messages show it.
+    pub file: String,
+    /// The physical line, from 1.
+    pub line: u64,
+    /// In words, as in `the row has 2 fields, expected 3`.
+    pub reason: String,
+}
+
+/// Two columns that tell the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SimilarColumns {
+    pub first: String,
+    pub second: String,
+    /// The share of the rows in which both hold the same value, or the size of their correlation; from 0 to 1.
+    pub share: f64,
 }
 
 /// A count that may be estimated.
@@ -180,11 +206,21 @@ pub struct NumberFigures {
 pub const QUANTILES: [f64; 9] = [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99];
 
 /// Counts of bins of the same width from `min` to `max`; the last one holds its upper end too.
+///
+/// The bins cover the bulk: half the span from the quantile at 1 % to that at 99 % beyond both of them, but no
+/// more than from the least value to the most, so that one value far away does not leave a single bar. Where
+/// both quantiles are the same, they cover everything.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Histogram {
     pub min: f64,
     pub max: f64,
     pub counts: Vec<u64>,
+    /// Values less than `min`, which no bin counts.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub below: u64,
+    /// Values greater than `max`, which no bin counts.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub above: u64,
 }
 
 /// The figures of times, all in UTC as RFC 3339 with as many digits as needed.

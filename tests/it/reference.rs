@@ -79,6 +79,25 @@ fn sums(counts: &Value) -> Vec<u64> {
         .collect()
 }
 
+/// How many values lie below each edge of a histogram's bins, the first and the last one too, and in all.
+fn below_edges(histogram: &Value) -> Vec<u64> {
+    let outside = |side: &str| histogram[side].as_u64().unwrap_or(0);
+    let below = outside("below");
+    let inner = sums(&histogram["counts"]);
+    let mut all: Vec<u64> = std::iter::once(0).chain(inner).map(|n| below + n).collect();
+    all.push(all.last().unwrap() + outside("above"));
+    all
+}
+
+/// Where the bins of a histogram begin and end, by the rule of docs/profile.md.
+fn bulk(first: f64, last: f64, least: f64, most: f64) -> (f64, f64) {
+    if first == last {
+        return (least, most);
+    }
+    let beyond = last / 2.0 - first / 2.0;
+    ((first - beyond).max(least), (last + beyond).min(most))
+}
+
 /// A comparison that goes on after a difference, so that one run tells them all.
 struct Held {
     table: String,
@@ -204,22 +223,24 @@ impl Held {
     }
 
     fn distribution(&mut self, name: &str, got: &Value, expected: &Value, distinct: u64) {
-        let histogram = &got["histogram"];
-        for end in ["min", "max"] {
-            let figure = format!("histogram.{end}");
-            self.near(name, &figure, &histogram[end], &expected[end], 0.0);
-        }
-        let counts = &expected["histogram"]["counts"];
-        let (these, those) = (sums(&histogram["counts"]), sums(counts));
+        let (histogram, counts) = (&got["histogram"], &expected["histogram"]);
+        let (these, those) = (below_edges(histogram), below_edges(counts));
         let error = got["quantile_error"].as_f64().unwrap();
         if error == 0.0 {
             self.nears(name, "quantiles", &got["quantiles"], &expected["quantiles"]);
-            let free = list(&expected["histogram"]["on_edges"]);
+            // What a difference of large quantiles loses.
+            let size = |end: &str| expected[end].as_f64().unwrap().abs();
+            let zero = 1e-14 * size("min").max(size("max"));
+            for end in ["min", "max"] {
+                let figure = format!("histogram.{end}");
+                self.near(name, &figure, &histogram[end], &counts[end], zero);
+            }
+            let free = list(&counts["on_edges"]);
             let free = free.iter().map(|n| n.as_u64().unwrap()).chain([0]);
             let mut parts = these.iter().zip(&those).zip(free);
             let right = these.len() == those.len()
                 && parts.all(|((got, expected), free)| got.abs_diff(*expected) <= free);
-            self.check(right, name, "histogram", &histogram["counts"], counts);
+            self.check(right, name, "histogram", histogram, counts);
             return;
         }
         let exact = Value::from(0.0);
@@ -231,8 +252,19 @@ impl Held {
             &got["quantile_error"],
             &exact,
         );
-        let right = these.len() == those.len() && these.last() == those.last();
-        self.check(right, name, "histogram", &histogram["counts"], counts);
+        // The bins lie where the sketch has the quantiles.
+        let quantiles = list(&got["quantiles"]);
+        let number = |value: &Value| value.as_f64().unwrap();
+        let ends = bulk(
+            number(&quantiles[0]),
+            number(&quantiles[quantiles.len() - 1]),
+            number(&expected["min"]),
+            number(&expected["max"]),
+        );
+        let right = these.len() == those.len()
+            && these.last() == those.last()
+            && ends == (number(&histogram["min"]), number(&histogram["max"]));
+        self.check(right, name, "histogram", histogram, counts);
         // The value at each of a thousand places.
         let values = list(&expected["values"]);
         let last = values.len() - 1;
@@ -254,17 +286,16 @@ impl Held {
         }
         let exact = Value::from(0.0);
         self.same(name, "quantile_error", &got["quantile_error"], &exact);
-        let histogram = &got["histogram"];
-        for (n, end) in ["min", "max"].into_iter().enumerate() {
+        let (histogram, counts) = (&got["histogram"], &expected["histogram"]);
+        for end in ["min", "max", "counts"] {
             let figure = format!("histogram.{end}");
-            self.same(name, &figure, &histogram[end], &expected["seconds"][n]);
+            self.same(name, &figure, &histogram[end], &counts[end]);
         }
-        self.same(
-            name,
-            "histogram",
-            &histogram["counts"],
-            &expected["histogram"],
-        );
+        let right = below_edges(histogram) == below_edges(counts);
+        self.check(right, name, "histogram", histogram, counts);
+        let [least, most] = [0, 1].map(|n| expected["seconds"][n].as_f64().unwrap());
+        let end = |end: &str| histogram[end].as_f64().unwrap();
+        assert!(least <= end("min") && end("max") <= most, "{name}");
         let (quantiles, either) = (list(&got["quantiles"]), list(&expected["quantiles"]));
         assert_eq!(quantiles.len(), either.len(), "{}: {name}", self.table);
         for ((got, either), place) in quantiles.iter().zip(either).zip(QUANTILES) {
@@ -507,24 +538,29 @@ fn hold_quantiles(what: &str, quantiles: &[f64], error: f64, sorted: &[f64]) {
 }
 
 /// Holds a histogram against all values in order.
-fn hold_histogram(what: &str, histogram: &Value, error: f64, sorted: &[f64]) {
-    let (min, max) = (sorted[0], sorted[sorted.len() - 1]);
-    assert_eq!(histogram["min"], min, "{what}");
-    assert_eq!(histogram["max"], max, "{what}");
-    let sums = sums(&histogram["counts"]);
+fn hold_histogram(what: &str, histogram: &Value, quantiles: &[f64], error: f64, sorted: &[f64]) {
+    let (least, most) = (sorted[0], sorted[sorted.len() - 1]);
+    let (min, max) = bulk(quantiles[0], quantiles[quantiles.len() - 1], least, most);
+    // Times are whole microseconds.
+    let near = |end: &str, edge: f64| (histogram[end].as_f64().unwrap() - edge).abs() < 2e-6;
+    assert!(
+        near("min", min) && near("max", max),
+        "{what}: {histogram} is not from {min} to {max}"
+    );
+    let sums = below_edges(histogram);
     assert_eq!(
         (sums.len(), sums.last()),
-        (20, Some(&(sorted.len() as u64))),
+        (22, Some(&(sorted.len() as u64))),
         "{what}"
     );
-    for (bin, sum) in (1..20).zip(&sums) {
+    for (bin, sum) in (0..=20).zip(&sums) {
         let edge = min + (max - min) * f64::from(bin) / 20.0;
         let below = sorted.partition_point(|x| *x < edge) as u64;
         // One more where the edge itself is rounded.
         let off = sum.abs_diff(below) as f64;
         assert!(
             off <= error * sorted.len() as f64 + 1.0,
-            "{what}: {sum} values lie below the end of bin {bin} of the histogram, expected {below}"
+            "{what}: {sum} values lie below edge {bin} of the histogram, expected {below}"
         );
     }
 }
@@ -607,7 +643,7 @@ fn hold_numbers(got: &Value, rows: &[Row]) {
         .map(|quantile| quantile.as_f64().unwrap())
         .collect();
     hold_quantiles("number", &quantiles, error, &sorted);
-    hold_histogram("number", &got["histogram"], error, &sorted);
+    hold_histogram("number", &got["histogram"], &quantiles, error, &sorted);
 }
 
 fn hold_texts(got: &Value, rows: &[Row]) {
@@ -679,5 +715,5 @@ fn hold_times(got: &Value, rows: &[Row]) {
     let error = times["quantile_error"].as_f64().unwrap();
     let quantiles: Vec<f64> = list(&times["quantiles"]).iter().map(seconds).collect();
     hold_quantiles("time", &quantiles, error, &sorted);
-    hold_histogram("time", &times["histogram"], error, &sorted);
+    hold_histogram("time", &times["histogram"], &quantiles, error, &sorted);
 }

@@ -38,7 +38,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("emulator", &[]),
     ("gcp", &[]),
     ("model", &[]),
-    ("report", &[]),
+    // A profile's sketches are read by those who wrote them.
+    ("report", &["data"]),
     ("clock", &[]),
     ("config", &[]),
     ("engine", &[]),

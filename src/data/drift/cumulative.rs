@@ -1,8 +1,9 @@
 //! The distribution function of numbers and times, as far as a profile tells it.
 
 use super::measures::Shares;
+use crate::data::stats::cell;
 use crate::data::stats::cells::{Cell, Cells, Distribution, number_of, time_of};
-use crate::workspace::table_profile::{ColumnFigures, Histogram};
+use crate::workspace::table_profile::{ColumnFigures, Histogram, TimeFigures};
 
 /// A place on the line of numbers: right before a value, or right behind it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,14 +43,14 @@ impl Cumulative {
                     let narrowed = Distribution::of(&cells, number_of, numbers.min, numbers.max);
                     Self::from_cells(narrowed.cells().iter().copied())
                 }
-                None => Self::from_histogram(&numbers.histogram),
+                None => Self::from_histogram(&numbers.histogram, (numbers.min, numbers.max)),
             }
         } else if let Some(times) = &column.times {
             let seconds = |key| time_of(key) as f64 / 1e6;
             let cell = |cell: Cell| (seconds(cell.first), seconds(cell.last), cell.count);
             match cells {
                 Some(cells) => Self::from_cells(cells.sorted().into_iter().map(cell)),
-                None => Self::from_histogram(&times.histogram),
+                None => Self::from_histogram(&times.histogram, ends(times)?),
             }
         } else {
             return None;
@@ -68,15 +69,24 @@ impl Cumulative {
         function
     }
 
-    fn from_histogram(histogram: &Histogram) -> Self {
+    /// From the bins, and what lies outside of them down to the least and up to the most value.
+    fn from_histogram(histogram: &Histogram, (least, most): (f64, f64)) -> Self {
         let bins = histogram.counts.len();
         let width = histogram.max / bins as f64 - histogram.min / bins as f64;
         let mut function = Self::default();
+        if histogram.below > 0 {
+            function.push(least, false);
+            function.total += histogram.below;
+        }
         for (bin, count) in histogram.counts.iter().enumerate() {
             function.push(histogram.min + width * bin as f64, false);
             function.total += count;
         }
         function.push(histogram.max, true);
+        if histogram.above > 0 {
+            function.total += histogram.above;
+            function.push(most, true);
+        }
         function
     }
 
@@ -160,6 +170,15 @@ impl Cumulative {
     }
 }
 
+/// The first and the last time in seconds since 1970.
+fn ends(times: &TimeFigures) -> Option<(f64, f64)> {
+    let seconds = |text: &str| match cell::time(text.as_bytes()) {
+        cell::Cell::Value(time) => Some(time.micros as f64 / 1e6),
+        _ => None,
+    };
+    Some((seconds(&times.min)?, seconds(&times.max)?))
+}
+
 /// The values from an edge to the next; open at an end without one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bin {
@@ -236,11 +255,13 @@ pub(super) mod tests {
     #[test]
     fn a_histogram_does_without_cells() {
         let histogram = |counts: [u64; 2], min, max| {
-            Cumulative::from_histogram(&Histogram {
+            let histogram = Histogram {
                 min,
                 max,
                 counts: counts.to_vec(),
-            })
+                ..Histogram::default()
+            };
+            Cumulative::from_histogram(&histogram, (min, max))
         };
         let (a, b) = (histogram([5, 5], 0.0, 10.0), histogram([9, 1], 0.0, 10.0));
         assert_eq!(a.distance(&a), 0.0);
@@ -252,6 +273,17 @@ pub(super) mod tests {
             histogram([7, 0], 3.0, 3.0).distance(&histogram([2, 0], 3.0, 3.0)),
             0.0
         );
+        // What lies outside of the bins counts, and may be anywhere up to the ends.
+        let outside = Histogram {
+            min: 0.0,
+            max: 10.0,
+            counts: vec![4, 4],
+            below: 1,
+            above: 1,
+        };
+        let outside = Cumulative::from_histogram(&outside, (-90.0, 90.0));
+        assert_eq!(outside.total(), 10);
+        assert!((outside.distance(&a) - 0.1).abs() < 1e-12);
     }
 
     proptest! {

@@ -10,11 +10,14 @@ use super::cells::{Cells, Distribution, leb128, number_of, read_leb128, time_of}
 use super::column::{Counted, Limits, Ordered};
 use super::frequent::Frequent;
 use super::hashes::{Hashes, hash};
+use super::label::Similar;
 use super::moments::Moments;
+use super::pass::BAD_ROWS;
+use crate::data::batch::{BadRow, BadRowKind};
 use crate::error::Input;
 use crate::workspace::table_profile::{
-    ColumnFigures, Estimate, Histogram, NumberFigures, QUANTILES, Sketch, TextFigures, TimeFigures,
-    TopValue, ValueType,
+    ColumnFigures, Estimate, Histogram, MalformedRow, NumberFigures, QUANTILES, SimilarColumns,
+    Sketch, TableProfile, TextFigures, TimeFigures, TopValue, ValueType,
 };
 
 /// How many of the most frequent values are told.
@@ -79,7 +82,7 @@ fn numbers(kind: ValueType, counted: &Counted, ordered: &Ordered) -> Option<Numb
         standard_deviation: ordered.moments.standard_deviation(),
         quantiles,
         quantile_error,
-        histogram: histogram(&distribution, min, max),
+        histogram: histogram(&distribution, bulk(quantiles, min, max), (min, max)),
         zeros: counted.zeros,
         negatives: counted.negatives,
         infinite: counted.infinite,
@@ -87,19 +90,74 @@ fn numbers(kind: ValueType, counted: &Counted, ordered: &Ordered) -> Option<Numb
     })
 }
 
-fn histogram(distribution: &Distribution, min: f64, max: f64) -> Histogram {
+/// The histogram of a column's numbers or times from another least value to another most one, times in seconds
+/// since 1970; from its sketch, `None` without one.
+pub fn histogram_between(column: &ColumnFigures, min: f64, max: f64) -> Option<Histogram> {
+    let cells = Cells::decode(column.sketch.as_ref()?.cells.as_deref()?)?;
+    let of = |value: fn(u64) -> f64, least: f64, most: f64| {
+        let distribution = Distribution::of(&cells, value, least, most);
+        histogram(&distribution, (min, max), (least, most))
+    };
+    if let Some(numbers) = &column.numbers {
+        return Some(of(number_of, numbers.min, numbers.max));
+    }
+    let times = column.times.as_ref()?;
+    let seconds = |text: &str| Some(read_time(text)? as f64 / 1e6);
+    let (least, most) = (seconds(&times.min)?, seconds(&times.max)?);
+    Some(of(|key| time_of(key) as f64 / 1e6, least, most))
+}
+
+/// Where the bins of a histogram begin and end: half the span from the first to the last of the quantiles
+/// beyond both, within the least and the most value.
+fn bulk(quantiles: [f64; 9], min: f64, max: f64) -> (f64, f64) {
+    let [first, .., last] = quantiles;
+    if first == last {
+        return (min, max);
+    }
+    // Halved first, because the span of the widest range is no finite double.
+    let beyond = last / 2.0 - first / 2.0;
+    ((first - beyond).max(min), (last + beyond).min(max))
+}
+
+/// The bins from `min` to `max` of values that lie between `least` and `most`.
+fn histogram(
+    distribution: &Distribution,
+    (min, max): (f64, f64),
+    (least, most): (f64, f64),
+) -> Histogram {
     let width = (max - min) / BINS as f64;
     let edge = |bin: usize| match width.is_finite() {
         _ if bin == BINS => max,
         true => min + bin as f64 * width,
         // The width of the widest range is no finite double.
-        false => min + (max / 2.0 - min / 2.0) * (bin as f64 / BINS as f64) * 2.0,
+        false => {
+            let share = bin as f64 / BINS as f64;
+            min * (1.0 - share) + max * share
+        }
     };
     let edges: Vec<f64> = (0..=BINS).map(edge).collect();
+    let mut counts = distribution.bins(&edges);
+    let below = match min > least {
+        true => distribution.below(min),
+        false => 0,
+    };
+    let above = match max < most {
+        true => distribution.total() - distribution.below(max.next_up()),
+        false => 0,
+    };
+    // The outer bins are open: they hold what lies outside too.
+    if let Some(first) = counts.first_mut() {
+        *first = first.saturating_sub(below);
+    }
+    if let Some(last) = counts.last_mut() {
+        *last = last.saturating_sub(above);
+    }
     Histogram {
         min,
         max,
-        counts: distribution.bins(&edges),
+        counts,
+        below,
+        above,
     }
 }
 
@@ -114,17 +172,24 @@ fn times(kind: ValueType, counted: &Counted) -> Option<TimeFigures> {
     let distribution = Distribution::of(&counted.cells, |key| since(time_of(key)), 0.0, span);
     let (quantiles, quantile_error) = distribution.lower_quantiles(QUANTILES);
     let at = |since: f64| (i128::from(first) + since as i128).min(i128::from(last)) as i64;
-    let Histogram { counts, .. } = histogram(&distribution, 0.0, span);
+    // Edges of whole microseconds, as the times themselves are.
+    let (low, high) = bulk(quantiles, 0.0, span);
+    let (low, high) = (low.floor(), high.floor());
+    let seconds = |since: f64| match since == span {
+        true => last as f64 / 1e6,
+        false => (i128::from(first) + since as i128) as f64 / 1e6,
+    };
+    let histogram = Histogram {
+        min: seconds(low),
+        max: seconds(high),
+        ..histogram(&distribution, (low, high), (0.0, span))
+    };
     Some(TimeFigures {
         min: shown_time(first, counted.dates),
         max: shown_time(last, counted.dates),
         quantiles: quantiles.map(|since| shown_time(at(since), counted.dates)),
         quantile_error,
-        histogram: Histogram {
-            min: first as f64 / 1e6,
-            max: last as f64 / 1e6,
-            counts,
-        },
+        histogram,
         dates: counted.dates,
     })
 }
@@ -139,6 +204,14 @@ pub(super) fn shown_time(micros: i64, date: bool) -> String {
     match (date, time.split_once('T')) {
         (true, Some((date, _))) => date.to_owned(),
         _ => time,
+    }
+}
+
+/// The microseconds of a time that [`shown_time`] wrote.
+fn read_time(text: &str) -> Option<i64> {
+    match super::cell::time(text.as_bytes()) {
+        super::cell::Cell::Value(time) => Some(time.micros),
+        _ => None,
     }
 }
 
@@ -227,6 +300,60 @@ pub(super) fn decode_texts(text: &str, frequent: &mut Frequent) -> Option<()> {
     Some(())
 }
 
+/// The malformed rows of a table of so many columns, with the reason in words.
+pub(super) fn malformed(rows: &[BadRow], columns: usize) -> Vec<MalformedRow> {
+    let reason = |why: &BadRowKind| match why {
+        BadRowKind::Fields(1) => format!("the row has 1 field, expected {columns}"),
+        BadRowKind::Fields(n) => format!("the row has {n} fields, expected {columns}"),
+        BadRowKind::Misquoted => "a closing quote is not followed by a delimiter".to_owned(),
+        BadRowKind::Json(why) => why.clone(),
+    };
+    let rows = rows.iter().map(|row| MalformedRow {
+        file: row.file.to_string(),
+        line: row.line,
+        reason: reason(&row.why),
+    });
+    rows.collect()
+}
+
+/// Columns that are nearly the same, by their names.
+pub(super) fn similar(pairs: &[Similar], names: &[String]) -> Vec<SimilarColumns> {
+    let name = |n: usize| names.get(n).cloned();
+    let pairs = pairs.iter().filter_map(|pair| {
+        Some(SimilarColumns {
+            first: name(pair.first)?,
+            second: name(pair.second)?,
+            share: pair.share,
+        })
+    });
+    pairs.collect()
+}
+
+/// The first malformed rows of several tables that are taken for one.
+pub(super) fn first_malformed(profiles: &[TableProfile]) -> Vec<MalformedRow> {
+    let rows = profiles.iter().flat_map(|p| &p.malformed);
+    rows.take(BAD_ROWS).cloned().collect()
+}
+
+/// The pairs of columns that are nearly the same in each of several tables, with their least share.
+pub(super) fn similar_in_all(profiles: &[TableProfile]) -> Vec<SimilarColumns> {
+    let Some((first, others)) = profiles.split_first() else {
+        return Vec::new();
+    };
+    let least = |pair: &SimilarColumns| {
+        let mut least = pair.share;
+        for other in others {
+            let same = |p: &&SimilarColumns| (&p.first, &p.second) == (&pair.first, &pair.second);
+            least = least.min(other.similar.iter().find(same)?.share);
+        }
+        Some(SimilarColumns {
+            share: least,
+            ..pair.clone()
+        })
+    };
+    first.similar.iter().filter_map(least).collect()
+}
+
 /// What the figures of a column were made of.
 ///
 /// # Errors
@@ -270,12 +397,8 @@ pub(super) fn counted(column: &ColumnFigures, limits: Limits) -> Result<(Counted
         counted.infinite = column.count;
     }
     if let Some(times) = &column.times {
-        let read = |text: &str| match super::cell::time(text.as_bytes()) {
-            super::cell::Cell::Value(time) => Some(time.micros),
-            _ => None,
-        };
-        counted.first = read(&times.min).ok_or_else(no_sketch)?;
-        counted.last = read(&times.max).ok_or_else(no_sketch)?;
+        counted.first = read_time(&times.min).ok_or_else(no_sketch)?;
+        counted.last = read_time(&times.max).ok_or_else(no_sketch)?;
         counted.dates = times.dates;
     }
     if column.kind == ValueType::Boolean {
@@ -292,4 +415,50 @@ pub(super) fn counted(column: &ColumnFigures, limits: Limits) -> Result<(Counted
         counted.padded = texts.padded;
     }
     Ok((counted, ordered))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cells::key_of;
+    use super::*;
+
+    fn histogram_of(numbers: &[f64]) -> Histogram {
+        let mut cells = Cells::new(4096);
+        numbers.iter().for_each(|x| cells.add(key_of(*x)));
+        let min = numbers.iter().copied().fold(f64::INFINITY, f64::min);
+        let max = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let distribution = Distribution::of(&cells, number_of, min, max);
+        let (quantiles, _) = distribution.quantiles(QUANTILES);
+        histogram(&distribution, bulk(quantiles, min, max), (min, max))
+    }
+
+    #[test]
+    fn one_value_far_away_does_not_leave_a_single_bar() {
+        let mut numbers: Vec<f64> = (0..=1000).map(f64::from).collect();
+        let even = histogram_of(&numbers);
+        assert_eq!((even.min, even.max), (0.0, 1000.0));
+        assert_eq!((even.below, even.above), (0, 0));
+        assert_eq!(even.counts, [vec![50; 19], vec![51]].concat());
+        numbers.extend([1e9, 1e9, -1e9]);
+        let h = histogram_of(&numbers);
+        assert!(h.min > -600.0 && h.max < 1600.0, "{h:?}");
+        assert_eq!((h.below, h.above), (1, 2));
+        assert_eq!(h.counts.iter().sum::<u64>(), 1001);
+        assert!(h.counts.iter().filter(|n| **n > 0).count() >= 10, "{h:?}");
+    }
+
+    #[test]
+    fn where_nothing_lies_between_the_quantiles_all_is_covered() {
+        let mut numbers = vec![5.0; 1000];
+        numbers.push(9.0);
+        let h = histogram_of(&numbers);
+        assert_eq!((h.min, h.max, h.below, h.above), (5.0, 9.0, 0, 0));
+        assert_eq!((h.counts[0], h.counts[19]), (1000, 1));
+    }
+
+    #[test]
+    fn the_widest_range_has_finite_edges() {
+        let h = histogram_of(&[-1.7e308, -1.7e308, 1.7e308, 1.7e308]);
+        assert_eq!((h.counts[0], h.counts[19]), (2, 2));
+    }
 }

@@ -18,7 +18,7 @@ const LANES: u64 = MOST_THREADS as u64;
 /// How many hashes of rows are kept.
 pub(super) const ROWS: usize = 1 << 20;
 /// How many malformed rows are told.
-const BAD_ROWS: usize = 10;
+pub(super) const BAD_ROWS: usize = 10;
 
 /// A column's type; none where it had no value in the rows that the guess looked at.
 pub type Kind = Option<ValueType>;
@@ -403,6 +403,8 @@ impl Gathered {
                 rows: self.rows,
                 bytes: self.bytes,
                 bad_rows: self.bad_rows,
+                malformed: figures::malformed(&self.first_bad_rows, names.len()),
+                similar: figures::similar(&similar, names),
                 duplicate_rows: self.duplicates.repeated(),
                 columns,
                 sketch: Some(self.duplicates.encode()),

@@ -163,7 +163,7 @@ fn off_by(c: &ColumnFigures) -> String {
     }
 }
 
-/// Where each bin of a histogram begins, and its count.
+/// Where each bin of a histogram begins, and its count; what lies outside of them before and behind.
 fn bins(c: &ColumnFigures) -> Vec<(String, u64)> {
     let Some(h) = histogram(c) else {
         return Vec::new();
@@ -172,7 +172,18 @@ fn bins(c: &ColumnFigures) -> Vec<(String, u64)> {
     let width = (h.max - h.min) / h.counts.len() as f64;
     let from = |i: usize| edge(h.min + width * i as f64, dates);
     let bins = h.counts.iter().enumerate().map(|(i, n)| (from(i), *n));
-    bins.collect()
+    let below = (h.below > 0).then(|| (below(&edge(h.min, dates)), h.below));
+    let above = (h.above > 0).then(|| (above(&edge(h.max, dates)), h.above));
+    below.into_iter().chain(bins).chain(above).collect()
+}
+
+/// What lies outside of the bins, by the edge that it lies behind.
+pub(super) fn below(edge: &str) -> String {
+    format!("below {edge}")
+}
+
+pub(super) fn above(edge: &str) -> String {
+    format!("above {edge}")
 }
 
 /// A value of a histogram's axis: a number, or where `dates` says so a date or time.

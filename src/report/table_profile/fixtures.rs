@@ -58,7 +58,12 @@ pub(in crate::report) fn numbers(
             standard_deviation: (max - min) / 5.0,
             quantiles: [0.05, 0.15, 0.22, 0.35, 0.5, 0.65, 0.78, 0.85, 0.95].map(at),
             quantile_error: 0.0,
-            histogram: Histogram { min, max, counts },
+            histogram: Histogram {
+                min,
+                max,
+                counts,
+                ..Histogram::default()
+            },
             zeros: 3,
             negatives: 0,
             infinite: 0,
@@ -105,6 +110,7 @@ fn times(name: &str, count: u64, dates: bool) -> ColumnFigures {
                 min: 1_704_067_200.0,
                 max: 1_706_572_800.0,
                 counts: vec![count / 2, 0, count / 3, count - count / 2 - count / 3],
+                ..Histogram::default()
             },
             dates,
         }),
@@ -128,6 +134,7 @@ pub(super) fn every_type() -> TableProfile {
     (charge.nan, charge.null) = (10, 30);
     if let Some(n) = &mut charge.numbers {
         n.max = 1e6;
+        n.histogram.above = 7;
         n.quantile_error = 0.0005;
     }
     charge.label = Some(LabelFigures {
@@ -181,6 +188,16 @@ pub(super) fn every_type() -> TableProfile {
     notes.empty = rows;
     TableProfile {
         bad_rows: 3,
+        malformed: vec![MalformedRow {
+            file: "data/usage.csv".into(),
+            line: 17,
+            reason: "the row has 2 fields, expected 12".into(),
+        }],
+        similar: vec![SimilarColumns {
+            first: "total_charge".into(),
+            second: "rate".into(),
+            share: 0.9995,
+        }],
         duplicate_rows: about(12, 0.0163),
         ..table(
             rows,
@@ -272,7 +289,20 @@ pub(super) fn hostile() -> TableProfile {
         number.top = top(&[(value, 100)]);
         [text, number]
     });
-    table(100, columns.collect())
+    TableProfile {
+        bad_rows: 1,
+        malformed: vec![MalformedRow {
+            file: names[0].into(),
+            line: 1,
+            reason: names[6].into(),
+        }],
+        similar: vec![SimilarColumns {
+            first: names[1].into(),
+            second: names[6].into(),
+            share: 1.0,
+        }],
+        ..table(100, columns.collect())
+    }
 }
 
 /// Many columns of all types, a remark on every tenth.

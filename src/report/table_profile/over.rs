@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::remarks::{self, Kind};
+use crate::data::stats;
 use crate::workspace::table_profile::{ColumnFigures, TableProfile, ValueType};
 
 /// A column of one table or several.
@@ -117,10 +118,19 @@ fn between(index: usize, tables: &[(&str, &TableProfile)], column: &Column<'_>) 
     found
 }
 
-/// A frequent value and its count in each table; none where a table does not tell it.
+/// A frequent value and its count in each table.
 pub(super) struct Value<'a> {
     pub(super) value: &'a str,
-    pub(super) counts: Vec<Option<u64>>,
+    pub(super) counts: Vec<Count>,
+}
+
+/// How often a table holds a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Count {
+    Of(u64),
+    /// It is not among the values that the profile tells, which does not mean that it is not there.
+    NotListed,
+    NoColumn,
 }
 
 /// The most frequent values of all tables, ordered by the largest share that each has in one.
@@ -128,12 +138,13 @@ pub(super) fn values<'a>(column: &Column<'a>) -> Vec<Value<'a>> {
     let mut values: Vec<(f64, Value<'a>)> = Vec::new();
     let mut known: BTreeMap<&str, usize> = BTreeMap::new();
     // A list that holds every value tells of all others that they are not there.
-    let absent: Vec<Option<u64>> = column
+    let absent: Vec<Count> = column
         .figures
         .iter()
-        .map(|c| {
-            c.is_some_and(|c| c.distinct.count <= c.top.len() as u64)
-                .then_some(0)
+        .map(|c| match c {
+            None => Count::NoColumn,
+            Some(c) if c.distinct.count <= c.top.len() as u64 => Count::Of(0),
+            Some(_) => Count::NotListed,
         })
         .collect();
     for (table, c) in column.figures.iter().enumerate() {
@@ -150,11 +161,77 @@ pub(super) fn values<'a>(column: &Column<'a>) -> Vec<Value<'a>> {
                 values.len() - 1
             });
             let (share, value) = &mut values[index];
-            value.counts[table] = Some(top.count);
+            value.counts[table] = Count::Of(top.count);
             *share = share.max(top.count as f64 / c.count.max(1) as f64);
         }
     }
     // A stable sort: equal shares stay in the order of the first table.
     values.sort_by(|a, b| b.0.total_cmp(&a.0));
-    values.into_iter().map(|v| v.1).collect()
+    let mut values: Vec<Value<'a>> = values.into_iter().map(|v| v.1).collect();
+    for (table, c) in column.figures.iter().enumerate() {
+        let listed = |v: &Value<'_>| v.counts[table] != Count::NotListed;
+        if let Some(c) = c.filter(|_| !values.iter().all(listed)) {
+            count_the_rest(c, table, &mut values);
+        }
+    }
+    values
+}
+
+/// Counts values beyond the most frequent ones from the column's sketch, where there is one.
+fn count_the_rest(column: &ColumnFigures, table: usize, values: &mut [Value<'_>]) {
+    let Some(texts) = stats::texts(column) else {
+        return;
+    };
+    let wanted = values.iter().enumerate();
+    let wanted: BTreeMap<&str, usize> = wanted
+        .filter(|(_, v)| v.counts[table] == Count::NotListed)
+        .map(|(i, v)| (v.value, i))
+        .collect();
+    let mut counts: BTreeMap<usize, u64> = BTreeMap::new();
+    for (text, count) in texts.all() {
+        if let Some(i) = wanted.get(&*String::from_utf8_lossy(text)) {
+            *counts.entry(*i).or_default() += count;
+        }
+    }
+    for i in wanted.into_values() {
+        match counts.get(&i) {
+            Some(count) => values[i].counts[table] = Count::Of(*count),
+            // A sketch that had to leave texts out may have left out this one.
+            None if texts.error() == 0 => values[i].counts[table] = Count::Of(0),
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures;
+    use super::*;
+
+    #[test]
+    fn a_value_beyond_the_most_frequent_is_counted_or_not_listed() {
+        let few = fixtures::later();
+        let mut many = fixtures::later();
+        let plan = many.columns.iter_mut().find(|c| c.name == "plan").unwrap();
+        // There are others, `gold` perhaps among them.
+        plan.top.truncate(2);
+        plan.distinct.count = 5;
+        let none = TableProfile::default();
+        let tables = [("few", &few), ("many", &many), ("none", &none)];
+        let columns = columns(&tables);
+        let plan = columns.iter().find(|c| c.name == "plan").unwrap();
+        let counts = |value: &str| {
+            let values = values(plan);
+            let found = values.iter().find(|v| v.value == value).unwrap();
+            found.counts.clone()
+        };
+        assert_eq!(
+            counts("gold"),
+            [Count::Of(100), Count::NotListed, Count::NoColumn]
+        );
+        assert_eq!(
+            counts("pro"),
+            [Count::Of(500), Count::Of(500), Count::NoColumn]
+        );
+    }
 }

@@ -7,12 +7,13 @@
 use maud::{Markup, html};
 use serde::Serialize;
 
-use super::bins::{self, Common};
-use super::column::{edge, figures, others, quantiles};
-use super::over::{self, Column, Remark};
+use super::bins::{self, Common, Part};
+use super::column::{above, below, edge, figures, others, quantiles};
+use super::over::{self, Column, Count, Remark};
 use super::remarks::HEAVY;
-use super::{cut, error_of, estimate, missing};
-use crate::report::page::{self, Frame, Section, facts, name, navigation, tag};
+use super::{cut, error_of, estimate, missing, of_the_table};
+use crate::data::stats;
+use crate::report::page::{self, Frame, Section, facts, name, navigation, tag, ticked};
 use crate::report::verdicts::Tone;
 use crate::report::{number, plot};
 use crate::workspace::table_profile::{ColumnFigures, Histogram, TableProfile, ValueType};
@@ -75,7 +76,7 @@ pub fn page(profiles: &[(&str, &TableProfile)]) -> String {
         of_column[remark.column].push(remark);
     }
     let mut sections = Vec::new();
-    if !remarks.is_empty() {
+    if !remarks.is_empty() || tables.iter().any(|t| !of_the_table(t.1).is_empty()) {
         sections.push(worth_a_look(tables, &columns, &remarks));
     }
     sections.push(cards(tables, &columns, &of_column, None));
@@ -101,7 +102,7 @@ fn header(title: &Markup, tables: &[(&str, &TableProfile)], sections: &[Section]
         header.top {
             p.kicker { "serin profile" }
             h1 { (title) }
-            (page::table(
+            div.stack { (page::table(
                 "tables",
                 if tables.len() == 1 { "The table" } else { "The tables" },
                 html! { tr {
@@ -115,17 +116,17 @@ fn header(title: &Markup, tables: &[(&str, &TableProfile)], sections: &[Section]
                 html! { @for (label, table) in tables {
                     tr {
                         th scope="row" { (name(label)) }
-                        td.number { (number::count(table.rows)) }
-                        td.number { (number::count(table.columns.len() as u64)) }
+                        td.number { (number::count(table.rows)) span.unit { " rows" } }
+                        td.number { (number::count(table.columns.len() as u64)) span.unit { " columns" } }
                         td.number { @if table.bytes > 0 { (number::bytes(table.bytes)) } @else { (number::NONE) } }
-                        td.number { (number::count(table.bad_rows)) }
+                        td.number { (number::count(table.bad_rows)) span.unit { " malformed rows" } }
                         td.number {
-                            (estimate(table.duplicate_rows))
+                            (estimate(table.duplicate_rows)) span.unit { " duplicate rows" }
                             @if let Some(error) = error_of(table.duplicate_rows) { " " span.soft { "(standard error " (error) ")" } }
                         }
                     }
                 } },
-            ))
+            )) }
             (navigation(sections))
         }
     }
@@ -137,6 +138,13 @@ fn worth_a_look(
     remarks: &[Remark],
 ) -> Section {
     let hidden = remarks.len().saturating_sub(MOST_REMARKS);
+    let of_tables: Vec<_> = tables
+        .iter()
+        .flat_map(|(label, table)| {
+            let remarks = of_the_table(table).into_iter().take(MOST_REMARKS);
+            remarks.map(move |(word, text)| (*label, word, text))
+        })
+        .collect();
     let body = html! {
         div.long { (page::table(
             "remarks",
@@ -147,7 +155,15 @@ fn worth_a_look(
                 @if tables.len() > 1 { th scope="col" { "Table" } }
                 th scope="col" { "Why" }
             } },
-            html! { @for remark in remarks.iter().take(MOST_REMARKS) {
+            html! { @for (label, word, text) in &of_tables {
+                tr {
+                    td { (tag(Tone::Unsure, word)) }
+                    td { span.soft { "the whole table" } }
+                    @if tables.len() > 1 { td { (name(label)) } }
+                    td { div.text { (ticked(text)) } }
+                }
+            }
+            @for remark in remarks.iter().take(MOST_REMARKS) {
                 tr {
                     td { (remark_tag(remark)) }
                     td { a href={ "#column-" (remark.column + 1) } { (name(columns[remark.column].name)) } }
@@ -172,15 +188,6 @@ fn remark_tag(remark: &Remark) -> Markup {
         Tone::Absent
     };
     tag(tone, remark.kind.word())
-}
-
-/// A sentence with what stands between backticks set as code.
-fn ticked(text: &str) -> Markup {
-    html! {
-        @for (i, part) in text.split('`').enumerate() {
-            @if i % 2 == 1 { code { bdi { (part) } } } @else { (part) }
-        }
-    }
 }
 
 fn labels(tables: &[(&str, &TableProfile)], which: &[usize]) -> String {
@@ -340,24 +347,63 @@ fn drawing(tables: &[(&str, &TableProfile)], index: usize, column: &Column<'_>) 
     let Some((common, dates)) = histograms(column) else {
         return values_drawing(tables, &id, column);
     };
-    let shares: Vec<Vec<f64>> = common.counts.iter().map(|c| shares(c)).collect();
+    let shares: Vec<Vec<f64>> = common.parts.iter().map(Part::shares).collect();
     let (min, max) = (edge(common.min, dates), edge(common.max, dates));
-    plot::overlay(
-        &plot::Label {
-            id: &id,
-            title: &format!("Histogram of {}", column.name),
-            description: &format!("From {min} to {max}. The counts stand among the figures."),
-        },
-        &shares,
-        (&min, &max),
-    )
+    let outside = outside(tables, &common, (&min, &max));
+    html! {
+        (plot::overlay(
+            &plot::Label {
+                id: &id,
+                title: &format!("Histogram of {}", column.name),
+                description: &format!("From {min} to {max}. The counts stand among the figures."),
+            },
+            &shares,
+            (&min, &max),
+        ))
+        @if !outside.is_empty() {
+            p.outside.soft {
+                "Not drawn: "
+                @for (i, (side, counts)) in outside.iter().enumerate() {
+                    @if i > 0 { "; " }
+                    @for (j, (label, n)) in counts.iter().enumerate() {
+                        @if j > 0 { ", " }
+                        (number::count(*n)) " "
+                        @if tables.len() > 1 { "of " (name(&cut(label, 30))) " " }
+                    }
+                    (side)
+                }
+            }
+        }
+    }
+}
+
+/// What lies outside of the bins, below and above: how many values of which table.
+fn outside<'a>(
+    tables: &[(&'a str, &TableProfile)],
+    common: &Common,
+    (min, max): (&str, &str),
+) -> Vec<(String, Vec<(&'a str, u64)>)> {
+    let counts = |of: fn(&Part) -> u64| -> Vec<(&'a str, u64)> {
+        let parts = tables.iter().zip(&common.parts);
+        let counts = parts.map(|((label, _), part)| (*label, of(part)));
+        counts.filter(|(_, n)| *n > 0).collect()
+    };
+    let sides = [
+        (below(min), counts(|part| part.below)),
+        (above(max), counts(|part| part.above)),
+    ];
+    let sides = sides.into_iter().filter(|(_, counts)| !counts.is_empty());
+    sides.collect()
 }
 
 /// The histograms of a column's tables on common edges; and for times, whether they are dates.
 fn histograms(column: &Column<'_>) -> Option<(Common, Option<bool>)> {
     let histograms = |of: fn(&ColumnFigures) -> Option<&Histogram>| {
         let list: Vec<_> = column.figures.iter().map(|c| of((*c)?)).collect();
-        bins::common(&list)
+        bins::common(&list, |table, min, max| {
+            let figures = column.figures.get(table).copied().flatten()?;
+            stats::histogram_between(figures, min, max)
+        })
     };
     if let Some(common) = histograms(|c| c.numbers.as_ref().map(|n| &n.histogram)) {
         return Some((common, None));
@@ -371,33 +417,29 @@ fn histograms(column: &Column<'_>) -> Option<(Common, Option<bool>)> {
     Some((common, Some(times.all(|t| t.dates))))
 }
 
-fn shares(counts: &[f64]) -> Vec<f64> {
-    let sum: f64 = counts.iter().sum();
-    counts.iter().map(|n| n / sum).collect()
-}
-
 fn values_drawing(tables: &[(&str, &TableProfile)], id: &str, column: &Column<'_>) -> Markup {
     let values = over::values(column);
     if values.is_empty() {
         return html! { p.soft { "No values to draw." } };
     }
-    let share = |n: Option<u64>, c: Option<&ColumnFigures>| {
-        c.and_then(|c| number::share(n.unwrap_or(0), c.count))
-            .unwrap_or(0.0)
+    let bar = |n: Count, c: Option<&ColumnFigures>| match n {
+        Count::Of(n) => plot::Bar::Share(c.and_then(|c| number::share(n, c.count)).unwrap_or(0.0)),
+        Count::NotListed => plot::Bar::NotListed,
+        Count::NoColumn => plot::Bar::Nothing,
     };
     let groups: Vec<_> = values
         .iter()
         .take(MOST_BARS)
         .map(|v| plot::Group {
             name: v.value,
-            shares: v
+            bars: v
                 .counts
                 .iter()
                 .zip(&column.figures)
-                .map(|(n, c)| share(*n, *c))
+                .map(|(n, c)| bar(*n, *c))
                 .collect(),
             text: match (v.counts.as_slice(), column.figures.as_slice()) {
-                ([Some(n)], [Some(c)]) => number::percent(*n, c.count),
+                ([Count::Of(n)], [Some(c)]) => number::percent(*n, c.count),
                 _ => String::new(),
             },
         })
@@ -494,20 +536,28 @@ fn all_figures(column: &Column<'_>) -> Vec<Row> {
 /// The plot's numbers.
 fn counts(column: &Column<'_>) -> Option<Counts> {
     if let Some((common, dates)) = histograms(column) {
-        let bins = common.counts.iter().map(Vec::len).max().unwrap_or(0);
+        let bins = common.parts.iter().map(|p| p.counts.len()).max();
+        let bins = bins.unwrap_or(0);
         let width = (common.max - common.min) / bins as f64;
-        let count = |counts: &Vec<f64>, i: usize| match counts.get(i) {
-            Some(n) => number::count(n.round() as u64),
-            None => number::NONE.to_owned(),
+        let cells = |of: &dyn Fn(&Part) -> Option<u64>| -> Vec<String> {
+            let count = |part: &Part| match of(part) {
+                Some(n) => number::count(n),
+                None => number::NONE.to_owned(),
+            };
+            common.parts.iter().map(count).collect()
         };
         let row = |i: usize| {
-            let cells = common
-                .counts
-                .iter()
-                .map(|counts| count(counts, i))
-                .collect();
-            (edge(common.min + width * i as f64, dates), cells)
+            let count = |part: &Part| part.counts.get(i).map(|n| n.round() as u64);
+            (edge(common.min + width * i as f64, dates), cells(&count))
         };
+        let outside = |of: fn(&Part) -> u64, name: String| {
+            let some = common.parts.iter().any(|part| of(part) > 0);
+            let count = |part: &Part| (!part.counts.is_empty()).then(|| of(part));
+            some.then(|| (name, cells(&count)))
+        };
+        let first = outside(|part| part.below, below(&edge(common.min, dates)));
+        let last = outside(|part| part.above, above(&edge(common.max, dates)));
+        let rows = first.into_iter().chain((0..bins).map(row)).chain(last);
         let note = if common.exact {
             ""
         } else {
@@ -515,21 +565,24 @@ fn counts(column: &Column<'_>) -> Option<Counts> {
         };
         return Some(Counts {
             head: "From",
-            rows: (0..bins).map(row).collect(),
+            rows: rows.collect(),
             note: note.into(),
         });
     }
     let values = over::values(column);
     let rows = values.iter().map(|v| {
         let cells = v.counts.iter().map(|n| match n {
-            Some(n) => number::count(*n),
-            None => number::NONE.to_owned(),
+            Count::Of(n) => number::count(*n),
+            Count::NotListed => "not listed".to_owned(),
+            Count::NoColumn => number::NONE.to_owned(),
         });
         (v.value.to_owned(), cells.collect())
     });
+    let unlisted = values.iter().any(|v| v.counts.contains(&Count::NotListed));
     let note = match column.figures.as_slice() {
         [Some(c)] => others(c).unwrap_or_default(),
-        _ => "A dash stands where a value is not among the most frequent of that table.".into(),
+        _ if unlisted => "A value that is not listed is not among the most frequent of that table, and its profile does not say how often it is there.".into(),
+        _ => String::new(),
     };
     (!values.is_empty()).then(|| Counts {
         head: "Value",

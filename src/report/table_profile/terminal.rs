@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::bins::spread;
-use super::remarks::{self, HEAVY, Kind, Remark};
-use super::{error_of, estimate, minute, missing, value};
+use super::remarks::{self, HEAVY, Remark};
+use super::{error_of, estimate, minute, missing, of_the_table, value};
 use crate::report::number;
 use crate::report::terminal::{Screen, plain};
 use crate::workspace::table_profile::{ColumnFigures, Histogram, NumberFigures, TableProfile};
@@ -31,17 +31,6 @@ pub fn column(profile: &TableProfile, name: &str, column: &str) -> Option<String
     super::column::column_on(screen(), profile, name, column)
 }
 
-/// What was found beside the profile, a line each, after an empty one.
-pub fn notes(notes: &[String]) -> String {
-    let lines = notes.iter().map(|note| format!("{}\n", plain(note)));
-    let lines: String = lines.collect();
-    if lines.is_empty() {
-        lines
-    } else {
-        format!("\n{lines}")
-    }
-}
-
 fn screen() -> Screen {
     let mut screen = Screen::of_stdout();
     if !screen.terminal {
@@ -64,14 +53,22 @@ pub(super) fn table_on(screen: Screen, profile: &TableProfile, name: &str, all: 
         text.push_str(&format!(" and {hidden}: --all\n"));
     }
     let remarks = remarks::of(profile);
-    if !remarks.is_empty() {
+    let table = of_the_table(profile);
+    if !remarks.is_empty() || !table.is_empty() {
         text.push_str("\nworth a look\n");
-        let (shown, hidden) = worst(&remarks, if all { usize::MAX } else { MOST_OF_A_KIND });
-        text.push_str(&remark_lines(screen, profile, name, &shown));
+        let most = most(MOST_OF_A_KIND);
+        let (shown, hidden) = worst(&remarks, |r| r.kind, most);
+        let (of_table, more) = worst(&table, |r| r.0, most);
+        text.push_str(&remark_lines(screen, profile, name, &shown, &of_table));
+        let hidden: Vec<_> = hidden
+            .into_iter()
+            .map(|(kind, n)| (kind.word(), n))
+            .chain(more)
+            .collect();
         if !hidden.is_empty() {
             let hidden: Vec<_> = hidden
                 .iter()
-                .map(|(kind, n)| format!("{} {}", number::count(*n as u64), kind.word()))
+                .map(|(word, n)| format!("{} {word}", number::count(*n as u64)))
                 .collect();
             text.push_str(&format!(" and {} more: --all\n", hidden.join(", ")));
         }
@@ -80,10 +77,14 @@ pub(super) fn table_on(screen: Screen, profile: &TableProfile, name: &str, all: 
 }
 
 /// The remarks that are told, at most so many of a kind, and how many others there are of each kind.
-fn worst(remarks: &[Remark], most_of_a_kind: usize) -> (Vec<&Remark>, Vec<(Kind, usize)>) {
-    let mut seen: BTreeMap<Kind, usize> = BTreeMap::new();
+fn worst<T, K: Ord>(
+    remarks: &[T],
+    kind: impl Fn(&T) -> K,
+    most_of_a_kind: usize,
+) -> (Vec<&T>, Vec<(K, usize)>) {
+    let mut seen: BTreeMap<K, usize> = BTreeMap::new();
     let shown = remarks.iter().filter(|remark| {
-        let n = seen.entry(remark.kind).or_default();
+        let n = seen.entry(kind(remark)).or_default();
         *n += 1;
         *n <= most_of_a_kind
     });
@@ -120,20 +121,31 @@ pub(super) fn head(profile: &TableProfile, name: &str) -> String {
     text
 }
 
-/// A remark a line, with the command that shows more.
-fn remark_lines(screen: Screen, profile: &TableProfile, name: &str, remarks: &[&Remark]) -> String {
+/// A remark a line, those on a column with the command that shows more.
+fn remark_lines(
+    screen: Screen,
+    profile: &TableProfile,
+    name: &str,
+    remarks: &[&Remark],
+    of_table: &[&(&str, String)],
+) -> String {
     let column = |r: &Remark| {
         profile
             .columns
             .get(r.column)
             .map_or("", |c| c.name.as_str())
     };
-    let kinds = remarks.iter().map(|r| r.kind.word().width()).max();
+    let kinds = remarks.iter().map(|r| r.kind.word().width());
+    let kinds = kinds.chain(of_table.iter().map(|r| r.0.width())).max();
     let names = remarks.iter().map(|r| plain(column(r)).width()).max();
     let texts = remarks.iter().map(|r| r.text.width());
     let texts = texts.filter(|width| *width <= WIDEST_TEXT).max();
     let (kinds, names) = (kinds.unwrap_or(0), names.unwrap_or(0).min(WIDEST_NAME));
     let mut text = String::new();
+    for (word, told) in of_table {
+        let word = painted(screen, YELLOW, &padded(word, kinds));
+        text.push_str(&format!(" {word}  {told}\n"));
+    }
     for remark in remarks {
         let paint = if remark.weight >= HEAVY { YELLOW } else { NONE };
         let command = format!(
@@ -202,12 +214,15 @@ struct Layout {
     kind: usize,
     missing: usize,
     distinct: usize,
+    /// The share of the label that a column tells, and its correlation with it.
+    label: [usize; 2],
     /// Least, median, most, mean and deviation of numbers; other types use their place as one.
     numbers: [usize; 5],
     values: usize,
     shape: usize,
 }
 
+const LABEL_HEADS: [&str; 2] = ["label", "corr."];
 const NUMBER_HEADS: [&str; 5] = ["least", "median", "most", "mean", "sd"];
 
 impl Layout {
@@ -230,6 +245,10 @@ impl Layout {
                 0
             }
         };
+        let label = |i: usize| match columns.iter().any(|c| !label_cells(c)[i].is_empty()) {
+            true => widest(LABEL_HEADS[i], &|c| label_cells(c)[i].clone()),
+            false => 0,
+        };
         let drawn = columns.iter().any(|c| histogram(c).is_some());
         let mut layout = Self {
             line: if screen.terminal { '\u{2500}' } else { '-' },
@@ -237,6 +256,7 @@ impl Layout {
             kind: widest("type", &|c| c.kind.as_str().into()),
             missing: widest("missing", &missing),
             distinct: widest("distinct", &|c| estimate(c.distinct)),
+            label: [0, 1].map(label),
             numbers: [0, 1, 2, 3, 4].map(number),
             values: 0,
             shape: if screen.terminal && drawn { SHAPE } else { 0 },
@@ -253,6 +273,9 @@ impl Layout {
         }
         if layout.width() > width {
             layout.shape = 0;
+        }
+        if layout.width() > width {
+            layout.label[1] = 0;
         }
         // What is left goes to the values of other types.
         let spare = width.saturating_sub(layout.width());
@@ -280,6 +303,8 @@ impl Layout {
             self.kind,
             self.missing,
             self.distinct,
+            self.label[0],
+            self.label[1],
             self.values.max(self.numbers_width()),
             self.shape,
         ];
@@ -294,7 +319,11 @@ impl Layout {
         } else {
             "values".into()
         };
-        let mut text = self.line(["column", "type", "missing", "distinct", "shape", &head]);
+        let heads = LABEL_HEADS.map(String::from);
+        let mut text = self.line(
+            ["column", "type", "missing", "distinct", "shape", &head],
+            &heads,
+        );
         let line: String = std::iter::repeat_n(self.line, self.width()).collect();
         text.push_str(&line);
         text.push('\n');
@@ -303,14 +332,15 @@ impl Layout {
                 Some(n) => self.numbers_line(&cells(n)),
                 None => values(c),
             };
-            text.push_str(&self.line([
+            let cells = [
                 &plain(&c.name),
                 c.kind.as_str(),
                 &missing(c),
                 &estimate(c.distinct),
                 &histogram(c).map_or_else(String::new, sparkline),
                 &values,
-            ]));
+            ];
+            text.push_str(&self.line(cells, &label_cells(c)));
         }
         text
     }
@@ -324,13 +354,19 @@ impl Layout {
         cells.join(&" ".repeat(GAP))
     }
 
-    fn line(&self, [name, kind, missing, distinct, shape, values]: [&str; 6]) -> String {
+    fn line(
+        &self,
+        [name, kind, missing, distinct, shape, values]: [&str; 6],
+        label: &[String; 2],
+    ) -> String {
         let mut cells = vec![
             padded(&fitted(name, self.name), self.name),
             padded(kind, self.kind),
             right(missing, self.missing),
             right(distinct, self.distinct),
         ];
+        let label = label.iter().zip(self.label).filter(|(_, w)| *w > 0);
+        cells.extend(label.map(|(cell, width)| right(cell, width)));
         if self.shape > 0 {
             cells.push(padded(shape, self.shape));
         }
@@ -338,6 +374,19 @@ impl Layout {
         let line = cells.join(&" ".repeat(GAP));
         format!(" {}\n", line.trim_end())
     }
+}
+
+/// What a column tells of the label, in percent, and its correlation with it; empty where there is none.
+fn label_cells(c: &ColumnFigures) -> [String; 2] {
+    let Some(label) = c.label else {
+        return Default::default();
+    };
+    let share = (label.share.clamp(0.0, 1.0) * 1000.0).round() as u64;
+    let correlation = label.correlation.map_or_else(String::new, |r| {
+        // Adding zero turns -0 into 0.
+        format!("{:.2}", (r * 100.0).round() / 100.0 + 0.0)
+    });
+    [number::percent(share, 1000), correlation]
 }
 
 /// Least, median, most, mean and deviation.

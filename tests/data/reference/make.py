@@ -23,6 +23,8 @@ Where a definition could be another one, it is this:
   cell is missing, and `NA` is a text like any other. A Parquet file has no empty numbers, booleans and times: they are null there.
 - Numbers are equal as doubles. Whole numbers from 2^53 on are distinct by their digits in CSV, as doubles in Parquet.
 - The deviation of a single number is 0. Both zeros are one value.
+- The bins of a histogram cover the bulk, as docs/profile.md has it; what lies outside is counted below and above. Those of times
+  begin and end with a whole microsecond, and are of the lower quantiles.
 - The bins of a constant column are all without width: the last one, which has its upper end, holds everything.
 - Times are cut to microseconds, and taken for UTC where no offset stands. A column is of dates where no cell has a time of day.
 - A quantile of times is one of the two times that it lies between.
@@ -96,27 +98,49 @@ def nearest(x, root=False):
         return float(x.sqrt() if root else x)
 
 
-def histogram(values):
-    """Counts of whole numbers, exact. Bins of a width of 0 are all but the last empty."""
-    low, high = min(values), max(values)
-    counts = [0] * BINS
+def bulk(values, first, last):
+    """Where the bins begin and end: half the span of the quantiles at 1 % and 99 % beyond both, within all values."""
+    least, most = min(values), max(values)
+    if first == last:
+        return least, most
+    beyond = (last - first) / 2
+    return max(first - beyond, least), min(last + beyond, most)
+
+
+def histogram(values, low, high):
+    """Counts between two ends, exact, and of what lies below and above. Bins of a width of 0 are all but the last empty."""
+    counts, below, above = [0] * BINS, 0, 0
     for x in values:
-        counts[BINS - 1 if low == high else min((x - low) * BINS // (high - low), BINS - 1)] += 1
-    return counts
+        if x < low:
+            below += 1
+        elif x > high:
+            above += 1
+        else:
+            counts[BINS - 1 if low == high else min((x - low) * BINS // (high - low), BINS - 1)] += 1
+    return {"counts": counts, "below": below, "above": above}
 
 
-def histogram_of_doubles(x, exact):
-    """Counts, and for each inner edge how many doubles lie on it but for rounding, so that they belong to either side of it."""
-    low, high = min(exact), max(exact)
-    counts = histogram(exact)
-    inner = [low + (high - low) * k / BINS for k in range(1, BINS)]
+def histogram_of_doubles(x, exact, quantiles):
+    """The ends, counts, and for each edge how many doubles lie on it but for rounding, so that they belong to either side of it:
+    the first one's below, the inner ones' and the last one's above."""
+    low, high = bulk(exact, fractions.Fraction(quantiles[0]), fractions.Fraction(quantiles[-1]))
+    # The ends are doubles too.
+    low, high = (fractions.Fraction(nearest(end)) for end in (low, high))
+    figures = histogram(exact, low, high)
+    edges = [low + (high - low) * k / BINS for k in range(BINS + 1)]
     near = 4 * fractions.Fraction(float(np.spacing(np.abs(x).max()))) + BINS * fractions.Fraction(5e-324)
-    on_edges = [0 if low == high else sum(0 < abs(v - edge) <= near for v in exact) for edge in inner]
+    clipped = [low == min(exact), *[False] * (BINS - 1), high == max(exact)]
+    on_edges = [
+        0 if low == high or all_in else sum((0 < abs(v - edge) or n in (0, BINS)) and abs(v - edge) <= near for v in exact)
+        for n, (edge, all_in) in enumerate(zip(edges, clipped))
+    ]
     if low < high and 1e-290 < float(np.abs(x).max()) < 1e300:
-        theirs, _ = np.histogram(x, BINS, (x.min(), x.max()))
-        off = np.abs(np.cumsum(theirs) - np.cumsum(counts))[:-1]
-        assert (off <= on_edges).all(), (off, on_edges)
-    return {"counts": counts, "on_edges": on_edges}
+        theirs, _ = np.histogram(x, BINS, (float(low), float(high)))
+        off = np.abs(np.cumsum(theirs) - np.cumsum(figures["counts"]))[:-1]
+        assert (off <= on_edges[1:-1]).all(), (off, on_edges)
+        outside = [int((x < float(low)).sum()), int((x > float(high)).sum())]
+        assert outside == [figures["below"], figures["above"]], (outside, figures)
+    return {"min": float(low), "max": float(high), **figures, "on_edges": on_edges}
 
 
 def numbers(values, what):
@@ -143,7 +167,7 @@ def numbers(values, what):
         "mean": mean,
         "standard_deviation": deviation,
         "quantiles": quantiles.tolist(),
-        "histogram": histogram_of_doubles(x, exact),
+        "histogram": histogram_of_doubles(x, exact, quantiles.tolist()),
         "zeros": int((x == 0).sum()),
         "negatives": int((x < 0).sum()),
         "infinite": infinite,
@@ -186,11 +210,16 @@ def times(values, dates):
     places = np.arange(len(x)).astype(float)
     low, high = (np.quantile(places, QUANTILES, method=m).astype(int) for m in ("lower", "higher"))
     x.sort()
+    # To the whole microsecond.
+    first, last = int(x[low[0]]), int(x[low[-1]])
+    ends = int(x[0]), int(x[-1])
+    if first != last:
+        ends = max((3 * first - last) // 2, ends[0]), min((3 * last - first) // 2, ends[1])
     return {
         "min": rfc3339(x[0], dates),
         "max": rfc3339(x[-1], dates),
         "quantiles": [sorted({rfc3339(x[a], dates), rfc3339(x[b], dates)}) for a, b in zip(low, high)],
-        "histogram": histogram(x.tolist()),
+        "histogram": {"min": ends[0] / 1e6, "max": ends[1] / 1e6, **histogram(x.tolist(), *ends)},
         "seconds": [int(x[0]) / 1e6, int(x[-1]) / 1e6],
         "dates": dates,
     }
