@@ -182,8 +182,9 @@ fn malformed_rows_are_told_with_their_file_and_limited() {
     let rejected = lint(&project).expect(1);
     for line in [
         "reject table.rows: data/days/1.csv:2502: the row has 2 fields, expected 15 as in the header",
+        "reject table.rows: data/days/1.csv:2511: the row has 2 fields, expected 15 as in the header",
         "reject table.rows: data/days: 15 more findings of `table.rows`",
-        "more: serin lint --explain table.rows\n",
+        " reject    table.rows                                25  serin lint --explain table.rows\n",
     ] {
         assert!(rejected.stdout.contains(line), "{}", rejected.stdout);
     }
@@ -256,7 +257,7 @@ fn drift_from_a_file_is_rejected() {
     lint(&project)
         .expect(1)
         .says("reject drift.values: data/usage.csv: column `total_day_minutes` drifts from `table.json`")
-        .says("more: serin lint --explain drift.values; serin profile .serin/data --column 'total_day_minutes'");
+        .says("  1  serin profile .serin/data --column 'total_day_minutes'");
     assert!(!source.join(".serin/dataset.json").exists());
     assert!(source.join(".serin/profile.json").exists());
 
@@ -328,5 +329,23 @@ fn a_check_is_explained_without_a_project() {
         .serin(&["lint", "--explain", "features.lekage"])
         .expect(2)
         .says("hint: did you mean `features.leakage`?");
-    project.serin(&["lint"]).expect(2).says("--project");
+}
+
+#[test]
+fn a_project_is_asked_for_where_the_champion_is() {
+    let project = Project::churn();
+    let lint = |project: &Project| {
+        let mut command = project.command(&["lint"]);
+        ended(command.current_dir(project.source()).output().unwrap())
+    };
+    lint(&project).expect(0);
+    project.edit("serin.yaml", |text| {
+        text.replace(
+            "lint: {schema: schema.yaml}",
+            "lint: {schema: schema.yaml, drift: {}}",
+        )
+    });
+    lint(&project)
+        .expect(2)
+        .says("`lint.drift` looks for the champion, and needs `--project` and `--region` for it");
 }

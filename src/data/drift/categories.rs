@@ -102,8 +102,16 @@ impl Counts {
                 shares.iter().map(room).collect()
             };
             let (a_rooms, b_rooms) = (rooms(self, |both| both.0), rooms(other, |both| both.1));
-            let a_more = spread(&mut excess.0, &a_rooms, shares.iter().map(|(_, both)| both.1));
-            let b_more = spread(&mut excess.1, &b_rooms, shares.iter().map(|(_, both)| both.0));
+            let a_more = spread(
+                &mut excess.0,
+                &a_rooms,
+                shares.iter().map(|(_, both)| both.1),
+            );
+            let b_more = spread(
+                &mut excess.1,
+                &b_rooms,
+                shares.iter().map(|(_, both)| both.0),
+            );
             for ((_, both), (a, b)) in shares.iter_mut().zip(a_more.into_iter().zip(b_more)) {
                 *both = (both.0 + a, both.1 + b);
             }
@@ -219,7 +227,10 @@ mod tests {
         let a = counts(&before[..20], 2600, 0);
         let after = rows(400, 10);
         let b = Counts {
-            listed: after.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
+            listed: after
+                .iter()
+                .map(|(name, count)| ((*name).to_owned(), *count))
+                .collect(),
             total: 2600,
             ..Counts::default()
         };

@@ -159,8 +159,11 @@ const FIRST_ROUNDED: f64 = 9_007_199_254_740_992.0;
 /// With more digits than this, a fraction may be another number than the double next to it.
 const DIGITS: usize = 17;
 
-/// The digits of a number where the double that it is read as may lose some: of a whole number from 2^53 on, or of
-/// one with more than 17 digits. Without the plus sign in front.
+/// Up to so many digits are told apart by doubles of any size.
+const SURE_DIGITS: usize = 15;
+
+/// The digits of a number where the double that it is read as may lose some: of a whole number from 2^53 on with more than
+/// 15 digits, or of a fraction with more than 17. Without the plus sign in front.
 #[inline]
 pub fn long_digits(x: f64, text: &[u8]) -> Option<&[u8]> {
     if text.len() <= DIGITS && x.abs() < FIRST_ROUNDED {
@@ -172,9 +175,18 @@ pub fn long_digits(x: f64, text: &[u8]) -> Option<&[u8]> {
     let whole = bare.iter().all(u8::is_ascii_digit);
     let mantissa = bare.iter().take_while(|b| !matches!(b, b'e' | b'E'));
     let digits = mantissa.filter(|b| b.is_ascii_digit());
-    let significant = digits.skip_while(|b| **b == b'0').count();
+    let (mut significant, mut zeros) = (0, 0);
+    for digit in digits.skip_while(|b| **b == b'0') {
+        // Zeros behind the last other digit say nothing of the digits.
+        if *digit == b'0' {
+            zeros += 1;
+        } else {
+            significant += zeros + 1;
+            zeros = 0;
+        }
+    }
     let long = match whole {
-        true => x.abs() >= FIRST_ROUNDED,
+        true => x.abs() >= FIRST_ROUNDED && significant > SURE_DIGITS,
         false => x.is_finite() && significant > DIGITS,
     };
     long.then_some(text)

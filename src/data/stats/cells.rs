@@ -156,6 +156,38 @@ impl Cells {
         cells
     }
 
+    /// The keys at rising places from 0 to 1, of two neighbours the lower one, and by which share of the numbers
+    /// the worst of them may be misplaced. `first` and `last` are those that there are.
+    pub fn keys_at<const N: usize>(
+        &self,
+        places: [f64; N],
+        first: u64,
+        last: u64,
+    ) -> ([u64; N], f64) {
+        let cells = self.sorted();
+        let mut worst = 0;
+        let keys = places.map(|p| {
+            let rank = (p * self.total.saturating_sub(1) as f64) as u64;
+            let mut before = 0;
+            for cell in &cells {
+                if rank < before + cell.count {
+                    worst = worst.max(cell.count);
+                    let (from, to) = (cell.first.max(first), cell.last.min(last));
+                    let share = u128::from(rank - before) * 2 + 1;
+                    let step = u128::from(to.saturating_sub(from)) * share;
+                    return from + (step / (u128::from(cell.count) * 2)) as u64;
+                }
+                before += cell.count;
+            }
+            last
+        });
+        let error = match self.is_exact() {
+            true => 0.0,
+            false => worst as f64 / self.total as f64,
+        };
+        (keys, error)
+    }
+
     /// As base64 of: limit, shift, then for each cell in order the distance of its key from the one
     /// before and its count, all as LEB128.
     pub fn encode(&self) -> String {
@@ -395,18 +427,6 @@ impl Distribution {
                 distance if distance.is_finite() => low + distance * place.fract(),
                 _ => low * (1.0 - place.fract()) + high * place.fract(),
             }
-        });
-        (quantiles, self.error(worst))
-    }
-
-    /// The same where what lies between two numbers is none: the lower one of them.
-    pub fn lower_quantiles<const N: usize>(&self, places: [f64; N]) -> ([f64; N], f64) {
-        let mut worst = 0;
-        let quantiles = places.map(|p| {
-            let place = p * self.total.saturating_sub(1) as f64;
-            let (low, count) = self.at(place.floor());
-            worst = worst.max(count);
-            low
         });
         (quantiles, self.error(worst))
     }

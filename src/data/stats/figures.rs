@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::cells::{Cells, Distribution, leb128, number_of, read_leb128, time_of};
+use super::cells::{Cells, Distribution, key_of_time, leb128, number_of, read_leb128, time_of};
 use super::column::{Counted, Limits, Ordered};
 use super::frequent::Frequent;
 use super::hashes::{Hashes, hash};
@@ -170,10 +170,13 @@ fn times(kind: ValueType, counted: &Counted) -> Option<TimeFigures> {
     let since = |micros: i64| (i128::from(micros) - i128::from(first)) as f64;
     let span = since(last);
     let distribution = Distribution::of(&counted.cells, |key| since(time_of(key)), 0.0, span);
-    let (quantiles, quantile_error) = distribution.lower_quantiles(QUANTILES);
-    let at = |since: f64| (i128::from(first) + since as i128).min(i128::from(last)) as i64;
+    let (keys, quantile_error) =
+        counted
+            .cells
+            .keys_at(QUANTILES, key_of_time(first), key_of_time(last));
+    let quantiles = keys.map(time_of);
     // Edges of whole microseconds, as the times themselves are.
-    let (low, high) = bulk(quantiles, 0.0, span);
+    let (low, high) = bulk(quantiles.map(since), 0.0, span);
     let (low, high) = (low.floor(), high.floor());
     let seconds = |since: f64| match since == span {
         true => last as f64 / 1e6,
@@ -187,7 +190,7 @@ fn times(kind: ValueType, counted: &Counted) -> Option<TimeFigures> {
     Some(TimeFigures {
         min: shown_time(first, counted.dates),
         max: shown_time(last, counted.dates),
-        quantiles: quantiles.map(|since| shown_time(at(since), counted.dates)),
+        quantiles: quantiles.map(|micros| shown_time(micros, counted.dates)),
         quantile_error,
         histogram,
         dates: counted.dates,

@@ -31,7 +31,8 @@ fn scale_of(size: f64) -> f64 {
     match size {
         0.0 => 1.0,
         size if (1e-100..1e100).contains(&size) => 1.0,
-        size => 2.0_f64.powi(size.log2().floor() as i32),
+        // Its inverse is a double, too.
+        size => 2.0_f64.powi((size.log2().floor() as i32).max(-1000)),
     }
 }
 

@@ -48,9 +48,9 @@ pub(super) fn findings(groups: &[Group], is_frozen: bool) -> Vec<String> {
     let mut lines = Vec::new();
     let mut left_out = false;
     for group in groups {
-        let one_by_one = group.findings.iter().take(TOLD_OF_ONE);
-        for finding in one_by_one {
-            if lines.len() == TOLD {
+        let most = told_of(group);
+        for finding in group.findings.iter().take(most) {
+            if lines.len() >= TOLD {
                 left_out = true;
                 break;
             }
@@ -61,7 +61,7 @@ pub(super) fn findings(groups: &[Group], is_frozen: bool) -> Vec<String> {
                 finding.message
             ));
         }
-        left_out |= group.found > TOLD_OF_ONE as u64;
+        left_out |= group.findings.len() > most;
     }
     if left_out {
         lines.push(format!(
@@ -71,6 +71,14 @@ pub(super) fn findings(groups: &[Group], is_frozen: bool) -> Vec<String> {
     }
     lines.extend(summary(groups, is_frozen));
     lines
+}
+
+/// How many findings of a group are told: of rows that are left out the first ten and how many more.
+fn told_of(group: &Group) -> usize {
+    match group.check.starts_with("table.") {
+        true => 11,
+        false => TOLD_OF_ONE,
+    }
 }
 
 /// A line for each check and column, aligned.
