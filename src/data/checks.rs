@@ -579,6 +579,21 @@ mod tests {
         assert_eq!(codes.len(), CHECKS.len());
     }
 
+    #[test]
+    fn every_check_is_in_the_docs() {
+        let docs = include_str!("../../docs/lint.md");
+        for check in CHECKS {
+            let severity = match check.severity {
+                Reject => "reject",
+                Warn => "warn",
+            };
+            let row = format!("| `{}` | {severity}", check.code);
+            assert!(docs.contains(&row), "{row}");
+        }
+        let rows = docs.lines().filter(|line| line.starts_with("| `"));
+        assert_eq!(rows.count(), CHECKS.len());
+    }
+
     fn refused(lint: &str) -> String {
         let setup = Setup::with(TableProfile::default(), lint);
         let error = validate(&setup.config).expect_err(lint);
