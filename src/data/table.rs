@@ -143,13 +143,7 @@ impl Column {
         {
             let long = |(row, x): (usize, &f64)| {
                 let text = texts.get(row)?;
-                cell::long_digits(*x, text)?;
-                // A whole number may be a double all the same.
-                let digits = std::str::from_utf8(cell::trim(text)).ok()?;
-                let exact = digits
-                    .parse::<i128>()
-                    .is_ok_and(|whole| whole as f64 as i128 == whole);
-                (!exact).then_some(row)
+                cell::long_digits(*x, text).map(|_| row)
             };
             self.rounded = numbers.iter().enumerate().filter_map(long).collect();
         }

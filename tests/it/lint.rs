@@ -184,7 +184,7 @@ fn malformed_rows_are_told_with_their_file_and_limited() {
         "reject table.rows: data/days/1.csv:2502: the row has 2 fields, expected 15 as in the header",
         "reject table.rows: data/days/1.csv:2511: the row has 2 fields, expected 15 as in the header",
         "reject table.rows: data/days: 15 more findings of `table.rows`",
-        " reject    table.rows                                25  serin lint --explain table.rows\n",
+        "  25  serin lint --explain table.rows\n",
     ] {
         assert!(rejected.stdout.contains(line), "{}", rejected.stdout);
     }

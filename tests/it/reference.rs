@@ -95,7 +95,11 @@ fn bulk(first: f64, last: f64, least: f64, most: f64) -> (f64, f64) {
         return (least, most);
     }
     let beyond = last / 2.0 - first / 2.0;
-    ((first - beyond).max(least), (last + beyond).min(most))
+    let (low, high) = ((first - beyond).max(least), (last + beyond).min(most));
+    match most / 4.0 - least / 4.0 <= high / 2.0 - low / 2.0 {
+        true => (least, most),
+        false => (low, high),
+    }
 }
 
 /// A comparison that goes on after a difference, so that one run tells them all.

@@ -162,8 +162,8 @@ const DIGITS: usize = 17;
 /// Up to so many digits are told apart by doubles of any size.
 const SURE_DIGITS: usize = 15;
 
-/// The digits of a number where the double that it is read as may lose some: of a whole number from 2^53 on with more than
-/// 15 digits, or of a fraction with more than 17. Without the plus sign in front.
+/// The digits of a number where the double that it is read as loses some: of a whole number that is no double, or of
+/// a fraction with more than 17 digits. Without the plus sign in front.
 #[inline]
 pub fn long_digits(x: f64, text: &[u8]) -> Option<&[u8]> {
     if text.len() <= DIGITS && x.abs() < FIRST_ROUNDED {
@@ -186,7 +186,12 @@ pub fn long_digits(x: f64, text: &[u8]) -> Option<&[u8]> {
         }
     }
     let long = match whole {
-        true => x.abs() >= FIRST_ROUNDED && significant > SURE_DIGITS,
+        true if x.abs() < FIRST_ROUNDED || significant <= SURE_DIGITS => false,
+        true => {
+            let digits = std::str::from_utf8(bare).ok();
+            let exact = digits.and_then(|digits| digits.parse::<u128>().ok());
+            exact.is_none_or(|exact| x.abs() as u128 != exact)
+        }
         false => x.is_finite() && significant > DIGITS,
     };
     long.then_some(text)
@@ -381,10 +386,9 @@ mod tests {
         ] {
             assert!(!long(text), "{text}");
         }
-        assert_eq!(
-            long_digits(1e19, b" +10000000000000000000"),
-            Some(&b"10000000000000000000"[..])
-        );
+        assert!(!long("10000000000000000000") && !long("9007199254740994"));
+        let digits = Some(&b"10000000000000000001"[..]);
+        assert_eq!(long_digits(1e19, b" +10000000000000000001"), digits);
     }
 
     #[test]

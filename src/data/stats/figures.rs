@@ -108,7 +108,7 @@ pub fn histogram_between(column: &ColumnFigures, min: f64, max: f64) -> Option<H
 }
 
 /// Where the bins of a histogram begin and end: half the span from the first to the last of the quantiles
-/// beyond both, within the least and the most value.
+/// beyond both, within the least and the most value; all values, where they are no more than twice as wide.
 fn bulk(quantiles: [f64; 9], min: f64, max: f64) -> (f64, f64) {
     let [first, .., last] = quantiles;
     if first == last {
@@ -116,7 +116,11 @@ fn bulk(quantiles: [f64; 9], min: f64, max: f64) -> (f64, f64) {
     }
     // Halved first, because the span of the widest range is no finite double.
     let beyond = last / 2.0 - first / 2.0;
-    ((first - beyond).max(min), (last + beyond).min(max))
+    let (low, high) = ((first - beyond).max(min), (last + beyond).min(max));
+    match max / 4.0 - min / 4.0 <= high / 2.0 - low / 2.0 {
+        true => (min, max),
+        false => (low, high),
+    }
 }
 
 /// The bins from `min` to `max` of values that lie between `least` and `most`.

@@ -99,12 +99,14 @@ def nearest(x, root=False):
 
 
 def bulk(values, first, last):
-    """Where the bins begin and end: half the span of the quantiles at 1 % and 99 % beyond both, within all values."""
+    """Where the bins begin and end: half the span of the quantiles at 1 % and 99 % beyond both, within all values; all of them,
+    where they are no more than twice as wide."""
     least, most = min(values), max(values)
     if first == last:
         return least, most
     beyond = (last - first) / 2
-    return max(first - beyond, least), min(last + beyond, most)
+    low, high = max(first - beyond, least), min(last + beyond, most)
+    return (least, most) if most - least <= 2 * (high - low) else (low, high)
 
 
 def histogram(values, low, high):
