@@ -1,9 +1,10 @@
 """Time `serin profile` beside DuckDB and Polars, each as a whole process on two cores with a warm cache.
 
     cargo build --release
-    python3 benches/profile/run.py [--rows 5000000] [--repeats 5] [--only main wide tiny] [--serin FILE]
+    python3 benches/profile/run.py [--rows 5000000] [--repeats 5] [--only main wide tiny lint] [--alone] [--serin FILE]
 
-Prints a table: the medians of the seconds and of those of the processors, which other work on the machine hardly changes, the
+`lint` is the whole of `serin lint` on the main table, with the snapshot that it writes, beside `serin profile`. With --alone the peers
+do not run, as for --rows 50000000, which is 12 GB of CSV. Prints a table: the medians of the seconds and of those of the processors, which other work on the machine hardly changes, the
 highest memory, and how many times as long as serin each takes. Under it stands the floor: `cat` of the file, and decoding alone for Parquet. The peers come from PyPI into target/profile-bench, as does the
 data, about 2 GB.
 """
@@ -14,6 +15,7 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import venv
 
@@ -33,6 +35,32 @@ def python():
         subprocess.run([found, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
         done.write_text("\n".join(PACKAGES))
     return found
+
+
+CONFIG = """
+model: bench
+bucket: gs://bench
+data:
+  tables: {main: table.csv}
+  label: {column: sex}
+  drop: [id]
+  split: {test: 0.2, by: id, seed: 1}
+train: {builtin: {}}
+deploy: {endpoint: bench}
+"""
+
+
+def lint(serin, file, repeats):
+    """The rows of the table for `serin lint`, first those of `serin profile`."""
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        folder = pathlib.Path(folder)
+        (folder / "serin.yaml").write_text(CONFIG)
+        (folder / "table.csv").hardlink_to(file)
+        measure(
+            folder / "table.csv",
+            {"serin profile": [serin, "profile"], "serin lint": ["sh", "-c", f"cd {folder} && exec {serin} lint"]},
+            repeats,
+        )
 
 
 def once(command):
@@ -78,7 +106,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", nargs="*", choices=["main", "wide", "tiny"], default=["main", "wide", "tiny"])
+    tables = ["main", "wide", "tiny", "lint"]
+    parser.add_argument("--only", nargs="*", choices=tables, default=tables)
+    parser.add_argument("--alone", action="store_true")
     parser.add_argument("--serin", type=pathlib.Path, default=HERE.parent.parent / "target" / "release" / "serin")
     given = parser.parse_args()
     if not given.serin.exists():
@@ -89,6 +119,9 @@ def main():
     subprocess.run([interpreter, HERE / "generate.py", data, "--rows", str(given.rows)], check=True)
     print("| file | what | seconds | of processors | MB | times serin |\n|---|---|---|---|---|---|", flush=True)
     for table in given.only:
+        if table == "lint":
+            lint(given.serin, data / f"main-{given.rows}.csv", given.repeats)
+            continue
         table = f"main-{given.rows}" if table == "main" else table
         for file in [data / f"{table}.csv", data / f"{table}.parquet"]:
             commands = {
@@ -99,6 +132,8 @@ def main():
             }
             if file.suffix == ".parquet":
                 commands["floor: decode"] = [interpreter, HERE / "decode.py"]
+            if given.alone:
+                commands = {name: commands[name] for name in ["serin", "floor: cat"]}
             measure(file, commands, given.repeats)
 
 

@@ -640,3 +640,6 @@ fn stretches(rows: Vec<Vec<u32>>) -> impl Iterator<Item = Vec<Vec<u32>>> {
         rows.iter().map(part).collect()
     })
 }
+
+#[cfg(test)]
+mod tests;
