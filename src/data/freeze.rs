@@ -476,10 +476,21 @@ impl Task<'_> {
         };
         let files = snapshot.as_ref().map(|s| [&s.train, &s.test]);
         let both = files.as_ref().map_or(&[][..], |files| files);
+        let (of_train, of_test) = (
+            both.get(..1).unwrap_or_default(),
+            both.get(1..).unwrap_or_default(),
+        );
+        let (train, test, whole) = std::thread::scope(|scope| {
+            let train = scope.spawn(|| told(train, of_train).profile);
+            let test = scope.spawn(|| told(test, of_test).profile);
+            let whole = told(whole, both);
+            (train.join(), test.join(), whole)
+        });
+        let panicked = |panic| std::panic::resume_unwind(panic);
         Joined {
-            train: told(train, both.get(..1).unwrap_or_default()).profile,
-            test: told(test, both.get(1..).unwrap_or_default()).profile,
-            whole: told(whole, both),
+            train: train.unwrap_or_else(panicked),
+            test: test.unwrap_or_else(panicked),
+            whole,
             overlap,
             columns: columns.clone(),
             target,

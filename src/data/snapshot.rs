@@ -207,7 +207,8 @@ impl Part {
             let mut properties = WriterProperties::builder()
                 .set_created_by("serin".to_owned())
                 .set_compression(Compression::SNAPPY)
-                .set_statistics_enabled(EnabledStatistics::Chunk);
+                // Nobody looks for some of the rows.
+                .set_statistics_enabled(EnabledStatistics::None);
             for (n, field) in self.schema.fields().iter().enumerate() {
                 if first.is_some_and(|group| !group.repeats_itself(n)) {
                     let column = ColumnPath::new(vec![field.name().clone()]);
