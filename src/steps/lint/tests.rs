@@ -115,7 +115,7 @@ fn tables_are_joined_and_frozen() {
     table usage: 6 rows, 3 columns (data/usage.csv)
     inner join on id: 6 rows, 5 columns
     split: 2 rows to train, 4 to test (by the hash of id, seed 1)
-    snapshot: .serin/data, digest 57129cd417e8
+    snapshot: .serin/data, digest f83a11e2e2b9
     lint: pass (0 rejections, 0 warnings)
     ");
     let workspace = project.workspace();
@@ -435,7 +435,7 @@ fn the_example_passes() {
     table usage: 5000 rows, 15 columns (data/usage.csv)
     inner join on customer_id: 5000 rows, 21 columns
     split: 3993 rows to train, 1007 to test (by the hash of customer_id, seed 100)
-    snapshot: .serin/data, digest 08d85b355ad9
+    snapshot: .serin/data, digest b6838e92b1a4
     warn features.duplicate: data/usage.csv: column `total_day_charge` tells the same as column `total_day_minutes` (more than 99.9 % alike)
     warn features.duplicate: data/usage.csv: column `total_eve_charge` tells the same as column `total_eve_minutes` (more than 99.9 % alike)
     warn features.duplicate: data/usage.csv: column `total_intl_charge` tells the same as column `total_intl_minutes` (more than 99.9 % alike)
