@@ -139,7 +139,7 @@ pub(super) fn future(scope: &ProfileScope, reporter: &mut Reporter) {
     };
     let is_feature = |name: &str| {
         let dropped = data.drop.iter().any(|dropped| *dropped.value == *name);
-        !dropped && name != &*data.label.column && name != by
+        !dropped && *name != *data.label.column.value && name != by
     };
     let now = scope.now.to_string();
     let columns = scope.parts.map_or(scope.profile, |(train, _)| train);

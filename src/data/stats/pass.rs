@@ -20,6 +20,9 @@ pub(super) const ROWS: usize = 1 << 20;
 /// How many malformed rows are told.
 pub(super) const BAD_ROWS: usize = 10;
 
+/// With fewer rows it is chance what two columns have in common.
+const SOME: usize = 30;
+
 /// A column's type; none where it had no value in the rows that the guess looked at.
 pub type Kind = Option<ValueType>;
 
@@ -394,9 +397,9 @@ impl Gathered {
                 }
             }
         }
-        let similar = match self.sample.rows() {
-            0 | 1 => Vec::new(),
-            _ => label::similar(sample, &kinds),
+        let similar = match self.sample.rows() < SOME {
+            true => Vec::new(),
+            false => label::similar(sample, &kinds),
         };
         Profiled {
             profile: TableProfile {
