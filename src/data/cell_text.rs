@@ -11,6 +11,11 @@ pub fn number(x: f64) -> String {
     }
 }
 
+/// The same in at most six digits, for messages: without the noise of the last ones of a double.
+pub fn short(x: f64) -> String {
+    number(format!("{x:.5e}").parse().unwrap_or(x))
+}
+
 /// A time in RFC 3339 without a fraction of zeros, or its date alone; one beyond the years 0 to 9999 as the
 /// number it is.
 pub fn time(micros: i64, date: bool) -> String {
@@ -41,6 +46,10 @@ mod tests {
         assert_eq!(
             numbers.map(number),
             ["1", "-0.25", "1e300", "1e-7", "123456789012", "inf"]
+        );
+        assert_eq!(
+            [105.449_999_999_999_99, 1_234_567.0].map(short),
+            ["105.45", "1234570"]
         );
         let times = [0, 500_000, -1, i64::MAX];
         assert_eq!(

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::cell_text;
+use super::cell_text::short;
 use super::findings::{Evidence, Findings, Origin, Reporter};
 use super::frame::{Frame, FrameColumn};
 use super::join::Fault;
@@ -170,12 +170,6 @@ impl ProfileScope<'_> {
 /// A number of things, as in `1 row` or `20 rows`.
 fn counted(n: u64, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
-/// A number in at most six digits, without the noise of the last ones of a double.
-fn short(x: f64) -> String {
-    let rounded: f64 = format!("{x:.5e}").parse().unwrap_or(x);
-    cell_text::number(rounded)
 }
 
 /// A share with one digit behind the point where it is not whole.

@@ -27,6 +27,7 @@ use categories::Counts;
 use cumulative::Cumulative;
 use measures::Shares;
 
+use super::cell_text::short;
 use crate::clock::Timestamp;
 use crate::config::Drift as Settings;
 use crate::workspace::drift_report::{
@@ -257,7 +258,7 @@ fn ordered(baseline: &ColumnFigures, current: &ColumnFigures) -> Option<ValueDri
     let show = if current.kind == ValueType::Time {
         time
     } else {
-        number
+        short
     };
     let bins = before.bins(&after).into_iter();
     let bins: Vec<(String, Shares)> = bins.map(|(bin, shares)| (bin.text(show), shares)).collect();
@@ -320,15 +321,6 @@ fn missing(baseline: &ColumnFigures, current: &ColumnFigures) -> MissingDrift {
             p: significance::homogeneity(&[(b, c), (with_b, with_c)]),
             q: None,
         },
-    }
-}
-
-/// A number as messages show it: in full, with an exponent where that is shorter.
-fn number(x: f64) -> String {
-    if x == 0.0 || (1e-5..1e16).contains(&x.abs()) {
-        x.to_string()
-    } else {
-        format!("{x:e}")
     }
 }
 

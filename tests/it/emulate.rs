@@ -1,5 +1,8 @@
 //! `serin emulate` serves the state that a build left, for curl and Google's own clients.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use serin::clock::{Clock, Timestamp};
@@ -148,4 +151,38 @@ fn a_build_can_use_an_emulator_that_runs_already() {
     build(&[]).expect(0).says(&url);
     assert_eq!(project.record("deploy.json")["verdict"], "promoted");
     build(&["--fault", "canary:error:0.5"]).expect(2);
+}
+
+#[test]
+fn an_emulator_that_does_not_answer_at_once_is_asked_again() {
+    let project = Project::empty();
+    let build = project.source();
+    std::fs::create_dir_all(&build).unwrap();
+    let config = "steps: [{name: serin, args: [--version]}]\n";
+    std::fs::write(build.join("cloudbuild.yaml"), config).unwrap();
+    let run = |url: &str| project.serin(&["run", "project", "--emulator", url]);
+    let (_emulator, url) = emulate(&project, "cloud");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let clock = format!("{url}/_serin/clock");
+    let server = std::thread::spawn(move || {
+        // Twice the connection breaks off; then it is told where the clock is.
+        for answers in [false, false, true] {
+            let (mut connection, _) = listener.accept().unwrap();
+            let _request = connection.read(&mut [0; 4096]).unwrap();
+            if answers {
+                let answer = format!(
+                    "HTTP/1.1 307 Temporary Redirect\r\nlocation: {clock}\r\ncontent-length: 0\r\n\r\n"
+                );
+                connection.write_all(answer.as_bytes()).unwrap();
+            }
+        }
+    });
+    run(&address).expect(0);
+    server.join().unwrap();
+    // Nobody listens there any more.
+    run(&address)
+        .expect(2)
+        .says("no emulator of serin answers there")
+        .says("hint: start one with `serin emulate`");
 }

@@ -1,6 +1,7 @@
 //! Columns and their values against `schema.yaml`.
 
 use super::{ColumnScope, TableScope};
+use crate::config::nearest;
 use crate::data::findings::{Evidence, Reporter};
 use crate::data::schema::ColumnRule;
 use crate::data::stats::cell::{self, Cell};
@@ -25,8 +26,16 @@ pub(super) fn absent(scope: &TableScope, reporter: &mut Reporter) {
         let name: &str = &rule.name;
         if scope.table.find(name).is_none() {
             reporter.found(scope.table.origin(), name, None, || {
+                let unknown = scope.table.columns.iter().map(|c| c.name.as_str());
+                let unknown: Vec<&str> = unknown
+                    .filter(|known| !rules.iter().any(|rule| *rule.name.value == **known))
+                    .collect();
+                let near = nearest(name, &unknown);
+                let near = near.map_or_else(String::new, |near| {
+                    format!("; is it `{}`?", crate::data::shown(near))
+                });
                 let sentence = format!(
-                    "column `{name}` is missing, {} asks for it",
+                    "column `{name}` is missing, {} asks for it{near}",
                     rule.name.place
                 );
                 Evidence::new(format!("column `{name}`"), "no such column", sentence)

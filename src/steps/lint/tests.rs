@@ -173,7 +173,7 @@ fn a_broken_table_is_rejected_with_file_line_column_and_value() {
         (
             "data/usage.csv",
             USAGE.replace("minutes", "minuten"),
-            "reject schema.presence: data/usage.csv: column `minutes` is missing, schema.yaml:10:7 asks for it",
+            "reject schema.presence: data/usage.csv: column `minutes` is missing, schema.yaml:10:7 asks for it; is it `minuten`?",
         ),
         (
             "data/account.csv",
