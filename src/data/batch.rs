@@ -146,7 +146,9 @@ fn chained<T: Copy>(
     Some((values.collect(), nulls))
 }
 
-fn is_null(nulls: &Nulls, row: usize) -> bool {
+/// Whether a row is null.
+#[inline]
+pub(super) fn is_null(nulls: &Nulls, row: usize) -> bool {
     let nulls = nulls.as_ref();
     nulls.is_some_and(|nulls| nulls.get(row) == Some(&true))
 }

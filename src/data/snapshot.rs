@@ -26,7 +26,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
-use super::batch::{Nulls, Texts, Values};
+use super::batch::{Nulls, Texts, Values, is_null};
 use super::keys::{Key, KeySet, key};
 use super::turns::{lock, open};
 use crate::workspace::records::{ColumnType, SplitFile};
@@ -341,9 +341,9 @@ fn array(values: &Values) -> Result<ArrayRef, ArrowError> {
         Values::Numbers(numbers, nulls) => {
             let nan = numbers.iter().any(|x| x.is_nan());
             if nan {
-                let is_null = |row| nulls.as_ref().is_some_and(|n| n.get(row) == Some(&true));
                 let numbers = numbers.iter().enumerate();
-                let number = |(row, x): (usize, &f64)| (!is_null(row) && !x.is_nan()).then_some(*x);
+                let there = |row, x: f64| !is_null(nulls, row) && !x.is_nan();
+                let number = |(row, x): (usize, &f64)| there(row, *x).then_some(*x);
                 return Ok(Arc::new(numbers.map(number).collect::<Float64Array>()));
             }
             Arc::new(Float64Array::new(numbers.clone().into(), valid(nulls)))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::batch::{BadRow, Batch, Nulls, Places, Texts, Values};
+use super::batch::{BadRow, Batch, NULL, Nulls, Places, Texts, Values, is_null};
 use super::findings::Origin;
 use super::scan::{Reading, scan};
 use super::stats::cell::{self, Cell};
@@ -75,9 +75,8 @@ fn first_time_of_day(values: &Values) -> Option<usize> {
     let Values::Times(times, nulls) = values else {
         return None;
     };
-    let is_null = |row: usize| nulls.as_ref().is_some_and(|n| n.get(row) == Some(&true));
     let mut times = times.iter().enumerate();
-    let (row, _) = times.find(|(row, time)| time.rem_euclid(DAY) != 0 && !is_null(*row))?;
+    let (row, _) = times.find(|(row, time)| time.rem_euclid(DAY) != 0 && !is_null(nulls, *row))?;
     Some(row)
 }
 
@@ -194,10 +193,10 @@ impl Column {
         let Values::Texts(texts) = &self.read else {
             let texts = (0..self.read.len()).map(|row| self.read.text(row, self.kind.dates));
             let texts = Texts::of(texts).unwrap_or_default();
-            let nulls = texts.spans.iter().filter(|s| **s == super::batch::NULL);
+            let nulls = texts.spans.iter().filter(|s| **s == NULL);
             self.missing = nulls.count();
             if self.kind.values.is_none() && self.missing < texts.len() {
-                let value = texts.spans.iter().position(|s| *s != super::batch::NULL);
+                let value = texts.spans.iter().position(|s| *s != NULL);
                 self.misfits.extend(value);
             }
             self.kept = Some(Values::Texts(texts));
@@ -235,9 +234,8 @@ impl Column {
         let Values::Numbers(numbers, nulls) = self.kept() else {
             return None;
         };
-        let is_null = nulls.as_ref().is_some_and(|n| n.get(row) == Some(&true));
         let number = numbers.get(row).copied();
-        number.filter(|x| !is_null && !x.is_nan())
+        number.filter(|x| !is_null(nulls, row) && !x.is_nan())
     }
 
     pub fn rows(&self) -> usize {

@@ -8,7 +8,7 @@ use super::cells::{Cells, key_of, key_of_time};
 use super::frequent::Frequent;
 use super::hashes::{Hashes, hash, mix};
 use super::moments::Moments;
-use crate::data::batch::{Nulls, Texts, Values};
+use crate::data::batch::{Nulls, Texts, Values, is_null};
 use crate::workspace::table_profile::{EXACT_CELLS, ValueType};
 
 /// How much is kept of a column; less of each where there are many.
@@ -634,13 +634,6 @@ fn fetch(texts: &Texts) {
         .iter()
         .filter_map(|span| bytes.get(span.0 as usize));
     std::hint::black_box(starts.fold(0, |read, byte| read | byte));
-}
-
-#[inline]
-fn is_null(nulls: &Nulls, row: usize) -> bool {
-    nulls
-        .as_ref()
-        .is_some_and(|nulls| nulls.get(row) == Some(&true))
 }
 
 /// Whether a finite number has no fraction. Without `trunc`, which is a call on processors of no known kind.
