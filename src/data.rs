@@ -43,6 +43,11 @@ pub fn shown(value: &str) -> String {
     text
 }
 
+/// A number of things, as in `1 row` or `20 rows`.
+pub fn counted(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use super::cell_text::short;
+use super::counted;
 use super::findings::{Evidence, Findings, Origin, Reporter};
 use super::frame::{Frame, FrameColumn};
 use super::join::Fault;
@@ -165,11 +166,6 @@ impl ProfileScope<'_> {
             .unwrap_or(&self.whole);
         reporter.found(*origin, column, None, || evidence);
     }
-}
-
-/// A number of things, as in `1 row` or `20 rows`.
-fn counted(n: u64, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// A share with one digit behind the point where it is not whole.

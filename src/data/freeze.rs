@@ -153,7 +153,7 @@ impl Task<'_> {
     /// What the first stretch looks like.
     fn first_plan(&self) -> Result<Plan> {
         let names = self.first.table.columns();
-        let mut batch = match self.first.table.blocks()?.next()? {
+        let batch = match self.first.table.blocks()?.next()? {
             Some(block) => block.parse()?,
             None => no_rows(0, names.len()),
         };
@@ -166,15 +166,13 @@ impl Task<'_> {
         let mut plan = Plan {
             forced: columns
                 .map(|(values, kind)| {
-                    let forced = (!kind.declared).then(|| stats::forced(values))?;
-                    let (row, before) = forced?;
-                    Some(stats::misfit(&batch, values, row).forced(before))
+                    let forced = || stats::forced_in(&batch, values, kind.values);
+                    (!kind.declared).then(forced).flatten()
                 })
                 .collect(),
             kinds,
             label_is_number: false,
         };
-        batch.bad_rows.clear();
         let start = self.stretch(&plan, batch);
         let tables: Vec<&Table> = std::iter::once(&start).chain(self.others).collect();
         if let Some(label) = self.label(&self.columns(&plan)) {
@@ -231,19 +229,11 @@ impl Task<'_> {
 
     /// The join, or what stands against it.
     fn join(&self) -> (Option<Join<'_>>, Vec<Fault>) {
-        let names = |table: &'_ Table| -> Vec<String> {
-            table
-                .columns
-                .iter()
-                .map(|column| column.name.clone())
-                .collect()
-        };
-        let mut tables = vec![self.first.table.columns().to_vec()];
-        tables.extend(self.others.iter().map(names));
-        let tables: Vec<Vec<&str>> = tables
-            .iter()
-            .map(|names| names.iter().map(String::as_str).collect())
-            .collect();
+        let first = self.first.table.columns().iter();
+        let mut tables: Vec<Vec<&str>> = vec![first.map(String::as_str).collect()];
+        for table in self.others {
+            tables.push(table.columns.iter().map(|c| c.name.as_str()).collect());
+        }
         let faults = join::misfits(&tables, self.on);
         if !faults.is_empty() {
             return (None, faults);

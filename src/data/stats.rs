@@ -31,7 +31,7 @@ pub use figures::histogram_between;
 use frequent::Frequent;
 use hashes::Hashes;
 pub use label::Similar;
-pub use pass::{Gather, Gathered, Kind, Misfit, Overlap, Own, forced, guess, misfit, widened};
+pub use pass::{Gather, Gathered, Kind, Misfit, Overlap, Own, forced, forced_in, guess, widened};
 
 /// How a table is profiled.
 #[derive(Clone, Copy, Default)]
@@ -67,14 +67,11 @@ pub fn profile(table: &Table, options: &Options) -> Result<Profiled> {
     let (mut kinds, mut forced): (Vec<Kind>, Vec<Option<Forced>>) = match table.blocks()?.next()? {
         Some(block) => {
             let batch = block.parse()?;
-            let forced = |values| {
-                let (row, before) = pass::forced(values)?;
-                Some(misfit(&batch, values, row).forced(before))
+            let column = |values| {
+                let kind = guess(values);
+                (kind, forced_in(&batch, values, kind))
             };
-            let columns = batch.columns.iter();
-            columns
-                .map(|values| (guess(values), forced(values)))
-                .unzip()
+            batch.columns.iter().map(column).unzip()
         }
         None => (vec![None; columns], vec![None; columns]),
     };

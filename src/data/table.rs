@@ -370,7 +370,9 @@ impl Table {
                 .hint("only the first table of `data.tables` may be so large")
             })?;
             let kind = Kind::of(&values, declared(name));
-            let forced = (!kind.declared).then(|| stats::forced(&values)).flatten();
+            let forced = (!kind.declared)
+                .then(|| stats::forced(&values, kind.values))
+                .flatten();
             let mut column = Column::new(name.clone(), values, kind);
             column.forced = forced.and_then(|(row, before)| {
                 let (file, line) = rows.place(row)?;

@@ -19,7 +19,7 @@ use crate::data::read::{self, Dialect, File};
 use crate::data::scan::Reading;
 use crate::data::schema::Schema;
 use crate::data::table::Totals;
-use crate::data::{checks, drift, snapshot};
+use crate::data::{checks, counted, drift, snapshot};
 use crate::error::Input;
 use crate::report::progress::Progress;
 use crate::workspace::drift_report::DriftReport;
@@ -242,13 +242,13 @@ impl Lint<'_> {
             };
             let left_out = match table.bad_row_count {
                 0 => String::new(),
-                n => format!("; {} left out", tell::counted(n, "malformed row")),
+                n => format!("; {} left out", counted(n, "malformed row")),
             };
             self.say(&format!(
                 "table {}: {}, {} ({}{several}){left_out}",
                 table.name,
-                tell::counted(table.rows, "row"),
-                tell::counted(table.columns.len() as u64, "column"),
+                counted(table.rows, "row"),
+                counted(table.columns.len() as u64, "column"),
                 place.path
             ))?;
             for line in tell::forced(forced) {
@@ -304,8 +304,8 @@ impl Lint<'_> {
                 JoinKind::Outer => "outer",
             };
             let on = names(&join.on);
-            let rows = tell::counted(train_rows + test_rows, "row");
-            let columns = tell::counted(joined.columns.len() as u64, "column");
+            let rows = counted(train_rows + test_rows, "row");
+            let columns = counted(joined.columns.len() as u64, "column");
             self.say(&format!("{how} join on {on}: {rows}, {columns}"))?;
         }
         let seed = data.split.seed;
@@ -320,7 +320,7 @@ impl Lint<'_> {
         };
         self.say(&format!(
             "split: {} to train, {test_rows} to test ({rule})",
-            tell::counted(train_rows, "row")
+            counted(train_rows, "row")
         ))?;
         let dropped: Vec<String> = data.drop.iter().map(|name| name.value.clone()).collect();
         let (mut drift, mut history) = (None, Vec::new());

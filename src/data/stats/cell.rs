@@ -154,7 +154,7 @@ fn slow(text: &[u8]) -> Cell<f64> {
 }
 
 /// From here on doubles do not hold every whole number.
-const FIRST_ROUNDED: f64 = 9_007_199_254_740_992.0;
+pub const FIRST_ROUNDED: f64 = 9_007_199_254_740_992.0;
 
 /// With more digits than this, a fraction may be another number than the double next to it.
 const DIGITS: usize = 17;

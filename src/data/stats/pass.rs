@@ -11,7 +11,7 @@ use super::{Profiled, figures, label};
 use crate::data::batch::{BadRow, Batch, Texts, Values};
 use crate::data::scan::MOST_THREADS;
 use crate::data::turns::{Turns, lock, open};
-use crate::workspace::table_profile::{Estimate, TableProfile, ValueType};
+use crate::workspace::table_profile::{Estimate, Forced, TableProfile, ValueType};
 
 /// How many lanes there are: one for each thread that may have something to do.
 const LANES: u64 = MOST_THREADS as u64;
@@ -36,15 +36,12 @@ pub fn guess(values: &Values) -> Kind {
     }
 }
 
-/// The first cell that makes a column one of texts, where the cells before it are of another type, which is
-/// told too.
-pub fn forced(values: &Values) -> Option<(usize, ValueType)> {
-    let Values::Texts(texts) = values else {
+/// The first cell that makes a column one of texts, as `kind` says that it is, where the cells before it are of
+/// another type, which is told too.
+pub fn forced(values: &Values, kind: Kind) -> Option<(usize, ValueType)> {
+    let (Values::Texts(texts), Some(ValueType::Text)) = (values, kind) else {
         return None;
     };
-    if guess(values) != Some(ValueType::Text) {
-        return None;
-    }
     // The first value alone tells which types are left to be ruled out.
     let cell = |row: usize| std::iter::once(texts.get(row));
     let mut rows = (0..texts.len()).filter_map(|row| Some((row, column::guess(cell(row))?)));
@@ -53,8 +50,14 @@ pub fn forced(values: &Values) -> Option<(usize, ValueType)> {
     (before != ValueType::Text).then_some((row, before))
 }
 
+/// The same of a column of a batch, with the cell's place.
+pub fn forced_in(batch: &Batch, values: &Values, kind: Kind) -> Option<Forced> {
+    let (row, before) = forced(values, kind)?;
+    Some(misfit(batch, values, row).forced(before))
+}
+
 /// A cell of a batch, as one that does not fit.
-pub fn misfit(batch: &Batch, values: &Values, row: usize) -> Misfit {
+fn misfit(batch: &Batch, values: &Values, row: usize) -> Misfit {
     Misfit {
         place: format!("{}:{}", batch.places.file, batch.places.get(row)),
         value: values.text(row, false).unwrap_or_default().into_owned(),
@@ -100,7 +103,6 @@ struct InOrder {
 /// What a thread gathers by itself.
 pub struct Own {
     rows: u64,
-    bytes: u64,
     bad_rows: u64,
     columns: Vec<Counted>,
     duplicates: Hashes,
@@ -143,7 +145,6 @@ impl Gather {
         let columns = self.kinds.len();
         Own {
             rows: 0,
-            bytes: 0,
             bad_rows: 0,
             columns: vec![Counted::new(Limits::of(columns)); columns],
             duplicates: Hashes::new(ROWS),
@@ -184,7 +185,6 @@ impl Gather {
         let mut gathered = Gathered {
             kinds: self.kinds,
             rows: 0,
-            bytes: 0,
             bad_rows: 0,
             first_bad_rows: bad_rows.into_iter().map(|(_, row)| row).collect(),
             columns: ordered
@@ -201,7 +201,6 @@ impl Gather {
         };
         for own in owns {
             gathered.rows += own.rows;
-            gathered.bytes += own.bytes;
             gathered.bad_rows += own.bad_rows;
             for ((column, _), more) in gathered.columns.iter_mut().zip(&own.columns) {
                 column.merge(more);
@@ -234,7 +233,6 @@ impl Gather {
 impl Own {
     fn take(&mut self, batch: &Batch, in_order: &mut InOrder, gather: &Gather) {
         self.rows += batch.rows as u64;
-        self.bytes += batch.bytes;
         self.bad_rows += batch.bad_row_count;
         if in_order.bad_rows.len() < BAD_ROWS {
             let rows = batch.bad_rows.iter().cloned();
@@ -247,9 +245,6 @@ impl Own {
         self.sample
             .pick(batch.index, batch.rows, &mut scratch.picked);
         for (at, n) in gather.order.iter().copied().enumerate() {
-            if at == gather.features && at > 0 {
-                self.features.add_all(hashed(&scratch.rows));
-            }
             let column = self.columns.get_mut(n).zip(in_order.columns.get_mut(n));
             let (Some((counted, ordered)), Some(values)) = (column, batch.columns.get(n)) else {
                 continue;
@@ -274,9 +269,9 @@ impl Own {
             if let Some(column) = self.sample.columns.get_mut(n) {
                 column.extend_from_slice(&scratch.values);
             }
-        }
-        if gather.features == gather.order.len() {
-            self.features.add_all(hashed(&scratch.rows));
+            if at + 1 == gather.features {
+                self.features.add_all(hashed(&scratch.rows));
+            }
         }
         self.sample.close(batch.index, &scratch.picked);
         self.duplicates.add_all(hashed(&scratch.rows));
@@ -346,7 +341,6 @@ impl Overlap {
 pub struct Gathered {
     kinds: Vec<Kind>,
     rows: u64,
-    bytes: u64,
     bad_rows: u64,
     first_bad_rows: Vec<BadRow>,
     columns: Vec<(Counted, Ordered)>,
@@ -365,7 +359,6 @@ impl Gathered {
     /// Takes in rows of the same table that others gathered from the same batches.
     pub fn merge(&mut self, other: &Self) {
         self.rows += other.rows;
-        self.bytes += other.bytes;
         self.bad_rows += other.bad_rows;
         for ((counted, ordered), (more, in_order)) in self.columns.iter_mut().zip(&other.columns) {
             counted.merge(more);
@@ -404,7 +397,8 @@ impl Gathered {
         Profiled {
             profile: TableProfile {
                 rows: self.rows,
-                bytes: self.bytes,
+                // Whoever read the files knows.
+                bytes: 0,
                 bad_rows: self.bad_rows,
                 malformed: figures::malformed(&self.first_bad_rows, names.len()),
                 similar: figures::similar(&similar, names),

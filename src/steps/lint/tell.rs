@@ -1,7 +1,7 @@
 //! What the log says of the tables and the findings.
 
 use crate::data::findings::Group;
-use crate::data::shown;
+use crate::data::{counted, shown};
 use crate::workspace::records::{LintReport, Severity, Verdict};
 use crate::workspace::table_profile::Forced;
 use crate::workspace::{FOLDER, Record as _};
@@ -16,11 +16,6 @@ const SUMMED_UP: usize = 30;
 
 /// How many columns are told whose type a cell forced.
 const FORCED: usize = 10;
-
-/// A number of things, as in `1 row` or `20 rows`.
-pub(super) fn counted(n: u64, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
 
 /// Columns whose type is not that of their first cells, each with the cell that says so.
 pub(super) fn forced(columns: &[(String, Forced)]) -> Vec<String> {

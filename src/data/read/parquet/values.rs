@@ -20,6 +20,7 @@ use arrow_schema::{DataType, TimeUnit};
 use bytes::Bytes;
 
 use crate::data::batch::{NULL, Nulls, Texts, Values};
+use crate::data::stats::cell::FIRST_ROUNDED;
 
 /// What is wrong with a column, and in which row of it; the first where it is wrong as a whole.
 #[derive(Debug)]
@@ -127,9 +128,6 @@ fn numbers<T: ArrowPrimitiveType>(array: &ArrayRef, number: impl Fn(T::Native) -
     let numbers = array.values().iter().map(|x| number(*x)).collect();
     Values::Numbers(numbers, nulls(array))
 }
-
-/// From here on an `f64` does not hold every whole number.
-const FIRST_ROUNDED: f64 = 9_007_199_254_740_992.0;
 
 /// Integers, as texts where one of them may be no `f64`.
 fn wholes<T: ArrowPrimitiveType>(array: &ArrayRef, number: impl Fn(T::Native) -> f64) -> Values
