@@ -262,6 +262,13 @@ pub struct CloudFlags {
     /// A file with the value of a variable in a build's `secretEnv`; never shown in a log
     #[arg(long = "secret", value_name = "NAME=@FILE")]
     pub secrets: Vec<String>,
+    /// Whose programs a request to the emulated cloud may run on this machine
+    ///
+    /// For builds that are created and triggers that are run there. The emulator asks nobody who they are:
+    /// whoever reaches its port may run what this allows. serin's own image in jobs and behind endpoints
+    /// always runs.
+    #[arg(long, value_enum, value_name = "WHOSE", default_value = "off")]
+    pub builds: crate::emulator::Builds,
     /// A program of this machine in place of an image, as in python:*=python3; may be given several times
     ///
     /// IMAGE is a pattern with * and ?, compared with and without the tag; the first that matches counts. Without
@@ -288,8 +295,20 @@ pub struct EmulateFlags {
     /// The port on 127.0.0.1; 0 takes a free one
     #[arg(long, default_value_t = 8085)]
     pub port: u16,
+    /// A name by which requests may call the emulator, beside localhost and 127.0.0.1, as that of a proxy before
+    /// it; may be given several times
+    #[arg(long = "allow-host", value_name = "NAME", value_parser = host)]
+    pub allowed_hosts: Vec<String>,
     #[command(flatten)]
     pub cloud: CloudFlags,
+}
+
+fn host(text: &str) -> Result<String, String> {
+    let is_part = |c: char| c.is_alphanumeric() || "-._:[]".contains(c);
+    match text.parse::<axum::http::uri::Authority>() {
+        Ok(name) if name.port().is_none() && text.chars().all(is_part) => Ok(text.to_owned()),
+        _ => Err("expected a host's name or address, without scheme and port".to_owned()),
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -14,6 +14,7 @@ mod error;
 pub mod faults;
 mod fields;
 mod filter;
+mod guard;
 mod list;
 mod logging;
 mod message;
@@ -44,7 +45,7 @@ use crate::clock::Clock;
 use crate::error::Input;
 use crate::image::SelfImages;
 use crate::process::Groups;
-pub use cloudbuild::BuildSettings;
+pub use cloudbuild::{BuildSettings, Builds};
 use state::Store;
 pub use variables::{address, exports, local_project, variables};
 
@@ -71,6 +72,8 @@ pub struct Options {
     pub builds: BuildSettings,
     /// Where children are started.
     pub groups: Groups,
+    /// Hosts by which requests may call it, beside the loopback's names.
+    pub allowed_hosts: Vec<String>,
 }
 
 /// What every handler is given.
@@ -80,6 +83,7 @@ pub(crate) struct Emulator {
     pub(in crate::emulator) serin: PathBuf,
     pub(in crate::emulator) own_images: SelfImages,
     pub(in crate::emulator) faults: faults::Faults,
+    pub(in crate::emulator) guard: guard::Guard,
     pub(in crate::emulator) groups: Groups,
     pub(in crate::emulator) storage: storage::Runtime,
     pub(in crate::emulator) vertex: vertex::Runtime,
@@ -194,6 +198,7 @@ pub async fn start(options: Options) -> Result<Running> {
         serin: options.serin,
         own_images: options.own_images,
         faults: faults::Faults::new(options.faults),
+        guard: guard::Guard::new(&options.allowed_hosts),
         groups: options.groups,
         storage: storage::Runtime::default(),
         vertex: vertex::Runtime::default(),
@@ -264,6 +269,14 @@ pub async fn serve_until_interrupted(options: Options) -> Result<()> {
     if let Some(seeded) = running.seeded() {
         println!("seed    {seeded}");
     }
+    println!(
+        "builds  {}",
+        match running.emulator.builds.allowed {
+            Builds::Off => "refused; --builds=containers or --builds=host runs them",
+            Builds::Containers => "run in containers",
+            Builds::Host => "run in containers and by programs of this machine",
+        }
+    );
     if !faults.is_empty() {
         println!("faults  {}", faults.join(" "));
     }

@@ -5,6 +5,7 @@
 //! What is left on the engine by a process that was killed is found again by a label.
 
 use std::ffi::OsStr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -304,14 +305,14 @@ impl Engine {
             .map(drop)
     }
 
-    /// Makes a bridge network unless there is one of the name, and gives the addresses by which its
+    /// Makes a bridge network unless there is one of the name, and gives the gateways by which its
     /// containers reach the engine's machine.
     ///
     /// # Errors
     /// When the engine refuses.
-    pub async fn network(&self, name: &str) -> Result<Vec<String>, Error> {
+    pub async fn network(&self, name: &str) -> Result<Vec<Gateway>, Error> {
         let gateways = || {
-            let format = "{{range .IPAM.Config}}{{.Gateway}} {{end}}";
+            let format = "{{range .IPAM.Config}}{{.Gateway}}|{{.Subnet}} {{end}}";
             ask(&["network", "inspect"], ["--format", format, name])
         };
         let text = match gateways().await {
@@ -325,9 +326,41 @@ impl Engine {
             }
             Ok(text) => text,
         };
-        // Some versions write the size of the subnet behind the address.
-        let address = |word: &str| word.split('/').next().unwrap_or_default().to_owned();
-        Ok(text.split_whitespace().map(address).collect())
+        Ok(text.split_whitespace().filter_map(Gateway::parse).collect())
+    }
+}
+
+/// The engine's machine as the containers of a network see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    pub address: IpAddr,
+    /// The network's own addresses: one of them, and how many bits all have in common with it.
+    subnet: (IpAddr, u32),
+}
+
+impl Gateway {
+    /// Reads `GATEWAY|ADDRESS/BITS`; some versions write the bits behind the gateway, too.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (gateway, subnet) = text.split_once('|')?;
+        let (first, bits) = subnet.split_once('/')?;
+        Some(Self {
+            address: gateway.split('/').next()?.parse().ok()?,
+            subnet: (first.parse().ok()?, bits.parse().ok()?),
+        })
+    }
+
+    /// Whether an address is one of the network's.
+    pub fn is_of(&self, address: IpAddr) -> bool {
+        // Left aligned, so that bits count alike in both families.
+        let number = |address: IpAddr| match address {
+            IpAddr::V4(v4) => u128::from(v4.to_bits()) << 96,
+            IpAddr::V6(v6) => v6.to_bits(),
+        };
+        let (first, bits) = self.subnet;
+        let mask = u128::MAX
+            .checked_shl(128_u32.saturating_sub(bits))
+            .unwrap_or(0);
+        first.is_ipv4() == address.is_ipv4() && (number(first) ^ number(address)) & mask == 0
     }
 }
 
@@ -470,6 +503,29 @@ mod tests {
             !line.contains("hush") && !line.contains("--privileged"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn a_network_knows_its_addresses() {
+        let gateway = Gateway::parse("172.18.0.1|172.18.0.0/16").unwrap();
+        assert_eq!(gateway.address.to_string(), "172.18.0.1");
+        for (address, is_of) in [
+            ("172.18.0.2", true),
+            ("172.18.255.255", true),
+            ("172.19.0.1", false),
+            ("127.0.0.1", false),
+            ("::1", false),
+        ] {
+            assert_eq!(gateway.is_of(address.parse().unwrap()), is_of, "{address}");
+        }
+        let gateway = Gateway::parse("fd00:1::1/64|fd00:1::/64").unwrap();
+        assert!(gateway.is_of("fd00:1::9".parse().unwrap()));
+        assert!(!gateway.is_of("fd00:2::9".parse().unwrap()));
+        let all = Gateway::parse("10.0.0.1|0.0.0.0/0").unwrap();
+        assert!(all.is_of("192.0.2.1".parse().unwrap()));
+        for text in ["", "|", "172.18.0.1|", "|172.18.0.0/16", "x|172.18.0.0/16"] {
+            assert_eq!(Gateway::parse(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -210,6 +210,7 @@ async fn run(flags: RunFlags) -> Result<u8> {
         emulator: flags.emulator,
         time_scale: flags.cloud.time_scale,
         faults: flags.cloud.faults,
+        builds: flags.cloud.builds,
         seed_from: flags.cloud.seed_from,
         repositories: flags.cloud.repositories.into_iter().collect(),
         secrets: secrets(&flags.cloud.secrets)?,
@@ -273,8 +274,16 @@ async fn emulate(flags: EmulateFlags) -> Result<()> {
         seed_from,
         repositories,
         secrets,
+        builds,
         hosts,
     } = flags.cloud;
+    if !hosts.is_empty() && builds != emulator::Builds::Host {
+        return Err(
+            Input::new("`--host` has builds run programs of this machine")
+                .hint("allow that with `--builds=host`, or leave `--host` out")
+                .into(),
+        );
+    }
     let secrets = self::secrets(&secrets)?.into_iter();
     let serin = std::env::current_exe().context("finding this program's own file")?;
     let groups = Groups::new(&serin).context("starting the watchdog")?;
@@ -290,11 +299,13 @@ async fn emulate(flags: EmulateFlags) -> Result<()> {
             project: emulator::local_project(),
         }),
         builds: emulator::BuildSettings {
+            allowed: builds,
             repositories: repositories.into_iter().collect(),
             secrets: secrets.map(|file| (file.name, file.path)).collect(),
             arguments: hosts.iter().map(|host| format!("--host={host}")).collect(),
         },
         groups,
+        allowed_hosts: flags.allowed_hosts,
     })
     .await
 }

@@ -71,6 +71,8 @@ pub struct RunOptions {
     pub time_scale: u32,
     /// What goes wrong in the emulated cloud.
     pub faults: Vec<Fault>,
+    /// Whose programs a request to the emulated cloud may run.
+    pub builds: emulator::Builds,
     /// A folder of buckets that the emulated cloud begins with.
     pub seed_from: Option<PathBuf>,
     /// Where the emulated Cloud Build clones repositories from, by name.

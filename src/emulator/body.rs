@@ -29,10 +29,11 @@ use super::server::Request;
 pub(in crate::emulator) fn parse_body<T: DeserializeOwned>(
     request: &Request,
 ) -> Result<T, ApiError> {
-    let value = if request.body.trim_ascii().is_empty() {
+    let body = request.json_body()?;
+    let value = if body.is_empty() {
         Value::Object(Map::new())
     } else {
-        serde_json::from_slice(&request.body).map_err(|e| {
+        serde_json::from_slice(body).map_err(|e| {
             ApiError::invalid_argument(format!("Invalid JSON payload received. {e}")).violation("")
         })?
     };

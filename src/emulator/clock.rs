@@ -5,6 +5,9 @@
 use std::io;
 use std::time::Duration;
 
+use axum::http::Method;
+
+use super::server::{self, Route, json};
 use super::state::Store;
 use crate::clock::{Clock, Timestamp};
 
@@ -32,6 +35,13 @@ pub(in crate::emulator) fn start(store: &Store, scale: u32) -> io::Result<Clock>
     };
     store.put(KEY, &bound(&clock))?;
     Ok(clock)
+}
+
+/// `GET /_serin/clock`, by which a build takes over the clock of an emulator that runs already.
+pub(in crate::emulator) fn route() -> Route {
+    server::route(Method::GET, "_serin/clock", async |emulator, _request| {
+        json(&emulator.clock)
+    })
 }
 
 /// Keeps the bound ahead of the clock for as long as the emulator runs, so that not even a kill

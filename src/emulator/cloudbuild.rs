@@ -40,14 +40,28 @@ use super::{Emulator, project_number};
 pub(in crate::emulator) use builds::operation;
 pub(in crate::emulator) use run::{start, stop};
 
+/// Whose programs a request may run on this machine, beside serin's own in jobs and behind endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Builds {
+    /// Nobody's: builds are refused
+    #[default]
+    Off,
+    /// Those in containers, which are given the engine's socket, as on Cloud Build
+    Containers,
+    /// Also programs and scripts of this machine, as in steps of serin's own image
+    Host,
+}
+
 /// What this machine gives to builds beside what their requests say.
 #[derive(Clone, Debug, Default)]
 pub struct BuildSettings {
+    /// What of them is run at all.
+    pub allowed: Builds,
     /// Where repositories that Cloud Build knows by name are cloned from: a path or an address.
     pub repositories: BTreeMap<String, String>,
     /// The files with the values of variables in `secretEnv`.
     pub secrets: BTreeMap<String, PathBuf>,
-    /// Further arguments of `serin run` for every build.
+    /// Further arguments of `serin run`, where builds run programs of this machine.
     pub arguments: Vec<String>,
 }
 

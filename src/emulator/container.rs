@@ -1,7 +1,10 @@
 //! How a container runs here: serin's own image as this very binary, in a folder of its own, with
 //! the environment that Vertex AI's contract gives and nothing else.
+//!
+//! It is no sandbox, so what a request may have it do is bounded: to fit and to serve, with files of its own
+//! folder or of Cloud Storage. Under `--builds=host`, where requests run any program, there is no bound.
 
-use std::path::Path;
+use std::path::{Component, Path};
 use std::process::Stdio;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +12,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::error::ApiError;
-use super::{Emulator, variables};
+use super::{Builds, Emulator, variables};
 use crate::clock::CLOCK_VARIABLE;
 
 /// A variable of a container.
@@ -65,7 +68,7 @@ pub(in crate::emulator) fn prepare(
 ) -> Result<(Command, TempDir), String> {
     if !emulator.own_images.contains(container.image) {
         return Err(format!(
-            "The image {} cannot be run: this emulator runs only serin's own image.",
+            "The image {} cannot be run: jobs and endpoints of this emulator run serin's own image only, whatever `--builds` says.",
             container.image
         ));
     }
@@ -81,6 +84,10 @@ pub(in crate::emulator) fn prepare(
         words.remove(0);
     }
     words.extend(container.args.iter().cloned());
+    let env = match emulator.builds.allowed {
+        Builds::Host => env,
+        Builds::Off | Builds::Containers => bounded(&words, env)?,
+    };
     let folder = tempfile::Builder::new()
         .prefix("container-")
         .tempdir_in(emulator.store.scratch())
@@ -101,6 +108,77 @@ pub(in crate::emulator) fn prepare(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     Ok((command, folder))
+}
+
+/// The subcommands of serin's own image that always run, with their flags that take paths or URIs, and the
+/// others.
+const ALWAYS: [(&str, &[&str], &[&str]); 2] = [
+    ("fit", &["--spec", "--training-data", "--model-dir"], &[]),
+    (
+        "serve",
+        &["--model"],
+        &["--host", "--port", "--health-route", "--predict-route"],
+    ),
+];
+/// The variables that take paths or URIs.
+const PATHS: [&str; 3] = ["AIP_MODEL_DIR", "AIP_STORAGE_URI", "AIP_TRAINING_DATA_URI"];
+/// What the names of variables begin with that serin reads. Others would be read by the loader and the
+/// libraries of this machine, as `LD_PRELOAD` is.
+const READ: [&str; 5] = ["AIP_", "CLOUD_ML_", "CLUSTER_SPEC", "SERIN_", "TF_CONFIG"];
+
+/// The environment of a program that does only what is always allowed.
+///
+/// # Errors
+/// In a sentence, when its words or variables ask for more.
+fn bounded(
+    words: &[String],
+    mut env: Vec<(String, String)>,
+) -> Result<Vec<(String, String)>, String> {
+    let refused = |what: &str| {
+        Err(format!(
+            "{what} is not run for serin's own image unless the emulator is started with `--builds=host`."
+        ))
+    };
+    let outside = |name: &str, path: &str| {
+        refused(&format!(
+            "{name} {path}, a path outside of the container's own folder,"
+        ))
+    };
+    let (command, words) = words.split_first().map_or(("", &[][..]), |(c, w)| (c, w));
+    let Some((_, paths, others)) = ALWAYS.iter().find(|(always, ..)| *always == command) else {
+        return refused(&format!("The command \"{command}\""));
+    };
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let (flag, value) = match word.split_once('=') {
+            Some((flag, value)) => (flag, Some(value)),
+            None => (word.as_str(), None),
+        };
+        let is_path = paths.contains(&flag);
+        if !is_path && !others.contains(&flag) {
+            return refused(&format!("The argument \"{word}\""));
+        }
+        let value = value.or_else(|| words.next().map(String::as_str));
+        if let Some(path) = value.filter(|path| is_path && !is_inside(path)) {
+            return outside(flag, path);
+        }
+    }
+    env.retain(|(name, _)| READ.iter().any(|start| name.starts_with(start)));
+    let mut given = env
+        .iter()
+        .filter(|(name, _)| PATHS.contains(&name.as_str()));
+    match given.find(|(_, path)| !is_inside(path)) {
+        Some((name, path)) => outside(name, path),
+        None => Ok(env),
+    }
+}
+
+/// Whether a path or URI of a container's names nothing of this machine beside the container's own folder,
+/// which is empty at first.
+fn is_inside(path: &str) -> bool {
+    let mut parts = Path::new(path).components();
+    path.starts_with("gs://")
+        || parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
 /// The contract's variables, then the user's with `$(NAME)` of earlier ones expanded.
@@ -161,6 +239,49 @@ mod tests {
         });
         let all = environment(vec![("P".into(), "a".into())], &env);
         assert_eq!(all[2].1, "a/b/c");
+    }
+
+    #[test]
+    fn serins_own_image_fits_and_serves_with_files_of_its_own() {
+        let run = |line: &str, env: &[(&str, &str)]| {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let env = env.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+            bounded(&words, env.collect())
+        };
+        let fit = "fit --spec gs://b/spec.json --training-data=in/train.parquet --model-dir ./out";
+        let env = [
+            ("AIP_MODEL_DIR", "gs://b/m/"),
+            ("LD_PRELOAD", "/tmp/evil.so"),
+            ("SSL_CERT_FILE", "/tmp/ca"),
+            ("SERIN_SEED", "7"),
+        ];
+        let kept = run(fit, &env).unwrap();
+        let names: Vec<&str> = kept.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["AIP_MODEL_DIR", "SERIN_SEED"]);
+        run("serve --health-route /health --predict-route=/p", &[]).unwrap();
+        for (line, part) in [
+            ("", "The command \"\""),
+            ("run --host *=sh .", "The command \"run\""),
+            ("profile /etc/passwd", "The command \"profile\""),
+            (
+                "fit --spec /etc/passwd",
+                "--spec /etc/passwd, a path outside",
+            ),
+            ("serve --model=../../x", "--model ../../x, a path outside"),
+            ("serve --model a/../../x", "a path outside"),
+            ("serve x", "The argument \"x\""),
+        ] {
+            let why = run(line, &[]).unwrap_err();
+            assert!(
+                why.contains(part) && why.contains("`--builds=host`"),
+                "{line}: {why}"
+            );
+        }
+        let why = run("serve", &[("AIP_STORAGE_URI", "/home/me/.ssh")]).unwrap_err();
+        assert!(
+            why.starts_with("AIP_STORAGE_URI /home/me/.ssh, a path outside"),
+            "{why}"
+        );
     }
 
     #[test]

@@ -282,7 +282,7 @@ async fn list_operations(emulator: Arc<Emulator>, request: Request) -> Answer {
 
 /// Waits for the end, at most for `timeout` (a duration such as `30s`), in real time.
 async fn wait(emulator: Arc<Emulator>, request: Request) -> Answer {
-    let sent: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    let sent: Value = serde_json::from_slice(request.json_body()?).unwrap_or_default();
     let timeout = request.get("timeout").or_else(|| sent["timeout"].as_str());
     let seconds = timeout
         .and_then(|text| text.strip_suffix('s')?.parse::<f64>().ok())

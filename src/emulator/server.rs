@@ -18,7 +18,7 @@ use super::error::{ApiError, Dialect};
 use super::faults::Service;
 use super::storage::batch;
 use super::{
-    Emulator, cloudbuild, fields, logging, metadata, monitoring, operations, storage, vertex,
+    Emulator, cloudbuild, fields, guard, logging, metadata, monitoring, operations, storage, vertex,
 };
 
 /// The largest body that is read into memory; uploads are streamed and have no limit.
@@ -106,6 +106,26 @@ impl Request {
     /// A header's text; `None` where it is absent or no text.
     pub(in crate::emulator) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The body of a method whose message is JSON; empty where there is none.
+    ///
+    /// What a browser may send to anybody without asking first has another content type, or none.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` when it is not said to be JSON.
+    pub(in crate::emulator) fn json_body(&self) -> Result<&[u8], ApiError> {
+        let body = self.body.trim_ascii();
+        let kind = self.header("content-type").unwrap_or_default();
+        let essence = kind.split(';').next().unwrap_or_default().trim();
+        if body.is_empty() || essence.eq_ignore_ascii_case("application/json") {
+            return Ok(body);
+        }
+        let essence: String = essence.chars().take(100).collect();
+        Err(ApiError::invalid_argument(format!(
+            "Unsupported content with type: {essence}. Send a message of this method as application/json."
+        ))
+        .reason("badContent"))
     }
 
     /// The body of a row that streams.
@@ -268,13 +288,15 @@ pub(in crate::emulator) fn app(emulator: Arc<Emulator>) -> Router {
     routes.extend(operations::routes());
     routes.extend(monitoring::routes());
     routes.extend(logging::routes());
+    routes.extend([super::clock::route(), guard::route()]);
     let routes: Arc<[Route]> = routes.into();
     Router::new().fallback(move |request: axum::extract::Request| {
         let (emulator, routes) = (emulator.clone(), routes.clone());
-        async move { serve(&emulator, &routes, request).await }
+        async move { guard::sandbox(serve(&emulator, &routes, request).await) }
     })
 }
 
+/// Answers one request, if whoever sent it may speak to the emulator.
 async fn serve(
     emulator: &Arc<Emulator>,
     routes: &[Route],
@@ -282,27 +304,27 @@ async fn serve(
 ) -> Response {
     let (head, body) = request.into_parts();
     let path = head.uri.path();
-    if path == "/_serin/clock" && head.method == Method::GET {
-        return json(&emulator.clock).unwrap_or_else(|e| e.respond(Dialect::Status));
-    }
-    if head.method == Method::GET && metadata::serves(path) {
-        return metadata::answer(path, &head.headers);
-    }
     let xml = storage::xml::names(path);
     let service = match &xml {
         Some(_) => Some(Service::Storage),
         None => Service::of(path),
     };
-    if path == batch::PATH && head.method == Method::POST {
-        return serve_batch(emulator, routes, &head.headers, body)
-            .await
-            .unwrap_or_else(|e| e.respond(Dialect::Storage));
-    }
     let dialect = match service {
         _ if xml.is_some() => Dialect::Xml,
         Some(Service::Storage) => Dialect::Storage,
         _ => Dialect::Status,
     };
+    if let Err(error) = emulator.guard.check(&head) {
+        return error.respond(dialect);
+    }
+    if head.method == Method::GET && metadata::serves(path) {
+        return metadata::answer(path, &head.headers);
+    }
+    if path == batch::PATH && head.method == Method::POST {
+        return serve_batch(emulator, routes, &head.headers, body)
+            .await
+            .unwrap_or_else(|e| e.respond(Dialect::Storage));
+    }
     let trouble = match service {
         Some(service) => emulator.faults.next(service),
         None => super::faults::Trouble::default(),

@@ -19,6 +19,7 @@ pub(in crate::emulator) async fn on(folder: &Path, faults: &[&str]) -> Running {
         seed: None,
         builds: BuildSettings::default(),
         groups: Groups::new(Path::new("/bin/cat")).unwrap(),
+        allowed_hosts: Vec::new(),
     })
     .await
     .unwrap()
@@ -87,6 +88,7 @@ async fn a_second_emulator_on_a_state_is_refused() {
         seed: None,
         builds: BuildSettings::default(),
         groups,
+        allowed_hosts: Vec::new(),
     })
     .await;
     let error = second.err().unwrap();

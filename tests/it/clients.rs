@@ -54,7 +54,11 @@ fn google_api_python_client_drives_cloud_build() {
     let repository = project.folder.path().join("repository");
     let repository = repository.to_str().unwrap();
     let mapped = format!("acme/shop={repository}");
-    let (_emulator, url) = emulate_with(&project, "cloud", &["--repository", &mapped]);
+    let (_emulator, url) = emulate_with(
+        &project,
+        "cloud",
+        &["--repository", &mapped, "--builds=host"],
+    );
     let arguments = [url.as_str(), repository];
     python("SERIN_PYTHON_CLIENTS", "cloudbuild.py", &url, &arguments);
 }

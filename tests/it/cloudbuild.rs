@@ -5,8 +5,11 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::emulate::{emulate, emulate_with, get, get_text, post};
+use crate::emulate::{emulate_with, get, get_text, post};
 use crate::harness::Project;
+
+/// Steps of serin's own image, which run here as programs of this machine.
+const HOST: &[&str] = &["--builds=host"];
 
 fn create(url: &str, build: &Value) -> String {
     let (code, operation) = post(&format!("{url}/v1/projects/p/builds"), build);
@@ -35,7 +38,7 @@ fn sleeping() -> Value {
 #[test]
 fn a_kill_ends_the_builds_at_work_and_loses_none_in_the_queue() {
     let project = Project::empty();
-    let (mut emulator, url) = emulate(&project, "cloud");
+    let (mut emulator, url) = emulate_with(&project, "cloud", HOST);
     // More than may work at once on any machine.
     let sleepers: Vec<String> = (0..10).map(|_| create(&url, &sleeping())).collect();
     let quick = json!({"steps": [{"name": "serin", "args": ["--version"]}]});
@@ -49,7 +52,7 @@ fn a_kill_ends_the_builds_at_work_and_loses_none_in_the_queue() {
     emulator.wait();
     project.assert_no_process_left();
 
-    let (mut emulator, url) = emulate(&project, "cloud");
+    let (mut emulator, url) = emulate_with(&project, "cloud", HOST);
     let lost = wait_for(&url, &sleepers[0], &["INTERNAL_ERROR"]);
     assert!(lost["finishTime"].is_string(), "{lost}");
     // Sleepers that were queued work now, and hold up the quick one.
@@ -69,7 +72,7 @@ fn a_kill_ends_the_builds_at_work_and_loses_none_in_the_queue() {
     emulator.signal(Signal::TERM);
     assert_eq!(emulator.wait(), Some(0));
     project.assert_no_process_left();
-    let (_emulator, url) = emulate(&project, "cloud");
+    let (_emulator, url) = emulate_with(&project, "cloud", HOST);
     let lost = wait_for(&url, &last, &["INTERNAL_ERROR"]);
     assert_eq!(
         lost["statusDetail"],
@@ -80,7 +83,7 @@ fn a_kill_ends_the_builds_at_work_and_loses_none_in_the_queue() {
 #[test]
 fn the_log_goes_where_the_options_say() {
     let project = Project::empty();
-    let (_emulator, url) = emulate(&project, "cloud");
+    let (_emulator, url) = emulate_with(&project, "cloud", HOST);
     let bucket = json!({"name": "build-logs"});
     assert_eq!(
         post(&format!("{url}/storage/v1/b?project=p"), &bucket).0,
@@ -146,7 +149,7 @@ fn the_log_goes_where_the_options_say() {
 fn secrets_of_builds_come_from_files_of_this_machine() {
     let project = Project::empty();
     std::fs::write(project.folder.path().join("token"), "hidden-value\n").unwrap();
-    let (_emulator, url) = emulate_with(&project, "cloud", &["--secret", "TOKEN=@token"]);
+    let (_emulator, url) = emulate_with(&project, "cloud", &["--secret", "TOKEN=@token", HOST[0]]);
     let secret = json!({"versionName": "projects/p/secrets/s/versions/1", "env": "TOKEN"});
     let step = json!({
         "name": "serin", "secretEnv": ["TOKEN"],
@@ -179,7 +182,7 @@ fn secrets_of_builds_come_from_files_of_this_machine() {
 #[test]
 fn containers_find_the_metadata_server() {
     let project = Project::empty();
-    let (_emulator, url) = emulate(&project, "cloud");
+    let (_emulator, url) = emulate_with(&project, "cloud", HOST);
     let ask = |path: &str, flavor: bool| {
         let request = crate::emulate::client().get(format!("{url}{path}"));
         let request = match flavor {

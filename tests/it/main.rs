@@ -11,6 +11,7 @@ mod crowd;
 mod docker;
 mod emulate;
 mod foreign_storage;
+mod guard;
 mod harness;
 mod init;
 mod kills;

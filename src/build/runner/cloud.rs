@@ -5,6 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use super::RunOptions;
 use crate::clock::Clock;
@@ -47,11 +49,13 @@ pub(super) async fn start(
         faults: options.faults.clone(),
         seed,
         builds: emulator::BuildSettings {
+            allowed: options.builds,
             repositories: options.repositories.clone(),
             secrets: secrets.map(|file| (file.name, file.path)).collect(),
             arguments: hosts.map(|host| format!("--host={host}")).collect(),
         },
         groups: groups.clone(),
+        allowed_hosts: Vec::new(),
     })
     .await?;
     Ok(Cloud {
@@ -61,13 +65,32 @@ pub(super) async fn start(
     })
 }
 
-/// How often the clock of an emulator is asked for before it is given up, and the wait after the first try,
-/// which doubles: 1.5 s in all, for one that is just starting or has its hands full.
+/// How often an emulator is asked before it is given up, and the wait after the first try, which
+/// doubles: 1.5 s in all, for one that is just starting or has its hands full.
 const TRIES: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 
 /// The clock of an emulator that runs already.
 async fn ask_clock(url: &str) -> Result<Clock> {
+    let asked = |client: &reqwest::Client| client.get(format!("{url}/_serin/clock"));
+    ask(url, asked).await
+}
+
+/// Tells an emulator the address at which containers reach it, so that it answers them.
+///
+/// # Errors
+/// [`Input`] when it does not answer.
+pub(super) async fn admit(url: &str, host: &str) -> Result<()> {
+    let told = json!({"host": host});
+    let asked = |client: &reqwest::Client| client.post(format!("{url}/_serin/hosts")).json(&told);
+    ask(url, asked).await.map(|_: Value| ())
+}
+
+/// Asks an emulator until it answers.
+async fn ask<T: DeserializeOwned>(
+    url: &str,
+    request: impl Fn(&reqwest::Client) -> reqwest::RequestBuilder,
+) -> Result<T> {
     // There may be one already; either will do.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder()
@@ -78,8 +101,8 @@ async fn ask_clock(url: &str) -> Result<Clock> {
     let mut wait = FIRST_WAIT;
     let mut tried = 1;
     loop {
-        let error = match once(&client, url).await {
-            Ok(clock) => return Ok(clock),
+        let error = match once(request(&client)).await {
+            Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
         if tried == TRIES {
@@ -102,7 +125,6 @@ async fn ask_clock(url: &str) -> Result<Clock> {
 }
 
 /// Asks once.
-async fn once(client: &reqwest::Client, url: &str) -> reqwest::Result<Clock> {
-    let answer = client.get(format!("{url}/_serin/clock")).send().await?;
-    answer.error_for_status()?.json().await
+async fn once<T: DeserializeOwned>(request: reqwest::RequestBuilder) -> reqwest::Result<T> {
+    request.send().await?.error_for_status()?.json().await
 }

@@ -111,6 +111,9 @@ impl Containers {
         engine.sweep(&owner).await.map_err(refused)?;
         let gateways = engine.network(NETWORK).await.map_err(refused)?;
         let cloud = reach(&engine, &gateways, url).await?;
+        if let Some(host) = &cloud.host {
+            super::cloud::admit(url, host).await?;
+        }
         let mut volumes = BTreeMap::new();
         let of_steps = build.steps.iter().flat_map(|step| &step.volumes);
         for volume in build.options.volumes.iter().chain(of_steps) {
@@ -240,6 +243,9 @@ impl Containers {
         }
         let not_started = |why: &str| format!("starting step container failed: {why}");
         loop {
+            let _door = self.cloud.open().await.map_err(|e| {
+                not_started(&format!("the way to the emulator at {}: {e}", self.url()))
+            })?;
             let id = self.engine.create(&ready.container).await;
             let id = id.map_err(|e| not_started(&e.message))?;
             let container = Target::Container {

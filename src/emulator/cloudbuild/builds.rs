@@ -129,6 +129,11 @@ pub(super) struct Build {
 }
 
 impl Build {
+    /// Its steps, with their substitutions filled in.
+    pub(super) fn steps(&self) -> Option<&Value> {
+        self.resolved.get("steps")
+    }
+
     pub(super) fn message(&self) -> Value {
         let Place {
             project,
@@ -276,7 +281,7 @@ pub(super) async fn accept(
     trigger: Option<Triggered>,
 ) -> Result<Build, ApiError> {
     if let Some(source) = &sent.source {
-        source::check(source)?;
+        source::check(emulator, source)?;
     }
     duration(&sent.queue_ttl, "build.queue_ttl")?;
     duration(&sent.timeout, "build.timeout")?;
@@ -289,8 +294,10 @@ async fn begin(
     sent: Value,
     trigger: Option<Triggered>,
 ) -> Result<Build, ApiError> {
+    check::permit(emulator, None)?;
     let place = collection.with_id("builds", new_id(emulator)?);
     let accepted = check::check(emulator, &place, &sent).await?;
+    check::permit(emulator, accepted.resolved.get("steps"))?;
     let approval = trigger.as_ref().filter(|t| t.approval_required);
     let now = emulator.clock.now();
     let build = Build {
@@ -479,7 +486,10 @@ async fn approve(emulator: Arc<Emulator>, request: Request) -> Answer {
             .violation("approval_result.decision"));
         }
     };
-    find(&emulator, &place)?;
+    let build = find(&emulator, &place)?;
+    if approved && build.status == Status::Pending {
+        check::permit(&emulator, build.steps())?;
+    }
     let now = emulator.clock.now();
     let mut result = told(&result);
     result["approvalTime"] = json!(now);

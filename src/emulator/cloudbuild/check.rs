@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::{Place, child};
+use super::{Builds, Place, child};
 use crate::emulator::Emulator;
 use crate::emulator::error::ApiError;
 
@@ -137,6 +137,36 @@ pub(super) async fn check(
         _ => Err(ApiError::internal(format!(
             "the check failed: {}",
             ended.stderr.trim()
+        ))),
+    }
+}
+
+/// Refuses a build whose steps would run what `--builds` does not allow; before its check, in which `steps`
+/// may still have substitutions for images, they are not looked at.
+///
+/// # Errors
+/// `PERMISSION_DENIED` that names the flag.
+pub(super) fn permit(emulator: &Emulator, steps: Option<&Value>) -> Result<(), ApiError> {
+    match emulator.builds.allowed {
+        Builds::Host => return Ok(()),
+        Builds::Off => {
+            return Err(ApiError::forbidden(
+                "This emulator runs no builds: start it with `--builds=containers`, or with \
+                 `--builds=host` for steps of serin's own image, which run as programs of its machine.",
+            ));
+        }
+        Builds::Containers => {}
+    }
+    let steps = steps.and_then(Value::as_array).into_iter().flatten();
+    let images = steps.map(|step| step["name"].as_str().unwrap_or_default());
+    match images
+        .enumerate()
+        .find(|(_, image)| emulator.own_images.contains(image))
+    {
+        None => Ok(()),
+        Some((step, image)) => Err(ApiError::forbidden(format!(
+            "Step {step} would run as a program of the emulator's machine, because its image {image} is serin's own: \
+             start the emulator with `--builds=host`."
         ))),
     }
 }

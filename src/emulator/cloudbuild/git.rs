@@ -20,11 +20,26 @@ pub(super) fn mapped<'a>(emulator: &'a Emulator, names: &[&str]) -> Option<&'a s
 }
 
 /// Where an address is cloned from: what a flag says of it, or of `OWNER/NAME` or `NAME` at its end,
-/// else the address itself.
-pub(super) fn address<'a>(emulator: &'a Emulator, url: &'a str) -> &'a str {
+/// else the address itself, which must be one of https.
+///
+/// # Errors
+/// In a sentence, for any other address: it would have git read this machine's files, or speak for its user.
+pub(super) fn address<'a>(emulator: &'a Emulator, url: &'a str) -> Result<&'a str, String> {
     let full = full_name(url);
     let name = full.rsplit('/').next().unwrap_or(full);
-    mapped(emulator, &[url, full, name]).unwrap_or(url)
+    let found = mapped(emulator, &[url, full, name]);
+    let is_allowed = || is_named(emulator, url) || url.starts_with("https://");
+    found.or(is_allowed().then_some(url)).ok_or_else(|| {
+        format!(
+            "the address {url} is neither https nor a repository that this emulator was told of: start it with `--repository {name}=PATH`"
+        )
+    })
+}
+
+/// Whether a flag names an address as where a repository is.
+fn is_named(emulator: &Emulator, address: &str) -> bool {
+    let mut addresses = emulator.builds.repositories.values();
+    addresses.any(|named| named == address)
 }
 
 /// The last two parts of an address, without `.git`: owner and name.
@@ -52,17 +67,26 @@ pub(super) async fn checkout(
     if reference.contains(':') || reference.starts_with('+') {
         return Err(format!("\"{reference}\" is no ref of a repository"));
     }
-    git(emulator, folder, &["init", "--quiet"]).await?;
+    // Also of an address to which a server sends git on.
+    let protocols = match is_named(emulator, address) {
+        true => "file:git:http:https:ssh",
+        false => "https",
+    };
+    let git = async |args: &[&str]| git(emulator, folder, protocols, args).await;
+    git(&["init", "--quiet"]).await?;
     let fetch = ["fetch", "--quiet", "--no-tags", "--depth", "1", "--"];
-    let fetch = [&fetch[..], &[address, reference]].concat();
-    git(emulator, folder, &fetch).await?;
-    let checkout = ["checkout", "--quiet", "--detach", "FETCH_HEAD"];
-    git(emulator, folder, &checkout).await?;
-    let commit = git(emulator, folder, &["rev-parse", "HEAD"]).await?;
+    git(&[&fetch[..], &[address, reference]].concat()).await?;
+    git(&["checkout", "--quiet", "--detach", "FETCH_HEAD"]).await?;
+    let commit = git(&["rev-parse", "HEAD"]).await?;
     Ok(commit.trim().to_owned())
 }
 
-async fn git(emulator: &Emulator, folder: &Path, args: &[&str]) -> Result<String, String> {
+async fn git(
+    emulator: &Emulator,
+    folder: &Path,
+    protocols: &str,
+    args: &[&str],
+) -> Result<String, String> {
     let mut command = Command::new("git");
     command
         .arg("-C")
@@ -71,7 +95,7 @@ async fn git(emulator: &Emulator, folder: &Path, args: &[&str]) -> Result<String
         .args(["-c", "core.hooksPath=/dev/null"])
         .args(args)
         .env("GIT_TERMINAL_PROMPT", "0")
-        .env("GIT_ALLOW_PROTOCOL", "file:git:http:https:ssh")
+        .env("GIT_ALLOW_PROTOCOL", protocols)
         .env("LC_ALL", "C");
     // A hook that started the emulator names its own repository in these.
     for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {

@@ -14,11 +14,10 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::archive;
 use super::builds::{Build, Status};
 use super::check::{self, Submission};
 use super::log::{self, Log};
-use super::source;
+use super::{Builds, archive, source};
 use crate::clock::Timestamp;
 use crate::emulator::Emulator;
 use crate::emulator::error::ApiError;
@@ -162,6 +161,10 @@ async fn run(emulator: &Arc<Emulator>, build: &Build, stop: &Notify) -> Result<E
             return Ok(End::plain(Status::Expired, "the build waited longer than its queueTtl"));
         }
     };
+    // An earlier run of the emulator may have accepted what this one refuses.
+    if let Err(refused) = check::permit(emulator, build.steps()) {
+        return Ok(End::plain(Status::Failure, refused.message));
+    }
     let now = clock.now();
     let key = build.place.key();
     let working = emulator.store.update(&key, |build: &mut Build| {
@@ -268,7 +271,9 @@ async fn work(
             command.arg("--secret").arg(secret);
         }
     }
-    command.args(&emulator.builds.arguments);
+    if emulator.builds.allowed == Builds::Host {
+        command.args(&emulator.builds.arguments);
+    }
     let group = emulator.groups.spawn(&mut command)?;
     let mut followed = Followed::since(fetching);
     let status = followed.follow(emulator, group, stop, log).await?;

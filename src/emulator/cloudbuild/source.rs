@@ -15,7 +15,7 @@ use crate::emulator::storage::inside;
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` with the field.
-pub(super) fn check(source: &message::Source) -> Result<(), ApiError> {
+pub(super) fn check(emulator: &Emulator, source: &message::Source) -> Result<(), ApiError> {
     let invalid = |field: &str, text: &str| {
         let field = format!("source.{field}");
         Err(ApiError::invalid_argument(format!("{field}: {text}")).violation(&field))
@@ -51,8 +51,13 @@ pub(super) fn check(source: &message::Source) -> Result<(), ApiError> {
             return invalid("repo_source", text);
         }
     }
-    if source.git_source.as_ref().is_some_and(|g| g.url.is_empty()) {
-        return invalid("git_source.url", "the field is required.");
+    if let Some(git) = &source.git_source {
+        if git.url.is_empty() {
+            return invalid("git_source.url", "the field is required.");
+        }
+        if let Err(why) = git::address(emulator, &git.url) {
+            return invalid("git_source.url", &format!("{why}."));
+        }
     }
     if source.storage_source_manifest.is_some() {
         let text = "this emulator fetches no manifests of sources.";
@@ -130,7 +135,7 @@ pub(super) async fn fetch(
         return Ok(None);
     };
     let address = match &source.git_source {
-        Some(git) => git::address(emulator, &git.url),
+        Some(git) => git::address(emulator, &git.url)?,
         None => git::mapped(emulator, &names).ok_or_else(|| unmapped(names[0]))?,
     };
     let reference = match reference.as_str() {

@@ -83,6 +83,7 @@ async fn run(emulator: &Arc<Emulator>, place: &Place, asked: &message::RepoSourc
             trigger.name()
         )));
     }
+    check::permit(emulator, None)?;
     let folder = tempfile::Builder::new()
         .prefix("serin-trigger-")
         .tempdir()?;
@@ -150,10 +151,13 @@ fn repository(
             source: json!({"connectedRepository": {"repository": name}}),
         })
     };
-    let by_address = |uri: &str| Repository {
-        full_name: git::full_name(uri).to_owned(),
-        address: git::address(emulator, uri).to_owned(),
-        source: json!({"gitSource": {"url": uri}}),
+    let by_address = |uri: &str| -> Result<Repository, ApiError> {
+        let address = git::address(emulator, uri).map_err(ApiError::failed_precondition)?;
+        Ok(Repository {
+            full_name: git::full_name(uri).to_owned(),
+            address: address.to_owned(),
+            source: json!({"gitSource": {"url": uri}}),
+        })
     };
     if let Some(template) = &sent.trigger_template {
         let mut source = told(template);
@@ -198,12 +202,12 @@ fn repository(
     if let Some(source) = &sent.source_to_build {
         return match source.uri.as_str() {
             "" => connected(&source.repository).map(Some),
-            uri => Ok(Some(by_address(uri))),
+            uri => by_address(uri).map(Some),
         };
     }
     match &sent.git_file_source {
         Some(file) if file.uri.is_empty() => connected(&file.repository).map(Some),
-        Some(file) => Ok(Some(by_address(&file.uri))),
+        Some(file) => by_address(&file.uri).map(Some),
         None => Ok(None),
     }
 }
@@ -317,7 +321,7 @@ async fn config(
                 let address = match file.uri.as_str() {
                     "" => git::mapped(emulator, &names)
                         .ok_or_else(|| ApiError::failed_precondition(source::unmapped(names[0])))?,
-                    uri => git::address(emulator, uri),
+                    uri => git::address(emulator, uri).map_err(ApiError::failed_precondition)?,
                 };
                 let revision = match file.revision.as_str() {
                     "" => "HEAD",

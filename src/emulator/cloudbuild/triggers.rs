@@ -229,7 +229,7 @@ async fn read(emulator: &Emulator, place: &Place, sent: Value) -> Result<Value, 
     validate(&trigger)?;
     if let Some(build) = &trigger.build {
         if let Some(source) = &build.source {
-            super::source::check(source)?;
+            super::source::check(emulator, source)?;
         }
         let mut build = told(build);
         check::loosen(&mut build);

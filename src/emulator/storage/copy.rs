@@ -59,7 +59,8 @@ fn int64<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64
 }
 
 pub(super) async fn compose(emulator: Arc<Emulator>, request: Request) -> Answer {
-    let sent: Compose = serde_json::from_slice(&request.body).map_err(object::parse_error)?;
+    let sent: Compose =
+        serde_json::from_slice(request.json_body()?).map_err(object::parse_error)?;
     if sent.source_objects.is_empty() || sent.source_objects.len() > MAX_SOURCES {
         return Err(ApiError::invalid_argument(format!(
             "The number of source components provided ({}) is not between 1 and {MAX_SOURCES}.",
@@ -137,7 +138,7 @@ pub(super) fn plan(emulator: &Emulator, request: &Request) -> Result<Plan, ApiEr
     Preconditions::of_source(request)?.check(source.generation, source.metageneration)?;
     Bucket::find(emulator, to)?;
     // Attributes that are sent replace the source's as a whole; a type stays.
-    let sent = Sent::read(&request.body)?.attributes;
+    let sent = Sent::read(request.json_body()?)?.attributes;
     let mut attributes = source.attributes.clone();
     if sent != Attributes::default() {
         let content_type = sent.content_type.clone().or(attributes.content_type);

@@ -183,10 +183,11 @@ impl Attributes {
 /// # Errors
 /// 400 when it is none.
 pub(super) fn message(request: &Request) -> Result<Value, ApiError> {
-    if request.body.trim_ascii().is_empty() {
+    let body = request.json_body()?;
+    if body.is_empty() {
         return Ok(Value::Object(Map::new()));
     }
-    let fields: Map<String, Value> = serde_json::from_slice(&request.body).map_err(parse_error)?;
+    let fields: Map<String, Value> = serde_json::from_slice(body).map_err(parse_error)?;
     Ok(Value::Object(fields))
 }
 

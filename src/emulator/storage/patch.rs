@@ -29,7 +29,7 @@ pub(super) async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
 
 /// Everything that can be set is replaced.
 pub(super) async fn update(emulator: Arc<Emulator>, request: Request) -> Answer {
-    let sent = Sent::read(&request.body)?;
+    let sent = Sent::read(request.json_body()?)?;
     answer(emulator, request, move |attributes| {
         let mut replaced = sent.attributes;
         if replaced.storage_class.is_none() {

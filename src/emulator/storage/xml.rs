@@ -295,6 +295,8 @@ async fn copy_object(emulator: Arc<Emulator>, mut request: Request) -> Answer {
     if replaces {
         let fields = attributes(&request).fields();
         request.body = Bytes::from(serde_json::Value::Object(fields).to_string());
+        let kind = HeaderValue::from_static("application/json");
+        request.headers.insert(header::CONTENT_TYPE, kind);
     }
     request.wild.splice(0..0, [bucket, name]);
     let object = blocking(move || copy::plan(&emulator, &request)?.carry_out(&emulator)).await?;

@@ -92,6 +92,7 @@ impl Cloud {
             own_images: SelfImages::default(),
             faults: faults.iter().map(|fault| fault.parse().unwrap()).collect(),
             seed: None,
+            allowed_hosts: Vec::new(),
         })
         .await
         .unwrap();
