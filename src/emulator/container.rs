@@ -68,7 +68,7 @@ pub(in crate::emulator) fn prepare(
 ) -> Result<(Command, TempDir), String> {
     if !emulator.own_images.contains(container.image) {
         return Err(format!(
-            "The image {} cannot be run: jobs and endpoints of this emulator run serin's own image only, whatever `--builds` says.",
+            "The image {} cannot be run: this emulator runs only serin's own image in jobs and behind endpoints, whatever `--builds` says.",
             container.image
         ));
     }

@@ -80,6 +80,12 @@ impl Gcs {
             .client
             .request(Method::from_bytes(method.as_bytes()).unwrap(), url)
             .body(body);
+        // What is not uploaded is a message.
+        if path.starts_with("/storage/v1/")
+            && !headers.iter().any(|(name, _)| *name == "content-type")
+        {
+            request = request.header("content-type", "application/json; charset=UTF-8");
+        }
         for (name, value) in headers {
             request = request.header(
                 HeaderName::from_bytes(name.as_bytes()).unwrap(),

@@ -86,7 +86,11 @@ impl Cloud {
             state: folder.path().join("state"),
             port: 0,
             time_scale: 5000,
-            builds: crate::emulator::BuildSettings::default(),
+            // The program stands for serin's, and does what serin does not.
+            builds: crate::emulator::BuildSettings {
+                allowed: crate::emulator::Builds::Host,
+                ..crate::emulator::BuildSettings::default()
+            },
             groups: Groups::new(&serin).unwrap(),
             serin,
             own_images: SelfImages::default(),
@@ -108,7 +112,7 @@ impl Cloud {
         let url = format!("{}{path}", self.running.url());
         let mut request = self.client.request(method.parse().unwrap(), url);
         if !body.is_null() {
-            request = request.body(body.to_string());
+            request = request.json(&body);
         }
         let answer = request.send().await.unwrap();
         let code = answer.status().as_u16();
