@@ -38,8 +38,15 @@ pub(super) fn address<'a>(emulator: &'a Emulator, url: &'a str) -> Result<&'a st
 
 /// Whether a flag names an address as where a repository is.
 fn is_named(emulator: &Emulator, address: &str) -> bool {
+    // A path may be written as an address.
+    let plain = |address: &str| {
+        address
+            .strip_prefix("file://")
+            .unwrap_or(address)
+            .to_owned()
+    };
     let mut addresses = emulator.builds.repositories.values();
-    addresses.any(|named| named == address)
+    addresses.any(|named| plain(named) == plain(address))
 }
 
 /// The last two parts of an address, without `.git`: owner and name.
