@@ -223,6 +223,9 @@ pub struct RunFlags {
     /// Print the config's message as it stands in the file, nothing filled in
     #[arg(long, hide = true, requires = "check", conflicts_with = "submitted")]
     pub as_written: bool,
+    /// Copy what symbolic links lead to also where that is outside of the folder
+    #[arg(long, conflicts_with_all = ["check", "submitted"])]
+    pub follow_links: bool,
     /// Where to put the build's workspace [default: in the state folder]
     #[arg(long, value_name = "DIR")]
     pub workspace: Option<PathBuf>,

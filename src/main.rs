@@ -221,6 +221,7 @@ async fn run(flags: RunFlags) -> Result<u8> {
         },
         build_id: flags.build_id,
         submitted: flags.submitted,
+        follow_links: flags.follow_links,
         format: flags.format,
     };
     let report = build::run(options).await?;

@@ -4,6 +4,7 @@
 //! checks those digests, so that a stale or edited file stops the build and names the step to run again.
 
 pub mod drift_report;
+pub mod links;
 pub mod records;
 pub mod table_profile;
 

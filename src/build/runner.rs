@@ -85,6 +85,8 @@ pub struct RunOptions {
     /// The location that the build was submitted to by the API. Its source is then what was submitted:
     /// nothing is left out, and git is not asked for built-ins.
     pub submitted: Option<String>,
+    /// The source's symbolic links may lead out of it.
+    pub follow_links: bool,
     pub format: Format,
 }
 
@@ -213,6 +215,7 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
             containers: containers.clone(),
             source,
             whole: options.submitted.is_some(),
+            follow_links: options.follow_links,
             resolved,
             plan,
             own: options.self_images.clone(),
@@ -277,6 +280,7 @@ struct Job {
     source: PathBuf,
     /// Nothing of the source is left out.
     whole: bool,
+    follow_links: bool,
     resolved: Resolved,
     plan: Plan,
     own: SelfImages,
@@ -488,9 +492,14 @@ impl Job {
             );
         }
         let leave_out = [workspace.clone(), self.state.clone()];
-        let whole = self.whole;
+        let (whole, follow_links) = (self.whole, self.follow_links);
         let copied = tokio::task::spawn_blocking(move || {
-            source::copy(&source, &workspace, &leave_out, whole)
+            let how = source::Copying {
+                leave_out: &leave_out,
+                whole,
+                follow_links,
+            };
+            source::copy(&source, &workspace, how)
         })
         .await??;
         self.log.line(&format!(

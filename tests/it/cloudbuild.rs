@@ -11,7 +11,8 @@ use crate::harness::Project;
 /// Steps of serin's own image, which run here as programs of this machine.
 const HOST: &[&str] = &["--builds=host"];
 
-fn create(url: &str, build: &Value) -> String {
+/// Submits a build, and gives its id.
+pub fn create(url: &str, build: &Value) -> String {
     let (code, operation) = post(&format!("{url}/v1/projects/p/builds"), build);
     assert_eq!(code, 200, "{operation}");
     let id = &operation["metadata"]["build"]["id"];
@@ -19,7 +20,7 @@ fn create(url: &str, build: &Value) -> String {
 }
 
 /// Waits until a build has one of these statuses, and gives it.
-fn wait_for(url: &str, id: &str, statuses: &[&str]) -> Value {
+pub fn wait_for(url: &str, id: &str, statuses: &[&str]) -> Value {
     let end = Instant::now() + Duration::from_secs(60);
     loop {
         let (_, build) = get(&format!("{url}/v1/projects/p/builds/{id}"));

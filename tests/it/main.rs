@@ -13,6 +13,7 @@ mod emulate;
 mod foreign_storage;
 mod guard;
 mod harness;
+mod hostile;
 mod init;
 mod kills;
 mod lint;

@@ -77,6 +77,7 @@ impl Bench {
         Job {
             build_id: new_build_id(),
             whole: false,
+            follow_links: false,
             source,
             plan: image::plan(&resolved, &here).unwrap(),
             containers: None,

@@ -10,6 +10,7 @@ use super::{archive, git, message};
 use crate::emulator::Emulator;
 use crate::emulator::error::ApiError;
 use crate::emulator::storage::inside;
+use crate::workspace::links;
 
 /// What is wrong with a source that a request names.
 ///
@@ -110,10 +111,13 @@ pub(super) async fn fetch(
         )
         .await;
         let target = folder.to_owned();
-        tokio::task::spawn_blocking(move || archive::unpack(file, &target))
-            .await
-            .map_err(|e| e.to_string())?
-            .map_err(|why| format!("{uri}: {why}"))?;
+        tokio::task::spawn_blocking(move || {
+            archive::unpack(file, &target)?;
+            check_links(&target)
+        })
+        .await
+        .map_err(|e| e.to_string())?
+        .map_err(|why| format!("{uri}: {why}"))?;
         return Ok(Some(json!({"resolvedStorageSource": {
             "bucket": bucket, "object": object, "generation": generation.to_string(),
         }})));
@@ -145,6 +149,11 @@ pub(super) async fn fetch(
     log.line(None, &format!("Fetching {reference} from {address}"))
         .await;
     let commit = git::checkout(emulator, address, reference, folder).await?;
+    let target = folder.to_owned();
+    tokio::task::spawn_blocking(move || check_links(&target))
+        .await
+        .map_err(|e| e.to_string())?
+        .map_err(|why| format!("{address} at {commit}: {why}"))?;
     log.line(None, &format!("HEAD is now at {commit}")).await;
     Ok(Some(match (&source.repo_source, &source.git_source) {
         (Some(repository), _) => json!({"resolvedRepoSource": {
@@ -156,6 +165,20 @@ pub(super) async fn fetch(
             "repository": names[0], "revision": commit,
         }}),
     }))
+}
+
+/// Refuses a source with a symbolic link that leads out of it: the runner, which copies what links lead to, is not to
+/// read files of this machine.
+fn check_links(folder: &Path) -> Result<(), String> {
+    match links::first_outside(folder) {
+        Ok(None) => Ok(()),
+        Ok(Some(links::Outside { path, target })) => Err(format!(
+            "`{}` is a symbolic link to `{}`, which leads out of the source",
+            path.display(),
+            target.display()
+        )),
+        Err(e) => Err(format!("a link of the source cannot be followed: {e}")),
+    }
 }
 
 /// Why a repository that is known by name cannot be cloned, and what helps.
