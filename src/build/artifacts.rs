@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest as _, Md5};
@@ -14,6 +14,7 @@ use super::config::Objects;
 use super::glob::Glob;
 use super::log::Log;
 use crate::gcp::{GsUri, Object, Precondition, Storage};
+use crate::workspace::links::real_path;
 
 /// What was uploaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,12 +50,12 @@ pub(super) async fn upload(
                 pattern.value
             );
         }
-        for file in &files {
-            let name = file.file_name().unwrap_or_default().to_string_lossy();
-            let object = put(storage, &folder.join(&name), file).await?;
+        for Match { path, real } in &files {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let object = put(storage, &folder.join(&name), real).await?;
             let line = json!({
                 "location": format!("{}#{}", object.uri(), object.generation),
-                "file_hash": [{ "file_hash": [{ "type": 2, "value": md5_of(file)? }] }],
+                "file_hash": [{ "file_hash": [{ "type": 2, "value": md5_of(real)? }] }],
             });
             manifest.push_str(&format!("{line}\n"));
         }
@@ -102,9 +103,17 @@ async fn present(storage: &Storage, uri: &GsUri) -> Result<Precondition> {
     }))
 }
 
-/// The files that a pattern matches, in the order of their paths. `*` stays within a folder, `**` does
-/// not. A folder is no file.
-fn matches(workspace: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
+/// A file that a pattern matches.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Match {
+    path: PathBuf,
+    /// The same where no part is a link.
+    real: PathBuf,
+}
+
+/// The files that a pattern matches, in the order of their paths. `*` stays within a folder; `**` does not, but
+/// goes through no link, as in a shell. A folder is no file.
+fn matches(workspace: &Path, pattern: &str) -> Result<Vec<Match>> {
     let relative = pattern.strip_prefix("/workspace/").unwrap_or(pattern);
     let segments: Vec<&str> = relative
         .split('/')
@@ -117,9 +126,25 @@ fn matches(workspace: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
     walk(workspace, &segments, &mut found)?;
     found.sort();
     found.dedup();
-    Ok(found)
+    let root = workspace.canonicalize()?;
+    let mut files = Vec::with_capacity(found.len());
+    for path in found {
+        let shown = path.strip_prefix(workspace).unwrap_or(&path).display();
+        let real = real_path(&path).with_context(|| format!("following the link `{shown}`"))?;
+        if !real.starts_with(&root) {
+            bail!(
+                "`artifacts.objects.paths`: `{shown}` leads out of the workspace by a symbolic link, to `{}`",
+                real.display()
+            );
+        }
+        if real.is_file() {
+            files.push(Match { path, real });
+        }
+    }
+    Ok(files)
 }
 
+/// Collects the files that a pattern's segments match, and links that lead nowhere.
 fn walk(folder: &Path, segments: &[&str], found: &mut Vec<PathBuf>) -> Result<()> {
     let Some((first, rest)) = segments.split_first() else {
         return Ok(());
@@ -132,18 +157,20 @@ fn walk(folder: &Path, segments: &[&str], found: &mut Vec<PathBuf>) -> Result<()
         return Ok(());
     };
     for entry in entries {
-        let path = entry?.path();
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        let path = entry.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         // As in a shell, a hidden file is matched by a pattern that begins with its dot.
         let hidden = name.starts_with('.') && !first.starts_with('.');
         if *first == "**" {
-            if path.is_dir() && !hidden {
+            if kind.is_dir() && !hidden {
                 walk(&path, segments, found)?;
             }
         } else if !hidden && glob.matches(&name) {
             if !rest.is_empty() {
                 walk(&path, rest, found)?;
-            } else if path.is_file() {
+            } else if path.is_file() || (kind.is_symlink() && !path.exists()) {
                 found.push(path);
             }
         }
@@ -180,7 +207,7 @@ mod tests {
         let names = |pattern: &str| -> Vec<String> {
             let root = folder.path().display().to_string() + "/";
             let found = matches(folder.path(), pattern).unwrap();
-            let name = |path: &PathBuf| path.display().to_string().replace(&root, "");
+            let name = |found: &Match| found.path.display().to_string().replace(&root, "");
             found.iter().map(name).collect()
         };
         assert_eq!(names("*.txt"), ["a.txt", "b.txt"]);
@@ -193,5 +220,50 @@ mod tests {
         for outside in ["../x", "/etc/passwd", "a/../../b"] {
             assert!(matches(folder.path(), outside).is_err(), "{outside}");
         }
+    }
+
+    #[test]
+    fn no_pattern_leads_out_of_the_workspace_by_a_link() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = folder.path().join("workspace");
+        fs::create_dir_all(workspace.join("d/e")).unwrap();
+        for file in ["a", "workspace/b", "workspace/d/e/c"] {
+            fs::write(folder.path().join(file), file).unwrap();
+        }
+        for (link, target) in [
+            ("file", "../a"),
+            ("folder", ".."),
+            ("d/e/up", "../.."),
+            ("chain", "d/e/up/../a"),
+            ("gone", "/workspace/b"),
+            ("dangling", "nothing"),
+            ("fine", "d/e/c"),
+            ("d/loop", "."),
+        ] {
+            symlink(target, workspace.join(link)).unwrap();
+        }
+        for (pattern, named) in [
+            ("file", "`file`"),
+            ("f*", "`file`"),
+            ("**/file", "`file`"),
+            ("folder/a", "`folder/a`"),
+            ("*/a", "`folder/a`"),
+            ("chain", "`chain`"),
+            ("gone", "`gone`"),
+        ] {
+            let error = matches(&workspace, pattern).unwrap_err().to_string();
+            let said = format!("{named} leads out of the workspace by a symbolic link");
+            assert!(error.contains(&said), "{pattern}: {error}");
+        }
+        let names = |pattern: &str| {
+            let found = matches(&workspace, pattern).unwrap();
+            let name = |found: &Match| found.path.strip_prefix(&workspace).unwrap().to_owned();
+            found.iter().map(name).collect::<Vec<_>>()
+        };
+        assert_eq!(names("fine"), [Path::new("fine")]);
+        assert_eq!(names("d/e/up/b"), [Path::new("d/e/up/b")]);
+        assert_eq!(names("**/c"), [Path::new("d/e/c")]);
+        assert!(names("dangling").is_empty());
     }
 }
