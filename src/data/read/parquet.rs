@@ -6,6 +6,7 @@
 //! rows first puts the earlier ones aside, so any order of parsing is right. What is held at a time is a page
 //! and a dictionary a column, however long the row group.
 
+mod pages;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -29,12 +30,12 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::basic::{Compression, Encoding, LogicalType, Type};
-use parquet::column::page::{PageIterator, PageReader};
+use parquet::column::page::PageIterator;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{
     ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, RowGroupMetaData,
 };
-use parquet::file::reader::{ChunkReader, Length, SerializedPageReader};
+use parquet::file::reader::{ChunkReader, Length};
 
 use super::{File, Parsed};
 use crate::data::batch::{RowPlaces, Values};
@@ -319,8 +320,7 @@ impl RowGroups for Group {
     fn column_chunks(&self, i: usize) -> Result<Box<dyn PageIterator>, ParquetError> {
         let input = Arc::new(self.file.input.clone());
         let chunk = self.metadata().column(i);
-        let pages = SerializedPageReader::new(input, chunk, self.rows, None)?;
-        Ok(Box::new(ChunkPages(Some(Box::new(pages)))))
+        pages::of(input, chunk, self.rows)
     }
 
     fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {
@@ -555,16 +555,3 @@ impl ChunkReader for PositionedFile {
         Ok(bytes.into())
     }
 }
-
-/// The pages of one column chunk.
-struct ChunkPages(Option<Box<dyn PageReader>>);
-
-impl Iterator for ChunkPages {
-    type Item = Result<Box<dyn PageReader>, ParquetError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.take().map(Ok)
-    }
-}
-
-impl PageIterator for ChunkPages {}

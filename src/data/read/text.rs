@@ -15,6 +15,17 @@ use crate::error::{Input, Place};
 /// The longest record. A longer one is far more often a quote that was never closed.
 pub(super) const LONGEST_RECORD: usize = 16 << 20;
 
+/// Text packs to a tenth, seldom to a hundredth; only what hardly says anything, such as a column of zeros, to a
+/// thousandth and less. So much may come out of any file, and above it so many times the file's size.
+const UNPACKED: Limit = Limit {
+    always_bytes: 64 << 30,
+    ratio: 200,
+};
+
+/// As a power of two the bytes that zstd may look back, which is the memory it takes: 128 MiB, as its own program
+/// has it unless it is told otherwise.
+const ZSTD_WINDOW: u32 = 27;
+
 /// How much of a file is looked at to tell what it is.
 const HEAD: usize = 64 << 10;
 
@@ -170,13 +181,85 @@ fn unpacked(
             let file = std::io::BufReader::with_capacity(HEAD, file);
             Box::new(flate2::bufread::MultiGzDecoder::new(file))
         }
-        Packing::Zstd => Box::new(zstd::Decoder::new(file)?),
+        Packing::Zstd => {
+            let mut decoder = zstd::Decoder::new(file)?;
+            decoder.window_log_max(ZSTD_WINDOW)?;
+            Box::new(decoder)
+        }
     })
+}
+
+/// How much may come out of a packed file.
+#[derive(Clone, Copy, Debug)]
+struct Limit {
+    always_bytes: u64,
+    ratio: u64,
+}
+
+impl Limit {
+    /// Whether so much may come out of so many bytes.
+    fn allows(self, unpacked: u64, packed: u64) -> bool {
+        unpacked <= self.always_bytes.max(packed.saturating_mul(self.ratio))
+    }
+}
+
+/// A reader that ends with an error where more comes out than may.
+struct Limited<R> {
+    reader: R,
+    /// The packed bytes taken so far.
+    taken: Arc<AtomicU64>,
+    given: u64,
+    limit: Limit,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{packed} bytes of the file unpack to more than {unpacked} bytes, {ratio} times as much")]
+struct TooMuch {
+    packed: u64,
+    unpacked: u64,
+    ratio: u64,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let got = self.reader.read(buffer)?;
+        self.given += got as u64;
+        let packed = self.taken.load(Ordering::Relaxed);
+        if !self.limit.allows(self.given, packed) {
+            return Err(std::io::Error::other(TooMuch {
+                packed,
+                unpacked: self.given,
+                ratio: self.given / packed.max(1),
+            }));
+        }
+        Ok(got)
+    }
+}
+
+/// What to do about a file that cannot be unpacked here.
+fn unpacking_hint(error: &std::io::Error) -> Option<&'static str> {
+    if error.get_ref().is_some_and(|e| e.is::<TooMuch>()) {
+        return Some(
+            "if the file is what it should be, unpack it: a table that is not packed has no such limit",
+        );
+    }
+    let is_window = error.to_string().contains("requires too much memory");
+    is_window.then_some(
+        "unpack it, or pack it with a window of at most 128 MiB (`zstd --long=27` or less)",
+    )
 }
 
 /// A file that cannot be opened or read.
 pub(super) fn unreadable(shown: &str, error: &std::io::Error) -> Input {
-    Input::new(format!("the table cannot be read: {error}")).at_file(Path::new(shown))
+    let input = Input::new(format!("the table cannot be read: {error}"));
+    hinted(input.at_file(Path::new(shown)), error)
+}
+
+fn hinted(input: Input, error: &std::io::Error) -> Input {
+    match unpacking_hint(error) {
+        Some(hint) => input.hint(hint),
+        None => input,
+    }
 }
 
 /// An error about a physical line.
@@ -215,7 +298,8 @@ pub(super) fn too_long(shown: &str, line: u64) -> Input {
 }
 
 fn broken(shown: &str, line: u64, error: &std::io::Error) -> Input {
-    at_line(shown, line, format!("reading line {line}: {error}"))
+    let input = at_line(shown, line, format!("reading line {line}: {error}"));
+    hinted(input, error)
 }
 
 pub(super) fn line_feeds(bytes: &[u8]) -> u64 {
@@ -241,8 +325,16 @@ impl Stream {
             let mut reader: Box<dyn Read + Send> = match &taken {
                 None => Box::new(raw),
                 Some(taken) => {
-                    let taken = taken.clone();
-                    unpacked(Counted { raw, taken }, origin.packing)?
+                    let counted = Counted {
+                        raw,
+                        taken: taken.clone(),
+                    };
+                    Box::new(Limited {
+                        reader: unpacked(counted, origin.packing)?,
+                        taken: taken.clone(),
+                        given: 0,
+                        limit: UNPACKED,
+                    })
                 }
             };
             std::io::copy(&mut (&mut reader).take(origin.mark), &mut std::io::sink())?;
@@ -424,5 +516,70 @@ impl Fault {
         }
         at_line(shown, line, format!("line {line} is no UTF-8 text"))
             .hint("if the file is written in Latin-1, set `encoding: windows-1252` for it")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_out_of_a_packed_file_is_limited() {
+        let limit = Limit {
+            always_bytes: 1 << 20,
+            ratio: 100,
+        };
+        let read = |text: &[u8], packing: Packing| {
+            let packed = match packing {
+                Packing::Zstd => zstd::encode_all(text, 1).unwrap(),
+                _ => {
+                    let mut packed = Vec::new();
+                    let encoder =
+                        flate2::bufread::GzEncoder::new(text, flate2::Compression::fast());
+                    { encoder }.read_to_end(&mut packed).unwrap();
+                    packed
+                }
+            };
+            let taken = Arc::new(AtomicU64::new(packed.len() as u64));
+            let reader = unpacked(std::io::Cursor::new(packed), packing).unwrap();
+            let (given, mut out) = (0, Vec::new());
+            Limited {
+                reader,
+                taken,
+                given,
+                limit,
+            }
+            .read_to_end(&mut out)
+        };
+        let zeros = b"0,0\n".repeat(1 << 20);
+        let numbers: String = (0..300_000).map(|n: u64| format!("{}\n", n * n)).collect();
+        for packing in [Packing::Gzip, Packing::Zstd] {
+            let error = read(&zeros, packing).unwrap_err();
+            assert!(error.to_string().contains("unpack to more than"), "{error}");
+            let hint = unpacking_hint(&error).unwrap();
+            assert!(hint.contains("unpack it"), "{hint}");
+            // Below what is always allowed, and at the rate of a usual table.
+            let small = zeros.get(..1 << 20).unwrap();
+            assert_eq!(read(small, packing).unwrap(), 1 << 20);
+            assert_eq!(read(numbers.as_bytes(), packing).unwrap(), numbers.len());
+        }
+        let usual = |gib: u64, ratio: u64| UNPACKED.allows(gib << 30, (gib << 30) / ratio);
+        assert!(usual(64, 10_000) && usual(1 << 20, 199));
+        assert!(!usual(65, 1_000));
+    }
+
+    #[test]
+    fn a_window_that_takes_too_much_memory_is_refused() {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(28).unwrap();
+        std::io::Write::write_all(&mut encoder, b"a\n1\n").unwrap();
+        let packed = encoder.finish().unwrap();
+        let mut reader = unpacked(std::io::Cursor::new(packed), Packing::Zstd).unwrap();
+        let error = reader.read(&mut [0; 8]).unwrap_err();
+        let hint = unpacking_hint(&error);
+        assert!(
+            hint.is_some_and(|hint| hint.contains("--long=27")),
+            "{error}"
+        );
     }
 }
