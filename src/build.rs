@@ -54,13 +54,19 @@ pub enum Format {
     Json,
 }
 
+/// So many warnings are told; whoever reads these knows what to look for.
+const MOST_WARNINGS: usize = 20;
+
 /// Tells what the user should know of a config that is accepted.
 fn warn(warnings: &[Input]) {
-    for warning in warnings {
+    for warning in warnings.iter().take(MOST_WARNINGS) {
         eprintln!("warning: {warning}");
         if let Some(hint) = &warning.hint {
             eprintln!("hint: {hint}");
         }
+    }
+    if warnings.len() > MOST_WARNINGS {
+        eprintln!("warning: and {} more", warnings.len() - MOST_WARNINGS);
     }
 }
 

@@ -1,5 +1,6 @@
 //! A walk over the tree of a settings file that knows each field's path and words the errors.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -275,9 +276,10 @@ impl<'a> Cursor<'a> {
             }
         };
         let mut names: Vec<Spot<String>> = Vec::new();
+        let mut known = HashSet::new();
         for item in items {
             let name = item.text(what)?;
-            if names.iter().any(|known| known.value == name.value) {
+            if !known.insert(name.value.clone()) {
                 return Err(item.error(format!("`{}` is named twice", *name)).into());
             }
             if label == Some(name.as_str()) {

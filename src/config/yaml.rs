@@ -4,6 +4,7 @@
 //! boolean: what a field holds is decided by the field. Anchors, aliases, tags and further
 //! documents are refused; a build's settings are short enough to be written out.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span};
@@ -129,6 +130,8 @@ impl<'a> Reader<'a> {
             }
             Event::MappingStart(..) => {
                 let mut entries = Vec::new();
+                // The line of each key, by its text.
+                let mut lines = HashMap::new();
                 loop {
                     match self.next()? {
                         (Event::MappingEnd, mark) => {
@@ -136,7 +139,7 @@ impl<'a> Reader<'a> {
                             break Kind::Map(entries);
                         }
                         (event, mark) => {
-                            let key = self.key(event, mark, &entries)?;
+                            let key = self.key(event, mark, &mut lines)?;
                             let (event, mark) = self.next()?;
                             entries.push((key, self.node(event, mark)?));
                         }
@@ -167,18 +170,21 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn key(&mut self, event: Event<'a>, mark: Mark, before: &[(Key, Node)]) -> Result<Key, Error> {
+    fn key(
+        &mut self,
+        event: Event<'a>,
+        mark: Mark,
+        lines: &mut HashMap<String, usize>,
+    ) -> Result<Key, Error> {
         let Kind::Text(text) = self.node(event, mark.clone())?.kind else {
             return Err(Error {
                 mark,
                 message: "expected a field's name".to_owned(),
             });
         };
-        if let Some((first, _)) = before.iter().find(|(key, _)| key.text == text) {
-            let message = format!(
-                "`{text}` stands here a second time; the first is on line {}",
-                first.mark.line
-            );
+        if let Some(first) = lines.insert(text.clone(), mark.line) {
+            let message =
+                format!("`{text}` stands here a second time; the first is on line {first}");
             return Err(Error { mark, message });
         }
         Ok(Key { mark, text })

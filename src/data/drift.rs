@@ -23,13 +23,15 @@ mod significance;
 #[cfg(test)]
 mod tests;
 
+use std::collections::{HashMap, HashSet};
+
 use categories::Counts;
 use cumulative::Cumulative;
 use measures::Shares;
 
 use super::cell_text::short;
 use crate::clock::Timestamp;
-use crate::config::Drift as Settings;
+use crate::config::{Drift as Settings, DriftLimits};
 use crate::workspace::drift_report::{
     ColumnDrift, Contribution, DriftReport, DriftTest, DriftVerdict, MissingDrift, Retyped,
     ValueDrift,
@@ -54,11 +56,14 @@ pub fn compare(
     skip: &[&str],
     against: &str,
 ) -> DriftReport {
-    let left_out = |name: &str| {
-        let off =
-            |column: &&crate::config::DriftColumn| *column.name == name && column.limits.is_none();
-        skip.contains(&name) || settings.columns.iter().any(|column| off(&column))
-    };
+    let chosen: HashMap<&str, Option<DriftLimits>> = (settings.columns.iter())
+        .map(|column| (column.name.as_str(), column.limits))
+        .collect();
+    let skip: HashSet<&str> = skip.iter().copied().collect();
+    let left_out = |name: &str| skip.contains(name) || chosen.get(name) == Some(&None);
+    let known: HashMap<&str, &ColumnFigures> = (baseline.columns.iter())
+        .map(|column| (column.name.as_str(), column))
+        .collect();
     let mut report = DriftReport {
         against: against.to_owned(),
         baseline_rows: baseline.rows,
@@ -72,11 +77,7 @@ pub fn compare(
         .iter()
         .filter(|column| !left_out(&column.name))
     {
-        let Some(before) = baseline
-            .columns
-            .iter()
-            .find(|known| known.name == column.name)
-        else {
+        let Some(before) = known.get(column.name.as_str()).copied() else {
             report.added.push(column.name.clone());
             continue;
         };
@@ -90,12 +91,8 @@ pub fn compare(
             });
             None
         };
-        let chosen = settings
-            .columns
-            .iter()
-            .find(|known| *known.name == column.name);
-        let limits = chosen.and_then(|column| column.limits);
-        let limits = limits.unwrap_or(settings.limits);
+        let own = chosen.get(column.name.as_str()).copied().flatten();
+        let limits = own.unwrap_or(settings.limits);
         report.columns.push(ColumnDrift {
             column: column.name.clone(),
             kind: column.kind,
@@ -113,11 +110,12 @@ pub fn compare(
             missing: missing(before, column),
         });
     }
-    let kept = |name: &str| current.columns.iter().any(|column| column.name == name);
+    let kept: HashSet<&str> = current.columns.iter().map(|c| c.name.as_str()).collect();
     let gone = baseline.columns.iter().map(|column| &column.name);
-    report
-        .vanished
-        .extend(gone.filter(|name| !left_out(name) && !kept(name)).cloned());
+    report.vanished.extend(
+        gone.filter(|name| !left_out(name) && !kept.contains(name.as_str()))
+            .cloned(),
+    );
     judge(&mut report, settings);
     report
 }

@@ -130,14 +130,15 @@ impl Findings {
             known.found += count.found;
             let listed = count.listed.min(SHOWN - known.listed);
             known.listed += listed;
-            room.insert(key, listed);
+            room.insert((key.0.to_owned(), key.1, key.2), listed);
         }
         for finding in other.list {
-            let same = |(code, table, column): &(&str, String, String)| {
-                *code == finding.check && *table == finding.table && *column == finding.column
-            };
-            let room = room.iter_mut().find(|(key, _)| same(key));
-            if let Some((_, room)) = room.filter(|(_, room)| **room > 0) {
+            let key = (
+                finding.check.clone(),
+                finding.table.clone(),
+                finding.column.clone(),
+            );
+            if let Some(room) = room.get_mut(&key).filter(|room| **room > 0) {
                 *room -= 1;
                 self.list.push(finding);
             }

@@ -43,8 +43,11 @@ pub fn columns(tables: &[Vec<(&str, Kind)>], on: &[String]) -> Arc<[FrameColumn]
     for (t, table) in tables.iter().enumerate() {
         for (c, (name, kind)) in table.iter().enumerate() {
             let is_key = on.iter().any(|key| key == name);
-            let known = columns.iter_mut().filter(|_| t > 0 && is_key);
-            let Some(key) = known.into_iter().find(|known| known.name == *name) else {
+            let known = match t > 0 && is_key {
+                true => columns.iter().position(|known| known.name == *name),
+                false => None,
+            };
+            let Some(key) = known.and_then(|at| columns.get_mut(at)) else {
                 columns.push(FrameColumn {
                     name: (*name).to_owned(),
                     kind: kind.column_type(),

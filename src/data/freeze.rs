@@ -6,7 +6,7 @@
 
 mod parts;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
@@ -447,10 +447,12 @@ impl Task<'_> {
         let overlap = Overlap::of(&train, &test);
         let mut whole = train.clone();
         whole.merge(&test);
+        let forced: HashMap<(usize, &str), &Forced> = (forced.iter().enumerate())
+            .flat_map(|(t, of)| of.iter().map(move |(name, by)| ((t, name.as_str()), by)))
+            .collect();
         let forced_by = |column: &FrameColumn| {
-            let of = forced.get(column.source()?.0)?;
-            let (_, forced) = of.iter().find(|(name, _)| *name == column.name)?;
-            Some(forced.clone())
+            let key = (column.source()?.0, column.name.as_str());
+            forced.get(&key).copied().cloned()
         };
         let told = |gathered: Gathered, files: &[&SplitFile]| {
             let mut profiled = gathered.profiled(&names, Some(target.column));

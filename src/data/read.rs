@@ -232,7 +232,8 @@ fn order(
         })?;
         order.push(*place);
     }
-    if let Some(more) = found.iter().find(|name| !columns.contains(name)) {
+    let all: std::collections::HashSet<&String> = columns.iter().collect();
+    if let Some(more) = found.iter().find(|name| !all.contains(name)) {
         let name = super::shown(more);
         return Err(wrong(format!(
             "has a column `{name}`, which `{}` has not",

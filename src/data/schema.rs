@@ -23,7 +23,7 @@ mod reading;
 mod update;
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use anyhow::Result;
@@ -42,6 +42,7 @@ pub use update::update;
 pub struct Schema {
     /// In the order of the file.
     pub tables: Vec<TableRule>,
+    by_name: HashMap<String, usize>,
 }
 
 /// What a table must hold.
@@ -53,6 +54,7 @@ pub struct TableRule {
     pub max_rows: Option<u64>,
     /// Columns whose values together stand only once.
     pub keys: Vec<Vec<String>>,
+    by_name: HashMap<String, usize>,
 }
 
 /// What one column must hold; what is not said is not checked.
@@ -129,16 +131,28 @@ impl Schema {
         reading::schema(&File::new(path, text.into(), reading::FIELDS)?)
     }
 
+    fn add(&mut self, table: TableRule) {
+        self.by_name
+            .insert(table.name.value.clone(), self.tables.len());
+        self.tables.push(table);
+    }
+
     /// The rules of a table.
     pub fn table(&self, name: &str) -> Option<&TableRule> {
-        self.tables.iter().find(|table| *table.name == name)
+        self.tables.get(*self.by_name.get(name)?)
     }
 }
 
 impl TableRule {
+    fn add(&mut self, column: ColumnRule) {
+        self.by_name
+            .insert(column.name.value.clone(), self.columns.len());
+        self.columns.push(column);
+    }
+
     /// The rules of a column.
     pub fn column(&self, name: &str) -> Option<&ColumnRule> {
-        self.columns.iter().find(|column| *column.name == name)
+        self.columns.get(*self.by_name.get(name)?)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Columns and their values against `schema.yaml`.
 
+use std::collections::HashSet;
+
 use super::{ColumnScope, TableScope};
 use crate::config::nearest;
 use crate::data::findings::{Evidence, Reporter};
@@ -19,17 +21,24 @@ pub(super) fn undescribed(scope: &TableScope, reporter: &mut Reporter) {
     }
 }
 
+/// Among more unknown columns than this nothing tells which one is meant, and to compare them all takes long.
+const MOST_LIKELY: usize = 100;
+
 /// A column that the schema asks for and the table lacks.
 pub(super) fn absent(scope: &TableScope, reporter: &mut Reporter) {
-    let rules = scope.rule.map_or(&[][..], |rule| &rule.columns);
-    for rule in rules.iter().filter(|rule| !rule.optional) {
+    let Some(rules) = scope.rule else { return };
+    let columns = scope.table.columns.iter().map(|c| c.name.as_str());
+    let there: HashSet<&str> = columns.clone().collect();
+    let mut unknown: Vec<&str> = columns
+        .filter(|name| rules.column(name).is_none())
+        .collect();
+    if unknown.len() > MOST_LIKELY {
+        unknown.clear();
+    }
+    for rule in rules.columns.iter().filter(|rule| !rule.optional) {
         let name: &str = &rule.name;
-        if scope.table.find(name).is_none() {
+        if !there.contains(name) {
             reporter.found(scope.table.origin(), name, None, || {
-                let unknown = scope.table.columns.iter().map(|c| c.name.as_str());
-                let unknown: Vec<&str> = unknown
-                    .filter(|known| !rules.iter().any(|rule| *rule.name.value == **known))
-                    .collect();
                 let near = nearest(name, &unknown);
                 let near = near.map_or_else(String::new, |near| {
                     format!("; is it `{}`?", crate::data::shown(near))

@@ -1,5 +1,7 @@
 //! What a model would see: columns that tell nothing, too much, or not what they seem to.
 
+use std::collections::HashSet;
+
 use super::{ProfileScope, counted, percent, short};
 use crate::data::findings::{Evidence, Reporter};
 use crate::data::shown;
@@ -37,13 +39,10 @@ const LEAK_CORRELATION: f64 = 0.99;
 /// The columns that a model learns from, with their places.
 fn features<'a>(scope: &ProfileScope<'a>) -> impl Iterator<Item = &'a ColumnFigures> {
     let data = &scope.config.data;
+    let dropped: HashSet<&str> = data.drop.iter().map(|name| name.as_str()).collect();
     let columns = scope.profile.columns.iter();
     columns.filter(move |column| {
-        column.name != *data.label.column
-            && !data
-                .drop
-                .iter()
-                .any(|dropped| *dropped.value == column.name)
+        column.name != *data.label.column && !dropped.contains(column.name.as_str())
     })
 }
 

@@ -1,5 +1,7 @@
 //! The label as the profile tells it, and the two parts of the split against each other.
 
+use std::collections::HashSet;
+
 use super::{ProfileScope, counted, percent};
 use crate::config::{SplitRule, Spot};
 use crate::data::drift;
@@ -72,6 +74,10 @@ const ROWS_AN_ENTITY: u64 = 100;
 /// From this share of the test part's rows on it matters that they are known from training.
 const KNOWN: f64 = 0.01;
 
+fn names<'a>(list: impl IntoIterator<Item = &'a Spot<String>>) -> HashSet<&'a str> {
+    list.into_iter().map(|spot| spot.as_str()).collect()
+}
+
 /// Rows of the same entity on both sides of the split: what the tables are joined on or what is dropped, where it
 /// names customers or the like that stand in several rows.
 pub(super) fn entity(scope: &ProfileScope, reporter: &mut Reporter) {
@@ -81,10 +87,12 @@ pub(super) fn entity(scope: &ProfileScope, reporter: &mut Reporter) {
         SplitRule::Hash { by, .. } => &by[..],
         SplitRule::Time { .. } => &[],
     };
-    let named = |list: &[Spot<String>], name: &str| list.iter().any(|spot| *spot.value == *name);
+    let on = data.join.iter().flat_map(|join| &join.on);
+    let entities = names(on.chain(&data.drop));
+    let by = names(by);
     for (column, share) in scope.profile.columns.iter().zip(&overlap.values) {
-        let on = data.join.iter().any(|join| named(&join.on, &column.name));
-        if !(on || named(&data.drop, &column.name)) || named(by, &column.name) {
+        let name = column.name.as_str();
+        if !entities.contains(name) || by.contains(name) {
             continue;
         }
         let distinct = column.distinct.count;
@@ -137,10 +145,9 @@ pub(super) fn future(scope: &ProfileScope, reporter: &mut Reporter) {
         SplitRule::Time { column, test_from } => (column.value.as_str(), Some(test_from.as_str())),
         SplitRule::Hash { .. } => ("", None),
     };
-    let is_feature = |name: &str| {
-        let dropped = data.drop.iter().any(|dropped| *dropped.value == *name);
-        !dropped && *name != *data.label.column.value && name != by
-    };
+    let dropped = names(&data.drop);
+    let is_feature =
+        |name: &str| !dropped.contains(name) && *name != *data.label.column.value && name != by;
     let now = scope.now.to_string();
     let columns = scope.parts.map_or(scope.profile, |(train, _)| train);
     for column in columns.columns.iter().filter(|c| is_feature(&c.name)) {

@@ -1,5 +1,7 @@
 //! What `serin.yaml` names against what the tables have.
 
+use std::collections::HashSet;
+
 use super::TablesScope;
 use super::join::together;
 use crate::config::{SplitRule, Spot};
@@ -8,40 +10,56 @@ use crate::data::findings::{Evidence, Origin, Reporter};
 /// A column that the config names and no table has.
 pub(super) fn columns(scope: &TablesScope, reporter: &mut Reporter) {
     let data = &scope.config.data;
+    let there = there(scope);
+    let mut expect = |column: &Spot<String>, field: &str| {
+        expect(scope, &there, reporter, column, field);
+    };
     for column in &data.drop {
-        expect(scope, reporter, column, "data.drop");
+        expect(column, "data.drop");
     }
     match &data.split.rule {
         SplitRule::Hash { by, .. } => {
             for column in by {
-                expect(scope, reporter, column, "data.split.by");
+                expect(column, "data.split.by");
             }
         }
         SplitRule::Time { column, .. } => {
-            expect(scope, reporter, column, "data.split.time.column");
+            expect(column, "data.split.time.column");
         }
     }
     for column in &scope.config.validate.slices {
-        expect(scope, reporter, column, "validate.slices");
+        expect(column, "validate.slices");
     }
     let lint = &scope.config.lint;
     for column in lint.drift.iter().flat_map(|drift| &drift.columns) {
-        expect(scope, reporter, &column.name, "lint.drift.columns");
+        expect(&column.name, "lint.drift.columns");
     }
     if let Some(freshness) = &lint.freshness {
-        expect(scope, reporter, &freshness.column, "lint.freshness.column");
+        expect(&freshness.column, "lint.freshness.column");
     }
 }
 
 /// The label's column that no table has.
 pub(super) fn label(scope: &TablesScope, reporter: &mut Reporter) {
     let column = &scope.config.data.label.column;
-    expect(scope, reporter, column, "data.label.column");
+    expect(scope, &there(scope), reporter, column, "data.label.column");
 }
 
-fn expect(scope: &TablesScope, reporter: &mut Reporter, column: &Spot<String>, field: &str) {
+/// The columns of all tables.
+fn there<'a>(scope: &TablesScope<'a>) -> HashSet<&'a str> {
+    let columns = scope.tables.iter().flat_map(|table| &table.columns);
+    columns.map(|column| column.name.as_str()).collect()
+}
+
+fn expect(
+    scope: &TablesScope,
+    there: &HashSet<&str>,
+    reporter: &mut Reporter,
+    column: &Spot<String>,
+    field: &str,
+) {
     let name: &str = column;
-    if scope.tables.iter().any(|table| table.find(name).is_some()) {
+    if there.contains(name) {
         return;
     }
     let (names, paths) = together(scope.tables);

@@ -1,5 +1,7 @@
 //! The label, the features, and the split of the joined table.
 
+use std::collections::HashSet;
+
 use super::columns::listed;
 use super::join::together;
 use super::{DatasetScope, JoinedScope};
@@ -122,8 +124,8 @@ pub(super) fn unseen(scope: &DatasetScope, reporter: &mut Reporter) {
 pub(super) fn no_features(scope: &DatasetScope, reporter: &mut Reporter) {
     let data = &scope.config.data;
     let mut columns = scope.columns.iter();
-    let is_feature =
-        |name: &str| name != label(scope) && !data.drop.iter().any(|dropped| dropped.value == name);
+    let dropped: HashSet<&str> = data.drop.iter().map(|name| name.as_str()).collect();
+    let is_feature = |name: &str| name != label(scope) && !dropped.contains(name);
     if !columns.any(|column| is_feature(&column.name)) {
         let sentence = "without the label and the dropped columns there is nothing to learn from";
         about(

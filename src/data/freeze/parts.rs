@@ -1,5 +1,6 @@
 //! The training and the test part while rows come in: who belongs where, their figures, their files.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -68,10 +69,8 @@ impl<'a> Parts<'a> {
             kinds.push(values);
         }
         // What a model learns from: rows that are equal there are the same to it.
-        let dropped = &config.data.drop;
-        let is_feature = |n: usize, name: &str| {
-            !is_label(n) && !dropped.iter().any(|dropped| *dropped.value == *name)
-        };
+        let dropped: HashSet<&str> = config.data.drop.iter().map(|name| name.as_str()).collect();
+        let is_feature = |n: usize, name: &str| !is_label(n) && !dropped.contains(name);
         let features = columns.iter().enumerate();
         let features: Vec<bool> = features.map(|(n, c)| is_feature(n, &c.name)).collect();
         let gather = || Gather::new(kinds.clone()).with_features(&features);

@@ -8,7 +8,7 @@
 mod scan;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -148,7 +148,8 @@ fn keys(queue: &Mutex<Queue>) -> Result<Keys> {
             keys.wrong.get_or_insert((first, error));
             continue;
         }
-        let mut new: Vec<(Cow<[u8]>, u32)> = Vec::new();
+        // Those of a line that no line had before, with their places.
+        let mut new: HashMap<Cow<[u8]>, u32> = HashMap::new();
         for (number, line) in lines(&chunk.bytes) {
             let line = chunk.bytes.get(line).unwrap_or_default();
             new.clear();
@@ -159,12 +160,7 @@ fn keys(queue: &Mutex<Queue>) -> Result<Keys> {
                 let name = name(line, key);
                 let twice = match keys.names.find(&name).and_then(|at| seen.get_mut(at)) {
                     Some(seen) => std::mem::replace(seen, row) == row,
-                    None => {
-                        new.iter().any(|(known, _)| *known == name) || {
-                            new.push((name, place));
-                            false
-                        }
-                    }
+                    None => new.insert(name, place).is_some(),
                 };
                 place += 1;
                 match twice {
@@ -178,7 +174,9 @@ fn keys(queue: &Mutex<Queue>) -> Result<Keys> {
             if object.is_err() {
                 continue;
             }
-            for (name, place) in new.drain(..) {
+            let mut new: Vec<_> = new.drain().collect();
+            new.sort_unstable_by_key(|(_, place)| *place);
+            for (name, place) in new {
                 let first = (file, block, number, place);
                 if let Err(error) = check(&name, shown, chunk.first_line + u64::from(number)) {
                     keys.wrong.get_or_insert((first, error));
@@ -367,7 +365,7 @@ struct Rows {
     rewritten: Vec<(usize, usize, Kind)>,
     rewritten_before: usize,
     /// Keys of the row at hand that are no columns: those that only malformed rows have.
-    strangers: Vec<Vec<u8>>,
+    strangers: HashSet<Vec<u8>>,
 }
 
 impl Rows {
@@ -385,7 +383,7 @@ impl Rows {
             lines: Vec::with_capacity(rows),
             rewritten: Vec::new(),
             rewritten_before: 0,
-            strangers: Vec::new(),
+            strangers: HashSet::new(),
         }
     }
 
@@ -400,11 +398,10 @@ impl Rows {
         let column = self.names.find(&name);
         let cells = column.and_then(|column| self.cells.get_mut(column));
         let (Some(column), Some(cells)) = (column, cells) else {
-            if self.strangers.iter().any(|known| **known == *name) {
-                return Err(wrong(TWICE));
-            }
-            self.strangers.push(name.into_owned());
-            return Ok(());
+            return match self.strangers.insert(name.into_owned()) {
+                true => Ok(()),
+                false => Err(wrong(TWICE)),
+            };
         };
         if cells.len() > row {
             return Err(wrong(TWICE));

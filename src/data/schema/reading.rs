@@ -1,5 +1,7 @@
 //! A `schema.yaml` from its text, with the mistakes in it.
 
+use std::collections::{HashMap, HashSet};
+
 use anyhow::Result;
 
 use super::{ColumnRule, Moment, Pattern, Reference, Schema, TableRule};
@@ -52,9 +54,12 @@ pub(super) fn schema(file: &File) -> Result<Schema> {
     };
     let tables = root.fields("")?.need("tables")?;
     let tables = tables.map("a mapping of tables")?;
-    let mut schema = Schema { tables: Vec::new() };
+    let mut schema = Schema {
+        tables: Vec::new(),
+        by_name: HashMap::new(),
+    };
     for (name, rules) in tables.entries() {
-        schema.tables.push(table(spot(file, name), rules)?);
+        schema.add(table(spot(file, name), rules)?);
     }
     for (name, rules) in tables.entries() {
         let columns = rules.fields("tables.*")?.need("columns")?;
@@ -91,6 +96,7 @@ fn table(name: Spot<String>, rules: Cursor) -> Result<TableRule> {
         min_rows: rows("min_rows")?,
         max_rows: rows("max_rows")?,
         keys: Vec::new(),
+        by_name: HashMap::new(),
     };
     in_order(
         &fields,
@@ -98,7 +104,7 @@ fn table(name: Spot<String>, rules: Cursor) -> Result<TableRule> {
         ("max_rows", table.max_rows),
     )?;
     for (name, rule) in columns.entries() {
-        table.columns.push(column(spot(file, name), rule)?);
+        table.add(column(spot(file, name), rule)?);
     }
     let Some(keys) = fields.get("unique") else {
         return Ok(table);
@@ -110,13 +116,14 @@ fn table(name: Spot<String>, rules: Cursor) -> Result<TableRule> {
             return Err(key.error("a key has at least one column").into());
         }
         let mut columns: Vec<String> = Vec::new();
+        let mut seen = HashSet::new();
         for name in names {
             let column = name.text("a column's name")?;
             if table.column(&column).is_none() {
                 let known: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
                 return Err(unknown(&name, "column", &column, &known));
             }
-            if columns.contains(&column.value) {
+            if !seen.insert(column.value.clone()) {
                 return Err(name.error(format!("`{}` is named twice", *column)).into());
             }
             columns.push(column.value);
@@ -306,6 +313,7 @@ fn bounds(column: &mut ColumnRule, rule: &Fields) -> Result<()> {
 /// The values of a domain, each of which the other rules of the column allow.
 fn domain(column: &ColumnRule, field: &Cursor) -> Result<Vec<String>> {
     let mut values: Vec<String> = Vec::new();
+    let mut seen = HashSet::new();
     for value in field.list("a list of values")? {
         let text = value
             .text("a value; quote one that is empty or `null`")?
@@ -315,8 +323,7 @@ fn domain(column: &ColumnRule, field: &Cursor) -> Result<Vec<String>> {
             return Err(value.expected("a number").into());
         }
         let shown = crate::data::shown(&text);
-        let known = |known: &String| column.comparable(known) == column.comparable(&text);
-        if values.iter().any(known) {
+        if !seen.insert(column.comparable(&text).into_owned()) {
             return Err(value.error(format!("`{shown}` stands here twice")).into());
         }
         let pattern = column.matches.as_ref();

@@ -4,7 +4,7 @@
 //! Only what data grows out of is changed: values of a domain, ranges, lengths, shares of missing cells,
 //! columns and tables that came, and columns that went. Types, patterns and keys are for people to change.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::Path;
 
@@ -151,11 +151,18 @@ impl Edits<'_> {
         let Some((_, described)) = field(node, "columns") else {
             return;
         };
+        let entries = entries(described).iter();
+        let written: HashMap<&str, (&Key, &Node)> = entries
+            .map(|(key, node)| (key.text.as_str(), (key, node)))
+            .collect();
+        let columns: HashMap<&str, &Column> = (table.columns.iter())
+            .map(|column| (column.name.as_str(), column))
+            .collect();
         for rule in &rules.columns {
-            let Some((key, node)) = field(described, &rule.name) else {
+            let Some((key, node)) = written.get(rule.name.as_str()).copied() else {
                 continue;
             };
-            match table.columns.iter().find(|c| c.name == *rule.name) {
+            match columns.get(rule.name.as_str()) {
                 Some(column) => self.column(rule, node, column),
                 None if !rule.optional => self.set_optional(key, node),
                 None => {}
