@@ -93,6 +93,12 @@ pub enum Command {
     ///
     /// Reads AIP_STORAGE_URI or --model, listens on AIP_HTTP_PORT, answers AIP_HEALTH_ROUTE and
     /// AIP_PREDICT_ROUTE as Vertex AI's contract says. Ends with SIGTERM after the open requests.
+    ///
+    /// Listens on 127.0.0.1, and in a container on 0.0.0.0: where a variable AIP_… or K_SERVICE is set, as Vertex AI
+    /// and Cloud Run do. A request may hold 1,500,000 bytes and 10,000 instances, fewer where the model has more
+    /// than ten classes (100,000 scores). A client that takes more than ten seconds for a request's head is cut off, and one
+    /// that stops in the middle of a body or an answer after 30. What is too much at a time is answered with 429; the
+    /// health route is answered all the same.
     #[command(after_help = EXITS)]
     Serve(ServeFlags),
     /// Profile any table, for a first look
@@ -355,13 +361,20 @@ pub struct ServeFlags {
     pub model: String,
     #[arg(long, default_value_t = 8080, env = "AIP_HTTP_PORT")]
     pub port: u16,
-    /// The address to listen on
-    #[arg(long, default_value = "0.0.0.0")]
-    pub host: std::net::IpAddr,
-    #[arg(long, default_value = "/health", env = "AIP_HEALTH_ROUTE")]
+    /// The address to listen on [default: 127.0.0.1, in a container 0.0.0.0]
+    #[arg(long, value_name = "ADDRESS")]
+    pub host: Option<std::net::IpAddr>,
+    #[arg(long, default_value = "/health", env = "AIP_HEALTH_ROUTE", value_parser = route)]
     pub health_route: String,
-    #[arg(long, default_value = "/predict", env = "AIP_PREDICT_ROUTE")]
+    #[arg(long, default_value = "/predict", env = "AIP_PREDICT_ROUTE", value_parser = route)]
     pub predict_route: String,
+}
+
+fn route(text: &str) -> Result<String, String> {
+    match text.starts_with('/') {
+        true => Ok(text.to_owned()),
+        false => Err("expected a path that begins with `/`".into()),
+    }
 }
 
 #[derive(Debug, Args)]

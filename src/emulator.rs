@@ -44,6 +44,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::clock::Clock;
 use crate::error::Input;
 use crate::image::SelfImages;
+use crate::listen::{self, Limits};
 use crate::process::Groups;
 pub use cloudbuild::{BuildSettings, Builds};
 use state::Store;
@@ -51,6 +52,9 @@ pub use variables::{address, exports, local_project, variables};
 
 /// How much faster than real time a rehearsal runs where nobody says otherwise.
 pub const DEFAULT_TIME_SCALE: u32 = 300;
+
+/// The path that is answered however much the emulator has to do.
+const HEALTH: &str = "/_serin/clock";
 
 /// How an emulator is started.
 pub struct Options {
@@ -233,12 +237,7 @@ pub async fn start(options: Options) -> Result<Running> {
         let stopped = async {
             let _dropped = stopped.await;
         };
-        if let Err(error) = axum::serve(listener, app)
-            .with_graceful_shutdown(stopped)
-            .await
-        {
-            eprintln!("warning: the emulator stopped serving: {error}");
-        }
+        listen::serve(listener, app, Limits::for_streams(), HEALTH, stopped).await;
     });
     Ok(Running {
         emulator,

@@ -16,6 +16,7 @@ pub mod engine;
 pub mod error;
 pub mod gcp;
 pub mod image;
+mod listen;
 pub mod model;
 pub mod process;
 pub mod report;

@@ -312,10 +312,11 @@ async fn emulate(flags: EmulateFlags) -> Result<()> {
 }
 
 async fn serve_model(flags: ServeFlags) -> Result<()> {
+    let address = serve::Address::choose(flags.host, std::env::vars_os())?;
     let (model, _folder) = steps::model_files::local(&flags.model).await?;
     serve::serve(serve::Options {
         model,
-        host: flags.host,
+        address,
         port: flags.port,
         health_route: flags.health_route,
         predict_route: flags.predict_route,

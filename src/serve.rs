@@ -7,35 +7,41 @@
 //!   A category is its text, or the number of the same value; a number is a JSON number; a boolean is
 //!   `true` or `false` (or 1 or 0). `null`, `"NaN"`, a field left out of an object and a category that
 //!   training has not seen are missing values, which the model knows how to handle. Dropped columns and
-//!   the label are ignored; any other unknown field is an error.
+//!   the label are ignored; any other unknown field is an error, and so is one that stands there twice.
 //! - A prediction is a number, or `{"label": "yes", "scores": {"no": 0.07, "yes": 0.93}}`.
 //! - An error is `{"error": {"code": 400, "message": "...", "status": "INVALID_ARGUMENT"}}`.
+//! - The memory of all requests together is bounded: what does not fit is answered with 429.
+
+mod address;
+mod scorer;
 
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{Method, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
-use axum::serve::ListenerExt;
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
-use serde_json::{Value, json};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::Response;
+use futures_util::StreamExt;
+use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::error::Input;
-use crate::model::gate::nearest;
-use crate::model::predictor::Predictor;
+use crate::listen::{self, Held, Limits, json_answer, json_bytes, refusal};
+pub use address::Address;
+use scorer::{Scorer, cut};
 
 /// The largest request, in bytes: what a shared endpoint of Vertex AI lets through.
 const LARGEST_REQUEST_BYTES: usize = 1_500_000;
+/// The bytes of requests and answers that are in memory at a time: beyond it, requests are answered with 429. Forty of the
+/// largest requests, which all the cores of a small machine score in seconds.
+const IN_MEMORY_BYTES: usize = 64 << 20;
 /// How long requests under way may take once the server is told to stop.
 const FAREWELL: Duration = Duration::from_secs(20);
 
@@ -44,57 +50,12 @@ const FAREWELL: Duration = Duration::from_secs(20);
 pub struct Options {
     /// The model directory.
     pub model: PathBuf,
-    pub host: IpAddr,
+    pub address: Address,
     /// 0 takes a free one, which is then printed.
     pub port: u16,
+    /// Begins with a slash, as the next does.
     pub health_route: String,
     pub predict_route: String,
-}
-
-impl Options {
-    /// The options that Vertex AI's variables give (`AIP_HTTP_PORT` and so on), read through `variable`.
-    ///
-    /// Without a route the one of the endpoint and deployed model is taken, and without these `/health`
-    /// and `/predict`.
-    ///
-    /// # Errors
-    /// [`Input`] for a port or a route that is none.
-    pub fn from_variables(
-        model: PathBuf,
-        variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self> {
-        let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
-        let port = match variable("AIP_HTTP_PORT") {
-            None => 8080,
-            Some(text) => text.parse().map_err(|_| {
-                Input::new(format!("`AIP_HTTP_PORT` is `{text}`, which is no port"))
-            })?,
-        };
-        let deployed = variable("AIP_ENDPOINT_ID").zip(variable("AIP_DEPLOYED_MODEL_ID"));
-        let deployed = deployed
-            .map(|(endpoint, model)| format!("/v1/endpoints/{endpoint}/deployedModels/{model}"));
-        let route = |name: &str, verb: &str, local: &str| {
-            let route = variable(name)
-                .or_else(|| {
-                    deployed
-                        .as_ref()
-                        .map(|deployed| format!("{deployed}{verb}"))
-                })
-                .unwrap_or_else(|| local.to_owned());
-            if !route.starts_with('/') {
-                let message = format!("`{name}` is `{route}`, which is no path");
-                return Err(anyhow::Error::from(Input::new(message)));
-            }
-            Ok(route)
-        };
-        Ok(Self {
-            model,
-            host: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            port,
-            health_route: route("AIP_HEALTH_ROUTE", "", "/health")?,
-            predict_route: route("AIP_PREDICT_ROUTE", ":predict", "/predict")?,
-        })
-    }
 }
 
 /// Serves until SIGTERM or SIGINT; requests under way are answered first.
@@ -104,32 +65,38 @@ impl Options {
 pub async fn serve(options: Options) -> Result<()> {
     let stop = stop_signal()?;
     let app = app(&options)?;
-    let address = SocketAddr::new(options.host, options.port);
+    let address = SocketAddr::new(options.address.host, options.port);
     let listener = TcpListener::bind(address)
         .await
         .map_err(|e| Input::new(format!("cannot listen on {address}: {e}")))?;
     let address = listener
         .local_addr()
         .context("reading the server's address")?;
+    announce(&options, address);
+    let limits = Limits::for_messages();
+    run(listener, app, limits, &options.health_route, stop).await;
+    Ok(())
+}
+
+/// Says what is served where, and why there.
+fn announce(options: &Options, address: SocketAddr) {
     eprintln!(
-        "serving {} on http://{address}{}",
+        "serving {} on http://{address}{} ({})",
         options.model.display(),
-        options.predict_route
+        options.predict_route,
+        options.address.why
     );
-    run(listener, app, stop).await
 }
 
 async fn run(
     listener: TcpListener,
     app: Router,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> Result<()> {
-    // An answer must not wait for the acknowledgement of the one before it.
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let (stopping, stopped) = tokio::sync::oneshot::channel();
-    let server = axum::serve(listener, app).with_graceful_shutdown(async move {
+    limits: Limits,
+    health_route: &str,
+    stop: impl Future<Output = ()>,
+) {
+    let (stopping, stopped) = oneshot::channel();
+    let server = listen::serve(listener, app, limits, health_route, async move {
         stop.await;
         let _ = stopping.send(());
     });
@@ -139,8 +106,8 @@ async fn run(
         tokio::time::sleep(FAREWELL).await;
     };
     tokio::select! {
-        served = server => served.context("serving"),
-        () = deadline => Ok(()),
+        () = server => {}
+        () = deadline => {}
     }
 }
 
@@ -157,60 +124,43 @@ fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static> {
 }
 
 struct Server {
-    predictor: Predictor,
+    scorer: Arc<Scorer>,
+    /// In bytes.
+    memory: Arc<Semaphore>,
+    /// As many as score at a time; the others wait in the order in which they came.
+    cores: Arc<Semaphore>,
     health_route: String,
     predict_route: String,
 }
 
 /// The server's routes, which may hold any text and share one path.
 fn app(options: &Options) -> Result<Router> {
-    let server = Arc::new(Server {
-        predictor: Predictor::load(&options.model)?,
-        health_route: options.health_route.clone(),
-        predict_route: options.predict_route.clone(),
-    });
-    Ok(Router::new()
-        .fallback(answer)
-        .layer(DefaultBodyLimit::max(LARGEST_REQUEST_BYTES))
-        .with_state(server))
+    let server = Arc::new(Server::new(options)?);
+    Ok(Router::new().fallback(answer).with_state(server))
 }
 
 async fn answer(
     State(server): State<Arc<Server>>,
     method: Method,
     uri: Uri,
-    body: Result<Bytes, BytesRejection>,
+    body: Body,
 ) -> Response {
-    let (health, predict) = (
-        uri.path() == server.health_route,
-        uri.path() == server.predict_route,
-    );
+    let path = uri.path();
+    let (health, predict) = (path == server.health_route, path == server.predict_route);
     match method {
         Method::GET | Method::HEAD if health => {
             json_answer(StatusCode::OK, &json!({"status": "healthy"}))
         }
-        Method::POST if predict => match body {
-            Ok(body) => match server.predict(&body) {
-                Ok(predictions) => json_answer(StatusCode::OK, &Predictions { predictions }),
-                Err(message) => refusal(StatusCode::BAD_REQUEST, &message),
-            },
-            Err(e) if e.status() == StatusCode::PAYLOAD_TOO_LARGE => refusal(
-                e.status(),
-                &format!(
-                    "the request is larger than {LARGEST_REQUEST_BYTES} bytes; send fewer instances at once"
-                ),
-            ),
-            Err(e) => refusal(e.status(), &format!("the request could not be read: {e}")),
-        },
+        Method::POST if predict => server.predict(body).await.unwrap_or_else(|answer| *answer),
         _ if health || predict => refusal(
             StatusCode::METHOD_NOT_ALLOWED,
-            &format!("`{}` does not take {method}", uri.path()),
+            &format!("`{path}` does not take {}", cut(method.as_str())),
         ),
         _ => refusal(
             StatusCode::NOT_FOUND,
             &format!(
                 "there is nothing at `{}`; predictions are at `{}`, health is at `{}`",
-                uri.path(),
+                cut(path),
                 server.predict_route,
                 server.health_route
             ),
@@ -218,160 +168,99 @@ async fn answer(
     }
 }
 
-#[derive(Serialize)]
-struct Predictions<'a> {
-    predictions: Vec<Prediction<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Prediction<'a> {
-    Class { label: &'a str, scores: Scores<'a> },
-    Number(f32),
-}
-
-/// A probability for each class, in their order.
-struct Scores<'a> {
-    classes: &'a [String],
-    scores: Vec<f32>,
-}
-
-impl Serialize for Scores<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.classes.len()))?;
-        for (class, score) in self.classes.iter().zip(&self.scores) {
-            map.serialize_entry(class, score)?;
-        }
-        map.end()
-    }
-}
-
 impl Server {
-    /// A prediction for each instance of a request's body, or what is wrong with it.
-    fn predict(&self, body: &[u8]) -> Result<Vec<Prediction<'_>>, String> {
-        let body: Value =
-            serde_json::from_slice(body).map_err(|e| format!("the body is no JSON: {e}"))?;
-        let instances = match body.get("instances") {
-            Some(Value::Array(instances)) => instances,
-            Some(_) => return Err("`instances` is no array".to_owned()),
-            None => {
-                return Err("the body has no `instances`: send {\"instances\": [...]}".to_owned());
-            }
-        };
-        let width = self.predictor.encoder().width();
-        let mut rows = Vec::with_capacity(instances.len() * width);
-        for (i, instance) in instances.iter().enumerate() {
-            self.encode(instance, &mut rows)
-                .map_err(|message| format!("instance {i}{message}"))?;
-        }
-        let scores = self
-            .predictor
-            .scores(&rows)
-            .map_err(|e| format!("the instances cannot be scored: {e:#}"))?;
-        let classes = &self.predictor.manifest().label.classes;
-        let prediction = |scores: &[f32]| match classes.get(best(scores)) {
-            None => Prediction::Number(scores.first().copied().unwrap_or(f32::NAN)),
-            Some(label) => Prediction::Class {
-                label,
-                scores: Scores {
-                    classes,
-                    scores: scores.to_vec(),
-                },
-            },
-        };
-        Ok(scores
-            .chunks(self.predictor.width())
-            .map(prediction)
-            .collect())
+    fn new(options: &Options) -> Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self {
+            scorer: Arc::new(Scorer::load(&options.model)?),
+            memory: Arc::new(Semaphore::new(IN_MEMORY_BYTES)),
+            cores: Arc::new(Semaphore::new(cores)),
+            health_route: options.health_route.clone(),
+            predict_route: options.predict_route.clone(),
+        })
     }
 
-    /// Appends an instance's row, or says what is wrong with it, to follow `instance N`.
-    fn encode(&self, instance: &Value, rows: &mut Vec<f32>) -> Result<(), String> {
-        let encoder = self.predictor.encoder();
-        let from = rows.len();
-        rows.resize(from + encoder.width(), crate::model::encode::MISSING);
-        let mut put = |position: usize, value: &Value| {
-            let feature = encoder.json(position, value).map_err(|expected| {
-                let name = encoder.name(position).unwrap_or_default();
-                format!(", feature `{name}`: {} is not {expected}", cut_short(value))
+    /// The answer to a request for predictions, or the refusal.
+    async fn predict(&self, body: Body) -> Result<Response, Box<Response>> {
+        let (body, memory) = self.read(body).await?;
+        let core = self.cores.clone().acquire_owned().await.map_err(broken)?;
+        let scorer = self.scorer.clone();
+        // What is begun is ended, and keeps its core and its memory until then, also where the client goes away.
+        let scoring = move || {
+            let answer = scorer.predict(&body);
+            drop((core, body, memory));
+            answer
+        };
+        let answer = tokio::task::spawn_blocking(scoring)
+            .await
+            .map_err(broken)?
+            .map_err(|message| Box::new(refusal(StatusCode::BAD_REQUEST, &message)))?;
+        let held = self.remember(answer.len())?;
+        let mut answer = json_bytes(StatusCode::OK, answer);
+        answer.extensions_mut().insert(Held(Arc::new(held)));
+        Ok(answer)
+    }
+
+    /// A request's body, with its share of the memory.
+    async fn read(&self, body: Body) -> Result<(Vec<u8>, OwnedSemaphorePermit), Box<Response>> {
+        let mut bytes = Vec::new();
+        let mut memory = self.remember(0)?;
+        let mut refused = None;
+        let mut discarded = 0;
+        let mut pieces = body.into_data_stream();
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|e| {
+                let message = format!("the request could not be read: {e}");
+                Box::new(refusal(StatusCode::BAD_REQUEST, &message))
             })?;
-            rows[from + position] = feature;
-            Ok(())
-        };
-        match instance {
-            Value::Object(fields) => {
-                fields
-                    .iter()
-                    .try_for_each(|(name, value)| match encoder.position(name) {
-                        Some(position) => put(position, value),
-                        None if self.ignores(name) => Ok(()),
-                        None => Err(self.unknown(name)),
-                    })
+            if refused.is_some() {
+                // Most clients read an answer only when they have sent all.
+                discarded += piece.len();
+                if discarded > 2 * LARGEST_REQUEST_BYTES {
+                    break;
+                }
+            } else if bytes.len() + piece.len() > LARGEST_REQUEST_BYTES {
+                let message = format!(
+                    "the request is larger than {LARGEST_REQUEST_BYTES} bytes; send fewer instances at once"
+                );
+                refused = Some(Box::new(refusal(StatusCode::PAYLOAD_TOO_LARGE, &message)));
+            } else {
+                match self.remember(piece.len()) {
+                    Ok(more) => {
+                        memory.merge(more);
+                        bytes.extend_from_slice(&piece);
+                    }
+                    Err(full) => {
+                        (bytes, memory) = (Vec::new(), self.remember(0)?);
+                        refused = Some(full);
+                    }
+                }
             }
-            Value::Array(values) if values.len() == encoder.width() => values
-                .iter()
-                .enumerate()
-                .try_for_each(|(i, value)| put(i, value)),
-            Value::Array(values) => Err(format!(
-                ": it has {} values, and the model has {} features",
-                values.len(),
-                encoder.width()
-            )),
-            other => Err(format!(
-                ": {} is neither an object of features nor an array of them",
-                cut_short(other)
-            )),
+        }
+        match refused {
+            None => Ok((bytes, memory)),
+            Some(refused) => Err(refused),
         }
     }
 
-    fn ignores(&self, name: &str) -> bool {
-        let manifest = self.predictor.manifest();
-        name == manifest.label.column || manifest.dropped.iter().any(|dropped| dropped == name)
-    }
-
-    fn unknown(&self, name: &str) -> String {
-        let features = &self.predictor.manifest().features;
-        let near = nearest(name, features.iter().map(|feature| &*feature.name));
-        let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-        format!(": the model has no feature `{name}`{hint}")
-    }
-}
-
-/// The first of the highest scores.
-fn best(scores: &[f32]) -> usize {
-    let mut best = 0;
-    for (class, score) in scores.iter().enumerate() {
-        if *score > scores[best] {
-            best = class;
-        }
-    }
-    best
-}
-
-/// A value as JSON, at most forty characters of it.
-fn cut_short(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(40) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+    /// A share of the memory, where there is as much.
+    fn remember(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Box<Response>> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let memory = self.memory.clone();
+        memory.try_acquire_many_owned(bytes).map_err(|_| {
+            let message = format!(
+                "the requests under way hold {} MiB, as much as the server takes at a time; try again in a second",
+                IN_MEMORY_BYTES >> 20
+            );
+            Box::new(refusal(StatusCode::TOO_MANY_REQUESTS, &message))
+        })
     }
 }
 
-fn refusal(status: StatusCode, message: &str) -> Response {
-    let word = match status {
-        StatusCode::NOT_FOUND => "NOT_FOUND",
-        StatusCode::METHOD_NOT_ALLOWED => "UNIMPLEMENTED",
-        _ => "INVALID_ARGUMENT",
-    };
-    let error = json!({"code": status.as_u16(), "message": message, "status": word});
-    json_answer(status, &json!({"error": error}))
-}
-
-fn json_answer(status: StatusCode, body: &impl Serialize) -> Response {
-    match serde_json::to_vec(body) {
-        Ok(bytes) => (status, [(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
-        Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, e.to_string()).into_response(),
-    }
+/// A bug: scoring panicked.
+fn broken(error: impl std::error::Error) -> Box<Response> {
+    let message = format!("the instances could not be scored: {error}");
+    Box::new(refusal(StatusCode::INTERNAL_SERVER_ERROR, &message))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use tokio::process::Command;
 use super::error::ApiError;
 use super::{Builds, Emulator, variables};
 use crate::clock::CLOCK_VARIABLE;
+use crate::listen::CONTAINER_NETWORK_VARIABLE;
 
 /// A variable of a container.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -104,6 +105,8 @@ pub(in crate::emulator) fn prepare(
         // What a laptop lacks: where the cloud is, and how fast its clock runs.
         .envs(variables(emulator.url()))
         .env(CLOCK_VARIABLE, emulator.clock.to_string())
+        // And what a container has: a network of its own, which is not that of this machine's neighbours.
+        .env(CONTAINER_NETWORK_VARIABLE, "127.0.0.1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

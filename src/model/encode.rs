@@ -1,8 +1,8 @@
 //! Columns and JSON values to the numbers a booster reads: one `f32` a feature, `NaN` where missing.
 //!
 //! A category becomes the index of its level in `levels`; a level that training has not seen is
-//! missing, as is null. A boolean becomes 0 or 1. A number beyond the range of `f32` becomes its
-//! largest value, so that it stays on its side of every split.
+//! missing, as is null. A boolean becomes 0 or 1. In a table, a number beyond the range of `f32` becomes its
+//! largest value, so that it stays on its side of every split; in a request it is refused.
 
 use std::collections::HashMap;
 
@@ -16,6 +16,9 @@ use crate::workspace::records::ColumnType;
 
 /// What a booster takes for a missing value.
 pub const MISSING: f32 = f32::NAN;
+
+/// What is expected of a number in a request.
+pub const IN_RANGE: &str = "within the range of a 32-bit float, ±3.4e38";
 
 /// A feature as `model.json` names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +99,7 @@ impl Encoder {
     /// The feature at `position` from a request's value.
     ///
     /// # Errors
-    /// What was expected, for a value of another type.
+    /// What was expected, for a value of another type or a number out of range.
     pub fn json(&self, position: usize, value: &Value) -> Result<f32, &'static str> {
         match self.columns.get(position) {
             Some(column) => column.json(value),
@@ -170,7 +173,10 @@ impl Column {
             return Ok(MISSING);
         }
         match (self.kind, value) {
-            (ColumnType::Number, Value::Number(n)) => Ok(n.as_f64().map_or(MISSING, number)),
+            (ColumnType::Number, Value::Number(n)) => match n.as_f64() {
+                Some(v) if (v as f32).is_finite() => Ok(v as f32),
+                _ => Err(IN_RANGE),
+            },
             (ColumnType::Number, _) => Err("a number or null"),
             (ColumnType::Boolean, Value::Bool(b)) => Ok(f32::from(u8::from(*b))),
             (ColumnType::Boolean, Value::Number(n)) => match n.as_f64() {
@@ -311,6 +317,8 @@ mod tests {
         let encoder = encoder();
         assert_eq!(encoder.json(1, &json!("1.5")), Err("a number or null"));
         assert_eq!(encoder.json(1, &json!(true)), Err("a number or null"));
+        assert_eq!(encoder.json(1, &json!(-1e39)), Err(IN_RANGE));
+        assert_eq!(encoder.json(1, &json!(f32::MAX)), Ok(f32::MAX));
         assert_eq!(encoder.json(2, &json!(2)), Err("true, false or null"));
         assert_eq!(encoder.json(0, &json!([])), Err("a text, a number or null"));
         assert!(encoder.json(1, &json!("NaN")).unwrap().is_nan());

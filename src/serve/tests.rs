@@ -2,28 +2,31 @@
 
 use std::sync::LazyLock;
 
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::testing::{self, Made};
+use crate::model::testing;
 
-static BINARY: LazyLock<tempfile::TempDir> = LazyLock::new(|| fitted(&testing::binary(200)));
-
-fn fitted(made: &Made) -> tempfile::TempDir {
+static BINARY: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
-    made.fit(1, folder.path()).unwrap();
+    testing::binary(200).fit(1, folder.path()).unwrap();
     folder
-}
+});
 
-fn options(model: &std::path::Path) -> Options {
-    Options::from_variables(model.to_owned(), |_| None).unwrap()
+fn options() -> Options {
+    Options {
+        model: BINARY.path().to_owned(),
+        address: Address::choose(None, []).unwrap(),
+        port: 0,
+        health_route: "/health".to_owned(),
+        predict_route: "/predict".to_owned(),
+    }
 }
 
 struct Running {
     url: String,
     stop: tokio::sync::oneshot::Sender<()>,
-    server: tokio::task::JoinHandle<Result<()>>,
+    server: tokio::task::JoinHandle<()>,
 }
 
 async fn start(options: &Options) -> Running {
@@ -33,7 +36,10 @@ async fn start(options: &Options) -> Running {
     let stopped = async move {
         let _ = stopped.await;
     };
-    let server = tokio::spawn(run(listener, app(options).unwrap(), stopped));
+    let (app, health) = (app(options).unwrap(), options.health_route.clone());
+    let server = tokio::spawn(async move {
+        run(listener, app, Limits::for_messages(), &health, stopped).await;
+    });
     Running { url, stop, server }
 }
 
@@ -50,37 +56,16 @@ async fn post(url: &str, body: impl Into<reqwest::Body>) -> (u16, Value) {
     (status, serde_json::from_str(&text).unwrap())
 }
 
-fn server(model: &std::path::Path) -> Server {
-    Server {
-        predictor: Predictor::load(model).unwrap(),
-        health_route: "/health".to_owned(),
-        predict_route: "/predict".to_owned(),
-    }
-}
-
-fn predict(body: &Value) -> Result<Value, String> {
-    let server = server(BINARY.path());
-    let predictions = server.predict(body.to_string().as_bytes())?;
-    Ok(serde_json::to_value(Predictions { predictions }).unwrap())
-}
-
-fn refused(instance: Value) -> String {
-    let good = json!({"minutes": 1.0});
-    predict(&json!({"instances": [good, instance]})).unwrap_err()
-}
-
 #[tokio::test]
 async fn health_and_predictions_are_where_vertex_wants_them() {
-    let variables = |name: &str| match name {
-        "AIP_ENDPOINT_ID" => Some("12".to_owned()),
-        "AIP_DEPLOYED_MODEL_ID" => Some("34".to_owned()),
-        "AIP_HTTP_PORT" => Some("9000".to_owned()),
-        _ => None,
+    let route = "/v1/endpoints/12/deployedModels/34";
+    let options = Options {
+        health_route: route.to_owned(),
+        predict_route: format!("{route}:predict"),
+        ..options()
     };
-    let options = Options::from_variables(BINARY.path().to_owned(), variables).unwrap();
-    assert_eq!(options.port, 9000);
     let running = start(&options).await;
-    let base = format!("{}/v1/endpoints/12/deployedModels/34", running.url);
+    let base = format!("{}{route}", running.url);
     let _ = rustls::crypto::ring::default_provider().install_default();
     assert_eq!(reqwest::get(&base).await.unwrap().status(), 200);
     let body =
@@ -101,7 +86,7 @@ async fn health_and_predictions_are_where_vertex_wants_them() {
 
 #[tokio::test]
 async fn a_request_that_is_too_large_is_told_so() {
-    let running = start(&options(BINARY.path())).await;
+    let running = start(&options()).await;
     let (status, answer) = post(&format!("{}/predict", running.url), vec![b' '; 1_500_001]).await;
     assert_eq!(status, 413);
     assert!(
@@ -115,7 +100,7 @@ async fn a_request_that_is_too_large_is_told_so() {
 #[tokio::test]
 async fn requests_under_way_are_answered_before_it_stops() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let running = start(&options(BINARY.path())).await;
+    let running = start(&options()).await;
     let address = running.url.trim_start_matches("http://");
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let body = json!({"instances": [{}]}).to_string();
@@ -130,113 +115,35 @@ async fn requests_under_way_are_answered_before_it_stops() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    running.server.await.unwrap().unwrap();
+    running.server.await.unwrap();
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
 }
 
-#[test]
-fn objects_and_arrays_of_the_same_values_have_the_same_prediction() {
-    let answer = predict(&json!({"instances": [
-        {"minutes": 3.25, "area": "415", "plan": false, "noise": 0.5},
-        [3.25, 415, 0, 0.5],
-        {"noise": 0.5, "plan": false, "area": "415", "minutes": 3.25, "id": "K1", "label": "no"},
-        {"minutes": null, "area": "unheard of", "noise": "NaN"},
-        [null, null, "NaN", null],
-        {}
-    ]}));
-    let answer = answer.unwrap();
-    let predictions = answer["predictions"].as_array().unwrap();
-    assert_eq!(predictions[0], predictions[1]);
-    assert_eq!(predictions[0], predictions[2]);
-    assert_eq!(predictions[3], predictions[4]);
-    assert_eq!(predictions[3], predictions[5]);
-    assert_ne!(predictions[0], predictions[3]);
+#[tokio::test]
+async fn what_does_not_fit_into_memory_is_to_come_again() {
+    let server = Server::new(&options()).unwrap();
+    let body = json!({"instances": [{}]}).to_string();
+    let all = server.remember(IN_MEMORY_BYTES - body.len() + 1).unwrap();
+    let refused = server.predict(body.clone().into()).await.unwrap_err();
+    assert_eq!(refused.status(), 429);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    let bytes = axum::body::to_bytes(refused.into_body(), 10_000).await;
+    let answer: Value = serde_json::from_slice(&bytes.unwrap()).unwrap();
+    assert_eq!(answer["error"]["status"], "RESOURCE_EXHAUSTED");
+    drop(all);
+    let answer = server.predict(body.into()).await.unwrap();
+    // The answer takes up memory until its client has it.
+    assert!(server.remember(IN_MEMORY_BYTES).is_err());
+    drop(answer);
+    assert!(server.remember(IN_MEMORY_BYTES).is_ok());
 }
 
-#[test]
-fn each_task_has_its_prediction() {
-    let answer = |made: &Made| {
-        let folder = fitted(made);
-        let server = server(folder.path());
-        let predictions = server
-            .predict(br#"{"instances": [{"minutes": 9}]}"#)
-            .unwrap();
-        serde_json::to_string(&Predictions { predictions }).unwrap()
-    };
-    let classes = answer(&testing::multiclass(100));
-    assert!(
-        classes.starts_with(r#"{"predictions":[{"label":"mid","scores":{"high":0."#),
-        "{classes}"
-    );
-    let number: Value = serde_json::from_str(&answer(&testing::regression(100))).unwrap();
-    assert!(number["predictions"][0].as_f64().unwrap() > 2.0);
-}
-
-#[test]
-fn a_bad_instance_is_told_what_is_wrong_with_it() {
-    assert_eq!(
-        refused(json!({"minuts": 1})),
-        "instance 1: the model has no feature `minuts`; did you mean `minutes`?"
-    );
-    assert_eq!(
-        refused(json!({"qqq": 1})),
-        "instance 1: the model has no feature `qqq`"
-    );
-    assert_eq!(
-        refused(json!({"minutes": "1.5"})),
-        "instance 1, feature `minutes`: \"1.5\" is not a number or null"
-    );
-    assert_eq!(
-        refused(json!([1, 2])),
-        "instance 1: it has 2 values, and the model has 4 features"
-    );
-    assert_eq!(
-        refused(json!(7)),
-        "instance 1: 7 is neither an object of features nor an array of them"
-    );
-    let long = refused(json!({"plan": "x".repeat(500)}));
-    assert!(long.len() < 120, "{long}");
-}
-
-#[test]
-fn a_bad_body_is_told_what_is_wrong_with_it() {
-    let server = server(BINARY.path());
-    let refused = |body: &str| server.predict(body.as_bytes()).err().unwrap();
-    let broken = refused("{\"instances\":\n [1,]}");
-    assert_eq!(
-        broken,
-        "the body is no JSON: trailing comma at line 2 column 5"
-    );
-    assert!(refused("{\"instance\": []}").starts_with("the body has no `instances`"));
-    assert_eq!(refused("{\"instances\": {}}"), "`instances` is no array");
-    assert!(server.predict(b"{\"instances\": []}").unwrap().is_empty());
-}
-
-#[test]
-fn variables_that_cannot_be_meant_are_refused() {
-    let refusal = |wrong: &'static str, value: &'static str| {
-        let variable = |name: &str| (name == wrong).then(|| value.to_owned());
-        let options = Options::from_variables("model".into(), variable);
-        options.unwrap_err().downcast::<Input>().unwrap().message
-    };
-    assert_eq!(
-        refusal("AIP_HTTP_PORT", "http"),
-        "`AIP_HTTP_PORT` is `http`, which is no port"
-    );
-    assert_eq!(
-        refusal("AIP_HEALTH_ROUTE", "up"),
-        "`AIP_HEALTH_ROUTE` is `up`, which is no path"
-    );
-}
-
-proptest! {
-    #[test]
-    fn no_body_makes_it_panic(text in r#"[\[\]{}",:0-9a-z. ]{0,80}"#, value in any::<f64>()) {
-        thread_local!(static SERVER: Server = server(BINARY.path()));
-        SERVER.with(|server| {
-            let _ = server.predict(text.as_bytes());
-            let instances = format!(r#"{{"instances": [{text}, {{"minutes": {value}}}]}}"#);
-            let _ = server.predict(instances.as_bytes());
-        });
-    }
+#[tokio::test]
+async fn long_paths_and_methods_are_repeated_cut() {
+    let running = start(&options()).await;
+    let path = "x".repeat(5000);
+    let (status, answer) = post(&format!("{}/{path}", running.url), "").await;
+    assert_eq!(status, 404);
+    let message = answer["error"]["message"].as_str().unwrap();
+    assert!(message.len() < 150, "{message}");
 }

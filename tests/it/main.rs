@@ -26,3 +26,4 @@ mod restarts;
 mod rooms;
 mod schema;
 mod seeds;
+mod serve;

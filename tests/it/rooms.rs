@@ -13,6 +13,7 @@ const LEAVES: &[&str] = &[
     "engine",
     "error",
     "image",
+    "listen",
     "process",
     "workspace",
 ];
@@ -46,6 +47,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // The map to exit codes knows the two typed errors of other rooms.
     ("error", &["data", "gcp"]),
     ("image", &[]),
+    ("listen", &[]),
     ("process", &[]),
     ("workspace", &[]),
 ];

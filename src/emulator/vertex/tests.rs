@@ -256,7 +256,8 @@ fn job(args: Value, image: &str) -> Value {
     json!({"displayName": "fit", "labels": {"serin_key": "k1"}, "jobSpec": {
         "workerPoolSpecs": [{"machineSpec": {"machineType": "n1-standard-4"}, "replicaCount": "1",
             "containerSpec": {"imageUri": image, "args": args,
-                "env": [{"name": "OUT", "value": "$(AIP_MODEL_DIR)x"}]}}],
+                "env": [{"name": "OUT", "value": "$(AIP_MODEL_DIR)x"},
+                    {"name": "SERIN_CONTAINER_NETWORK", "value": "0.0.0.0"}]}}],
         "baseOutputDirectory": {"outputUriPrefix": "gs://artifacts/jobs"},
     }})
 }

@@ -49,6 +49,8 @@ async fn a_job_runs_and_its_lines_are_logged() {
     );
     let env = &json_line["jsonPayload"]["env"];
     assert_eq!(env["OUT"], "gs://artifacts/jobs/model/x");
+    // Nothing that a container is given widens its network.
+    assert_eq!(env["SERIN_CONTAINER_NETWORK"], "127.0.0.1");
     assert_eq!(
         env["CLOUD_ML_PROJECT_ID"],
         created["name"].as_str().unwrap().split('/').nth(1).unwrap()

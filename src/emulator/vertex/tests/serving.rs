@@ -85,6 +85,7 @@ async fn a_model_is_deployed_dark_and_served_by_the_split() {
     assert_eq!(env["AIP_ENDPOINT_ID"], "churn");
     assert_eq!(env["AIP_PROJECT_NUMBER"], number);
     assert_eq!(env["STORAGE_EMULATOR_HOST"], cloud.running.url());
+    assert_eq!(env["SERIN_CONTAINER_NETWORK"], "127.0.0.1");
     let object = copy
         .trim_start_matches("gs://serin-emulator-models-us-central1/")
         .replace('/', "%2F");
