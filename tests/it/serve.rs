@@ -123,43 +123,33 @@ fn serve(
 #[test]
 fn only_in_a_container_other_machines_are_served() {
     let project = fitted();
-    let cases: [(&[(&str, &str)], &[&str], &str, &str); 5] = [
-        (&[], &[], "127.0.0.1", "this machine alone"),
-        (
-            &[("AIP_MODE", "PREDICTION")],
-            &[],
-            "0.0.0.0",
-            "`AIP_MODE` is set",
-        ),
-        (
-            &[("K_SERVICE", "churn")],
-            &[],
-            "0.0.0.0",
-            "`K_SERVICE` is set",
-        ),
-        (
-            &[("AIP_MODE", "PREDICTION")],
-            &["--host", "127.0.0.1"],
-            "127.0.0.1",
-            "as `--host` says",
-        ),
-        (
-            &[
-                ("AIP_MODE", "PREDICTION"),
-                ("SERIN_CONTAINER_NETWORK", "127.0.0.1"),
-            ],
-            &["--host", "0.0.0.0"],
-            "127.0.0.1",
-            "an emulated container",
-        ),
-    ];
-    for (environment, flags, host, why) in cases {
+    let vertex = ("AIP_MODE", "PREDICTION");
+    let emulated = ("SERIN_CONTAINER_NETWORK", "127.0.0.1");
+    let listens = |environment: &[(&str, &str)], flags: &[&str], host: &str, why: &str| {
         let (_server, line, address) = serve(&project, environment, flags);
         assert_eq!(address.ip().to_string(), host, "{line}");
         assert!(line.contains(why), "{line}");
         let local = SocketAddr::from(([127, 0, 0, 1], address.port()));
         assert_eq!(request(local, "GET /health", "").0, 200);
-    }
+    };
+    listens(&[], &[], "127.0.0.1", "this machine alone");
+    listens(&[vertex], &[], "0.0.0.0", "`AIP_MODE` is set");
+    listens(
+        &[("K_SERVICE", "churn")],
+        &[],
+        "0.0.0.0",
+        "`K_SERVICE` is set",
+    );
+    let flag = ["--host", "127.0.0.1"];
+    listens(&[vertex], &flag, "127.0.0.1", "as `--host` says");
+    let all = ["--host", "0.0.0.0"];
+    listens(
+        &[vertex, emulated],
+        &all,
+        "127.0.0.1",
+        "an emulated container",
+    );
+
     let mut command = project.command(&["serve", "--model", "model"]);
     let output = command.env("AIP_PREDICT_ROUTE", "up").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
