@@ -3,6 +3,7 @@
 //! A step reads like its row in the design: what it needs, a few `find_or_…` effects that are
 //! harmless to repeat, and the record it writes. A rejection is an [`Outcome`], never an error.
 
+mod bucket;
 pub mod champion;
 pub mod deploy;
 pub mod fit;
@@ -26,7 +27,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Input, code};
 use crate::gcp::vertex::Vertex;
-use crate::gcp::{Client, Precondition, Storage};
+use crate::gcp::{Client, Storage};
 use crate::workspace::Workspace;
 
 /// How a command ended when nothing went wrong.
@@ -95,67 +96,6 @@ impl Context {
     /// have won a conditional write.
     fn writer(&self) -> String {
         format!("{}-{}", std::process::id(), self.clock.now().unix_micros())
-    }
-
-    /// Makes sure that the bucket is there, and makes it where `create_bucket` says so.
-    async fn find_or_create_bucket(&self) -> Result<()> {
-        let (storage, bucket) = (self.storage(), &self.config.bucket);
-        let wrong = |message: String| Input::new(message).at(bucket.place.clone());
-        match storage.buckets_get(bucket).await {
-            Ok(Some(_)) => return Ok(()),
-            Ok(None) => {}
-            Err(e) if e.http == Some(403) => {
-                return Err(wrong(format!(
-                    "this account may not use the bucket: {}",
-                    e.message
-                ))
-                .hint("grant it `roles/storage.objectUser` there, or name another bucket")
-                .into());
-            }
-            Err(e) => return Err(e.into()),
-        }
-        if !self.config.create_bucket {
-            let message = format!("the bucket `gs://{}` does not exist", **bucket);
-            return Err(wrong(message)
-                .hint("make it, or let serin make it with `create_bucket: true`")
-                .into());
-        }
-        match storage
-            .buckets_insert(&self.project, bucket, &self.region)
-            .await
-        {
-            Ok(_) => println!("created the bucket gs://{}", **bucket),
-            // Another step or build was faster; that it is ours shows in the next request.
-            Err(e) if e.is_conflict() => {}
-            Err(e) => return Err(e.into()),
-        }
-        Ok(())
-    }
-
-    /// Uploads a file under a name that its content decides, unless it is there already.
-    async fn find_or_upload(&self, name: &str, path: &Path) -> Result<bool> {
-        let storage = self.storage();
-        if storage
-            .objects_get(&self.config.bucket, name)
-            .await?
-            .is_some()
-        {
-            return Ok(false);
-        }
-        let uploaded = storage
-            .objects_insert_file(
-                &self.config.bucket,
-                name,
-                "application/octet-stream",
-                path,
-                Precondition::Absent,
-            )
-            .await;
-        match uploaded {
-            Ok(_) => Ok(true),
-            Err(e) if e.is_conflict() => Ok(false),
-            Err(e) => Err(e).with_context(|| format!("uploading {}", self.gs(name))),
-        }
     }
 }
 

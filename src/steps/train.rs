@@ -189,7 +189,9 @@ async fn put_once(ctx: &Context, name: &str, body: Vec<u8>) -> Result<()> {
         )
         .await;
     match written {
-        Err(e) if !e.is_conflict() => Err(e).with_context(|| format!("writing {}", ctx.gs(name))),
+        Err(e) if !e.is_conflict() => {
+            Err(ctx.of_bucket(e)).with_context(|| format!("writing {}", ctx.gs(name)))
+        }
         _ => Ok(()),
     }
 }

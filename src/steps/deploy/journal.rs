@@ -66,10 +66,11 @@ impl<'a> Journal<'a> {
         };
         let mut waited_for: Option<i64> = None;
         loop {
-            let found = ctx
+            let read = ctx
                 .storage()
                 .objects_read(&ctx.config.bucket, &object)
-                .await?;
+                .await;
+            let found = read.map_err(|e| ctx.of_bucket(e))?;
             let Some((stored, bytes)) = found else {
                 let journal = Self {
                     ctx,
@@ -157,7 +158,7 @@ impl<'a> Journal<'a> {
                 Ok(())
             }
             Err(e) if e.is_conflict() => Err(held(self.ctx, &self.object, &self.entry).into()),
-            Err(e) => Err(e).context("writing the rollout's journal"),
+            Err(e) => Err(self.ctx.of_bucket(e)).context("writing the rollout's journal"),
         }
     }
 }
