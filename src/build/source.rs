@@ -337,11 +337,18 @@ mod tests {
 
     #[test]
     fn an_include_goes_one_level_and_stays_in_its_folder() {
-        for text in ["#!include:none", "#!include:../x", "#!include:more"] {
-            let files = [(".gcloudignore", text), ("more", "#!include:x"), ("x", "")];
+        for text in ["#!include:none", "#!include:../x", "#!include:more "] {
+            let files = [(".gcloudignore", text), ("more", "")];
             let error = copied(&files, &[]).unwrap_err();
             assert!(error.downcast_ref::<Input>().is_some(), "{text}");
         }
+        let more = "#!include:x\n*.log";
+        let files = [
+            (".gcloudignore", "# !include:more\n.g*"),
+            ("more", more),
+            ("a.log", ""),
+        ];
+        assert_eq!(copied(&files, &[]).unwrap(), ["more"]);
     }
 
     #[test]

@@ -63,7 +63,9 @@ impl Context {
         match uploaded {
             Ok(_) => Ok(true),
             Err(e) if e.is_conflict() => Ok(false),
-            Err(e) => Err(self.of_bucket(e)).with_context(|| format!("uploading {}", self.gs(name))),
+            Err(e) => {
+                Err(self.of_bucket(e)).with_context(|| format!("uploading {}", self.gs(name)))
+            }
         }
     }
 

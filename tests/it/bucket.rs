@@ -24,7 +24,10 @@ impl Refusing {
                 let request = read_request(&client);
                 let (code, message) = match code(&request) {
                     404 => (404, "The specified bucket does not exist."),
-                    code => (code, "build@p.iam.gserviceaccount.com does not have access."),
+                    code => (
+                        code,
+                        "build@p.iam.gserviceaccount.com does not have access.",
+                    ),
                 };
                 keeps.lock().unwrap().push(request);
                 let body = format!(r#"{{"error":{{"code":{code},"message":"{message}"}}}}"#);
@@ -66,7 +69,10 @@ fn train(create_bucket: bool, storage: &Refusing) -> Ended {
     let project = Project::churn();
     project.edit("serin.yaml", |text| {
         assert!(text.contains("create_bucket: true"));
-        text.replace("create_bucket: true", &format!("create_bucket: {create_bucket}"))
+        text.replace(
+            "create_bucket: true",
+            &format!("create_bucket: {create_bucket}"),
+        )
     });
     let step = |name: &str, source: &[&str]| {
         let mut command = project.command(&[name, "--project=p", "--region=us-central1"]);
