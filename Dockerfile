@@ -1,15 +1,33 @@
 # serin's image: the steps of a build, the container of a training job, and the server of an endpoint.
 #
 #   docker build -t REGION-docker.pkg.dev/PROJECT/serin/serin:TAG .
+#
+# Both of docker's builders take it. What is sent to them stands in .dockerignore.
 
 # The stage whose /image becomes the image. With `context` it comes from the build's context, where
 # `.ci/image PROGRAM FOLDER` has laid it out: that needs nothing but BuildKit, and the tests do it.
 ARG IMAGE=builder
+# Rust and a C compiler.
+ARG RUST=rust:1.95-slim-bookworm
+ARG PROFILE=dist
 
-FROM rust:1.95-slim-bookworm AS builder
+# The crates that serin is built from. They are built again only when Cargo.lock or Cargo.toml changes,
+# for an empty program in serin's place.
+FROM ${RUST} AS dependencies
+ARG PROFILE
 WORKDIR /src
+COPY Cargo.toml Cargo.lock ./
+COPY tests tests
+COPY benches benches
+RUN mkdir src && touch src/lib.rs && echo 'fn main() {}' >src/main.rs && \
+    cargo build --locked --profile ${PROFILE}
+
+FROM dependencies AS builder
+ARG PROFILE
 COPY . .
-RUN cargo build --locked --profile dist && sh .ci/image target/dist/serin /image
+# Files come with the times that they have, which may lie before the empty program's.
+RUN touch src/lib.rs src/main.rs && cargo build --locked --profile ${PROFILE} && \
+    sh .ci/image target/*/serin /image
 
 FROM scratch AS context
 COPY . /

@@ -27,4 +27,5 @@ mod restarts;
 mod rooms;
 mod schema;
 mod seeds;
+mod sent;
 mod serve;

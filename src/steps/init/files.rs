@@ -12,7 +12,16 @@ use crate::workspace::write_atomically;
 const BUILD: &str = include_str!("../../../cloudbuild/churn/cloudbuild.yaml");
 
 /// What is not sent to Cloud Build.
-const IGNORED: &str = include_str!("../../../cloudbuild/churn/.gcloudignore");
+///
+/// The example has a file of the same text. It is not taken in from there: wherever serin's sources lie in a
+/// folder without a `.gcloudignore` of its own, `gcloud builds submit` leaves out all that are in it.
+const IGNORED: &str = "\
+# What `gcloud builds submit` and `serin run` leave out of the source.
+# The emulator's state and the artifacts of an earlier build.
+.serin/
+.git/
+.gitignore
+";
 
 impl Look {
     /// Writes the files; their names. A `.gcloudignore` that is there stays.
@@ -184,6 +193,15 @@ fn id(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_example_leaves_out_the_same() {
+        let example = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/cloudbuild/churn/.gcloudignore"
+        );
+        assert_eq!(std::fs::read_to_string(example).unwrap(), IGNORED);
+    }
 
     #[test]
     fn ids_are_what_vertex_ai_takes() {
