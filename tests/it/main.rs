@@ -7,6 +7,7 @@ mod builds;
 mod clients;
 mod cloudbuild;
 mod commands;
+mod configs;
 mod containers;
 mod crowd;
 mod docker;

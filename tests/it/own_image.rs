@@ -157,6 +157,57 @@ fn the_image_fits_a_model_and_serves_it() {
     assert_eq!(code, "0", "{}", logs.text());
 }
 
+/// A build inside the image, as cloudbuild/serin tests it: without a shell, git or docker in it.
+fn runs_the_example_by_itself(docker: &Docker, image: &str) {
+    let project = Project::churn_with_short_rollout();
+    let source = project.source();
+    let mount = format!(
+        "type=bind,source={},target=/workspace/churn",
+        source.display()
+    );
+    let log = docker.docker(&[
+        "run",
+        "--rm",
+        "--mount",
+        &mount,
+        "--workdir=/workspace",
+        image,
+        "run",
+        "churn",
+        "--time-scale=600",
+    ]);
+    assert!(log.contains("Step #4 - \"deploy\": promoted"), "{log}");
+}
+
+#[test]
+fn the_image_takes_the_example_through_its_build_by_itself() {
+    let Some(docker) = docker() else { return };
+    runs_the_example_by_itself(&docker, program_image(&docker));
+}
+
+/// Compiles all crates in the builder's stages, which takes minutes: only where an image with Rust is named.
+#[test]
+fn the_whole_dockerfile_makes_an_image_that_runs_the_example() {
+    let Ok(rust) = std::env::var("SERIN_RUST_IMAGE") else {
+        eprintln!("SKIPPED: needs minutes; SERIN_RUST_IMAGE=rust:1.95-slim-bookworm runs it");
+        return;
+    };
+    let docker = docker().unwrap();
+    let image = format!("serin-test/whole-{}:1", std::process::id());
+    let mut build = buildkit(&docker);
+    build
+        .args([
+            "--build-arg",
+            &format!("RUST={rust}"),
+            "--build-arg",
+            "PROFILE=dev",
+        ])
+        .args(["--tag", &image, env!("CARGO_MANIFEST_DIR")]);
+    ended(build.output().unwrap()).expect(0);
+    runs_the_example_by_itself(&docker, &image);
+    docker.docker(&["image", "rm", &image]);
+}
+
 /// Docker's reading of .dockerignore is that of the test that compiles without an engine.
 #[test]
 fn the_image_is_built_from_the_sources_alone() {
