@@ -224,8 +224,7 @@ fn a_stored_page_runs_no_script_in_the_emulators_name() {
     let upload = format!("{url}/upload/storage/v1/b/a-bucket/o?uploadType=media&name=page.html");
     let page = client().post(upload).header("content-type", "text/html");
     assert_eq!(text_answer(page.body("<script>1</script>")).0, 200);
-    let asked =
-        format!("GET /a-bucket/page.html HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let asked = "GET /a-bucket/page.html HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
     stream.write_all(asked.as_bytes()).unwrap();
     let mut answer = String::new();
