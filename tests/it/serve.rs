@@ -26,8 +26,9 @@ fn request(address: SocketAddr, head: &str, body: &str) -> (u16, String) {
     let patience = Some(Duration::from_secs(60));
     stream.set_read_timeout(patience).unwrap();
     let length = body.len();
-    let head =
-        format!("{head} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n");
+    let head = format!(
+        "{head} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n"
+    );
     stream
         .write_all(format!("{head}\r\n{body}").as_bytes())
         .unwrap();
