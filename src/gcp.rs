@@ -13,7 +13,7 @@ mod names;
 mod operations;
 mod retry;
 #[cfg(test)]
-mod scripted;
+pub(crate) mod scripted;
 pub mod storage;
 mod token;
 pub mod vertex;

@@ -8,9 +8,12 @@ pub(super) fn is_model_id(text: &str) -> bool {
         && text.chars().all(plain)
 }
 
-/// Vertex AI's rule for the ids of endpoints.
+/// Vertex AI's rule for the ids of endpoints: words, or numbers, of which it generates long ones itself.
 pub(super) fn is_endpoint_id(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if text.starts_with(|c| matches!(c, '1'..='9')) {
+        return text.len() <= 19 && text.bytes().all(|b| b.is_ascii_digit());
+    }
     text.len() <= 63
         && text.starts_with(|c: char| c.is_ascii_lowercase())
         && text.ends_with(plain)
@@ -71,10 +74,21 @@ mod tests {
         for id in ["", "1a", "-a", "A", "a.b", "é", &format!("{long}a")] {
             assert!(!is_model_id(id), "{id}");
         }
-        for id in ["a", "a1", "a-1", &long] {
+        for id in ["a", "a1", "a-1", "1", "1234567890123456789", &long] {
             assert!(is_endpoint_id(id), "{id}");
         }
-        for id in ["", "1", "a-", "a_b", "-a", "A", &format!("{long}a")] {
+        for id in [
+            "",
+            "0",
+            "012",
+            "1a",
+            "12345678901234567890",
+            "a-",
+            "a_b",
+            "-a",
+            "A",
+            &format!("{long}a"),
+        ] {
             assert!(!is_endpoint_id(id), "{id}");
         }
     }

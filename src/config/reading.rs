@@ -455,7 +455,7 @@ fn deploy(fields: &Fields) -> Result<Deploy> {
     };
     Ok(Deploy {
         endpoint: fields.need("endpoint")?.text_where(
-            "an endpoint id: at most 63 of `a-z`, `0-9`, `-`, the first a letter, the last no `-`",
+            "an endpoint id: at most 63 of `a-z`, `0-9`, `-`, the first a letter, the last no `-`; or its number",
             is_endpoint_id,
         )?,
         machine: machine(fields, "n1-standard-2")?,

@@ -2,12 +2,15 @@
 
 use anyhow::Result;
 use reqwest::Method;
-use reqwest::header::HeaderMap;
+use reqwest::header::{HOST, HeaderMap};
 use url::Url;
 
 use super::call::{Call, Patience};
 use super::retry::Twice;
 use crate::error::Input;
+
+/// Where Vertex AI's dedicated endpoints are.
+const DEDICATED_DOMAIN: &str = ".vertexai.goog";
 
 /// A service's address. Overridden addresses are spoken to directly and never see a token.
 #[derive(Clone, Debug)]
@@ -15,6 +18,8 @@ pub(super) struct Base {
     /// Without a slash at its end.
     pub url: String,
     pub google: bool,
+    /// The host that requests name where it is not the URL's.
+    pub host: Option<String>,
 }
 
 impl Base {
@@ -22,7 +27,27 @@ impl Base {
         Self {
             url: format!("https://{host}"),
             google: true,
+            host: None,
         }
+    }
+
+    /// The address of another host of this service's, which an answer named.
+    ///
+    /// An override stands for every host of its service: the requests still go to its address, and
+    /// name the host. `None` for what is no host of Vertex AI's own, which must see no token.
+    pub fn at_host(&self, host: &str) -> Option<Self> {
+        let host = host.strip_prefix("https://").unwrap_or(host);
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-.:".contains(&b);
+        if host.is_empty() || !host.bytes().all(plain) {
+            return None;
+        }
+        if !self.google {
+            return Some(Self {
+                host: Some(host.to_owned()),
+                ..self.clone()
+            });
+        }
+        host.ends_with(DEDICATED_DOMAIN).then(|| Self::google(host))
     }
 
     /// A call of this service; `path` is percent-encoded already.
@@ -34,7 +59,7 @@ impl Base {
         path: &str,
         twice: Twice,
     ) -> Call {
-        Call {
+        let call = Call {
             method,
             resource: resource.to_owned(),
             verb,
@@ -45,6 +70,10 @@ impl Base {
             headers: HeaderMap::new(),
             body: None,
             also_good: None,
+        };
+        match &self.host {
+            Some(host) => call.header(HOST, host),
+            None => call,
         }
     }
 }
@@ -129,6 +158,7 @@ fn read_url(value: &str) -> Option<Base> {
     (matches!(url.scheme(), "http" | "https") && url.has_host() && plain).then(|| Base {
         url: url.as_str().trim_end_matches('/').to_owned(),
         google: false,
+        host: None,
     })
 }
 
@@ -161,6 +191,38 @@ mod tests {
         assert!(bases.storage.google);
         let error = read_override("X", "http://[::1]:8").unwrap_err();
         assert!(error.to_string().starts_with("`X` is `http://[::1]:8`"));
+    }
+
+    #[test]
+    fn a_host_that_an_answer_named_is_google_s_own_or_the_override_s() {
+        let google = Base::google("europe-west4-aiplatform.googleapis.com");
+        let dns = "12.europe-west4-34.prediction.vertexai.goog";
+        for named in [dns, &format!("https://{dns}")] {
+            let base = google.at_host(named).unwrap();
+            assert_eq!((base.url, base.google), (format!("https://{dns}"), true));
+        }
+        for other in [
+            "",
+            "vertexai.goog.evil.org",
+            "evil.org/x.vertexai.goog",
+            "u@x.vertexai.goog",
+        ] {
+            assert!(google.at_host(other).is_none(), "{other}");
+        }
+        let emulator = read_url("http://127.0.0.1:8/").unwrap();
+        let base = emulator.at_host("12.prediction.localhost:8").unwrap();
+        assert_eq!(
+            (base.url.as_str(), base.google),
+            ("http://127.0.0.1:8", false)
+        );
+        let call = base.call(
+            "endpoints.predict",
+            "e",
+            Method::POST,
+            "/v1/e",
+            Twice::Never,
+        );
+        assert_eq!(call.headers[HOST], "12.prediction.localhost:8");
     }
 
     #[test]

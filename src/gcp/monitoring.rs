@@ -146,6 +146,8 @@ impl Monitoring {
     /// All series of a query, in Google's order; none where nothing was measured, which is not the
     /// same as zero. A series that goes on on the next page is put together. May be sent twice.
     ///
+    /// A metric that the project never had is a 404, and no series either.
+    ///
     /// # Errors
     /// When the cloud fails or refuses.
     pub async fn time_series_list(
@@ -183,7 +185,11 @@ impl Monitoring {
             if let Some(token) = &token {
                 call = call.query("pageToken", token);
             }
-            let page: Page = self.client.send(&call).await?.json(&call)?;
+            let page: Page = match self.client.send(&call).await {
+                Ok(reply) => reply.json(&call)?,
+                Err(error) if error.is_not_found() => return Ok(Vec::new()),
+                Err(error) => return Err(error),
+            };
             for raw in page.time_series {
                 add(&mut all, raw);
             }

@@ -13,7 +13,7 @@ use super::token::Tokens;
 use crate::clock::{Clock, Timestamp};
 
 /// One answer.
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// Code, headers, body.
     Full(u16, Vec<(&'static str, String)>, Vec<u8>),
     /// Promises more bytes than it sends, then closes.
@@ -38,7 +38,7 @@ impl Answer {
 
 /// One request as it came.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     pub verb: String,
     /// The path with its query, still encoded.
     pub target: String,
@@ -58,7 +58,7 @@ impl Asked {
     }
 }
 
-pub(super) struct Scripted {
+pub(crate) struct Scripted {
     pub url: String,
     answers: Arc<Mutex<VecDeque<Answer>>>,
     asked: Arc<Mutex<Vec<Asked>>>,
@@ -90,6 +90,11 @@ impl Scripted {
         self.answers.lock().unwrap().push_back(answer);
     }
 
+    /// Forgets the answers that are left.
+    pub fn clear(&self) {
+        self.answers.lock().unwrap().clear();
+    }
+
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
@@ -105,7 +110,7 @@ impl Scripted {
     }
 
     /// As [`Scripted::client`]; `google` treats the address as Google's.
-    pub fn client_with(&self, google: bool, tokens: Tokens) -> Client {
+    pub(super) fn client_with(&self, google: bool, tokens: Tokens) -> Client {
         self.limited(google, tokens, Duration::from_secs(5))
     }
 
@@ -119,6 +124,7 @@ impl Scripted {
         let base = Base {
             url: self.url.clone(),
             google,
+            host: None,
         };
         let clock = Clock::starting_at(Timestamp::from_unix_micros(0), 10_000);
         // Long enough for a machine that does much else.

@@ -580,6 +580,7 @@ fn deployed(champion: bool, minutes: u64) -> Deployed {
         verdict: DeployVerdict::Promoted,
         unchanged: false,
         endpoint: "projects/my-project/locations/europe-west4/endpoints/customer-churn".into(),
+        dedicated_dns: None,
         deployed_model_id: "8234567890123456789".into(),
         champion_deployed_model_id: champion.then(|| "1234567890123456789".into()),
         model: "projects/my-project/locations/europe-west4/models/customer-churn".into(),

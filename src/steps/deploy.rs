@@ -9,6 +9,8 @@ mod journal;
 mod judge;
 mod observe;
 mod replay;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -84,32 +86,38 @@ async fn run(ctx: &Context, rollout: &RefCell<Option<Target>>) -> Result<Outcome
     }
 
     ctx.find_or_create_bucket().await?;
-    let mut journal = Journal::take(ctx, &pushed.digest, &target.challenger).await?;
+    let mut journal = Journal::take(ctx, &pushed.digest, &target).await?;
     // While waiting for the journal another build may have moved things: look again.
     let endpoint = endpoint::find_or_create(ctx).await?;
     target = Target::choose(ctx, &endpoint, &pushed).await?;
     if journal.entry.champion != target.champion {
         journal.entry.champion.clone_from(&target.champion);
         journal.entry.stages.clear();
+        journal.write().await?;
     }
-    journal.write().await?;
-    target.end_leftovers(ctx).await?;
-    target.deploy_dark(ctx, &pushed).await?;
+    // A metric that may not be read shows now, and not when the model serves.
+    let now = ctx.clock.now();
+    read_counts(ctx, &target, now - 5 * MINUTE, now).await?;
+    journal.hold(target.end_leftovers(ctx)).await?;
+    journal.hold(target.deploy_dark(ctx, &pushed)).await?;
     *rollout.borrow_mut() = Some(target.clone());
 
     let end = go_through_stages(ctx, &target, &mut journal).await?;
     match end.verdict {
         DeployVerdict::Promoted => {
-            target.finish_promotion(ctx, &pushed).await?;
+            journal.hold(target.finish_promotion(ctx, &pushed)).await?;
         }
         DeployVerdict::RolledBack | DeployVerdict::Held => {
-            target.traffic_to_champion(ctx).await?;
-            target.undeploy_challenger(ctx).await?;
+            journal.hold(target.traffic_to_champion(ctx)).await?;
+            journal.hold(target.undeploy_challenger(ctx)).await?;
         }
     }
     rollout.borrow_mut().take();
     let stages = std::mem::take(&mut journal.entry.stages);
-    let timeline = timeline(ctx, &target, &stages).await?;
+    let timeline = timeline(ctx, &target, &stages).await.unwrap_or_else(|e| {
+        eprintln!("warning: the page has no timeline: {e:#}");
+        Vec::new()
+    });
     journal.release().await?;
     record(ctx, &target, &pushed, end, stages, timeline)
 }
@@ -129,23 +137,27 @@ async fn go_through_stages(
 ) -> Result<End> {
     let config = &ctx.config.deploy;
     let plan = Plan::new(config, target.champion.is_some());
+    let endpoint = target.read(ctx).await?;
     let replay = match &config.replay {
         Some(settings) => {
             let dataset: Dataset = ctx.workspace.read()?;
             let test = ctx.workspace.path(&dataset.test.path);
             Some((
-                Replay::new(ctx, &target.endpoint, &dataset, &test)?,
+                Replay::new(ctx, &endpoint, &dataset, &test)?,
                 settings.concurrency,
             ))
         }
         None => None,
     };
-    let mut stage = plan.stage_at(target.percent(ctx).await?);
+    let mut stage = plan.stage_at(target.percent(&endpoint));
     loop {
         let percent = plan.stages[stage];
         journal.entry.stages.retain(|s| s.percent < percent);
+        // One write tells how the last stage ended and which one begins.
         journal.write().await?;
-        target.traffic_to_challenger(ctx, percent).await?;
+        journal
+            .hold(target.traffic_to_challenger(ctx, percent))
+            .await?;
         println!(
             "stage {} of {}: {percent} % to the challenger",
             stage + 1,
@@ -159,7 +171,7 @@ async fn go_through_stages(
             }
         };
         let (judged, seen) = tokio::select! {
-            decided = watch(ctx, target, &plan, journal, started) => decided?,
+            decided = watch(ctx, target, &plan, journal, replay.as_ref().map(|r| &r.0), started) => decided?,
             never = send => match never {},
         };
         println!(
@@ -177,7 +189,6 @@ async fn go_through_stages(
             champion: seen.champion,
             reason: judged.reason.clone(),
         });
-        journal.write().await?;
         stage += 1;
         let verdict = match judged.verdict {
             Verdict::Pass if stage < plan.stages.len() => continue,
@@ -185,6 +196,7 @@ async fn go_through_stages(
             Verdict::Reject => DeployVerdict::RolledBack,
             Verdict::Inconclusive => DeployVerdict::Held,
         };
+        journal.write().await?;
         return Ok(End {
             verdict,
             unchanged: false,
@@ -199,16 +211,15 @@ async fn watch(
     target: &Target,
     plan: &Plan,
     journal: &mut Journal<'_>,
+    replay: Option<&Replay>,
     started: Timestamp,
 ) -> Result<(Judgement, Observation)> {
     // Points are whole minutes: the first that is wholly the stage's begins after its start.
     let from = started.floor_minute() + MINUTE;
-    let id = resource_id(&target.endpoint);
     loop {
         ctx.clock.sleep(MINUTE).await;
-        journal.write().await?;
         let until = (ctx.clock.now() - METRICS_DELAY).floor_minute();
-        let counts = Counts::read(ctx, id, from, until).await?;
+        let counts = read_counts(ctx, target, from, until).await?;
         let seen = Observation {
             challenger: counts.total(&target.challenger),
             champion: target
@@ -216,11 +227,25 @@ async fn watch(
                 .as_deref()
                 .map(|champion| counts.total(champion)),
             covered: until.since(from),
+            replayed: replay.map(|replay| replay.answered(from, until)),
         };
         if let Some(judged) = canary::next(&ctx.config.deploy, plan, &seen) {
             return Ok((judged, seen));
         }
+        // Nothing has changed: this only renews the lease.
+        journal.write().await?;
     }
+}
+
+/// What Cloud Monitoring counted for both models in (start, end].
+async fn read_counts(
+    ctx: &Context,
+    target: &Target,
+    start: Timestamp,
+    end: Timestamp,
+) -> Result<Counts> {
+    let endpoint = resource_id(&target.endpoint);
+    Ok(Counts::read(ctx, endpoint, &target.models(), start, end).await?)
 }
 
 /// The minutes of the whole rollout, for the page; they have no part in the verdict.
@@ -228,14 +253,8 @@ async fn timeline(ctx: &Context, target: &Target, stages: &[Stage]) -> Result<Ve
     let Some(first) = stages.first() else {
         return Ok(Vec::new());
     };
-    let id = resource_id(&target.endpoint);
-    let counts = Counts::read(
-        ctx,
-        id,
-        first.started.floor_minute(),
-        ctx.clock.now().floor_minute(),
-    )
-    .await?;
+    let (start, end) = (first.started.floor_minute(), ctx.clock.now().floor_minute());
+    let counts = read_counts(ctx, target, start, end).await?;
     let percent_at = |at| {
         stages
             .iter()
@@ -263,6 +282,7 @@ fn record(
             ctx.vertex().parent(),
             resource_id(&target.endpoint)
         ),
+        dedicated_dns: target.dedicated_dns.clone(),
         deployed_model_id: target.challenger.clone(),
         champion_deployed_model_id: target.champion.clone(),
         model: pushed.model.clone(),

@@ -51,6 +51,10 @@ pub fn summary(workspace: &Workspace, cloud: &Cloud<'_>) -> Result<String> {
             format!("http://127.0.0.1:{PORT}")
         }
     };
+    let url = match &deployed.dedicated_dns {
+        Some(dns) => at_host(dns, &url),
+        None => url,
+    };
     text.push_str(&format!(
         "{}:\n  curl -X POST -H 'Content-Type: application/json' \\\n    {url}/v1/{}:predict \\\n    -d {}\n",
         if matches!(cloud, Cloud::Running { .. }) { "\nto call the endpoint" } else { "and in another terminal" },
@@ -58,6 +62,13 @@ pub fn summary(workspace: &Workspace, cloud: &Cloud<'_>) -> Result<String> {
         quoted(&body.to_string())
     ));
     Ok(text)
+}
+
+/// A host of the emulator's at the port of a URL, which may be another than when the host was named.
+fn at_host(dns: &str, url: &str) -> String {
+    let host = dns.split(':').next().unwrap_or(dns);
+    let port = url.rsplit(':').next().unwrap_or_default();
+    format!("http://{host}:{port}")
 }
 
 /// A path as seen from the current folder, where it lies in it.

@@ -330,6 +330,9 @@ pub struct Deployed {
     pub unchanged: bool,
     /// `projects/P/locations/L/endpoints/ID`.
     pub endpoint: String,
+    /// The host that answers predictions, where the endpoint is a dedicated one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dedicated_dns: Option<String>,
     /// The challenger's.
     pub deployed_model_id: String,
     /// The model that served before, where there was one.

@@ -69,7 +69,15 @@ async fn series_come_oldest_first_and_from_all_pages() {
 
 #[tokio::test]
 async fn nothing_measured_is_no_series() {
-    let server = Scripted::start([Answer::json(r#"{"unit":"1"}"#)]).await;
+    let never = r#"{"error":{"code":404,"message":"Cannot find metric(s) that match type = \"t\".","status":"NOT_FOUND"}}"#;
+    let denied =
+        r#"{"error":{"code":403,"message":"Permission denied.","status":"PERMISSION_DENIED"}}"#;
+    let server = Scripted::start([
+        Answer::json(r#"{"unit":"1"}"#),
+        Answer::code(404, never),
+        Answer::code(403, denied),
+    ])
+    .await;
     let end = Timestamp::from_unix_micros(0);
     let query = TimeSeriesQuery {
         filter: String::new(),
@@ -80,12 +88,11 @@ async fn nothing_measured_is_no_series() {
         group_by: vec![],
     };
     let monitoring = Monitoring::new(&server.client(), "p");
-    assert!(
-        monitoring
-            .time_series_list(&query)
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    for _ in 0..2 {
+        let series = monitoring.time_series_list(&query).await.unwrap();
+        assert!(series.is_empty());
+    }
+    let error = monitoring.time_series_list(&query).await.unwrap_err();
+    assert_eq!(error.http, Some(403));
     assert!(!server.asked()[0].target.contains("aggregation"));
 }

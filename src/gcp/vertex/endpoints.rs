@@ -30,6 +30,25 @@ pub struct Endpoint {
     pub traffic_split: BTreeMap<String, u32>,
     #[serde(default)]
     pub deployed_models: Vec<DeployedModel>,
+    /// Predictions are answered at a host of its own, and the shared one refuses them.
+    #[serde(default)]
+    pub dedicated_endpoint_enabled: bool,
+    /// That host, with or without `https://`; empty where there is none (yet).
+    #[serde(default)]
+    pub dedicated_endpoint_dns: String,
+}
+
+impl Endpoint {
+    /// The deployed model with this id.
+    pub fn deployed(&self, id: &str) -> Option<&DeployedModel> {
+        self.deployed_models.iter().find(|d| d.id == id)
+    }
+
+    /// Where it is asked for predictions; `None` for the host that endpoints share.
+    pub fn dedicated_host(&self) -> Option<&str> {
+        let dns = Some(self.dedicated_endpoint_dns.as_str());
+        dns.filter(|dns| self.dedicated_endpoint_enabled && !dns.is_empty())
+    }
 }
 
 /// A version on an endpoint.
@@ -233,28 +252,35 @@ impl Vertex {
         }
     }
 
-    /// Asks the endpoint for predictions. Sent once, whatever the model's server does: who judges a
-    /// canary counts every failure.
+    /// Asks the endpoint for predictions, a dedicated one at its own host. Sent once, whatever the
+    /// model's server does: who judges a canary counts every failure.
     ///
     /// # Errors
     /// When the cloud or the model's server fails or refuses, with the HTTP code.
     pub async fn endpoints_predict(
         &self,
-        endpoint: &str,
+        endpoint: &Endpoint,
         instances: &[Value],
     ) -> Result<Prediction, Error> {
         #[derive(Serialize)]
         struct Message<'a> {
             instances: &'a [Value],
         }
-        let call = self
-            .call(
-                "endpoints.predict",
-                Method::POST,
-                endpoint,
-                ":predict",
-                Twice::Never,
-            )
+        const METHOD: &str = "endpoints.predict";
+        let Endpoint { name, .. } = endpoint;
+        let base = match endpoint.dedicated_host() {
+            None => self.base.clone(),
+            Some(host) => self.base.at_host(host).ok_or_else(|| {
+                let why = format!("its dedicatedEndpointDns is `{host}`, no host of Vertex AI's");
+                Error::new(METHOD, name, "FAILED_PRECONDITION", why)
+            })?,
+        };
+        let there = Self {
+            base,
+            ..self.clone()
+        };
+        let call = there
+            .call(METHOD, Method::POST, name, ":predict", Twice::Never)
             .json(&Message { instances })?;
         match self.client.once(&call).await {
             Ok(reply) => reply.json(&call),

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::gcp::scripted::{Answer, Scripted};
+use crate::gcp::token::Tokens;
 
 const ENDPOINT: &str = "projects/p/locations/l/endpoints/churn";
 
@@ -304,8 +305,8 @@ async fn a_prediction_tells_who_gave_it_and_is_asked_for_once() {
     ])
     .await;
     let vertex = vertex(&server);
-    let instances = [json!({"a": 1.5})];
-    let ask = || vertex.endpoints_predict(ENDPOINT, &instances);
+    let (endpoint, instances) = (endpoint(json!({})), [json!({"a": 1.5})]);
+    let ask = || vertex.endpoints_predict(&endpoint, &instances);
     let prediction = ask().await.unwrap();
     assert_eq!(prediction.predictions.len(), 2);
     assert_eq!(prediction.deployed_model_id, "7");
@@ -321,6 +322,46 @@ async fn a_prediction_tells_who_gave_it_and_is_asked_for_once() {
     assert_eq!(asked[0].json(), json!({"instances": [{"a": 1.5}]}));
 }
 
+/// An endpoint as an answer tells it, with these fields more.
+fn endpoint(more: Value) -> Endpoint {
+    let mut told = json!({"name": ENDPOINT});
+    told.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    serde_json::from_value(told).unwrap()
+}
+
+#[tokio::test]
+async fn a_dedicated_endpoint_is_asked_at_its_own_host() {
+    let answer = r#"{"predictions":[1],"deployedModelId":"7"}"#;
+    let server = Scripted::start((0..3).map(|_| Answer::json(answer))).await;
+    let vertex = vertex(&server);
+    let dns = "12.l-34.prediction.vertexai.goog";
+    for (enabled, dns) in [(true, dns), (false, dns), (true, "")] {
+        let told = json!({"dedicatedEndpointEnabled": enabled, "dedicatedEndpointDns": dns});
+        let asked = vertex.endpoints_predict(&endpoint(told), &[json!(1)]).await;
+        asked.unwrap();
+    }
+    let asked = server.asked();
+    let shared = server.url.strip_prefix("http://").unwrap();
+    let hosts: Vec<_> = asked.iter().map(|a| a.header("host").unwrap()).collect();
+    assert_eq!(hosts, [dns, shared, shared]);
+    assert_eq!(asked[0].target, format!("/v1/{ENDPOINT}:predict"));
+
+    // Google's token goes to hosts of Vertex AI only.
+    let google = Vertex::new(
+        &server.client_with(true, Tokens::google(|_| None)),
+        "p",
+        "l",
+    );
+    let told = json!({"dedicatedEndpointEnabled": true, "dedicatedEndpointDns": "evil.org"});
+    let refused = google.endpoints_predict(&endpoint(told), &[json!(1)]).await;
+    let error = refused.unwrap_err();
+    assert_eq!(error.status, "FAILED_PRECONDITION");
+    assert!(error.message.contains("evil.org"), "{error}");
+    assert_eq!(server.asked().len(), 3);
+}
+
 #[tokio::test]
 async fn many_predictions_share_a_few_connections() {
     let answer = r#"{"predictions":[1],"deployedModelId":"7"}"#;
@@ -332,7 +373,7 @@ async fn many_predictions_share_a_few_connections() {
         tasks.spawn(async move {
             for _ in 0..100 {
                 vertex
-                    .endpoints_predict(ENDPOINT, &[json!({})])
+                    .endpoints_predict(&endpoint(json!({})), &[json!({})])
                     .await
                     .unwrap();
             }

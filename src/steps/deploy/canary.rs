@@ -38,6 +38,9 @@ impl Plan {
     }
 }
 
+/// A metric that is new to its project may take ten minutes to appear, as Google's own 404 for it says.
+const NEW_METRIC: Duration = Duration::from_secs(600);
+
 /// What Cloud Monitoring told about a stage so far.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Observation {
@@ -45,17 +48,34 @@ pub(super) struct Observation {
     pub champion: Option<Traffic>,
     /// How much of the stage the metrics cover.
     pub covered: Duration,
+    /// What the rows sent along met in that time; `None` where none are sent.
+    pub replayed: Option<Replayed>,
+}
+
+/// What the step itself saw of the challenger's answers, to hold the metrics against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Replayed {
+    pub answers: u64,
+    /// How long the first of them has been there.
+    pub since: Duration,
 }
 
 /// Decides on a stage: `None` is to look again in a minute, a pass goes on to the next stage, a
 /// rejection rolls back, and inconclusive goes back to the champion without blame.
 ///
 /// A rejection counts at any time; everything else waits until the stage has been seen for `bake`
-/// and has `min_requests`, for `bake + max_wait` at most.
+/// and has `min_requests`, for `bake + max_wait` at most. Metrics that do not show what was surely
+/// answered are no evidence, for and against nobody.
 pub(super) fn next(config: &Deploy, plan: &Plan, seen: &Observation) -> Option<Judgement> {
     let judged = judge(&config.limits, &seen.challenger, seen.champion.as_ref());
     if judged.verdict == Verdict::Reject {
         return Some(judged);
+    }
+    if let Some(replayed) = seen.replayed.filter(|_| seen.challenger.requests == 0) {
+        // Beside a champion, a small share may not have come to the challenger's turn yet.
+        if replayed.answers > 0 || !plan.has_champion {
+            return blind(config, seen.covered, replayed);
+        }
     }
     if seen.covered < config.bake {
         return None;
@@ -90,6 +110,27 @@ pub(super) fn next(config: &Deploy, plan: &Plan, seen: &Observation) -> Option<J
     Some(Judgement {
         verdict: Verdict::Pass,
         reason,
+    })
+}
+
+/// Decides where rows were sent to the challenger and the metrics show no request to it.
+fn blind(config: &Deploy, covered: Duration, replayed: Replayed) -> Option<Judgement> {
+    let (over, reason) = match replayed.answers {
+        0 => (
+            covered >= config.bake + NEW_METRIC,
+            "no row that replay sent was answered, and Cloud Monitoring shows no request"
+                .to_owned(),
+        ),
+        answers => (
+            replayed.since >= NEW_METRIC,
+            format!(
+                "replay had {answers} answers from the challenger while Cloud Monitoring shows none"
+            ),
+        ),
+    };
+    over.then(|| Judgement {
+        verdict: Verdict::Inconclusive,
+        reason: format!("{reason}; without evidence nothing is promoted"),
     })
 }
 
@@ -131,6 +172,16 @@ mod tests {
             },
             champion: None,
             covered: Duration::from_secs(minutes * 60),
+            replayed: None,
+        }
+    }
+
+    /// The same, with rows sent along whose first answer from the challenger came so long ago.
+    fn replayed(requests: u64, minutes: u64, answers: u64, since: u64) -> Observation {
+        let since = Duration::from_secs(since * 60);
+        Observation {
+            replayed: Some(Replayed { answers, since }),
+            ..seen(requests, 0, minutes)
         }
     }
 
@@ -178,6 +229,32 @@ mod tests {
         assert_eq!(verdict(&plan, &seen(50, 30, 10)), Some(Verdict::Reject));
     }
 
+    #[test]
+    fn metrics_that_miss_what_was_answered_promote_nothing() {
+        for plan in [Plan::new(&config(), false), with_champion()] {
+            assert_eq!(next(&config(), &plan, &replayed(0, 30, 40, 9)), None);
+            let held = next(&config(), &plan, &replayed(0, 10, 40, 10)).unwrap();
+            assert_eq!(held.verdict, Verdict::Inconclusive);
+            insta::allow_duplicates! {
+                insta::assert_snapshot!(held.reason, @"replay had 40 answers from the challenger while Cloud Monitoring shows none; without evidence nothing is promoted");
+            }
+            let told = replayed(500, 10, 40, 10);
+            assert_eq!(verdict(&plan, &told), Some(Verdict::Pass));
+        }
+    }
+
+    #[test]
+    fn a_first_model_that_answers_no_row_is_not_promoted() {
+        let plan = Plan::new(&config(), false);
+        assert_eq!(next(&config(), &plan, &replayed(0, 19, 0, 0)), None);
+        let held = next(&config(), &plan, &replayed(0, 20, 0, 0)).unwrap();
+        assert_eq!(held.verdict, Verdict::Inconclusive);
+        insta::assert_snapshot!(held.reason, @"no row that replay sent was answered, and Cloud Monitoring shows no request; without evidence nothing is promoted");
+        // Beside a champion the challenger's turn may come late.
+        let waits = replayed(0, 69, 0, 0);
+        assert_eq!(next(&config(), &with_champion(), &waits), None);
+    }
+
     proptest! {
         #[test]
         fn no_stage_advances_on_too_few_requests(requests in 0_u64..99, errors in 0_u64..99, minutes in 0_u64..200) {
@@ -189,6 +266,12 @@ mod tests {
         fn waiting_ends(requests in 0_u64..1000, errors in 0_u64..1000) {
             let decided = verdict(&with_champion(), &seen(requests, errors.min(requests), 70));
             prop_assert!(decided.is_some());
+        }
+
+        #[test]
+        fn waiting_for_what_was_answered_ends(answers in 0_u64..1000, has_champion: bool) {
+            let decided = verdict(&Plan::new(&config(), has_champion), &replayed(0, 70, answers, 70));
+            prop_assert_eq!(decided, Some(Verdict::Inconclusive));
         }
     }
 }

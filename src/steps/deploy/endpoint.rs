@@ -7,18 +7,22 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::error::Input;
 use crate::gcp::vertex::{DeployedModel, Endpoint, NewDeployedModel};
-use crate::gcp::{resource_id, same_resource};
+use crate::gcp::{Error, Operation, resource_id, same_resource};
 use crate::steps::Context;
 use crate::steps::champion::{CHAMPION_ALIAS, versioned};
 use crate::steps::push::CANDIDATE_ALIAS;
 use crate::workspace::Digest;
 use crate::workspace::records::Pushed;
 
-/// Deployments take 5 to 45 minutes.
+/// How long an operation is watched; a model may ask for two hours to come up.
 const DEPLOY_AT_MOST: Duration = Duration::from_secs(2 * 3600);
-/// How often a busy endpoint is asked again, and how long between.
-const BUSY_TRIES: u32 = 30;
+/// How long an endpoint may refuse: a deployment takes 5 to 45 minutes, and where the reply to one's own
+/// was lost, the endpoint is busy with it for as long.
+const BUSY_AT_MOST: Duration = Duration::from_secs(3600);
+/// How long between two tries on a busy endpoint.
 const BUSY_PAUSE: Duration = Duration::from_secs(20);
+/// How often a new endpoint is looked for, while a try whose answer was lost still makes it.
+const FOUND_TRIES: u32 = 30;
 /// What serin deploys has a name that begins so; it never undeploys anything else.
 const OURS: &str = "serin-";
 
@@ -30,27 +34,39 @@ pub(super) async fn find_or_create(ctx: &Context) -> Result<Endpoint> {
     if let Some(endpoint) = vertex.endpoints_get(&name).await? {
         return Ok(endpoint);
     }
+    // Only ids of up to nine digits can be asked for; Google generates the longer ones.
+    if id.len() > 9 && id.bytes().all(|b| b.is_ascii_digit()) {
+        let message = format!("there is no endpoint {name}, and such an id cannot be chosen");
+        return Err(Input::new(message)
+            .at(id.place.clone())
+            .hint("correct the number or the region, or give a word, which serin makes an endpoint of")
+            .into());
+    }
     let labels = BTreeMap::from([("serin_model".to_owned(), ctx.config.model.to_string())]);
-    match vertex.endpoints_create(id, id, &labels).await {
+    let taken = match vertex.endpoints_create(id, id, &labels).await {
         Ok(operation) => {
             vertex.operations_wait(&operation, DEPLOY_AT_MOST).await?;
             println!("created the endpoint {name}");
+            None
         }
         // Made by an earlier try whose answer was lost, or by another build; it may take a moment.
-        Err(e) if e.is_conflict() => {}
+        Err(e) if e.http == Some(409) => Some(e),
         Err(e) if e.http == Some(400) => {
             let message = format!("the endpoint cannot be made: {}", e.message);
             return Err(Input::new(message).at(id.place.clone()).into());
         }
         Err(e) => return Err(e).context("creating the endpoint"),
-    }
-    for _ in 0..BUSY_TRIES {
+    };
+    for _ in 0..FOUND_TRIES {
         if let Some(endpoint) = vertex.endpoints_get(&name).await? {
             return Ok(endpoint);
         }
         ctx.clock.sleep(BUSY_PAUSE).await;
     }
-    bail!("{name} was created and cannot be found")
+    match taken {
+        Some(taken) => Err(taken).context("creating the endpoint"),
+        None => bail!("{name} was created and cannot be found"),
+    }
 }
 
 /// The two deployed models that a rollout is about.
@@ -58,6 +74,8 @@ pub(super) async fn find_or_create(ctx: &Context) -> Result<Endpoint> {
 pub(super) struct Target {
     /// The endpoint's name, as the cloud gave it.
     pub endpoint: String,
+    /// The host that answers predictions, where the endpoint is a dedicated one.
+    pub dedicated_dns: Option<String>,
     /// The id of the challenger's deployment, chosen so that a second try is recognised.
     pub challenger: String,
     /// The id of the deployment that serves now.
@@ -75,8 +93,11 @@ impl Target {
     /// [`Input`] when models that serin did not deploy share the traffic.
     pub async fn choose(ctx: &Context, endpoint: &Endpoint, pushed: &Pushed) -> Result<Self> {
         let share = |d: &DeployedModel| endpoint.traffic_split.get(&d.id).copied().unwrap_or(0);
+        let chosen = deployment_id(&endpoint.name, pushed);
         let is_challenger = |d: &DeployedModel| {
-            same_resource(base(&d.model), &pushed.model) && d.model_version_id == pushed.version
+            d.id == chosen
+                || same_resource(base(&d.model), &pushed.model)
+                    && d.model_version_id == pushed.version
         };
         let challenger = endpoint.deployed_models.iter().find(|d| is_challenger(d));
         let mut others: Vec<&DeployedModel> = endpoint
@@ -113,7 +134,8 @@ impl Target {
         }
         Ok(Self {
             endpoint: endpoint.name.clone(),
-            challenger: challenger.map_or_else(|| deployment_id(pushed), |d| d.id.clone()),
+            dedicated_dns: endpoint.dedicated_host().map(str::to_owned),
+            challenger: challenger.map_or_else(|| chosen.clone(), |d| d.id.clone()),
             champion: champion.map(|d| d.id.clone()),
             found_percent: challenger.map_or(0, share),
             promoted: champion_version.is_some_and(|version| version == pushed.version),
@@ -125,20 +147,24 @@ impl Target {
         self.found_percent == 100 && self.promoted
     }
 
-    async fn read(&self, ctx: &Context) -> Result<Endpoint> {
+    /// The endpoint as it is now.
+    pub async fn read(&self, ctx: &Context) -> Result<Endpoint> {
         let found = ctx.vertex().endpoints_get(&self.endpoint).await?;
         found.with_context(|| format!("{} is gone", self.endpoint))
     }
 
-    /// The challenger's share of the traffic as it really is.
-    pub async fn percent(&self, ctx: &Context) -> Result<u32> {
-        Ok(self
-            .read(ctx)
-            .await?
-            .traffic_split
-            .get(&self.challenger)
-            .copied()
-            .unwrap_or(0))
+    /// The challenger's share of an endpoint's traffic.
+    pub fn percent(&self, endpoint: &Endpoint) -> u32 {
+        let share = endpoint.traffic_split.get(&self.challenger);
+        share.copied().unwrap_or(0)
+    }
+
+    /// The ids of the deployed models that are measured.
+    pub fn models(&self) -> Vec<&str> {
+        let champion = self.champion.as_deref();
+        std::iter::once(self.challenger.as_str())
+            .chain(champion)
+            .collect()
     }
 
     /// Ends deployments of serin's that are neither champion nor challenger.
@@ -181,37 +207,16 @@ impl Target {
             max_replicas: 1,
             service_account: deploy.service_account.as_ref().map(|a| a.to_string()),
         };
-        for _ in 0..BUSY_TRIES {
-            let endpoint = self.read(ctx).await?;
-            if endpoint
-                .deployed_models
-                .iter()
-                .any(|d| d.id == self.challenger)
-            {
-                return Ok(());
-            }
+        let there = |e: &Endpoint| e.deployed(&new.id).is_some();
+        if !there(&self.read(ctx).await?) {
             println!("deploying {} without traffic", new.model);
-            match ctx
-                .vertex()
-                .endpoints_deploy_model(&self.endpoint, &new)
-                .await
-            {
-                Ok(operation) => {
-                    ctx.vertex()
-                        .operations_wait(&operation, DEPLOY_AT_MOST)
-                        .await
-                        .context("deploying the model")?;
-                    return Ok(());
-                }
-                // Busy with another deployment, or with this one from a try whose answer was lost.
-                Err(e) if e.is_conflict() || e.is_lost() => ctx.clock.sleep(BUSY_PAUSE).await,
-                Err(e) => return Err(e).context("deploying the model"),
-            }
         }
-        bail!(
-            "{} stayed busy; run `serin deploy` again later",
-            self.endpoint
-        )
+        self.bring_about(ctx, "deploying the model", there, async |_| {
+            let vertex = ctx.vertex();
+            let begun = vertex.endpoints_deploy_model(&self.endpoint, &new).await;
+            begun.map(Some)
+        })
+        .await
     }
 
     /// Gives the challenger this share and the champion the rest.
@@ -236,27 +241,19 @@ impl Target {
 
     /// Changes the split under the endpoint's etag, reading it anew when somebody was faster.
     async fn patch(&self, ctx: &Context, split: &BTreeMap<String, u32>) -> Result<()> {
-        for _ in 0..BUSY_TRIES {
-            let endpoint = self.read(ctx).await?;
-            let mut now = endpoint.traffic_split;
-            now.retain(|_, share| *share > 0);
-            if now == *split {
-                return Ok(());
-            }
-            match ctx
-                .vertex()
-                .endpoints_patch_traffic_split(&self.endpoint, split, &endpoint.etag)
-                .await
-            {
-                Ok(_) => return Ok(()),
-                Err(e) if e.is_conflict() || e.is_lost() => ctx.clock.sleep(BUSY_PAUSE / 4).await,
-                Err(e) => return Err(e).context("moving the traffic"),
-            }
-        }
-        bail!(
-            "the traffic of {} could not be moved: it kept changing",
-            self.endpoint
-        )
+        let there = |e: &Endpoint| {
+            let shares = e.traffic_split.iter().filter(|(_, share)| **share > 0);
+            shares.eq(split)
+        };
+        self.bring_about(ctx, "moving the traffic", there, async |endpoint| {
+            let etag = &endpoint.etag;
+            let vertex = ctx.vertex();
+            let patched = vertex
+                .endpoints_patch_traffic_split(&self.endpoint, split, etag)
+                .await;
+            patched.map(|_| None)
+        })
+        .await
     }
 
     pub async fn undeploy_challenger(&self, ctx: &Context) -> Result<()> {
@@ -264,36 +261,65 @@ impl Target {
     }
 
     async fn undeploy(&self, ctx: &Context, id: &str) -> Result<()> {
-        for _ in 0..BUSY_TRIES {
-            if !self
-                .read(ctx)
-                .await?
-                .deployed_models
-                .iter()
-                .any(|d| d.id == id)
-            {
-                return Ok(());
-            }
-            match ctx
-                .vertex()
-                .endpoints_undeploy_model(&self.endpoint, id)
-                .await
-            {
-                Ok(operation) => {
-                    ctx.vertex()
-                        .operations_wait(&operation, DEPLOY_AT_MOST)
-                        .await
-                        .context("undeploying a model")?;
-                    return Ok(());
+        let gone = |e: &Endpoint| e.deployed(id).is_none();
+        self.bring_about(ctx, "undeploying a model", gone, async |_| {
+            let vertex = ctx.vertex();
+            let begun = vertex.endpoints_undeploy_model(&self.endpoint, id).await;
+            begun.map(Some)
+        })
+        .await
+    }
+
+    /// Asks until the endpoint is as it should be.
+    ///
+    /// Whatever comes of a request, the endpoint is looked at before the next: the effect may be there
+    /// though its reply was lost or an earlier try had it. A busy endpoint is asked again for as
+    /// long as a deployment takes; so is one that somebody else changed meanwhile, also where the
+    /// stale etag is answered by a 400 without more.
+    async fn bring_about(
+        &self,
+        ctx: &Context,
+        doing: &'static str,
+        there: impl Fn(&Endpoint) -> bool,
+        request: impl AsyncFn(&Endpoint) -> Result<Option<Operation>, Error>,
+    ) -> Result<()> {
+        let end = ctx.clock.now() + BUSY_AT_MOST;
+        let mut told = false;
+        let mut endpoint = self.read(ctx).await?;
+        while !there(&endpoint) {
+            let refused = match request(&endpoint).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(operation)) => {
+                    let vertex = ctx.vertex();
+                    match vertex.operations_wait(&operation, DEPLOY_AT_MOST).await {
+                        Ok(_) => return Ok(()),
+                        Err(_) if there(&self.read(ctx).await?) => return Ok(()),
+                        Err(e) => return Err(e).context(doing),
+                    }
                 }
-                Err(e) if e.is_conflict() || e.is_lost() => ctx.clock.sleep(BUSY_PAUSE).await,
-                Err(e) => return Err(e).context("undeploying a model"),
+                Err(e) => e,
+            };
+            let now = self.read(ctx).await?;
+            if there(&now) {
+                break;
             }
+            let stale = matches!(refused.http, Some(400 | 409 | 412)) && now.etag != endpoint.etag;
+            let lost = refused.is_lost() && refused.tries > 0;
+            if !(stale || lost || refused.is_conflict()) || ctx.clock.now() >= end {
+                return Err(refused).context(doing);
+            }
+            endpoint = if stale {
+                now
+            } else {
+                if !told {
+                    println!("{doing} has to wait: {}", refused.message);
+                    told = true;
+                }
+                ctx.clock.sleep(BUSY_PAUSE).await;
+                self.read(ctx).await?
+            };
         }
-        bail!(
-            "{} stayed busy; run `serin deploy` again later",
-            self.endpoint
-        )
+        Ok(())
     }
 
     /// Names the version champion and ends what served before; also finishes a promotion that was cut short.
@@ -323,10 +349,13 @@ fn base(model: &str) -> &str {
     model.split('@').next().unwrap_or(model)
 }
 
-/// Ten digits that the same version of the same digest always gets.
-fn deployment_id(pushed: &Pushed) -> String {
+/// Ten digits that the same version of the same digest always gets on the same endpoint, and no other
+/// endpoint's deployment: metrics are told apart by them.
+fn deployment_id(endpoint: &str, pushed: &Pushed) -> String {
+    let below_project: Vec<&str> = endpoint.split('/').skip(2).collect();
     let text = format!(
-        "{}@{} {}",
+        "{} {}@{} {}",
+        below_project.join("/"),
         resource_id(&pushed.model),
         pushed.version,
         pushed.digest
@@ -349,15 +378,17 @@ mod tests {
             artifact_uri: String::new(),
             found: false,
         };
-        let id = deployment_id(&pushed);
+        let endpoint = "projects/p/locations/l/endpoints/e";
+        let id = deployment_id(endpoint, &pushed);
         assert_eq!(id.len(), 10);
         assert!(id.bytes().all(|b| b.is_ascii_digit()) && !id.starts_with('0'));
-        assert_eq!(
-            id,
-            deployment_id(&Pushed {
-                found: true,
-                ..pushed
-            })
-        );
+        let again = Pushed {
+            found: true,
+            ..pushed
+        };
+        let by_number = "projects/123/locations/l/endpoints/e";
+        assert_eq!(id, deployment_id(by_number, &again));
+        let other = "projects/p/locations/l/endpoints/staging";
+        assert_ne!(id, deployment_id(other, &again));
     }
 }

@@ -1,4 +1,4 @@
-//! The rollout's journal: one object in the bucket, written before each effect.
+//! The rollout's journal: one object in the bucket, written once before each stage's effect.
 //!
 //! It is also the lease of the endpoint: whoever wrote it last holds it for a few minutes, and every
 //! write names the generation it replaces, so two builds can never both move the traffic.
@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::endpoint::Target;
 use crate::clock::Timestamp;
 use crate::gcp::{Error, Precondition};
 use crate::steps::Context;
@@ -17,6 +18,11 @@ use crate::workspace::records::Stage;
 
 /// How long a holder that says nothing keeps the endpoint.
 const LEASE: Duration = Duration::from_secs(180);
+
+/// How often a holder that is busy renews its lease.
+const RENEWED: Duration = Duration::from_secs(60);
+/// Cloud Storage takes about one write a second to one object, and answers more with 429.
+const APART: Duration = Duration::from_secs(1);
 
 /// What an error says that another build leads the rollout.
 pub(super) const METHOD: &str = "rollout";
@@ -39,6 +45,8 @@ pub(super) struct Journal<'a> {
     ctx: &'a Context,
     object: String,
     generation: i64,
+    /// When this process wrote it last.
+    written: Option<Timestamp>,
     pub entry: Entry,
 }
 
@@ -49,7 +57,7 @@ impl<'a> Journal<'a> {
     ///
     /// # Errors
     /// When another build keeps renewing its lease, or the cloud fails.
-    pub async fn take(ctx: &'a Context, digest: &Digest, challenger: &str) -> Result<Self> {
+    pub async fn take(ctx: &'a Context, digest: &Digest, target: &Target) -> Result<Self> {
         let object = format!(
             "rollouts/{}/{}/journal.json",
             ctx.region, *ctx.config.deploy.endpoint
@@ -57,8 +65,8 @@ impl<'a> Journal<'a> {
         let holder = ctx.writer();
         let fresh = || Entry {
             digest: digest.clone(),
-            challenger: challenger.to_owned(),
-            champion: None,
+            challenger: target.challenger.clone(),
+            champion: target.champion.clone(),
             started: ctx.clock.now(),
             stages: Vec::new(),
             holder: holder.clone(),
@@ -76,6 +84,7 @@ impl<'a> Journal<'a> {
                     ctx,
                     object: object.clone(),
                     generation: 0,
+                    written: None,
                     entry: fresh(),
                 };
                 return journal.taken().await;
@@ -97,7 +106,7 @@ impl<'a> Journal<'a> {
                     .await;
                 continue;
             }
-            let entry = if entry.digest == *digest && entry.challenger == challenger {
+            let entry = if entry.digest == *digest && entry.challenger == target.challenger {
                 Entry {
                     holder: holder.clone(),
                     ..entry
@@ -109,6 +118,7 @@ impl<'a> Journal<'a> {
                 ctx,
                 object: object.clone(),
                 generation: stored.generation,
+                written: None,
                 entry,
             };
             return journal.taken().await;
@@ -135,7 +145,26 @@ impl<'a> Journal<'a> {
         self.put().await
     }
 
+    /// Keeps the lease while `work` goes on, which may take longer than the lease lasts.
+    ///
+    /// # Errors
+    /// The work's own; as [`Journal::write`], and then the work is dropped where it stands.
+    pub async fn hold<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = self.ctx.clock.sleep(RENEWED) => {}
+            }
+            self.write().await?;
+        }
+    }
+
     async fn put(&mut self) -> Result<()> {
+        if let Some(written) = self.written {
+            let since = self.ctx.clock.now().since(written);
+            self.ctx.clock.sleep(APART.saturating_sub(since)).await;
+        }
         let pre = match self.generation {
             0 => Precondition::Absent,
             generation => Precondition::Generation(generation),
@@ -155,6 +184,7 @@ impl<'a> Journal<'a> {
         match written {
             Ok(object) => {
                 self.generation = object.generation;
+                self.written = Some(self.ctx.clock.now());
                 Ok(())
             }
             Err(e) if e.is_conflict() => Err(held(self.ctx, &self.object, &self.entry).into()),

@@ -55,13 +55,17 @@ impl Minute {
 pub(super) struct Counts(BTreeMap<String, BTreeMap<Timestamp, Minute>>);
 
 impl Counts {
-    /// Reads the window (start, end]; both should be full minutes.
+    /// Reads the window (start, end] of these deployed models; both ends should be full minutes.
+    ///
+    /// The models' ids choose the series: the resource's `endpoint_id` may be a number though the
+    /// endpoint's id is a word, so [`belongs`] looks at it and the filter does not.
     ///
     /// # Errors
     /// When Cloud Monitoring cannot be read.
     pub async fn read(
         ctx: &Context,
-        endpoint_id: &str,
+        endpoint: &str,
+        models: &[&str],
         start: Timestamp,
         end: Timestamp,
     ) -> Result<Self, Error> {
@@ -70,10 +74,10 @@ impl Counts {
             return Ok(counts);
         }
         let monitoring = Monitoring::new(&ctx.client, &ctx.project);
-        let query = |metric: &str, more: &str| TimeSeriesQuery {
+        let query = |metric: &str, model: &str, more: &str| TimeSeriesQuery {
             filter: format!(
                 "metric.type=\"{metric}\" AND resource.type=\"aiplatform.googleapis.com/Endpoint\" \
-                 AND resource.labels.endpoint_id=\"{endpoint_id}\"{more}"
+                 AND metric.labels.deployed_model_id=\"{model}\"{more}"
             ),
             start,
             end,
@@ -81,15 +85,21 @@ impl Counts {
             reducer: None,
             group_by: Vec::new(),
         };
-        for series in monitoring.time_series_list(&query(RESPONSES, "")).await? {
-            counts.add_responses(&series);
-        }
-        let total = " AND metric.labels.latency_type=\"total\"";
-        for series in monitoring
-            .time_series_list(&query(LATENCIES, total))
-            .await?
-        {
-            counts.add_latencies(&series);
+        let ours = |series: &TimeSeries| belongs(&series.resource_labels, &ctx.region, endpoint);
+        for model in models {
+            let responses = query(RESPONSES, model, "");
+            for series in monitoring.time_series_list(&responses).await? {
+                if ours(&series) {
+                    counts.add_responses(&series);
+                }
+            }
+            let total = " AND metric.labels.latency_type=\"total\"";
+            let latencies = query(LATENCIES, model, total);
+            for series in monitoring.time_series_list(&latencies).await? {
+                if ours(&series) {
+                    counts.add_latencies(&series);
+                }
+            }
         }
         Ok(counts)
     }
@@ -176,5 +186,45 @@ impl Counts {
                 percent: percent_at(minute + Duration::from_secs(60)),
             })
             .collect()
+    }
+}
+
+/// Whether a series of a deployed model is of this endpoint: the same id might be in use elsewhere.
+///
+/// What is said by number may be the endpoint, and what is not said too.
+fn belongs(resource: &BTreeMap<String, String>, region: &str, endpoint: &str) -> bool {
+    // Ids that a caller may choose have at most nine digits.
+    let generated = |id: &str| id.len() > 9 && id.bytes().all(|b| b.is_ascii_digit());
+    let told = |label: &str| resource.get(label).filter(|value| !value.is_empty());
+    let here = told("endpoint_id")
+        .is_none_or(|id| id == endpoint || (generated(id) && !generated(endpoint)));
+    here && told("location").is_none_or(|location| location == region)
+}
+
+#[cfg(test)]
+mod tests {
+
+    #[test]
+    fn a_series_of_another_endpoint_is_left_out() {
+        let belongs = |endpoint: &str, labels: &[(&str, &str)]| {
+            let labels = labels.iter();
+            let labels = labels.map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+            super::belongs(&labels.collect(), "europe-west4", endpoint)
+        };
+        let (number, other) = ("1234567890123456789", "9876543210987654321");
+        assert!(belongs("churn", &[]));
+        assert!(belongs("churn", &[("endpoint_id", "churn")]));
+        assert!(belongs(
+            "churn",
+            &[("endpoint_id", number), ("location", "europe-west4")]
+        ));
+        assert!(belongs("77", &[("endpoint_id", number)]));
+        assert!(belongs(number, &[("endpoint_id", number)]));
+        assert!(!belongs(number, &[("endpoint_id", other)]));
+        assert!(!belongs("churn", &[("endpoint_id", "staging")]));
+        assert!(!belongs(
+            "churn",
+            &[("endpoint_id", number), ("location", "us-east1")]
+        ));
     }
 }

@@ -1,17 +1,21 @@
 //! Test rows sent to the endpoint while it is judged, paced over the stage.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
 use futures_util::future::join_all;
 use serde_json::Value;
 
+use super::canary::Replayed;
+use crate::clock::Timestamp;
 use crate::config::Deploy;
 use crate::data::instances::instances;
-use crate::gcp::vertex::Vertex;
+use crate::gcp::vertex::{Endpoint, Vertex};
 use crate::steps::Context;
 use crate::workspace::records::Dataset;
 
@@ -19,15 +23,20 @@ use crate::workspace::records::Dataset;
 const SURPLUS: f64 = 1.5;
 /// How long a sender waits that is ahead of its pace, and after a failed request.
 const PAUSE: Duration = Duration::from_secs(2);
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// The requests of a rollout, over and over the test part.
 pub(super) struct Replay {
     vertex: Vertex,
-    endpoint: String,
+    endpoint: Endpoint,
     instances: Vec<Value>,
     next: AtomicUsize,
     /// Answers of the challenger in the present stage.
     answered: AtomicU64,
+    /// The same of every stage, by the minute in which they came.
+    minutes: Mutex<BTreeMap<Timestamp, u64>>,
+    /// A request failed already, and its error was told.
+    failed: AtomicBool,
 }
 
 impl Replay {
@@ -35,13 +44,15 @@ impl Replay {
     ///
     /// # Errors
     /// When the snapshot cannot be read.
-    pub fn new(ctx: &Context, endpoint: &str, dataset: &Dataset, test: &Path) -> Result<Self> {
+    pub fn new(ctx: &Context, endpoint: &Endpoint, dataset: &Dataset, test: &Path) -> Result<Self> {
         Ok(Self {
             vertex: ctx.vertex(),
-            endpoint: endpoint.to_owned(),
+            endpoint: endpoint.clone(),
             instances: instances(test, &dataset.features)?,
             next: AtomicUsize::new(0),
             answered: AtomicU64::new(0),
+            minutes: Mutex::default(),
+            failed: AtomicBool::new(false),
         })
     }
 
@@ -73,7 +84,7 @@ impl Replay {
                     reason = "request counts stay far below 2^52"
                 )]
                 let answered = self.answered.load(Ordering::Relaxed) as f64;
-                if answered > allowed || !self.send(challenger).await {
+                if answered > allowed || !self.send(ctx, challenger).await {
                     ctx.clock.sleep(PAUSE).await;
                 }
             }
@@ -82,8 +93,22 @@ impl Replay {
         std::future::pending().await
     }
 
+    /// The challenger's answers that came in the whole minutes of `from..until`.
+    pub fn answered(&self, from: Timestamp, until: Timestamp) -> Replayed {
+        if until <= from {
+            return Replayed::default();
+        }
+        let minutes = self.minutes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut window = minutes.range(from..until).peekable();
+        let first = window.peek().map(|(minute, _)| **minute + MINUTE);
+        Replayed {
+            since: first.map_or(Duration::ZERO, |first| until.since(first)),
+            answers: window.map(|(_, answers)| answers).sum(),
+        }
+    }
+
     /// Sends one row; whether it was answered.
-    async fn send(&self, challenger: &str) -> bool {
+    async fn send(&self, ctx: &Context, challenger: &str) -> bool {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let Some(instance) = self.instances.get(turn % self.instances.len().max(1)) else {
             return false;
@@ -96,10 +121,19 @@ impl Replay {
             Ok(prediction) => {
                 if prediction.deployed_model_id == challenger {
                     self.answered.fetch_add(1, Ordering::Relaxed);
+                    let mut minutes = self.minutes.lock().unwrap_or_else(PoisonError::into_inner);
+                    *minutes.entry(ctx.clock.now().floor_minute()).or_default() += 1;
                 }
                 true
             }
-            Err(_) => false,
+            Err(error) => {
+                if !self.failed.swap(true, Ordering::Relaxed) {
+                    eprintln!(
+                        "warning: a row that replay sent was not answered: {error}; the next such rows are not told"
+                    );
+                }
+                false
+            }
         }
     }
 }
