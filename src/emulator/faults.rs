@@ -28,6 +28,9 @@ DURATION is like 800ms or 2s, in real time.
   job:never-starts        a custom job waits until it is cancelled, as without quota
   job:fails               a custom job fails as soon as it runs
   deploy:fails            deployModel is accepted, and its operation fails
+  deploy:lost             deployModel takes effect, and its answer is a 503
+  deploy:slow             a deployment takes 45 minutes
+  metrics:never-come      requests to deployed models are not measured
   upload:fails            models:upload is accepted, and its operation fails
   SERVICE:CODE:SHARE      a share of its answers is 429 or 500 to 504; half of the
                           5xx come after the method took effect
@@ -57,7 +60,7 @@ pub enum Which {
     Every,
 }
 
-/// What goes wrong with work that takes time, always.
+/// What goes wrong with work that takes time, or is done beside the answers, always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkFault {
     /// A custom job waits until it is cancelled, as without quota.
@@ -66,14 +69,23 @@ pub enum WorkFault {
     JobFails,
     /// `deployModel` is accepted, and its operation fails.
     DeployFails,
+    /// `deployModel` takes effect, and its answer is a 503.
+    DeployLost,
+    /// A deployment takes as long as in the worst case in the cloud.
+    DeploySlow,
+    /// Requests to deployed models are not measured.
+    MetricsNeverCome,
     /// `models:upload` is accepted, and its operation fails.
     UploadFails,
 }
 
-const WORK: [(WorkFault, &str); 4] = [
+const WORK: [(WorkFault, &str); 7] = [
     (WorkFault::JobNeverStarts, "job:never-starts"),
     (WorkFault::JobFails, "job:fails"),
     (WorkFault::DeployFails, "deploy:fails"),
+    (WorkFault::DeployLost, "deploy:lost"),
+    (WorkFault::DeploySlow, "deploy:slow"),
+    (WorkFault::MetricsNeverCome, "metrics:never-come"),
     (WorkFault::UploadFails, "upload:fails"),
 ];
 
@@ -154,7 +166,8 @@ impl fmt::Display for Service {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "`{0}` is no fault: expected canary:error:SHARE, canary:delay:DURATION, the same with model: for \
-     every model, job:never-starts, job:fails, deploy:fails, upload:fails, SERVICE:CODE:SHARE \
+     every model, job:never-starts, job:fails, deploy:fails, deploy:lost, deploy:slow, \
+     metrics:never-come, upload:fails, SERVICE:CODE:SHARE \
      (429 or 500 to 504), SERVICE:delay:DURATION, SERVICE:reset:SHARE or SERVICE:truncate:SHARE, \
      where SERVICE is storage, aiplatform, monitoring, logging or cloudbuild, SHARE is from 0 to 1, and \
      DURATION is like 800ms or 2s"
@@ -410,6 +423,9 @@ mod tests {
             "job:never-starts",
             "job:fails",
             "deploy:fails",
+            "deploy:lost",
+            "deploy:slow",
+            "metrics:never-come",
             "upload:fails",
             "storage:503:0.1",
             "aiplatform:429:1",

@@ -16,8 +16,8 @@ use std::time::Duration;
 use axum::http::Method;
 use serde::{Deserialize, Serialize};
 
-use super::Emulator;
 use super::server::{Route, route};
+use super::{Emulator, endpoint_number};
 use crate::clock::Timestamp;
 
 /// Finite buckets of a latency distribution; bucket i ends at `GROWTH`^i milliseconds, the last
@@ -185,6 +185,13 @@ impl Runtime {
         cell.overhead.add(milliseconds(overhead));
     }
 
+    /// Whether a project had such a cell in a minute that began before `to` (microseconds).
+    fn had(&self, number: &str, to: i64, such: impl Fn(&Cell) -> bool) -> bool {
+        let counts = self.counts();
+        let mut all = counts.cells.iter();
+        all.any(|((minute, target), cell)| *minute < to && target.number == number && such(cell))
+    }
+
     /// The cells of one project whose minute begins in `from..to` (microseconds).
     fn cells(&self, number: &str, from: i64, to: i64) -> Vec<(i64, Target, Cell)> {
         let counts = self.counts();
@@ -194,6 +201,13 @@ impl Runtime {
             .filter(|((minute, target), _)| (from..to).contains(minute) && target.number == number);
         mine.map(|((minute, target), cell)| (*minute, target.clone(), cell.clone()))
             .collect()
+    }
+}
+
+impl Target {
+    /// What Monitoring calls the endpoint.
+    fn endpoint_number(&self) -> String {
+        endpoint_number(&self.number, &self.location, &self.endpoint)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Vertex AI: custom jobs, the model registry with its evaluations, endpoints and predictions.
 //!
-//! Left out: pipelines, batch prediction, explanations, dedicated endpoints ([`left_out`] says so). A project's
+//! Left out: pipelines, batch prediction, explanations, private endpoints ([`left_out`] says so). A project's
 //! id and its number name the same resources; answers carry the number.
 
 mod copies;

@@ -23,7 +23,8 @@ const WITHHELD: Duration = Duration::from_secs(240);
 const MOST_POINTS: usize = 100_000;
 pub(super) const ONLINE: &str = "aiplatform.googleapis.com/prediction/online/";
 pub(super) const RESOURCE: &str = "aiplatform.googleapis.com/Endpoint";
-/// Metrics of endpoints that Google has and nobody measures here: known, and without points.
+/// Metrics of endpoints that Google has and nobody measures here: their filters are checked, and no
+/// project ever had them.
 const UNMEASURED: [&str; 6] = [
     "replicas",
     "target_replicas",
@@ -53,9 +54,7 @@ impl Metric {
             Some("response_count") => Ok(Self::ResponseCount),
             Some("prediction_latencies") => Ok(Self::Latencies),
             Some(other) if UNMEASURED.contains(&other) => Ok(Self::Unmeasured),
-            _ => Err(ApiError::not_found(format!(
-                "Cannot find metric(s) that match type = \"{name}\". If a metric was created recently, it could take up to 10 minutes to become available. Please try again soon."
-            ))),
+            _ => Err(never_had(name)),
         }
     }
 
@@ -112,6 +111,13 @@ impl Metric {
             .filter(|(_, sum)| !sum.is_zero())
             .collect()
     }
+}
+
+/// The answer while a project never had a metric, whether or not Google has it.
+fn never_had(name: &str) -> ApiError {
+    ApiError::not_found(format!(
+        "Cannot find metric(s) that match type = \"{name}\". If a metric was created recently, it could take up to 10 minutes to become available. Please try again soon."
+    ))
 }
 
 #[derive(Clone, Debug)]
@@ -173,9 +179,19 @@ pub(super) async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
     let now = emulator.clock.now();
     // A minute that begins at m has its only point at m + 60 s.
     let withheld = i64::try_from(WITHHELD.as_micros()).unwrap_or(i64::MAX);
-    let last = query.end.min(now.unix_micros() - withheld);
+    let visible = now.unix_micros() - withheld;
+    let last = query.end.min(visible);
+    let number = project_number(&request.wild[0]);
+    let measured = |cell: &Cell| !query.metric.values(cell).is_empty();
+    if !emulator.monitoring.had(
+        &number,
+        (visible - MINUTE_MICROS).saturating_add(1),
+        measured,
+    ) {
+        return Err(never_had(&query.metric_type));
+    }
     let cells = emulator.monitoring.cells(
-        &project_number(&request.wild[0]),
+        &number,
         query.start - MINUTE_MICROS + 1,
         (last - MINUTE_MICROS).saturating_add(1),
     );
@@ -572,7 +588,7 @@ fn labels(target: &Target, extra: Option<(&str, &str)>) -> Labels {
     let resource = own(&[
         ("resource_container", &target.number),
         ("location", &target.location),
-        ("endpoint_id", &target.endpoint),
+        ("endpoint_id", &target.endpoint_number()),
     ]);
     (metric, resource)
 }

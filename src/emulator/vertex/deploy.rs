@@ -27,6 +27,8 @@ use crate::emulator::serving::{self, Spec};
 
 /// Five to 45 minutes in the cloud.
 const DEPLOYING: Duration = Duration::from_secs(240);
+/// By a fault.
+const DEPLOYING_SLOWLY: Duration = Duration::from_secs(45 * 60);
 const UNDEPLOYING: Duration = Duration::from_secs(60);
 /// In a request's split, the model that it deploys.
 const THIS: &str = "0";
@@ -212,13 +214,18 @@ async fn deploy(emulator: Arc<Emulator>, request: Request) -> Answer {
         },
         split: sent.traffic_split,
     });
-    names::begin(
-        &emulator,
-        &place,
-        "DeployModelOperationMetadata",
-        &work,
-        DEPLOYING,
-    )
+    let lasting = match emulator.faults.on_work(WorkFault::DeploySlow) {
+        true => DEPLOYING_SLOWLY,
+        false => DEPLOYING,
+    };
+    let metadata = "DeployModelOperationMetadata";
+    let begun = names::begin(&emulator, &place, metadata, &work, lasting)?;
+    if emulator.faults.on_work(WorkFault::DeployLost) {
+        return Err(ApiError::unavailable(
+            "The service is currently unavailable, by a fault switched on.",
+        ));
+    }
+    Ok(begun)
 }
 
 fn stage(emulator: &Emulator, operation: &Operation, stage: &str) {

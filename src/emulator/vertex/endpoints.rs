@@ -13,13 +13,15 @@ use super::message::{self, told};
 use super::names::{self, Place};
 use super::{Work, list, patch};
 use crate::clock::Timestamp;
-use crate::emulator::Emulator;
 use crate::emulator::body::parse_body;
 use crate::emulator::error::ApiError;
 use crate::emulator::operations::Operation;
 use crate::emulator::server::{Answer, Request, Route, json, route};
+use crate::emulator::{Emulator, endpoint_number};
 
 const LASTING: Duration = Duration::from_secs(20);
+/// Where dedicated endpoints are; Google's is `prediction.vertexai.goog`.
+pub(super) const DEDICATED_DOMAIN: &str = "prediction.localhost";
 
 pub(super) fn routes() -> Vec<Route> {
     let get = Method::GET;
@@ -62,6 +64,9 @@ pub(super) struct Endpoint {
     pub network: String,
     pub encryption_spec: Option<Value>,
     pub client_connection_config: Option<Value>,
+    /// Predictions are answered at a host of its own only.
+    #[serde(default)]
+    pub dedicated: bool,
 }
 
 /// A model that serves.
@@ -127,7 +132,20 @@ impl DeployedModel {
 }
 
 impl Endpoint {
-    pub(super) fn message(&self) -> Value {
+    /// The host that answers predictions of a dedicated endpoint.
+    ///
+    /// Google's ends in `.prediction.vertexai.goog`; this one is a name of the machine itself, with the
+    /// port, so that requests which name no other host find it too.
+    pub(super) fn dedicated_dns(&self, emulator: &Emulator) -> Option<String> {
+        let Place { location, id, .. } = &self.place;
+        let project = self.place.number();
+        let number = endpoint_number(&project, location, id);
+        let port = emulator.url().rsplit(':').next().unwrap_or_default();
+        self.dedicated
+            .then(|| format!("{number}.{location}-{project}.{DEDICATED_DOMAIN}:{port}"))
+    }
+
+    pub(super) fn message(&self, emulator: &Emulator) -> Value {
         let deployed: Vec<Value> = self.deployed.iter().map(DeployedModel::message).collect();
         let mut message = json!({
             "name": self.place.name(),
@@ -141,8 +159,12 @@ impl Endpoint {
             "network": self.network,
             "encryptionSpec": self.encryption_spec,
             "clientConnectionConfig": self.client_connection_config,
+            "dedicatedEndpointDns": self.dedicated_dns(emulator),
         });
         message::prune(&mut message);
+        if self.dedicated {
+            message["dedicatedEndpointEnabled"] = true.into();
+        }
         if !self.labels.is_empty() {
             message["labels"] = json!(self.labels);
         }
@@ -231,13 +253,12 @@ async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
     let sent: EndpointMessage = parse_body(&request)?;
     names::check_display_name(&sent.display_name, "endpoint.display_name")?;
     names::check_labels(&sent.labels)?;
-    if sent.dedicated_endpoint_enabled
-        || sent.enable_private_service_connect
+    if sent.enable_private_service_connect
         || sent.private_service_connect_config.is_some()
         || !sent.network.is_empty()
     {
         return Err(ApiError::unimplemented(
-            "This emulator has shared public endpoints only, neither dedicated nor private ones.",
+            "This emulator has public endpoints only, shared and dedicated, no private ones.",
         ));
     }
     if !sent.traffic_split.is_empty() {
@@ -279,6 +300,7 @@ async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
         network: sent.network,
         encryption_spec: sent.encryption_spec,
         client_connection_config: sent.client_connection_config,
+        dedicated: sent.dedicated_endpoint_enabled,
     }));
     names::begin(
         &emulator,
@@ -309,7 +331,7 @@ pub(super) fn finish_create(
 
 async fn get_endpoint(emulator: Arc<Emulator>, request: Request) -> Answer {
     request.knows(&[])?;
-    json(&find(&emulator, &Place::of(&request, "endpoints")?)?.message())
+    json(&find(&emulator, &Place::of(&request, "endpoints")?)?.message(&emulator))
 }
 
 async fn list_endpoints(emulator: Arc<Emulator>, request: Request) -> Answer {
@@ -325,7 +347,12 @@ async fn list_endpoints(emulator: Arc<Emulator>, request: Request) -> Answer {
     let endpoints = emulator.store.list::<Endpoint>(&place.key());
     let items = endpoints
         .into_iter()
-        .map(|(_, e)| (format!("{}|{}", e.created, e.place.id), e.message()))
+        .map(|(_, e)| {
+            (
+                format!("{}|{}", e.created, e.place.id),
+                e.message(&emulator),
+            )
+        })
         .collect();
     let fields = [
         "displayName",

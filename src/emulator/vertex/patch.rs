@@ -53,7 +53,7 @@ pub(super) async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
             }
             endpoint.updated = now;
             endpoint.etag = etag;
-            Ok(endpoint.message())
+            Ok(endpoint.message(&emulator))
         })?;
     json(&patched)
 }

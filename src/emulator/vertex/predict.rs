@@ -11,18 +11,31 @@ use serde::Deserialize;
 use serde_json::{Map, Number, Value, json};
 
 use super::deploy::server_key;
-use super::endpoints::{DeployedModel, Endpoint, find};
+use super::endpoints::{DEDICATED_DOMAIN, DeployedModel, Endpoint, find};
 use super::names::Place;
 use crate::emulator::Emulator;
 use crate::emulator::body::parse_body;
 use crate::emulator::error::{ApiError, Dialect};
+use crate::emulator::faults::WorkFault;
 use crate::emulator::monitoring::{Measured, Target};
 use crate::emulator::server::{Answer, Request, Route, json, route};
 
-/// The largest request and answer of a shared endpoint.
-const MOST_BYTES: usize = 1_500_000;
-/// How long a shared endpoint waits for a container, in real time.
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// What an endpoint bears, shared and dedicated: the largest request and answer, and how long it waits
+/// for a container, in real time.
+const SHARED: Bounds = Bounds {
+    most_bytes: 1_500_000,
+    timeout: Duration::from_secs(60),
+};
+const DEDICATED: Bounds = Bounds {
+    most_bytes: 10_000_000,
+    timeout: Duration::from_secs(600),
+};
+
+#[derive(Clone, Copy)]
+struct Bounds {
+    most_bytes: usize,
+    timeout: Duration,
+}
 
 pub(super) fn routes() -> Vec<Route> {
     let post = Method::POST;
@@ -92,16 +105,40 @@ struct Turn {
     endpoint_display_name: String,
     deployed: DeployedModel,
     newest: bool,
+    bounds: Bounds,
+}
+
+/// Refuses a request that did not come by the endpoint's own host, if it has one, else by the shared one.
+fn check_host(emulator: &Emulator, request: &Request, endpoint: &Endpoint) -> Result<(), ApiError> {
+    let host = request.header("host").unwrap_or_default();
+    match endpoint.dedicated_dns(emulator) {
+        Some(dns) if dns == host => Ok(()),
+        Some(dns) => Err(ApiError::failed_precondition(format!(
+            "Dedicated Endpoint cannot be accessed through the shared Vertex AI domain aiplatform.googleapis.com. Please access the endpoint using its dedicated domain name '{dns}'"
+        ))),
+        None if host.contains(DEDICATED_DOMAIN) => Err(ApiError::not_found(format!(
+            "Endpoint `{}` is not served at {host}.",
+            endpoint.place.name()
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn choose(emulator: &Emulator, request: &Request, started: Instant) -> Result<Turn, ApiError> {
     let place = Place::of(request, "endpoints")?;
-    if request.body.len() > MOST_BYTES {
+    let endpoint: Endpoint = find(emulator, &place)?;
+    check_host(emulator, request, &endpoint)?;
+    let bounds = if endpoint.dedicated {
+        DEDICATED
+    } else {
+        SHARED
+    };
+    if request.body.len() > bounds.most_bytes {
         return Err(ApiError::invalid_argument(format!(
-            "Request payload size exceeds the limit: {MOST_BYTES} bytes."
+            "Request payload size exceeds the limit: {} bytes.",
+            bounds.most_bytes
         )));
     }
-    let endpoint: Endpoint = find(emulator, &place)?;
     let id = {
         let turns = &emulator.vertex.turns;
         let mut turns = turns.lock().unwrap_or_else(PoisonError::into_inner);
@@ -129,11 +166,15 @@ fn choose(emulator: &Emulator, request: &Request, started: Instant) -> Result<Tu
         endpoint_display_name: endpoint.display_name,
         place,
         deployed,
+        bounds,
     })
 }
 
 impl Turn {
     fn record(&self, emulator: &Emulator, code: u16, predictions: u64, model: Duration) {
+        if emulator.faults.on_work(WorkFault::MetricsNeverCome) {
+            return;
+        }
         let target = Target {
             number: self.place.number(),
             location: self.place.location.clone(),
@@ -180,7 +221,7 @@ impl Turn {
             .client()?
             .post(format!("http://127.0.0.1:{port}{route}"))
             .header(header::CONTENT_TYPE, kind)
-            .timeout(TIMEOUT)
+            .timeout(self.bounds.timeout)
             .body(body)
             .send();
         let told = |e: reqwest::Error| {
@@ -196,10 +237,11 @@ impl Turn {
             answer.headers().get(header::CONTENT_TYPE).cloned(),
         );
         let body = answer.bytes().await.map_err(told)?;
-        if body.len() > MOST_BYTES {
+        if body.len() > self.bounds.most_bytes {
             return Err(ApiError::failed_precondition(format!(
-                "Response size too large: {} bytes, at most {MOST_BYTES} are allowed.",
-                body.len()
+                "Response size too large: {} bytes, at most {} are allowed.",
+                body.len(),
+                self.bounds.most_bytes
             )));
         }
         Ok(Reply { status, kind, body })

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Cloud, deploy, next_version};
+use super::{Cloud, HERE, deploy, next_version};
+use crate::emulator::project_number;
 
 #[tokio::test]
 async fn a_model_is_deployed_dark_and_served_by_the_split() {
@@ -151,9 +152,11 @@ async fn two_models_share_the_traffic_and_are_measured() {
     assert_eq!(codes.iter().filter(|code| **code == 500).count(), 5);
     assert_eq!(codes.iter().filter(|code| **code == 200).count(), 45);
 
+    // Monitoring knows the endpoint by a number; its word finds nothing.
+    let number = crate::emulator::endpoint_number(&project_number("p"), "us-central1", "churn");
     let metric = |name: &str| {
         format!(
-            "/v3/projects/p/timeSeries?filter=metric.type%3D%22aiplatform.googleapis.com%2Fprediction%2Fonline%2F{name}%22%20AND%20resource.labels.endpoint_id%3D%22churn%22&interval.startTime=2020-01-01T00:00:00Z&interval.endTime=2200-01-01T00:00:00Z&view=FULL&aggregation.alignmentPeriod=60s&aggregation.perSeriesAligner=ALIGN_DELTA&aggregation.crossSeriesReducer=REDUCE_SUM&aggregation.groupByFields=metric.label.deployed_model_id&aggregation.groupByFields=metric.labels.response_code"
+            "/v3/projects/p/timeSeries?filter=metric.type%3D%22aiplatform.googleapis.com%2Fprediction%2Fonline%2F{name}%22%20AND%20resource.labels.endpoint_id%3D%22{number}%22&interval.startTime=2020-01-01T00:00:00Z&interval.endTime=2200-01-01T00:00:00Z&view=FULL&aggregation.alignmentPeriod=60s&aggregation.perSeriesAligner=ALIGN_DELTA&aggregation.crossSeriesReducer=REDUCE_SUM&aggregation.groupByFields=metric.label.deployed_model_id&aggregation.groupByFields=metric.labels.response_code"
         )
     };
     let sum = |series: &Value| -> u64 {
@@ -174,9 +177,22 @@ async fn two_models_share_the_traffic_and_are_measured() {
             .as_array()
             .map_or(0, |all| all.iter().map(sum).sum())
     };
-    let all = cloud
-        .until(&metric("response_count"), |all| total(all) == 50)
-        .await;
+    // A project never had the metric until the first point is there.
+    let since = Instant::now();
+    let all = loop {
+        let (code, all) = cloud
+            .call("GET", &metric("response_count"), Value::Null)
+            .await;
+        match code {
+            404 => assert_eq!(all["error"]["status"], "NOT_FOUND"),
+            _ if total(&all) == 50 => break all,
+            _ => assert_eq!(code, 200, "{all}"),
+        }
+        assert!(since.elapsed() < Duration::from_secs(30), "{all}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    let by_word = metric("response_count").replace(&number, "churn");
+    assert!(cloud.get(&by_word).await.get("timeSeries").is_none());
     let series = all["timeSeries"].as_array().unwrap();
     assert_eq!(series.len(), 2, "{all}");
     assert_eq!(
@@ -208,10 +224,17 @@ async fn two_models_share_the_traffic_and_are_measured() {
             "{wrong}"
         );
     }
-    assert_eq!(
-        cloud.call("GET", &metric("nothing"), Value::Null).await.0,
-        404
-    );
+    for never in ["nothing", "replicas"] {
+        let (code, error) = cloud.call("GET", &metric(never), Value::Null).await;
+        assert_eq!(code, 404, "{error}");
+        let message = error["error"]["message"].as_str().unwrap();
+        assert!(
+            message.starts_with("Cannot find metric(s) that match type"),
+            "{message}"
+        );
+    }
+    let elsewhere = metric("response_count").replace("/projects/p/", "/projects/q/");
+    assert_eq!(cloud.call("GET", &elsewhere, Value::Null).await.0, 404);
 
     // One with traffic stays; once it has none it goes, and its server with it.
     let leave = json!({"deployedModelId": "22"});
@@ -459,5 +482,60 @@ async fn only_replicas_of_a_deployed_model_change() {
             "NOT_FOUND",
         )
         .await;
+    cloud.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_dedicated_endpoint_answers_at_its_own_host_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let cloud = Cloud::start(&folder, &[]).await;
+    cloud.with_model().await;
+    let made = json!({"displayName": "churn", "dedicatedEndpointEnabled": true});
+    cloud
+        .operate("POST", "./endpoints?endpointId=churn", made)
+        .await;
+    cloud
+        .operate("POST", "./endpoints/churn:deployModel", deploy(1, "11"))
+        .await;
+    cloud.split(json!({"11": 100})).await;
+    let endpoint = cloud.get("./endpoints/churn").await;
+    assert_eq!(endpoint["dedicatedEndpointEnabled"], true, "{endpoint}");
+    let dns = endpoint["dedicatedEndpointDns"].as_str().unwrap();
+    let port = cloud.running.url().rsplit(':').next().unwrap();
+    let project = project_number("p");
+    let tail = format!(".us-central1-{project}.prediction.localhost:{port}");
+    assert!(dns.ends_with(&tail) && !dns.contains("churn"), "{dns}");
+
+    for verb in ["predict", "rawPredict"] {
+        let path = format!("./endpoints/churn:{verb}");
+        let body = json!({"instances": [1]});
+        let (code, error) = cloud.call("POST", &path, body).await;
+        assert_eq!(
+            (code, &error["error"]["status"]),
+            (400, &json!("FAILED_PRECONDITION"))
+        );
+        let message = error["error"]["message"].as_str().unwrap();
+        assert!(
+            message.contains("shared Vertex AI domain") && message.contains(dns),
+            "{message}"
+        );
+    }
+    let at = async |host: &str, size: usize| {
+        let url = format!("{}{HERE}/endpoints/churn:predict", cloud.running.url());
+        let body = json!({"instances": ["x".repeat(size)]}).to_string();
+        let sent = cloud
+            .client
+            .post(url)
+            .header("host", host)
+            .header("content-type", "application/json")
+            .body(body)
+            .send();
+        sent.await.unwrap().status().as_u16()
+    };
+    assert_eq!(at(dns, 1).await, 200);
+    assert_eq!(at(&format!("1{dns}"), 1).await, 400);
+    // What a shared endpoint does not take.
+    assert_eq!(at(dns, 1_500_001).await, 200);
+    assert_eq!(at(dns, 10_000_001).await, 400);
     cloud.running.stop().await;
 }
