@@ -25,6 +25,7 @@ mod profile;
 mod reference;
 mod rejections;
 mod restarts;
+mod rollout;
 mod rooms;
 mod schema;
 mod seeds;
