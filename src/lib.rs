@@ -17,6 +17,7 @@ pub mod error;
 pub mod gcp;
 pub mod image;
 mod listen;
+pub mod log;
 pub mod model;
 pub mod process;
 pub mod report;

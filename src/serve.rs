@@ -34,6 +34,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::error::Input;
 use crate::listen::{self, Held, Limits, json_answer, json_bytes, refusal};
+use crate::log;
 pub use address::Address;
 use scorer::{Scorer, cut};
 
@@ -80,12 +81,12 @@ pub async fn serve(options: Options) -> Result<()> {
 
 /// Says what is served where, and why there.
 fn announce(options: &Options, address: SocketAddr) {
-    eprintln!(
+    log::info(&format!(
         "serving {} on http://{address}{} ({})",
         options.model.display(),
         options.predict_route,
         options.address.why
-    );
+    ));
 }
 
 async fn run(

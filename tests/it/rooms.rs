@@ -14,6 +14,7 @@ const LEAVES: &[&str] = &[
     "error",
     "image",
     "listen",
+    "log",
     "process",
     "workspace",
 ];
@@ -48,6 +49,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("error", &["data", "gcp"]),
     ("image", &[]),
     ("listen", &[]),
+    ("log", &[]),
     ("process", &[]),
     ("workspace", &[]),
 ];
