@@ -352,6 +352,9 @@ pub struct FitFlags {
     /// Where the model goes; a path or gs:// URI
     #[arg(long, value_name = "URI", env = "AIP_MODEL_DIR")]
     pub model_dir: String,
+    /// The Cloud KMS key that encrypts the model's objects, by its full name
+    #[arg(long, value_name = "KEY", env = "SERIN_ENCRYPTION_KEY")]
+    pub encryption_key: Option<String>,
 }
 
 #[derive(Debug, Args)]

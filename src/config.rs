@@ -19,7 +19,8 @@ mod tests;
 pub(crate) mod yaml;
 
 pub(crate) use cursor::nearest;
-pub use duration::parse_duration;
+pub use duration::{parse_duration, write_duration};
+pub(crate) use forms::key_location;
 pub use lint::{Baseline, Drift, DriftColumn, DriftLimits, Freshness, Lint, Volume};
 
 /// A value of `serin.yaml` and where it stands, for messages that come after parsing.
@@ -47,6 +48,9 @@ pub struct Config {
     pub bucket: Spot<String>,
     /// Whether a step may create the bucket.
     pub create_bucket: bool,
+    /// The key of Cloud KMS that encrypts what the steps make, by its full name; a key of Google's where
+    /// absent.
+    pub encryption_key: Option<Spot<String>>,
     pub data: Data,
     pub lint: Lint,
     pub train: Train,
@@ -133,8 +137,10 @@ pub struct Train {
     pub machine: String,
     /// The service account that the job runs as; the project's default where absent.
     pub service_account: Option<Spot<String>>,
-    /// At most this long, on the build's clock.
+    /// The job runs at most this long, on the build's clock.
     pub timeout: Duration,
+    /// A build waits at most this long for the job to start, on its clock.
+    pub max_queue: Duration,
 }
 
 /// Gradient boosting. Names and meanings are XGBoost's.

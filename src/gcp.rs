@@ -23,7 +23,7 @@ pub use client::Client;
 pub use error::{Error, Status};
 pub use logging::Logging;
 pub use monitoring::Monitoring;
-pub use names::{GsUri, resource_id, resource_version, same_resource};
+pub use names::{GsUri, is_of_key, resource_id, resource_version, same_resource};
 pub use operations::Operation;
 pub use storage::{Bucket, Object, Precondition, Storage};
 pub use vertex::Vertex;

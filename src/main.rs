@@ -19,16 +19,23 @@ use serin::image::SelfImages;
 use serin::process::Groups;
 use serin::steps::{self, Context, summary};
 use serin::workspace::Workspace;
-use serin::{build, emulator, serve};
+use serin::{build, emulator, log, serve};
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(report_panic));
     // reqwest is built without a provider of cryptography, so that ring is the only one in the binary.
     let _already_there = rustls::crypto::ring::default_provider().install_default();
-    match std::panic::catch_unwind(|| dispatch(Cli::parse())) {
+    let cli = Cli::parse();
+    // These run as containers of the cloud, whose log takes a line for an entry.
+    let logs = matches!(cli.command, Command::Fit(_) | Command::Serve(_));
+    match std::panic::catch_unwind(|| dispatch(cli)) {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(e)) => {
-            eprintln!("{}", error::render(&e));
+            if logs {
+                log::error(&error::render(&e));
+            } else {
+                eprintln!("{}", error::render(&e));
+            }
             ExitCode::from(error::exit_code(&e))
         }
         Err(_) => ExitCode::from(code::BUG),
@@ -92,6 +99,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
                 specification: flags.specification,
                 training_data: flags.training_data,
                 model_dir: flags.model_dir,
+                encryption_key: flags.encryption_key,
             };
             one_thread()?.block_on(steps::fit::fit(&ends))?;
             Ok(code::DONE)

@@ -3,6 +3,7 @@
 //! A step reads like its row in the design: what it needs, a few `find_or_…` effects that are
 //! harmless to repeat, and the record it writes. A rejection is an [`Outcome`], never an error.
 
+mod aliases;
 mod bucket;
 pub mod champion;
 pub mod deploy;
@@ -24,7 +25,7 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::error::{Input, code};
 use crate::gcp::vertex::Vertex;
 use crate::gcp::{Client, Storage};
@@ -64,8 +65,10 @@ impl Context {
     /// [`Input`] for a config, clock or endpoint variable that cannot be understood.
     pub fn open(config: &Path, project: String, region: String) -> Result<Self> {
         let clock = Clock::from_env().map_err(|e| Input::new(e.to_string()))?;
+        let config = Config::read(config)?;
+        check_key(&config, &region)?;
         Ok(Self {
-            config: Config::read(config)?,
+            config,
             workspace: Workspace::new("."),
             clock,
             project,
@@ -75,11 +78,16 @@ impl Context {
     }
 
     pub fn storage(&self) -> Storage {
-        Storage::new(&self.client)
+        Storage::new(&self.client).encrypted(self.encryption_key())
     }
 
     pub fn vertex(&self) -> Vertex {
-        Vertex::new(&self.client, &self.project, &self.region)
+        Vertex::new(&self.client, &self.project, &self.region).encrypted(self.encryption_key())
+    }
+
+    /// The key that encrypts what is made, where the config names one.
+    pub fn encryption_key(&self) -> Option<&str> {
+        self.config.encryption_key.as_ref().map(|key| key.as_str())
     }
 
     /// The config's path as the records name it.
@@ -96,6 +104,22 @@ impl Context {
     /// have won a conditional write.
     fn writer(&self) -> String {
         format!("{}-{}", std::process::id(), self.clock.now().unix_micros())
+    }
+}
+
+/// Refuses a key of another region than the build's: Vertex AI would, after the training perhaps.
+fn check_key(config: &Config, region: &str) -> Result<(), Input> {
+    let Some(key) = &config.encryption_key else {
+        return Ok(());
+    };
+    match config::key_location(key) {
+        // A step that speaks to no region has none.
+        Some(location) if location != region && !region.is_empty() => Err(Input::new(format!(
+            "`encryption_key` is a key of {location}, and the build's region is {region}"
+        ))
+        .at(key.place.clone())
+        .hint("Vertex AI asks for a key of its own region: name one, or change `--region`")),
+        _ => Ok(()),
     }
 }
 

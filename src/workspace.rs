@@ -61,6 +61,17 @@ impl Digest {
         &self.0
     }
 
+    /// A digest that is whole: 64 hexadecimal digits in lower case.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        (text.len() == 64 && text.bytes().all(digit)).then(|| Self(text.to_owned()))
+    }
+
+    /// The first 32 digits, for a label, which has fewer than 64 characters. Finds, and proves nothing.
+    pub fn label(&self) -> &str {
+        self.0.get(..32).unwrap_or(&self.0)
+    }
+
     /// The first twelve digits, enough for a person.
     pub fn short(&self) -> &str {
         self.0.get(..12).unwrap_or(&self.0)

@@ -20,6 +20,7 @@ pub(crate) const FIELDS: Sections = &[
             "model",
             "bucket",
             "create_bucket",
+            "encryption_key",
             "data",
             "lint",
             "train",
@@ -81,6 +82,7 @@ pub(crate) const FIELDS: Sections = &[
             "machine",
             "service_account",
             "timeout",
+            "max_queue",
         ],
     ),
     (

@@ -23,6 +23,22 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     (!text.is_empty()).then(|| Duration::from_millis(millis))
 }
 
+/// The text of a duration: `90s` becomes `1m30s`. What is less than a millisecond is left out.
+pub fn write_duration(duration: Duration) -> String {
+    let mut left = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    for (unit, factor) in UNITS {
+        if left >= factor {
+            text.push_str(&format!("{}{unit}", left / factor));
+            left %= factor;
+        }
+    }
+    if text.is_empty() {
+        text.push_str("0s");
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,12 +54,11 @@ mod tests {
             ("1s500ms", 1500),
             ("0s", 0),
         ] {
-            assert_eq!(
-                parse_duration(text),
-                Some(Duration::from_millis(millis)),
-                "{text}"
-            );
+            let duration = Duration::from_millis(millis);
+            assert_eq!(parse_duration(text), Some(duration), "{text}");
+            assert_eq!(parse_duration(&write_duration(duration)), Some(duration));
         }
+        assert_eq!(write_duration(Duration::from_secs(90)), "1m30s");
         for text in [
             "",
             "10",

@@ -31,6 +31,25 @@ pub(super) fn is_bucket_name(text: &str) -> bool {
             .all(|c| plain(c) || matches!(c, '-' | '_' | '.'))
 }
 
+/// The location of a key of Cloud KMS, from its full name; none where the text is no such name.
+pub(crate) fn key_location(text: &str) -> Option<&str> {
+    let plain =
+        |part: &&str| !part.is_empty() && !part.contains(|c: char| c.is_whitespace() || c == '@');
+    match text.split('/').collect::<Vec<_>>()[..] {
+        [
+            "projects",
+            project,
+            "locations",
+            location,
+            "keyRings",
+            ring,
+            "cryptoKeys",
+            key,
+        ] if [project, location, ring, key].iter().all(plain) => Some(location),
+        _ => None,
+    }
+}
+
 /// A name that may stand in a file's name.
 pub(super) fn is_table_name(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
@@ -100,6 +119,21 @@ mod tests {
         }
         for name in ["ab", "-ab", "ab-", "aBc", "a b", "", &"a".repeat(64)] {
             assert!(!is_bucket_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn keys_are_named_in_full() {
+        let key = "projects/p/locations/us-central1/keyRings/r/cryptoKeys/k";
+        assert_eq!(key_location(key), Some("us-central1"));
+        for text in [
+            "",
+            "k",
+            "projects/p/locations//keyRings/r/cryptoKeys/k",
+            "projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1",
+            "projects/p/locations/l/keyRings/r/cryptoKeys/a b",
+        ] {
+            assert_eq!(key_location(text), None, "{text}");
         }
     }
 

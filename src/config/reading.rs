@@ -5,7 +5,9 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::cursor::{Cursor, Fields, one_of};
-use super::forms::{is_bucket_name, is_date, is_endpoint_id, is_model_id, is_table_name};
+use super::forms::{
+    is_bucket_name, is_date, is_endpoint_id, is_model_id, is_table_name, key_location,
+};
 use super::yaml::Kind;
 use super::{
     Builtin, Config, Data, Deploy, Encoding, File, Gate, GateRule, Join, JoinKind, Label, Limits,
@@ -15,6 +17,12 @@ use crate::error::Place;
 
 /// The longest a custom job of Vertex AI may run.
 const LONGEST_JOB: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Half of the time that Cloud Build gives a build which says nothing of it.
+const USUAL_QUEUE: Duration = Duration::from_secs(30 * 60);
+
+const KEY: &str =
+    "a Cloud KMS key such as `projects/P/locations/us-central1/keyRings/R/cryptoKeys/K`";
 
 /// As long as the longest build of Cloud Build.
 const LONGEST_STAGE: Duration = Duration::from_secs(24 * 3600);
@@ -52,6 +60,10 @@ pub(super) fn config(file: &File) -> Result<Config> {
             Some(create) => create.word(&[("true", true), ("false", false)])?,
             None => false,
         },
+        encryption_key: top
+            .get("encryption_key")
+            .map(|key| key.text_where(KEY, |text| key_location(text).is_some()))
+            .transpose()?,
         data: data(&top.need("data")?.fields("data")?)?,
         lint: top
             .get("lint")
@@ -352,6 +364,10 @@ fn train(fields: &Fields) -> Result<Train> {
         machine: machine(fields, "n1-standard-4")?,
         service_account: service_account(fields)?,
         timeout,
+        max_queue: match fields.get("max_queue") {
+            Some(field) => field.duration(LONGEST_STAGE, "24 hours")?,
+            None => USUAL_QUEUE,
+        },
     })
 }
 

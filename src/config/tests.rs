@@ -27,7 +27,7 @@ lint:
   volume: {at_least: 0.8, last: 5}
   freshness: {column: month, within: 36h}
   drift: {against: champion, psi: 0.25, fdr: 0.1, columns: {age: {psi: 0.3}, month: off}}
-train:    {builtin: {max_depth: 4}, machine: n1-standard-8, timeout: 1h30m}
+train:    {builtin: {max_depth: 4}, machine: n1-standard-8, timeout: 1h30m, max_queue: 20m}
 validate:
   require:
     - {metric: roc_auc, at_least: 0.90}
@@ -151,6 +151,7 @@ fn a_whole_file_is_read() {
     );
     assert_eq!(config.train.machine, "n1-standard-8");
     assert_eq!(config.train.timeout, Duration::from_secs(5400));
+    assert_eq!(config.train.max_queue, Duration::from_secs(1200));
     let rules: Vec<_> = config
         .validate
         .require
@@ -206,6 +207,8 @@ fn what_is_left_out_has_a_default() {
     assert_eq!(config.train.builtin, Builtin::default());
     assert_eq!(config.train.machine, "n1-standard-4");
     assert_eq!(config.train.timeout, Duration::from_secs(4 * 3600));
+    assert_eq!(config.train.max_queue, Duration::from_secs(1800));
+    assert!(config.encryption_key.is_none());
     assert!(config.validate.require.is_empty() && config.validate.slices.is_empty());
     let deploy = &config.deploy;
     assert_eq!(deploy.machine, "n1-standard-2");
@@ -369,6 +372,12 @@ const WRONG: &[(&str, &str)] = &[
     ("max_depth: 4", "learning_rate: fast"),
     ("timeout: 1h30m", "timeout: 90"),
     ("timeout: 1h30m", "timeout: 200h"),
+    ("max_queue: 20m", "max_queue: 0s"),
+    ("max_queue: 20m", "max_queue: 25h"),
+    (
+        "create_bucket: true",
+        "encryption_key: projects/p/locations/l/cryptoKeys/k",
+    ),
     ("at_least: 0.90", "at_leats: 0.90"),
     ("at_least: 0.90", "at_least: 0.90, at_most: 1"),
     ("at_least: 0.90", "at_least: 0.90, by: 1"),

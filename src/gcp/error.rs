@@ -5,6 +5,7 @@ use std::path::Path;
 use reqwest::StatusCode;
 use serde::Deserialize;
 
+use super::retry::Effect;
 use crate::error::Input;
 
 /// The longest message shown, in characters.
@@ -85,6 +86,15 @@ impl Error {
     /// No answer came or the cloud failed: the effect may have taken place all the same.
     pub fn is_lost(&self) -> bool {
         self.http.is_none_or(|http| http == 429 || http >= 500)
+    }
+
+    /// Sent once, it may have had its effect all the same: no answer came, or one that is not understood, or
+    /// the cloud failed on the way.
+    pub fn may_have_happened(&self) -> bool {
+        match self.http {
+            Some(http) => http < 300 || Effect::of_code(http) == Effect::Unsure,
+            None => self.tries > 0 && self.input.is_none(),
+        }
     }
 
     /// Somebody else made or changed it first: 409, 412, or a stale etag's 400 FAILED_PRECONDITION.
@@ -320,6 +330,26 @@ mod tests {
             of(500, r#"{"error":"the model\u001b[31m failed"}"#),
             @"models.upload m: the model [31m failed (INTERNAL, HTTP 500, 1 try)"
         );
+    }
+
+    #[test]
+    fn an_unclear_failure_may_have_had_its_effect() {
+        let answered = |http| {
+            let http = StatusCode::from_u16(http).unwrap();
+            Error::answered("customJobs.create", "j", http, b"").may_have_happened()
+        };
+        for http in [408, 500, 502, 503, 504, 200] {
+            assert!(answered(http), "{http}");
+        }
+        for http in [400, 401, 403, 404, 409, 412, 429, 501] {
+            assert!(!answered(http), "{http}");
+        }
+        let lost = Error {
+            tries: 1,
+            ..Error::new("m", "r", "UNAVAILABLE", "the connection broke")
+        };
+        assert!(lost.may_have_happened());
+        assert!(!Error { tries: 0, ..lost }.may_have_happened());
     }
 
     #[test]

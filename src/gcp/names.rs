@@ -87,6 +87,12 @@ pub fn resource_version(name: &str) -> Option<&str> {
     last.split_once('@').map(|(_, version)| version)
 }
 
+/// Whether a name is that of a Cloud KMS key or of one of its versions.
+pub fn is_of_key(name: &str, key: &str) -> bool {
+    let version = name.strip_prefix(key);
+    version.is_some_and(|rest| rest.is_empty() || rest.starts_with("/cryptoKeyVersions/"))
+}
+
 /// Whether two names mean one resource.
 ///
 /// Google answers with the project's number where its id was asked for, so projects are not
@@ -143,6 +149,14 @@ mod tests {
             Some("2")
         );
         assert_eq!(resource_version("churn"), None);
+    }
+
+    #[test]
+    fn a_key_is_known_by_its_versions() {
+        let key = "projects/p/locations/l/keyRings/r/cryptoKeys/k";
+        assert!(is_of_key(key, key));
+        assert!(is_of_key(&format!("{key}/cryptoKeyVersions/3"), key));
+        assert!(!is_of_key(&format!("{key}2"), key) && !is_of_key("", key));
     }
 
     #[test]

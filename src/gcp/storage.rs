@@ -27,6 +27,7 @@ use crate::workspace::Digest;
 pub struct Storage {
     client: Client,
     base: Base,
+    encryption_key: Option<String>,
 }
 
 /// What must be true of the live object for a write to happen.
@@ -34,6 +35,8 @@ pub struct Storage {
 pub enum Precondition {
     /// Nothing; such a write is not repeated after an unclear failure.
     None,
+    /// Nothing: whoever writes this name writes these bytes, so the write may be repeated.
+    SameBytes,
     /// There is no object of that name.
     Absent,
     /// The object is of this generation.
@@ -44,13 +47,14 @@ impl Precondition {
     fn twice(self) -> Twice {
         match self {
             Self::None => Twice::Never,
+            Self::SameBytes => Twice::Always,
             Self::Absent | Self::Generation(_) => Twice::Precondition,
         }
     }
 
     fn on(self, call: Call) -> Call {
         match self {
-            Self::None => call,
+            Self::None | Self::SameBytes => call,
             Self::Absent => call.query("ifGenerationMatch", "0"),
             Self::Generation(n) => call.query("ifGenerationMatch", &n.to_string()),
         }
@@ -84,6 +88,9 @@ pub struct Object {
     pub crc32c: String,
     #[serde(rename = "timeCreated", default)]
     pub time_created: Option<Timestamp>,
+    /// The version of the Cloud KMS key that encrypts it; empty for a key of Google's own.
+    #[serde(rename = "kmsKeyName", default)]
+    pub kms_key_name: String,
 }
 
 impl Object {
@@ -105,6 +112,16 @@ impl Storage {
         Self {
             client: client.clone(),
             base: client.bases().storage.clone(),
+            encryption_key: None,
+        }
+    }
+
+    /// The same client, which has what it makes encrypted with this key of Cloud KMS, if there is one.
+    #[must_use]
+    pub fn encrypted(self, key: Option<&str>) -> Self {
+        Self {
+            encryption_key: key.map(str::to_owned),
+            ..self
         }
     }
 
@@ -133,11 +150,14 @@ impl Storage {
     ) -> Result<Bucket, Error> {
         let uri = format!("gs://{bucket}");
         let path = "/storage/v1/b";
-        let message = serde_json::json!({
+        let mut message = serde_json::json!({
             "name": bucket,
             "location": location,
             "iamConfiguration": {"uniformBucketLevelAccess": {"enabled": true}},
         });
+        if let Some(key) = &self.encryption_key {
+            message["encryption"] = serde_json::json!({"defaultKmsKeyName": key});
+        }
         let call = self
             .base
             .call(
@@ -351,6 +371,10 @@ impl Storage {
             .call("objects.insert", &uri, Method::POST, &path, twice)
             .query("uploadType", kind)
             .query("name", name);
+        let call = match &self.encryption_key {
+            Some(key) => call.query("kmsKeyName", key),
+            None => call,
+        };
         pre.on(call)
     }
 }
@@ -390,6 +414,7 @@ fn described(bucket: &str, name: &str, headers: &HeaderMap) -> Object {
         size: 0,
         crc32c: crc.unwrap_or_default().to_owned(),
         time_created: None,
+        kms_key_name: String::new(),
     }
 }
 

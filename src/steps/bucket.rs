@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 
 use super::Context;
 use crate::error::Input;
-use crate::gcp::{Error, Precondition};
+use crate::gcp::{Error, Precondition, is_of_key};
 
 impl Context {
     /// Makes the bucket where `create_bucket` says that a step may and it is not there yet.
@@ -49,16 +49,23 @@ impl Context {
         Ok(())
     }
 
-    /// Uploads a file under a name that its content decides, unless it is there already.
+    /// Uploads a file under a name that its content decides, unless it is there already, encrypted as the
+    /// config says.
     pub(super) async fn find_or_upload(&self, name: &str, path: &Path) -> Result<bool> {
         let (storage, bucket) = (self.storage(), &self.config.bucket);
         let found = storage.objects_get(bucket, name).await;
-        if found.map_err(|e| self.of_bucket(e))?.is_some() {
-            return Ok(false);
-        }
+        let pre = match found.map_err(|e| self.of_bucket(e))? {
+            None => Precondition::Absent,
+            Some(object) => match self.encryption_key() {
+                Some(key) if !is_of_key(&object.kms_key_name, key) => {
+                    Precondition::Generation(object.generation)
+                }
+                _ => return Ok(false),
+            },
+        };
         let content_type = "application/octet-stream";
         let uploaded = storage
-            .objects_insert_file(bucket, name, content_type, path, Precondition::Absent)
+            .objects_insert_file(bucket, name, content_type, path, pre)
             .await;
         match uploaded {
             Ok(_) => Ok(true),
@@ -95,9 +102,14 @@ impl Context {
     }
 
     fn line_that_makes_the_bucket(&self) -> String {
+        let key = self.encryption_key();
+        let key = key.map(|key| format!(" --default-encryption-key={key}"));
         format!(
-            "`gcloud storage buckets create gs://{} --project={} --location={} --uniform-bucket-level-access`",
-            *self.config.bucket, self.project, self.region
+            "`gcloud storage buckets create gs://{} --project={} --location={} --uniform-bucket-level-access{}`",
+            *self.config.bucket,
+            self.project,
+            self.region,
+            key.unwrap_or_default()
         )
     }
 }

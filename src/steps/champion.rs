@@ -1,21 +1,21 @@
-//! The champion: the model that serves at the endpoint now, with what its labels tell.
+//! The champion: the model that serves at the endpoint now, and what its version tells of it.
+//!
+//! Its digest stands in its `artifactUri`, the snapshot that it was trained on in its description. Labels are
+//! for people: they are too short for a digest, and answers merge those of the model and of the version.
 
 use anyhow::Result;
-use serde_json::json;
 
-use super::Context;
+use super::{Context, aliases};
 use crate::error::Input;
 use crate::gcp::vertex::{Endpoint, Model};
 use crate::gcp::{GsUri, resource_id};
 use crate::workspace::Digest;
 use crate::workspace::records::Champion;
 
-/// The label under which `push` keeps a version's digest.
-pub(super) const DIGEST_LABEL: &str = "serin_digest";
-/// The label under which `push` keeps the digest of the snapshot that the model was trained on.
-pub(super) const SNAPSHOT_LABEL: &str = "serin_snapshot";
-/// The alias of the version that serves.
-pub(super) const CHAMPION_ALIAS: &str = "champion";
+/// The bucket's folder of models, each under its digest.
+const MODELS: &str = "models";
+/// What stands before a snapshot's digest in a version's description.
+const SNAPSHOT: &str = "on the snapshot sha256:";
 
 /// The champion and what belongs to it.
 pub struct Serving {
@@ -58,10 +58,6 @@ pub async fn find(ctx: &Context) -> Result<Option<Serving>> {
     let Some(model) = champion_of(serving) else {
         return Ok(None);
     };
-    let digest = |label: &str| -> Option<Digest> {
-        let value = model.labels.get(label)?;
-        serde_json::from_value(json!(value)).ok()
-    };
     let artifact: GsUri = model.artifact_uri.parse().map_err(|_| {
         Input::new(format!(
             "the champion {} has no model files: its artifactUri is `{}`",
@@ -77,13 +73,35 @@ pub async fn find(ctx: &Context) -> Result<Option<Serving>> {
             .unwrap_or(&model.name)
             .to_owned(),
         version: model.version_id.clone(),
-        digest: digest(DIGEST_LABEL),
+        digest: digest_of(&artifact),
     };
     Ok(Some(Serving {
         champion,
         artifact,
-        snapshot: digest(SNAPSHOT_LABEL),
+        snapshot: snapshot_of(&model.version_description),
     }))
+}
+
+/// Where the model of a digest lies in the bucket.
+pub(super) fn folder(digest: &Digest) -> String {
+    format!("{MODELS}/{digest}")
+}
+
+/// The digest that a model's place tells; none where serin did not put it there.
+fn digest_of(artifact: &GsUri) -> Option<Digest> {
+    let name = artifact.name.trim_end_matches('/');
+    Digest::parse(name.strip_prefix(MODELS)?.strip_prefix('/')?)
+}
+
+/// How a version's description tells the snapshot.
+pub(super) fn on_snapshot(snapshot: &Digest) -> String {
+    format!("{SNAPSHOT}{snapshot}")
+}
+
+/// The snapshot that a description tells.
+fn snapshot_of(description: &str) -> Option<Digest> {
+    let (_, rest) = description.rsplit_once(SNAPSHOT)?;
+    Digest::parse(rest.split_whitespace().next()?)
 }
 
 /// The alias decides; a build that was killed in a canary leaves two models with traffic.
@@ -91,7 +109,7 @@ fn champion_of(serving: Vec<(u32, Model)>) -> Option<Model> {
     let named = serving.iter().position(|(_, m)| {
         m.version_aliases
             .iter()
-            .any(|alias| alias == CHAMPION_ALIAS)
+            .any(|alias| alias == aliases::CHAMPION)
     });
     let largest = serving
         .iter()
@@ -117,4 +135,25 @@ fn endpoint_model(endpoint: &Endpoint, model: &Model) -> String {
         resource_id(&model.name),
         resource_id(&endpoint.name)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_tells_its_digest_and_its_snapshot() {
+        let digest = Digest::of(b"m");
+        let at = |name: &str| digest_of(&GsUri::new("b", name));
+        assert_eq!(at(&folder(&digest)), Some(digest.clone()));
+        assert_eq!(at(&format!("models/{digest}/")), Some(digest.clone()));
+        for other in ["models/mine", &format!("models/{}", digest.label()), "m"] {
+            assert_eq!(at(other), None, "{other}");
+        }
+        let text = format!("passed 2 gates {}", on_snapshot(&digest));
+        assert_eq!(snapshot_of(&text), Some(digest.clone()));
+        let cut = format!("passed 2 gates {SNAPSHOT}{}", digest.label());
+        assert_eq!(snapshot_of(&cut), None, "a part of a digest proves nothing");
+        assert_eq!(snapshot_of(""), None);
+    }
 }

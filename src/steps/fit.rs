@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::Builtin;
 use crate::error::Input;
 use crate::gcp::{Client, GsUri, Precondition, Storage};
+use crate::log;
 use crate::model::learner;
 use crate::workspace::Digest;
 use crate::workspace::records::{Feature, LabelColumn};
@@ -34,6 +35,8 @@ pub struct Ends {
     pub specification: String,
     pub training_data: String,
     pub model_dir: String,
+    /// The key of Cloud KMS that encrypts the model's objects.
+    pub encryption_key: Option<String>,
 }
 
 /// Fits the built-in learner and writes the model directory, `model.json` last.
@@ -42,7 +45,7 @@ pub struct Ends {
 /// [`Input`] for a specification or snapshot that cannot be used; `gcp::Error` when the cloud fails.
 pub async fn fit(ends: &Ends) -> Result<()> {
     let clock = Clock::from_env().map_err(|e| Input::new(e.to_string()))?;
-    let storage = Storage::new(&Client::from_env(clock)?);
+    let storage = Storage::new(&Client::from_env(clock)?).encrypted(ends.encryption_key.as_deref());
     let scratch = tempfile::tempdir().context("making a temporary folder")?;
 
     let specification = fetch(&storage, &ends.specification, scratch.path()).await?;
@@ -84,7 +87,7 @@ pub async fn fit(ends: &Ends) -> Result<()> {
     })
     .await
     .context("fitting the model")??;
-    println!(
+    log::info(&format!(
         "fitted {} rounds on {} rows and {} features, {} rows watched{}",
         report.rounds,
         report.rows,
@@ -95,7 +98,7 @@ pub async fn fit(ends: &Ends) -> Result<()> {
             .iter()
             .map(|(name, v)| format!(", {name} {v:.5}"))
             .collect::<String>()
-    );
+    ));
 
     if let Ok(uri) = ends.model_dir.parse::<GsUri>() {
         // `model.json` names the digest of the others, so it goes last: with it the model is whole.
@@ -107,13 +110,14 @@ pub async fn fit(ends: &Ends) -> Result<()> {
                     &target.name,
                     "application/octet-stream",
                     &out.join(name),
-                    Precondition::None,
+                    // A job that is started again fits the same bytes.
+                    Precondition::SameBytes,
                 )
                 .await
                 .with_context(|| format!("writing {target}"))?;
         }
     }
-    println!("wrote the model to {}", ends.model_dir);
+    log::info(&format!("wrote the model to {}", ends.model_dir));
     Ok(())
 }
 

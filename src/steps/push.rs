@@ -1,16 +1,14 @@
 //! `serin push`: uploads the model under its digest and registers it as a version.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+mod version;
 
-use anyhow::{Context as _, Result, bail};
-use bytes::Bytes;
+use anyhow::Result;
 use serde_json::json;
 
-use super::champion::{DIGEST_LABEL, SNAPSHOT_LABEL, versioned};
-use super::{Context, Outcome, finish};
+use self::version::Wanted;
+use super::{Context, Outcome, aliases, champion, finish};
+use crate::gcp::resource_id;
 use crate::gcp::vertex::{Model, NewModel};
-use crate::gcp::{Error, Precondition, resource_id};
 use crate::workspace::records::{Dataset, Pushed, Trained, Validated, Verdict};
 use crate::workspace::{Digest, Record, Workspace};
 
@@ -18,13 +16,6 @@ use crate::workspace::{Digest, Record, Workspace};
 const PREDICT_ROUTE: &str = "/predict";
 const HEALTH_ROUTE: &str = "/health";
 const PORT: u16 = 8080;
-
-/// How long a registration may take; the cloud copies image and files.
-const UPLOAD_AT_MOST: Duration = Duration::from_secs(30 * 60);
-/// How long after an intent its version may still be missing from a list.
-const LIST_LAG: Duration = Duration::from_secs(60);
-/// The alias of the newest version that passed its gates.
-pub(super) const CANDIDATE_ALIAS: &str = "candidate";
 
 /// Registers the model that passed its gates; a digest that is there already is found.
 ///
@@ -43,7 +34,7 @@ pub async fn push(ctx: &Context, image: &str) -> Result<Outcome> {
     let dataset: Dataset = ctx.workspace.read()?;
     ctx.find_or_create_bucket().await?;
 
-    let folder = format!("models/{}", trained.model.digest);
+    let folder = champion::folder(&trained.model.digest);
     for name in super::files_of(&ctx.workspace.model_dir())? {
         let object = format!("{folder}/{name}");
         let made = ctx
@@ -91,36 +82,21 @@ async fn find_or_register(
     folder: &str,
     image: &str,
 ) -> Result<(Model, bool)> {
-    if let Some(version) = find_version(ctx, trained).await? {
-        return Ok((version, true));
-    }
-    declare_intent(
-        ctx,
-        &format!(
-            "versions/{}/intent-{}.json",
-            trained.model.digest, ctx.region
-        ),
-    )
-    .await?;
-    if let Some(version) = find_version(ctx, trained).await? {
-        return Ok((version, true));
-    }
-    let vertex = ctx.vertex();
-    let parent = format!("{}/models/{}", vertex.parent(), *ctx.config.model);
-    // The id of a first version is its idempotency key; a later one goes under the model.
-    let exists = vertex.models_get(&parent).await?.is_some();
+    let labels = [
+        ("serin_digest", trained.model.digest.label()),
+        ("serin_key", trained.key.label()),
+        ("serin_seed", &trained.seed.to_string()),
+        ("serin_snapshot", snapshot.label()),
+    ];
     let new = NewModel {
         model_id: ctx.config.model.to_string(),
-        parent_model: exists.then(|| parent.clone()),
+        parent_model: None,
         display_name: ctx.config.model.to_string(),
-        version_description: describe(trained, validated),
-        version_aliases: vec![CANDIDATE_ALIAS.to_owned(), digest_alias(trained)],
-        labels: BTreeMap::from([
-            (DIGEST_LABEL.to_owned(), trained.model.digest.to_string()),
-            ("serin_key".to_owned(), trained.key.to_string()),
-            ("serin_seed".to_owned(), trained.seed.to_string()),
-            (SNAPSHOT_LABEL.to_owned(), snapshot.to_string()),
-        ]),
+        version_description: describe(trained, validated, snapshot),
+        version_aliases: vec![aliases::CANDIDATE.to_owned(), digest_alias(trained)],
+        labels: labels
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
         artifact_uri: ctx.gs(folder),
         image_uri: image.to_owned(),
         args: vec!["serve".to_owned()],
@@ -134,72 +110,15 @@ async fn find_or_register(
             .as_ref()
             .map(|a| a.to_string()),
     };
-    let registered = match vertex.models_upload(&new).await {
-        Ok(operation) => vertex
-            .operations_wait(&operation, UPLOAD_AT_MOST)
-            .await
-            .map(|_| ()),
-        Err(e) => Err(e),
-    };
-    // The list is what counts: a lost answer may hide a success.
-    match (find_version(ctx, trained).await?, registered) {
-        (Some(version), _) => Ok((version, false)),
-        (None, Err(e)) => Err(e).context("registering the model"),
-        (None, Ok(())) => bail!("{parent} has no version of digest {}", trained.model.digest),
-    }
+    let intent = format!(
+        "versions/{}/intent-{}.json",
+        trained.model.digest, ctx.region
+    );
+    Wanted::new(ctx, new).find_or_register(&intent).await
 }
 
-/// The oldest version with this digest; younger twins, left by a lost answer, are deleted.
-async fn find_version(ctx: &Context, trained: &Trained) -> Result<Option<Model>, Error> {
-    let vertex = ctx.vertex();
-    let model = format!("{}/models/{}", vertex.parent(), *ctx.config.model);
-    let filter = format!("labels.{DIGEST_LABEL}={}", trained.model.digest);
-    let mut versions = vertex.models_list_versions(&model, &filter).await?;
-    versions.sort_by_key(|v| v.version_id.parse::<u64>().unwrap_or(u64::MAX));
-    let mut versions = versions.into_iter();
-    let Some(oldest) = versions.next() else {
-        return Ok(None);
-    };
-    for younger in versions.filter(|v| v.deployed_models.is_empty()) {
-        println!(
-            "deleting {}@{}, a second version of the same digest",
-            model, younger.version_id
-        );
-        let name = versioned(&model, &younger.version_id);
-        let operation = vertex.models_delete_version(&name).await?;
-        vertex.operations_wait(&operation, UPLOAD_AT_MOST).await?;
-    }
-    Ok(Some(oldest))
-}
-
-/// Later versions have no idempotency key, so an intent says that a version may be on its way.
-async fn declare_intent(ctx: &Context, name: &str) -> Result<()> {
-    let storage = ctx.storage();
-    let pre = match storage.objects_read(&ctx.config.bucket, name).await? {
-        None => Precondition::Absent,
-        Some((object, _)) => {
-            // Somebody meant to register it and may have: give the list time to show it.
-            ctx.clock.sleep(LIST_LAG).await;
-            Precondition::Generation(object.generation)
-        }
-    };
-    let body = Bytes::from(json!({ "writer": ctx.writer() }).to_string());
-    match storage
-        .objects_insert(&ctx.config.bucket, name, "application/json", body, pre)
-        .await
-    {
-        Ok(_) => Ok(()),
-        Err(e) if e.is_conflict() => {
-            println!("another build registers this very model; waiting for it");
-            ctx.clock.sleep(LIST_LAG).await;
-            Ok(())
-        }
-        Err(e) => Err(e).context("writing the version's intent"),
-    }
-}
-
-/// What the registry shows beside the version: the verdict with its numbers.
-fn describe(trained: &Trained, validated: &Validated) -> String {
+/// What the registry shows beside the version: the verdict with its numbers, and where the model comes from.
+fn describe(trained: &Trained, validated: &Validated, snapshot: &Digest) -> String {
     let metrics: Vec<String> = validated
         .metrics
         .challenger
@@ -207,12 +126,13 @@ fn describe(trained: &Trained, validated: &Validated) -> String {
         .map(|(name, value)| format!("{name} {:.4}", value.value()))
         .collect();
     format!(
-        "passed {} gates on {} test rows: {}; trained by {} with seed {}",
+        "passed {} gates on {} test rows: {}; trained by {} with seed {} {}",
         validated.gates.len(),
         validated.rows,
         metrics.join(", "),
         resource_id(&trained.job),
-        trained.seed
+        trained.seed,
+        champion::on_snapshot(snapshot)
     )
 }
 

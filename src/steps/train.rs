@@ -65,7 +65,7 @@ async fn run(ctx: &Context, args: &TrainArgs, running: &OnceCell<String>) -> Res
         seed: args.seed,
     };
     let specification = serde_json::to_vec(&specification).context("writing the specification")?;
-    let key = job_key(&specification, args, &ctx.config.train.machine);
+    let key = job_key(ctx, &specification, &args.image);
 
     ctx.find_or_create_bucket().await?;
     let train_object = upload_snapshot(ctx, &dataset).await?;
@@ -76,16 +76,13 @@ async fn run(ctx: &Context, args: &TrainArgs, running: &OnceCell<String>) -> Res
     let new = NewCustomJob {
         display_name: format!("serin-{}-{}", *ctx.config.model, key.short()),
         labels: BTreeMap::from([
-            (job::KEY_LABEL.to_owned(), key.to_string()),
+            (job::KEY_LABEL.to_owned(), key.label().to_owned()),
             ("serin_model".to_owned(), ctx.config.model.to_string()),
         ]),
         machine_type: ctx.config.train.machine.clone(),
         image_uri: args.image.clone(),
         command: Vec::new(),
-        args: vec![
-            "fit".to_owned(),
-            format!("--spec={}", ctx.gs(&specification_object)),
-        ],
+        args: fit_arguments(ctx, &specification_object),
         env: BTreeMap::from([
             ("AIP_DATA_FORMAT".to_owned(), "parquet".to_owned()),
             ("AIP_TRAINING_DATA_URI".to_owned(), ctx.gs(&train_object)),
@@ -142,11 +139,25 @@ async fn run(ctx: &Context, args: &TrainArgs, running: &OnceCell<String>) -> Res
     Ok(Outcome::Done)
 }
 
-/// What makes two jobs the same: what is fitted, by which image, on which machine.
-fn job_key(specification: &[u8], args: &TrainArgs, machine: &str) -> Digest {
+/// What makes two jobs the same: what is fitted, by which image, on which machine, and under which key.
+fn job_key(ctx: &Context, specification: &[u8], image: &str) -> Digest {
     let mut text = specification.to_vec();
-    text.extend_from_slice(format!("\n{}\n{machine}", args.image).as_bytes());
+    text.extend_from_slice(format!("\n{image}\n{}", ctx.config.train.machine).as_bytes());
+    if let Some(key) = ctx.encryption_key() {
+        text.extend_from_slice(format!("\n{key}").as_bytes());
+    }
     Digest::of(&text)
+}
+
+fn fit_arguments(ctx: &Context, specification: &str) -> Vec<String> {
+    let mut arguments = vec![
+        "fit".to_owned(),
+        format!("--spec={}", ctx.gs(specification)),
+    ];
+    if let Some(key) = ctx.encryption_key() {
+        arguments.push(format!("--encryption-key={key}"));
+    }
+    arguments
 }
 
 /// Uploads both parts under the snapshot's digest, with the records that later builds compare theirs with;

@@ -108,6 +108,50 @@ async fn an_upload_without_a_precondition_is_sent_once() {
 }
 
 #[tokio::test]
+async fn an_upload_of_the_same_bytes_is_sent_again_without_a_condition() {
+    let server = Scripted::start([
+        Answer::code(503, ""),
+        Answer::Close,
+        Answer::json(&object(7, b"hello")),
+    ])
+    .await;
+    let made = insert(&server, Precondition::SameBytes).await.unwrap();
+    assert_eq!(made.generation, 7);
+    let asked = server.asked();
+    assert_eq!(asked.len(), 3);
+    assert!(!asked[2].target.contains("Match"), "{}", asked[2].target);
+}
+
+#[tokio::test]
+async fn a_key_goes_with_uploads_and_new_buckets() {
+    const KEY: &str = "projects/p/locations/us-central1/keyRings/r/cryptoKeys/k";
+    let (file, bytes) = big_file();
+    let server = Scripted::start([Answer::json(r#"{"name":"bucket"}"#)]).await;
+    let encrypted = storage(&server).encrypted(Some(KEY));
+    encrypted
+        .buckets_insert("p", "bucket", "us-central1")
+        .await
+        .unwrap();
+    server.then(Answer::json(&object(7, b"hello")));
+    encrypted
+        .objects_insert("bucket", "a/b", "x/y", "hello".into(), Precondition::Absent)
+        .await
+        .unwrap();
+    server.then(started(&server, "1"));
+    server.then(Answer::json(&object(9, &bytes)));
+    let pre = Precondition::SameBytes;
+    encrypted
+        .objects_insert_file("bucket", "a/b", "x/y", file.path(), pre)
+        .await
+        .unwrap();
+    let asked = server.asked();
+    assert_eq!(asked[0].json()["encryption"]["defaultKmsKeyName"], KEY);
+    let query = format!("kmsKeyName={}", KEY.replace('/', "%2F"));
+    assert!(asked[1].target.contains(&query), "{}", asked[1].target);
+    assert!(asked[2].target.contains(&query), "{}", asked[2].target);
+}
+
+#[tokio::test]
 async fn damaged_bytes_are_read_again() {
     let (headers, _) = media(b"", b"hello");
     let damaged = Answer::Full(200, headers, b"hellx".to_vec());

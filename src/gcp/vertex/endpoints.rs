@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Vertex;
+use super::{EncryptionSpec, Vertex};
 use crate::clock::Timestamp;
 use crate::gcp::error::Error;
 use crate::gcp::names::resource_version;
@@ -36,6 +36,8 @@ pub struct Endpoint {
     /// That host, with or without `https://`; empty where there is none (yet).
     #[serde(default)]
     pub dedicated_endpoint_dns: String,
+    #[serde(default)]
+    pub encryption_spec: EncryptionSpec,
 }
 
 impl Endpoint {
@@ -133,6 +135,8 @@ impl Vertex {
         display_name: &str,
         labels: &BTreeMap<String, String>,
     ) -> Result<Operation, Error> {
+        let mut message = json!({"displayName": display_name, "labels": labels});
+        self.encrypt(&mut message);
         let call = self
             .call(
                 "endpoints.create",
@@ -142,7 +146,7 @@ impl Vertex {
                 Twice::Precondition,
             )
             .query("endpointId", id)
-            .json(&json!({"displayName": display_name, "labels": labels}))?;
+            .json(&message)?;
         self.begin(&call).await
     }
 

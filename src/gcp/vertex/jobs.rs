@@ -46,10 +46,43 @@ pub struct CustomJob {
     pub error: Option<Status>,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub job_spec: JobSpec,
     pub create_time: Option<Timestamp>,
     /// When it was first running.
     pub start_time: Option<Timestamp>,
     pub end_time: Option<Timestamp>,
+}
+
+/// Of what a job was asked to do, where it writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobSpec {
+    #[serde(default)]
+    base_output_directory: OutputDirectory,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OutputDirectory {
+    #[serde(default)]
+    output_uri_prefix: String,
+}
+
+impl CustomJob {
+    /// Whether it has left the queue and its container was started.
+    pub fn has_started(&self) -> bool {
+        let waits = matches!(
+            self.state,
+            JobState::Unspecified | JobState::Queued | JobState::Pending
+        );
+        self.start_time.is_some() || !waits
+    }
+
+    /// The `gs://` prefix of its output; empty where it has none.
+    pub fn base_output(&self) -> &str {
+        &self.job_spec.base_output_directory.output_uri_prefix
+    }
 }
 
 /// The state of a job; Google's words are these after `JOB_STATE_`.
@@ -133,7 +166,7 @@ impl Vertex {
     /// Starts a job. Never sent twice: no id of ours would make the second recognisable.
     ///
     /// # Errors
-    /// When the cloud fails or refuses; after an unclear failure the job may be there all the same.
+    /// When the cloud fails or refuses; where [`Error::may_have_happened`] the job may be there all the same.
     pub async fn custom_jobs_create(&self, job: &NewCustomJob) -> Result<CustomJob, Error> {
         let env: Vec<_> = job
             .env
@@ -161,6 +194,7 @@ impl Vertex {
         if let Some(account) = &job.service_account {
             message["jobSpec"]["serviceAccount"] = json!(account);
         }
+        self.encrypt(&mut message);
         let call = self
             .call(
                 "customJobs.create",

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Vertex;
+use super::{EncryptionSpec, Vertex};
 use crate::clock::Timestamp;
 use crate::gcp::error::Error;
 use crate::gcp::names::resource_version;
@@ -47,10 +47,14 @@ pub struct Model {
     pub version_aliases: Vec<String>,
     pub version_description: String,
     pub display_name: String,
+    /// Those of the model and of the version, merged: they say nothing certain of the version.
     pub labels: BTreeMap<String, String>,
     pub artifact_uri: String,
+    /// The serving container's image.
+    pub image_uri: String,
     pub version_create_time: Option<Timestamp>,
     pub deployed_models: Vec<DeployedAt>,
+    pub encryption_spec: EncryptionSpec,
 }
 
 /// Where a version is deployed.
@@ -79,9 +83,20 @@ struct Raw {
     labels: BTreeMap<String, String>,
     #[serde(default)]
     artifact_uri: String,
+    #[serde(default)]
+    container_spec: RawContainer,
     version_create_time: Option<Timestamp>,
     #[serde(default)]
     deployed_models: Vec<DeployedAt>,
+    #[serde(default)]
+    encryption_spec: EncryptionSpec,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawContainer {
+    #[serde(default)]
+    image_uri: String,
 }
 
 impl From<Raw> for Model {
@@ -99,8 +114,10 @@ impl From<Raw> for Model {
             display_name: raw.display_name,
             labels: raw.labels,
             artifact_uri: raw.artifact_uri,
+            image_uri: raw.container_spec.image_uri,
             version_create_time: raw.version_create_time,
             deployed_models: raw.deployed_models,
+            encryption_spec: raw.encryption_spec,
         }
     }
 }
@@ -137,6 +154,7 @@ impl Vertex {
                 },
             },
         });
+        self.encrypt(&mut message["model"]);
         let twice = match &new.parent_model {
             Some(parent) => {
                 message["parentModel"] = json!(parent);
@@ -172,22 +190,18 @@ impl Vertex {
             .await
     }
 
-    /// All versions of a model that a filter lets through, as in `labels.serin_digest=D`; none where
-    /// there is no such model. May be sent twice.
+    /// All versions of a model; none where there is no such model. There is no filter: labels of model and
+    /// version are merged, so one by label would let other versions through. May be sent twice.
     ///
     /// # Errors
     /// When the cloud fails or refuses.
-    pub async fn models_list_versions(
-        &self,
-        name: &str,
-        filter: &str,
-    ) -> Result<Vec<Model>, Error> {
+    pub async fn models_list_versions(&self, name: &str) -> Result<Vec<Model>, Error> {
         let versions = self
             .list(
                 "models.listVersions",
                 name,
                 ":listVersions",
-                filter,
+                "",
                 |page: Page| (page.models, page.next_page_token),
             )
             .await;
@@ -201,7 +215,8 @@ impl Vertex {
     /// `name` ends in `@VERSION`. May be sent twice; the last writer wins.
     ///
     /// # Errors
-    /// When the cloud fails or refuses.
+    /// When the cloud fails or refuses, as it may where an alias to take away is not there, also after an
+    /// earlier try of one's own.
     pub async fn models_merge_version_aliases(
         &self,
         name: &str,

@@ -7,10 +7,9 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::error::Input;
 use crate::gcp::vertex::{DeployedModel, Endpoint, NewDeployedModel};
-use crate::gcp::{Error, Operation, resource_id, same_resource};
-use crate::steps::Context;
-use crate::steps::champion::{CHAMPION_ALIAS, versioned};
-use crate::steps::push::CANDIDATE_ALIAS;
+use crate::gcp::{Error, Operation, is_of_key, resource_id, same_resource};
+use crate::steps::champion::versioned;
+use crate::steps::{Context, aliases};
 use crate::workspace::Digest;
 use crate::workspace::records::Pushed;
 
@@ -32,6 +31,7 @@ pub(super) async fn find_or_create(ctx: &Context) -> Result<Endpoint> {
     let id = &ctx.config.deploy.endpoint;
     let name = format!("{}/endpoints/{}", vertex.parent(), **id);
     if let Some(endpoint) = vertex.endpoints_get(&name).await? {
+        check_key(ctx, &endpoint)?;
         return Ok(endpoint);
     }
     // Only ids of up to nine digits can be asked for; Google generates the longer ones.
@@ -67,6 +67,27 @@ pub(super) async fn find_or_create(ctx: &Context) -> Result<Endpoint> {
         Some(taken) => Err(taken).context("creating the endpoint"),
         None => bail!("{name} was created and cannot be found"),
     }
+}
+
+/// Refuses an endpoint under another key than the config's: an endpoint keeps the key that it was made with.
+fn check_key(ctx: &Context, endpoint: &Endpoint) -> Result<(), Input> {
+    let Some(key) = &ctx.config.encryption_key else {
+        return Ok(());
+    };
+    let found = &endpoint.encryption_spec.kms_key_name;
+    if is_of_key(found, key) {
+        return Ok(());
+    }
+    let found = match found.as_str() {
+        "" => "a key of Google's own",
+        key => key,
+    };
+    let message = format!(
+        "the endpoint is encrypted with {found}, not with the `encryption_key` of this file, and keeps the key that it was made with"
+    );
+    Err(Input::new(message)
+        .at(ctx.config.deploy.endpoint.place.clone())
+        .hint("name an endpoint that is not there yet, and serin makes it with the key"))
 }
 
 /// The two deployed models that a rollout is about.
@@ -110,8 +131,7 @@ impl Target {
         if others.iter().filter(|d| share(d) > 0).count() > 1
             || challenger.is_some_and(|c| share(c) > 0)
         {
-            let alias = format!("{}@{CHAMPION_ALIAS}", pushed.model);
-            champion_version = ctx.vertex().models_get(&alias).await?.map(|m| m.version_id);
+            champion_version = aliases::holder(ctx, &pushed.model, aliases::CHAMPION).await?;
         }
         let named = |d: &DeployedModel| {
             same_resource(base(&d.model), &pushed.model)
@@ -325,10 +345,9 @@ impl Target {
     /// Names the version champion and ends what served before; also finishes a promotion that was cut short.
     pub async fn finish_promotion(&self, ctx: &Context, pushed: &Pushed) -> Result<()> {
         let name = versioned(&pushed.model, &pushed.version);
-        let aliases = [CHAMPION_ALIAS.to_owned(), format!("-{CANDIDATE_ALIAS}")];
-        ctx.vertex()
-            .models_merge_version_aliases(&name, &aliases)
-            .await?;
+        // `default` too: who asks for the model without a version is to get the one that serves.
+        let given = [aliases::CHAMPION, aliases::DEFAULT];
+        aliases::change(ctx, &name, &given, &[aliases::CANDIDATE]).await?;
         for deployed in self.read(ctx).await?.deployed_models {
             let champion = Some(&deployed.id) == self.champion.as_ref();
             if deployed.id != self.challenger && (champion || is_ours(&deployed)) {

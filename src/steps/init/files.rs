@@ -105,6 +105,8 @@ impl Look {
             String::new(),
             "train:".to_owned(),
             "  builtin: {max_depth: 6}".to_owned(),
+            "  max_queue: 2h   # a job that has not started by then is cancelled: half of cloudbuild.yaml's timeout"
+                .to_owned(),
             String::new(),
         ]);
         lines.extend(self.validate());
