@@ -15,6 +15,8 @@ pub mod faults;
 mod fields;
 mod filter;
 mod guard;
+mod kms;
+mod labels;
 mod list;
 mod logging;
 mod message;

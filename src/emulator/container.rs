@@ -116,7 +116,11 @@ pub(in crate::emulator) fn prepare(
 /// The subcommands of serin's own image that always run, with their flags that take paths or URIs, and the
 /// others.
 const ALWAYS: [(&str, &[&str], &[&str]); 2] = [
-    ("fit", &["--spec", "--training-data", "--model-dir"], &[]),
+    (
+        "fit",
+        &["--spec", "--training-data", "--model-dir"],
+        &["--encryption-key"],
+    ),
     (
         "serve",
         &["--model"],

@@ -27,11 +27,13 @@ DURATION is like 800ms or 2s, in real time.
   model:delay:DURATION
   job:never-starts        a custom job waits until it is cancelled, as without quota
   job:fails               a custom job fails as soon as it runs
+  job:answer-lost         the first custom job is created, and the answer is a 503
   deploy:fails            deployModel is accepted, and its operation fails
   deploy:lost             deployModel takes effect, and its answer is a 503
   deploy:slow             a deployment takes 45 minutes
   metrics:never-come      requests to deployed models are not measured
   upload:fails            models:upload is accepted, and its operation fails
+  upload:answer-lost      the first models:upload is accepted, and the answer is a 503
   SERVICE:CODE:SHARE      a share of its answers is 429 or 500 to 504; half of the
                           5xx come after the method took effect
   SERVICE:delay:DURATION  every answer comes so much later
@@ -77,9 +79,13 @@ pub enum WorkFault {
     MetricsNeverCome,
     /// `models:upload` is accepted, and its operation fails.
     UploadFails,
+    /// The first custom job is created, and nobody is told.
+    JobAnswerLost,
+    /// The first `models:upload` is accepted, and nobody is told.
+    UploadAnswerLost,
 }
 
-const WORK: [(WorkFault, &str); 7] = [
+const WORK: [(WorkFault, &str); 9] = [
     (WorkFault::JobNeverStarts, "job:never-starts"),
     (WorkFault::JobFails, "job:fails"),
     (WorkFault::DeployFails, "deploy:fails"),
@@ -87,6 +93,8 @@ const WORK: [(WorkFault, &str); 7] = [
     (WorkFault::DeploySlow, "deploy:slow"),
     (WorkFault::MetricsNeverCome, "metrics:never-come"),
     (WorkFault::UploadFails, "upload:fails"),
+    (WorkFault::JobAnswerLost, "job:answer-lost"),
+    (WorkFault::UploadAnswerLost, "upload:answer-lost"),
 ];
 
 /// What deployed models do wrong.
@@ -166,8 +174,8 @@ impl fmt::Display for Service {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "`{0}` is no fault: expected canary:error:SHARE, canary:delay:DURATION, the same with model: for \
-     every model, job:never-starts, job:fails, deploy:fails, deploy:lost, deploy:slow, \
-     metrics:never-come, upload:fails, SERVICE:CODE:SHARE \
+     every model, job:never-starts, job:fails, job:answer-lost, deploy:fails, deploy:lost, deploy:slow, \
+     metrics:never-come, upload:fails, upload:answer-lost, SERVICE:CODE:SHARE \
      (429 or 500 to 504), SERVICE:delay:DURATION, SERVICE:reset:SHARE or SERVICE:truncate:SHARE, \
      where SERVICE is storage, aiplatform, monitoring, logging or cloudbuild, SHARE is from 0 to 1, and \
      DURATION is like 800ms or 2s"
@@ -313,6 +321,19 @@ impl Faults {
         self.faults.iter().any(|(fault, _)| *fault == wanted)
     }
 
+    /// The answer in the place of a method's own, the first time that it is to be lost.
+    ///
+    /// # Errors
+    /// That answer.
+    pub(in crate::emulator) fn lose(&self, work: WorkFault) -> Result<(), ApiError> {
+        let wanted = Fault::Work(work);
+        let mut faults = self.faults.iter();
+        match faults.find(|(fault, _)| *fault == wanted) {
+            Some((_, count)) if count.fetch_add(1, Ordering::Relaxed) == 0 => Err(status(503)),
+            _ => Ok(()),
+        }
+    }
+
     /// What happens to the next request to a service.
     pub(in crate::emulator) fn next(&self, to: Service) -> Trouble {
         let mut trouble = Trouble::default();
@@ -427,6 +448,8 @@ mod tests {
             "deploy:slow",
             "metrics:never-come",
             "upload:fails",
+            "job:answer-lost",
+            "upload:answer-lost",
             "storage:503:0.1",
             "aiplatform:429:1",
             "monitoring:delay:1500ms",

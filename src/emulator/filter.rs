@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 /// Brackets and NOTs may not nest deeper than this.
 const DEPTH: usize = 32;
 /// Logging's severities, rising.
-const SEVERITIES: [&str; 9] = [
+pub(in crate::emulator) const SEVERITIES: [&str; 9] = [
     "DEFAULT",
     "DEBUG",
     "INFO",

@@ -15,7 +15,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
 use super::body::parse_body;
 use super::error::ApiError;
-use super::filter::{Filter, Op};
+use super::filter::{Filter, Op, SEVERITIES};
 use super::server::{Answer, Request, Route, json, route};
 use super::{Emulator, project_number};
 use crate::clock::Timestamp;
@@ -153,9 +153,11 @@ fn entry(emulator: &Emulator, source: &Source, line: &[u8]) -> Option<Entry> {
     let fields = (source.kind != BUILD).then(|| serde_json::from_str::<Map<String, Value>>(text));
     match fields {
         Some(Ok(mut fields)) => {
-            if let Some(Value::String(word)) = fields.get("severity") {
+            if let Some(Value::String(word)) = fields.remove("severity") {
                 severity = word.to_uppercase();
-                fields.remove("severity");
+                if !SEVERITIES.contains(&severity.as_str()) {
+                    severity = "DEFAULT".to_owned();
+                }
             }
             structured = Some(Value::Object(fields));
         }

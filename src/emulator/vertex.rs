@@ -53,7 +53,7 @@ impl Runtime {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "work", rename_all = "camelCase")]
 enum Work {
-    UploadModel(upload::Upload),
+    UploadModel(Box<upload::Upload>),
     DeleteModel(names::Place),
     DeleteVersion { model: names::Place, version: u64 },
     DeleteJob(names::Place),
@@ -161,7 +161,7 @@ pub(in crate::emulator) async fn resume(
     let work = Work::deserialize(&operation.work)
         .map_err(|e| ApiError::internal(format!("the operation cannot be understood: {e}")))?;
     match work {
-        Work::UploadModel(upload) => upload::finish(emulator, operation, upload).await,
+        Work::UploadModel(upload) => upload::finish(emulator, operation, *upload).await,
         Work::DeleteModel(model) => versions::finish_delete(emulator, &model).await,
         Work::DeleteVersion { model, version } => {
             versions::finish_delete_version(emulator, &model, version).await

@@ -83,7 +83,7 @@ first = aiplatform.Model.upload(
     model_id="churn_clients",
     display_name="churn",
     artifact_uri=artifact_uri,
-    labels={"digest": "a" * 64},
+    labels={"digest": "a" * 63},
     version_aliases=["champion"],
     version_description="the first one",
     **container,
@@ -109,7 +109,7 @@ assert [m.name for m in aiplatform.Model.list(filter='display_name="churn"')] ==
 # The client names no version when it changes labels: they are the model's, beside the versions'.
 aiplatform.Model("churn_clients@2").update(labels={"stage": "canary"})
 assert aiplatform.Model("churn_clients@2").labels == {"stage": "canary"}
-assert aiplatform.Model("churn_clients@1").labels == {"stage": "canary", "digest": "a" * 64}
+assert aiplatform.Model("churn_clients@1").labels == {"stage": "canary", "digest": "a" * 63}
 
 # Evaluations: the client reads them, and has no method to import one.
 imported = requests.post(

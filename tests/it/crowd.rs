@@ -18,7 +18,10 @@ struct Client {
 impl Client {
     async fn send(&self, method: &str, path: &str, body: String) -> (u16, Value) {
         let url = format!("{}{path}", self.url);
-        let request = self.http.request(method.parse().unwrap(), url).body(body);
+        let request = self.http.request(method.parse().unwrap(), url);
+        let request = request
+            .header("content-type", "application/json")
+            .body(body);
         let answer = request.send().await.unwrap();
         let code = answer.status().as_u16();
         let text = answer.text().await.unwrap();

@@ -113,7 +113,14 @@ fn build(project: &Project) {
 
 fn command(project: &Project, time_scale: &str) -> std::process::Command {
     // Some of its jobs run serin as no training job does.
-    let arguments = ["emulate", "--port", "0", "--state", "cloud", "--builds=host"];
+    let arguments = [
+        "emulate",
+        "--port",
+        "0",
+        "--state",
+        "cloud",
+        "--builds=host",
+    ];
     let mut command = project.command(&[&arguments[..], &["--time-scale", time_scale]].concat());
     command.env("TMPDIR", litter(project));
     command

@@ -14,7 +14,7 @@ use super::object::{LIVE, OLD, Preconditions, message};
 use crate::clock::Timestamp;
 use crate::emulator::error::ApiError;
 use crate::emulator::server::{Answer, Request, empty, json};
-use crate::emulator::{Emulator, project_number};
+use crate::emulator::{Emulator, kms, labels, project_number};
 
 const BUCKETS: &str = "buckets/";
 
@@ -56,7 +56,7 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    fn key(name: &str) -> String {
+    fn document(name: &str) -> String {
         format!("{BUCKETS}{name}")
     }
 
@@ -90,7 +90,7 @@ impl Bucket {
     pub(super) fn find(emulator: &Emulator, name: &str) -> Result<Self, ApiError> {
         emulator
             .store
-            .get(&Self::key(name))
+            .get(&Self::document(name))
             .ok_or_else(|| ApiError::not_found("The specified bucket does not exist."))
     }
 
@@ -99,7 +99,7 @@ impl Bucket {
     /// # Errors
     /// The disk's refusal.
     pub(super) fn keep(&self, emulator: &Emulator) -> Result<(), ApiError> {
-        Ok(emulator.store.put(&Self::key(&self.name), self)?)
+        Ok(emulator.store.put(&Self::document(&self.name), self)?)
     }
 
     /// Whether policies alone say who may what, and lists nothing.
@@ -119,6 +119,16 @@ impl Bucket {
         let period = policy.map_or(&Value::Null, |policy| &policy["retentionPeriod"]);
         let seconds = period.as_u64().or_else(|| period.as_str()?.parse().ok());
         Duration::from_secs(seconds.unwrap_or_default())
+    }
+
+    /// The key that objects are encrypted with unless their upload names one.
+    pub(super) fn key(&self) -> Option<&str> {
+        self.settings.get("encryption")?["defaultKmsKeyName"].as_str()
+    }
+
+    fn check_key(&self) -> Result<(), ApiError> {
+        self.key()
+            .map_or(Ok(()), |key| kms::check(key, &self.location))
     }
 
     /// Whether overwritten and deleted objects stay as noncurrent generations.
@@ -187,19 +197,20 @@ fn read(request: &Request) -> Result<(Map<String, Value>, Value), ApiError> {
     let sent = message(request)?;
     let fields = sent.as_object().into_iter().flatten();
     if let Some(labels) = sent.get("labels") {
-        let labelled = labels.as_object().is_some_and(|labels| {
-            labels.iter().all(|(key, value)| {
-                let fine = match value {
-                    Value::Null => true,
-                    Value::String(text) => is_label(text),
-                    _ => false,
-                };
-                fine && is_label(key) && key.starts_with(|c: char| c.is_lowercase())
-            })
+        let labelled = labels.as_object().is_some_and(|sent| {
+            sent.len() <= labels::MOST
+                && sent.iter().all(|(key, value)| {
+                    let fine = match value {
+                        Value::Null => true,
+                        Value::String(text) => labels::is_word(text),
+                        _ => false,
+                    };
+                    fine && labels::is_word(key) && key.starts_with(|c: char| c.is_lowercase())
+                })
         });
         if !labelled && !labels.is_null() {
             return Err(ApiError::invalid_argument(
-                "Invalid value for: labels: keys begin with a letter, keys and values have at most \
+                "Invalid value for: labels: at most 64, keys begin with a letter, keys and values have at most \
                  63 lower-case letters, digits, underscores and dashes.",
             ));
         }
@@ -209,13 +220,6 @@ fn read(request: &Request) -> Result<(Map<String, Value>, Value), ApiError> {
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
     Ok((settings, sent))
-}
-
-fn is_label(text: &str) -> bool {
-    let word = |c: char| {
-        c.is_numeric() || c == '_' || c == '-' || (c.is_alphabetic() && !c.is_uppercase())
-    };
-    text.chars().count() <= 63 && text.chars().all(word)
 }
 
 /// Three to 63 of `[a-z0-9._-]`, a letter or digit at both ends; with dots up to 222, each part up to 63.
@@ -261,6 +265,7 @@ pub(super) async fn insert(emulator: Arc<Emulator>, request: Request) -> Answer 
         class.clone_into(&mut bucket.storage_class);
     }
     bucket.settings = settings;
+    bucket.check_key()?;
     {
         let commit = &emulator.storage.commit;
         let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
@@ -358,6 +363,7 @@ fn alter(
     let mut bucket = Bucket::find(emulator, &request.wild[0])?;
     preconditions.check(0, bucket.metageneration)?;
     change(&mut bucket.settings, settings);
+    bucket.check_key()?;
     if let Some(class) = sent["storageClass"].as_str() {
         class.clone_into(&mut bucket.storage_class);
     }
@@ -387,6 +393,6 @@ pub(super) async fn delete(emulator: Arc<Emulator>, request: Request) -> Answer 
             ));
         }
     }
-    emulator.store.delete(&Bucket::key(&bucket.name))?;
+    emulator.store.delete(&Bucket::document(&bucket.name))?;
     Ok(empty(StatusCode::NO_CONTENT))
 }

@@ -98,7 +98,10 @@ pub(super) async fn compose(emulator: Arc<Emulator>, request: Request) -> Answer
             components += part.component_count.unwrap_or(1);
         }
         whole.as_file().sync_all()?;
-        let destination = sent.destination.unwrap_or_default();
+        let mut destination = sent.destination.unwrap_or_default();
+        if let Some(key) = request.get("kmsKeyName") {
+            destination.attributes.kms_key_name = Some(key.to_owned());
+        }
         sums.check(destination.crc32c.as_deref(), None)?;
         let new = New {
             bucket: bucket.clone(),
@@ -147,6 +150,8 @@ pub(super) fn plan(emulator: &Emulator, request: &Request) -> Result<Plan, ApiEr
             ..sent
         };
     }
+    // A copy does not take the source's key along.
+    attributes.kms_key_name = request.get("destinationKmsKeyName").map(str::to_owned);
     Ok(Plan {
         source,
         attributes,

@@ -13,9 +13,9 @@ use serde_json::{Map, Value, json};
 use super::buckets::Bucket;
 use super::bytes::Sums;
 use crate::clock::Timestamp;
-use crate::emulator::Emulator;
 use crate::emulator::error::ApiError;
 use crate::emulator::server::{Request, percent_encode};
+use crate::emulator::{Emulator, kms};
 
 /// Where live objects are kept, by bucket and name.
 pub(super) const LIVE: &str = "objects/";
@@ -47,6 +47,9 @@ pub(super) struct Attributes {
     pub event_based_hold: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temporary_hold: Option<bool>,
+    /// The key that encrypts it; of an object with its version. Only a new generation gets another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kms_key_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<BTreeMap<String, Option<String>>>,
 }
@@ -321,13 +324,17 @@ pub(super) fn commit(emulator: &Emulator, new: New, file: &Path) -> Result<Objec
         let key = Object::key(&new.bucket, &new.name);
         let live: Option<Object> = store.get(&key);
         new.preconditions.check_object(live.as_ref())?;
+        let kms_key = encrypting(&bucket, new.attributes.kms_key_name.as_deref())?;
         if let Some(live) = &live {
             check_may_go(emulator, &bucket, live)?;
         }
         fs::rename(file, &blob)?;
         store.sync_blobs()?;
         let now = emulator.clock.now();
-        let mut attributes = new.attributes;
+        let mut attributes = Attributes {
+            kms_key_name: kms_key,
+            ..new.attributes
+        };
         if bucket.holds_new() {
             attributes.event_based_hold.get_or_insert(true);
         }
@@ -371,6 +378,15 @@ pub(super) fn commit(emulator: &Emulator, new: New, file: &Path) -> Result<Objec
             Err(error)
         }
     }
+}
+
+/// The version of the key that encrypts a new object: the one asked for, else the bucket's, if any.
+fn encrypting(bucket: &Bucket, asked: Option<&str>) -> Result<Option<String>, ApiError> {
+    let Some(key) = asked.or(bucket.key()) else {
+        return Ok(None);
+    };
+    kms::check(key, &bucket.location)?;
+    Ok(Some(format!("{key}/cryptoKeyVersions/1")))
 }
 
 /// Refuses that an object is deleted or overwritten while it is held or retained.
@@ -459,7 +475,10 @@ pub(super) fn alter(
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
     let mut object = find(emulator, &request.wild[0], &request.wild[1], generation)?;
     preconditions.check(object.generation, object.metageneration)?;
-    object.attributes = change(&object.attributes)?;
+    object.attributes = Attributes {
+        kms_key_name: object.attributes.kms_key_name.clone(),
+        ..change(&object.attributes)?
+    };
     object.metageneration += 1;
     object.updated = emulator.clock.now();
     let key = if object.deleted.is_some() {

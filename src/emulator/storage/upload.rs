@@ -27,6 +27,9 @@ impl Target {
         if let Some(encoding) = request.get("contentEncoding") {
             sent.attributes.content_encoding = Some(encoding.to_owned());
         }
+        if let Some(key) = request.get("kmsKeyName") {
+            sent.attributes.kms_key_name = Some(key.to_owned());
+        }
         Ok(Self {
             bucket: request.wild[0].clone(),
             preconditions: Preconditions::of(request)?,

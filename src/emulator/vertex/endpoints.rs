@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::jobs::MachineSpec;
 use super::message::{self, told};
-use super::names::{self, Place};
+use super::names::{self, EncryptionSpec, Place};
 use super::{Work, list, patch};
 use crate::clock::Timestamp;
 use crate::emulator::body::parse_body;
@@ -62,7 +62,7 @@ pub(super) struct Endpoint {
     pub traffic_split: BTreeMap<String, i32>,
     pub logging: Option<Value>,
     pub network: String,
-    pub encryption_spec: Option<Value>,
+    pub encryption_spec: Option<EncryptionSpec>,
     pub client_connection_config: Option<Value>,
     /// Predictions are answered at a host of its own only.
     #[serde(default)]
@@ -222,7 +222,7 @@ pub(super) struct EndpointMessage {
     pub network: String,
     pub enable_private_service_connect: bool,
     pub dedicated_endpoint_enabled: bool,
-    pub encryption_spec: Option<Value>,
+    pub encryption_spec: Option<EncryptionSpec>,
     pub predict_request_response_logging_config: Option<Value>,
     pub client_connection_config: Option<Value>,
     pub private_service_connect_config: Option<Value>,
@@ -253,6 +253,7 @@ async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
     let sent: EndpointMessage = parse_body(&request)?;
     names::check_display_name(&sent.display_name, "endpoint.display_name")?;
     names::check_labels(&sent.labels)?;
+    names::check_encryption(sent.encryption_spec.as_ref(), &collection)?;
     if sent.enable_private_service_connect
         || sent.private_service_connect_config.is_some()
         || !sent.network.is_empty()

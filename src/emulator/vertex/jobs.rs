@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::message::{self, Int64, told};
-use super::names::{self, Place};
+use super::names::{self, EncryptionSpec, Place};
 use super::{Work, list, run};
 use crate::clock::Timestamp;
 use crate::emulator::Emulator;
 use crate::emulator::body::parse_body;
 use crate::emulator::container::{EnvVar, check_env};
 use crate::emulator::error::ApiError;
+use crate::emulator::faults::WorkFault;
 use crate::emulator::server::{Answer, Request, Route, json, route};
 
 /// How long a job is queued, and then pending, on the emulator's clock.
@@ -158,7 +159,7 @@ struct JobMessage {
     display_name: String,
     job_spec: JobSpec,
     labels: BTreeMap<String, String>,
-    encryption_spec: Option<Value>,
+    encryption_spec: Option<EncryptionSpec>,
     state: Value,
     create_time: Value,
     start_time: Value,
@@ -188,7 +189,7 @@ pub(super) struct Job {
     display_name: String,
     pub spec: JobSpec,
     labels: BTreeMap<String, String>,
-    encryption_spec: Option<Value>,
+    encryption_spec: Option<EncryptionSpec>,
     pub state: State,
     pub created: Timestamp,
     pub updated: Timestamp,
@@ -241,7 +242,7 @@ impl Job {
         let optional = [
             ("startTime", self.started.map(|t| json!(t))),
             ("endTime", self.ended.map(|t| json!(t))),
-            ("encryptionSpec", self.encryption_spec.clone()),
+            ("encryptionSpec", self.encryption_spec.as_ref().map(told)),
             (
                 "labels",
                 Some(json!(self.labels)).filter(|_| !self.labels.is_empty()),
@@ -340,6 +341,7 @@ async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
     let sent: JobMessage = parse_body(&request)?;
     names::check_display_name(&sent.display_name, "display_name")?;
     names::check_labels(&sent.labels)?;
+    names::check_encryption(sent.encryption_spec.as_ref(), &place)?;
     check(&sent.job_spec)?;
     let now = emulator.clock.now();
     let mut spec = sent.job_spec;
@@ -363,6 +365,7 @@ async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
     emulator.store.put(&job.place.key(), &job)?;
     let message = job.message(now);
     run::begin(&emulator, &job);
+    emulator.faults.lose(WorkFault::JobAnswerLost)?;
     json(&message)
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::endpoints::Endpoint;
 use super::message::{self, told};
-use super::names::{self, Place};
+use super::names::{self, EncryptionSpec, Place};
 use super::{list, upload};
 use crate::clock::Timestamp;
 use crate::emulator::Emulator;
@@ -71,7 +71,8 @@ pub(super) struct Model {
     pub place: Place,
     pub display_name: String,
     pub description: String,
-    /// Beside those of each version; an answer merges both.
+    /// Beside those of each version; an answer merges both. The first upload sets them, so every later
+    /// version seems to have its labels, but for those that it overrides.
     pub labels: BTreeMap<String, String>,
     pub etag: String,
     /// At least one.
@@ -90,6 +91,8 @@ pub(super) struct Version {
     pub predict_schemata: Option<Value>,
     pub explanation_spec: Option<Value>,
     pub container: Option<ContainerSpec>,
+    #[serde(default)]
+    pub encryption_spec: Option<EncryptionSpec>,
     /// Where the user uploaded from.
     pub artifact_uri: String,
     /// Where Vertex AI keeps its own copy; empty without artifacts.
@@ -158,6 +161,7 @@ impl Model {
             "predictSchemata": version.predict_schemata,
             "explanationSpec": version.explanation_spec,
             "containerSpec": version.container.as_ref().map(told),
+            "encryptionSpec": version.encryption_spec,
             "artifactUri": version.artifact_uri,
             "supportedDeploymentResourcesTypes": ["DEDICATED_RESOURCES"],
             "supportedInputStorageFormats": ["jsonl", "bigquery", "csv", "tf-record", "tf-record-gzip", "file-list"],
@@ -319,7 +323,7 @@ pub(super) struct ModelMessage {
     pub container_spec: Option<ContainerSpec>,
     pub artifact_uri: String,
     pub etag: String,
-    encryption_spec: Value,
+    pub encryption_spec: Option<EncryptionSpec>,
     pipeline_job: Value,
     base_model_source: Value,
     data_stats: Value,

@@ -11,7 +11,7 @@ use super::Work;
 use crate::emulator::error::ApiError;
 use crate::emulator::operations::{self, Operation};
 use crate::emulator::server::{Answer, Request, json};
-use crate::emulator::{Emulator, project_number};
+use crate::emulator::{Emulator, kms, labels, project_number};
 
 /// A resource of one project and location, or the place for one while `id` is empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,24 +152,45 @@ pub(super) fn check_display_name(name: &str, field: &str) -> Result<(), ApiError
 /// # Errors
 /// `INVALID_ARGUMENT` for a label that is no label, or too many.
 pub(super) fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), ApiError> {
-    if labels.len() > 64 {
+    if labels.len() > labels::MOST {
         return Err(
             ApiError::invalid_argument("At most 64 labels are allowed.").violation("labels")
         );
     }
-    let allowed = |c: char| {
-        c.is_numeric() || c == '_' || c == '-' || (c.is_alphabetic() && !c.is_uppercase())
+    let first = |key: &str| {
+        key.starts_with(|c: char| c.is_numeric() || (c.is_alphabetic() && !c.is_uppercase()))
     };
     for (key, value) in labels {
-        let fine = |text: &str| text.chars().count() <= 64 && text.chars().all(allowed);
-        if key.is_empty() || !fine(key) || !fine(value) {
+        if !first(key) || !labels::is_word(key) || !labels::is_word(value) {
             return Err(ApiError::invalid_argument(format!(
-                "Invalid label \"{key}\": \"{value}\". Keys and values are at most 64 lower-case letters, digits, underscores and dashes."
+                "Invalid label \"{key}\": \"{value}\". Keys and values have fewer than 64 characters and at most 128 bytes, of lower-case letters, digits, underscores and dashes; keys begin with a letter or digit."
             ))
             .violation("labels"));
         }
     }
     Ok(())
+}
+
+/// The key that a resource is encrypted with, as messages hold it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct EncryptionSpec {
+    pub kms_key_name: String,
+}
+
+/// # Errors
+/// `INVALID_ARGUMENT` for what is no key, or one of another location than the resource's.
+pub(super) fn check_encryption(
+    spec: Option<&EncryptionSpec>,
+    place: &Place,
+) -> Result<(), ApiError> {
+    match spec {
+        Some(spec) if !spec.kms_key_name.is_empty() => {
+            kms::check(&spec.kms_key_name, &place.location)
+                .map_err(|e| e.violation("encryption_spec.kms_key_name"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// An endpoint's id: a letter first and at most 63 of `[a-z0-9-]`, or at most 9 digits.
@@ -294,11 +315,26 @@ mod tests {
     fn labels_follow_googles_rules() {
         let check =
             |key: &str, value: &str| check_labels(&BTreeMap::from([(key.into(), value.into())]));
-        check("serin_digest", &"a".repeat(64)).unwrap();
+        let (longest, too_long) = ("a".repeat(63), "a".repeat(64));
+        check("serin_digest", &longest).unwrap();
+        check(&longest, "1").unwrap();
         check("straße", "").unwrap();
-        for (key, value) in [("", "a"), ("a", "a b"), ("A", "a"), ("a", &"a".repeat(65))] {
+        check("1st", "_").unwrap();
+        for (key, value) in [
+            ("", "a"),
+            ("a", "a b"),
+            ("A", "a"),
+            ("_a", "a"),
+            ("a", &too_long),
+            (&too_long, "a"),
+            // 43 characters of three bytes each.
+            ("a", &"ア".repeat(43)),
+        ] {
             assert_eq!(check(key, value).unwrap_err().status, "INVALID_ARGUMENT");
         }
+        let many = |n| (0..n).map(|i| (format!("k{i}"), String::new())).collect();
+        check_labels(&many(64)).unwrap();
+        assert!(check_labels(&many(65)).is_err());
     }
 
     #[test]

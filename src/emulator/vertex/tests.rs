@@ -185,8 +185,8 @@ impl Cloud {
         self.call("POST", "./endpoints/churn:predict", body).await
     }
 
-    /// A bucket with artifacts, and the first version of the model `churn`.
-    async fn with_model(&self) {
+    /// A bucket with artifacts.
+    async fn with_artifacts(&self) {
         self.call(
             "POST",
             "/storage/v1/b?project=p",
@@ -195,6 +195,11 @@ impl Cloud {
         .await;
         let object = "/upload/storage/v1/b/artifacts/o?uploadType=media&name=m%2Fmodel.bst";
         self.call("POST", object, json!("model")).await;
+    }
+
+    /// Artifacts, and the first version of the model `churn`.
+    async fn with_model(&self) {
+        self.with_artifacts().await;
         let done = self
             .operate("POST", "./models:upload", upload("churn"))
             .await;

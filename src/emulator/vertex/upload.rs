@@ -48,7 +48,7 @@ pub(super) async fn upload(emulator: Arc<Emulator>, request: Request) -> Answer 
     let model = sent.model.ok_or_else(|| {
         ApiError::invalid_argument("The model field is required.").violation("model")
     })?;
-    check(&model, &collection.location)?;
+    check(&model, &collection)?;
     let _admission = emulator.vertex.admission();
     let next = !sent.parent_model.is_empty();
     let place = if next {
@@ -86,7 +86,7 @@ pub(super) async fn upload(emulator: Arc<Emulator>, request: Request) -> Answer 
         place
     };
     let now = emulator.clock.now();
-    let work = Work::UploadModel(Upload {
+    let work = Work::UploadModel(Box::new(Upload {
         model: place.clone(),
         next,
         display_name: model.display_name,
@@ -100,23 +100,26 @@ pub(super) async fn upload(emulator: Arc<Emulator>, request: Request) -> Answer 
             predict_schemata: model.predict_schemata,
             explanation_spec: model.explanation_spec,
             container: model.container_spec,
+            encryption_spec: model.encryption_spec,
             artifact_uri: model.artifact_uri,
             copy: String::new(),
             created: now,
             updated: now,
             operation: String::new(),
         },
-    });
-    names::begin(
+    }));
+    let answer = names::begin(
         &emulator,
         &place,
         "UploadModelOperationMetadata",
         &work,
         LASTING,
-    )
+    );
+    emulator.faults.lose(WorkFault::UploadAnswerLost)?;
+    answer
 }
 
-fn check(model: &ModelMessage, location: &str) -> Result<(), ApiError> {
+fn check(model: &ModelMessage, place: &Place) -> Result<(), ApiError> {
     names::check_display_name(&model.display_name, "model.display_name")?;
     names::check_labels(&model.labels)?;
     for alias in &model.version_aliases {
@@ -126,7 +129,8 @@ fn check(model: &ModelMessage, location: &str) -> Result<(), ApiError> {
         ApiError::invalid_argument("The model.container_spec field is required.")
             .violation("model.container_spec")
     })?;
-    check_container(container, location)?;
+    check_container(container, &place.location)?;
+    names::check_encryption(model.encryption_spec.as_ref(), place)?;
     if !model.artifact_uri.is_empty() && copies::bucket_and_folder(&model.artifact_uri).is_none() {
         return Err(ApiError::invalid_argument(format!(
             "Invalid artifact_uri \"{}\": expected gs://BUCKET/FOLDER.",
@@ -248,7 +252,7 @@ pub(super) async fn finish(
                         place: place.clone(),
                         display_name,
                         description,
-                        labels: BTreeMap::new(),
+                        labels: version.labels.clone(),
                         etag,
                         versions: BTreeMap::new(),
                         last: 0,

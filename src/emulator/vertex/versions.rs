@@ -83,9 +83,16 @@ async fn merge_aliases(emulator: Arc<Emulator>, request: Request) -> Answer {
                     "The alias \"default\" cannot be removed: give it to another version.",
                 ));
             }
-            if let Some(version) = model.versions.get_mut(&number) {
-                version.aliases.retain(|a| a != alias);
-            }
+            // What Google answers here is not documented: who sends only what changes never asks.
+            let version = model.versions.get_mut(&number);
+            let version = version.filter(|v| v.aliases.iter().any(|a| a == alias));
+            let version = version.ok_or_else(|| {
+                ApiError::invalid_argument(format!(
+                    "The version {number} has no alias \"{alias}\" to remove."
+                ))
+                .violation("version_aliases")
+            })?;
+            version.aliases.retain(|a| a != alias);
         }
         let version = model
             .versions

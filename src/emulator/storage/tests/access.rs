@@ -88,11 +88,62 @@ async fn what_is_not_kept_is_refused() {
         r#"{"a": "x y"}"#,
         r#"{"1": "x"}"#,
         r#"{"a": 1}"#,
+        &format!(r#"{{"a": "{}"}}"#, "b".repeat(64)),
+        &format!(r#"{{"{}": "b"}}"#, "a".repeat(64)),
     ] {
         let body = format!("{{\"labels\": {labels}}}");
         assert_eq!(gcs.send("PATCH", "/storage/v1/b/bkt", body).await.code, 400);
     }
     let head = gcs.send("HEAD", object, "").await;
     assert_eq!((head.code, head.bytes.len()), (200, 0));
+    gcs.running.stop().await;
+}
+
+#[tokio::test]
+async fn keys_of_cloud_kms_are_kept_and_told() {
+    let gcs = Gcs::new().await;
+    let key = |name: &str| format!("projects/p/locations/us/keyRings/r/cryptoKeys/{name}");
+    let told = |name: &str| json!(format!("{}/cryptoKeyVersions/1", key(name)));
+    let upload = "/upload/storage/v1/b/bkt/o?uploadType=media&name";
+    let made = gcs.send("POST", &format!("{upload}=plain"), "x").await;
+    assert!(made.json().get("kmsKeyName").is_none());
+    let named = format!("{upload}=named&kmsKeyName={}", key("a"));
+    assert_eq!(
+        gcs.send("POST", &named, "x").await.json()["kmsKeyName"],
+        told("a")
+    );
+    for wrong in ["a", "projects/p/locations/europe/keyRings/r/cryptoKeys/a"] {
+        let path = format!("{upload}=wrong&kmsKeyName={wrong}");
+        assert_eq!(gcs.send("POST", &path, "x").await.code, 400, "{wrong}");
+        let body = format!(r#"{{"encryption": {{"defaultKmsKeyName": "{wrong}"}}}}"#);
+        assert_eq!(gcs.send("PATCH", "/storage/v1/b/bkt", body).await.code, 400);
+    }
+    // The bucket's own key is for what names none; a change of attributes changes no key.
+    let body = format!(
+        r#"{{"encryption": {{"defaultKmsKeyName": "{}"}}}}"#,
+        key("b")
+    );
+    assert_eq!(gcs.send("PATCH", "/storage/v1/b/bkt", body).await.code, 200);
+    let made = gcs.send("POST", &format!("{upload}=default"), "x").await;
+    assert_eq!(made.json()["kmsKeyName"], told("b"));
+    let object = "/storage/v1/b/bkt/o/named";
+    let patched = gcs
+        .send(
+            "PATCH",
+            object,
+            r#"{"kmsKeyName": null, "cacheControl": "no-store"}"#,
+        )
+        .await;
+    assert_eq!(patched.json()["kmsKeyName"], told("a"));
+    let rewrite = format!("{object}/rewriteTo/b/bkt/o/copy");
+    let copied = gcs.send("POST", &rewrite, "").await.json();
+    assert_eq!(copied["resource"]["kmsKeyName"], told("b"));
+    let rewrite = format!("{rewrite}?destinationKmsKeyName={}", key("c"));
+    let copied = gcs.send("POST", &rewrite, "").await.json();
+    assert_eq!(copied["resource"]["kmsKeyName"], told("c"));
+    let compose = format!("/storage/v1/b/bkt/o/whole/compose?kmsKeyName={}", key("d"));
+    let body = r#"{"sourceObjects": [{"name": "plain"}]}"#;
+    let composed = gcs.send("POST", &compose, body).await.json();
+    assert_eq!(composed["kmsKeyName"], told("d"));
     gcs.running.stop().await;
 }

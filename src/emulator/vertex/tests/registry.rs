@@ -68,6 +68,7 @@ async fn aliases_and_versions_follow_the_registry_s_rules() {
         json!(["A1"]),
         json!(["x"]),
         json!(["-default"]),
+        json!(["-nobody"]),
         json!([]),
     ] {
         cloud
@@ -122,7 +123,7 @@ async fn aliases_and_versions_follow_the_registry_s_rules() {
     let (_, patched) = cloud.call("PATCH", path, body.clone()).await;
     assert_eq!(
         (&patched["labels"], &patched["displayName"]),
-        (&json!({"a": "b"}), &json!("churn"))
+        (&json!({"a": "b", "serin_digest": "abc"}), &json!("churn"))
     );
     let (_, patched) = cloud
         .call(
@@ -183,7 +184,10 @@ async fn aliases_and_versions_follow_the_registry_s_rules() {
 async fn a_wrong_upload_is_refused_or_fails() {
     let folder = tempfile::tempdir().unwrap();
     let cloud = Cloud::start(&folder, &[]).await;
+    let long = "a".repeat(64);
     for (at, wrong) in [
+        ("/model/labels/serin_digest", json!(long)),
+        ("/model/labels", json!({ long: "a" })),
         ("/modelId", json!("Churn")),
         ("/model/displayName", json!("")),
         ("/model/labels/serin_digest", json!("A B")),
@@ -200,6 +204,18 @@ async fn a_wrong_upload_is_refused_or_fails() {
             .refused("POST", "./models:upload", body, 400, "INVALID_ARGUMENT")
             .await;
     }
+    let mut elsewhere = upload("churn");
+    elsewhere["model"]["encryptionSpec"] =
+        json!({"kmsKeyName": "projects/p/locations/us/keyRings/r/cryptoKeys/k"});
+    cloud
+        .refused(
+            "POST",
+            "./models:upload",
+            elsewhere,
+            400,
+            "INVALID_ARGUMENT",
+        )
+        .await;
     let mut reserved = upload("churn");
     reserved["model"]["containerSpec"]["env"] = json!([{"name": "AIP_X", "value": ""}]);
     cloud
@@ -212,5 +228,31 @@ async fn a_wrong_upload_is_refused_or_fails() {
     cloud
         .refused("GET", "./models/churn", Value::Null, 404, "NOT_FOUND")
         .await;
+    cloud.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_model_under_way_is_taken_and_its_labels_are_of_all_versions() {
+    let folder = tempfile::tempdir().unwrap();
+    let cloud = Cloud::start(&folder, &["upload:answer-lost"]).await;
+    cloud.with_artifacts().await;
+    let first = ("POST", "./models:upload", upload("churn"));
+    cloud
+        .refused(first.0, first.1, first.2.clone(), 503, "UNAVAILABLE")
+        .await;
+    cloud
+        .refused(first.0, first.1, first.2, 409, "ALREADY_EXISTS")
+        .await;
+    let path = format!("{}/models", super::HERE);
+    let listed = cloud
+        .until(&path, |list| list.get("models").is_some())
+        .await;
+    assert_eq!(listed["models"].as_array().unwrap().len(), 1, "{listed}");
+    // A version that was registered without labels seems to have those of the first upload.
+    let mut second = next_version(&[]);
+    second["model"].as_object_mut().unwrap().remove("labels");
+    cloud.operate("POST", "./models:upload", second).await;
+    let second = cloud.get("./models/churn@2").await;
+    assert_eq!(second["labels"], json!({"serin_digest": "abc"}));
     cloud.running.stop().await;
 }
