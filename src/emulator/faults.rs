@@ -29,7 +29,7 @@ DURATION is like 800ms or 2s, in real time.
   job:fails               a custom job fails as soon as it runs
   job:answer-lost         the first custom job is created, and the answer is a 503
   deploy:fails            deployModel is accepted, and its operation fails
-  deploy:lost             deployModel takes effect, and its answer is a 503
+  deploy:answer-lost      deployModel takes effect, and its answer is a 503
   deploy:slow             a deployment takes 45 minutes
   metrics:never-come      requests to deployed models are not measured
   upload:fails            models:upload is accepted, and its operation fails
@@ -72,7 +72,7 @@ pub enum WorkFault {
     /// `deployModel` is accepted, and its operation fails.
     DeployFails,
     /// `deployModel` takes effect, and its answer is a 503.
-    DeployLost,
+    DeployAnswerLost,
     /// A deployment takes as long as in the worst case in the cloud.
     DeploySlow,
     /// Requests to deployed models are not measured.
@@ -89,7 +89,7 @@ const WORK: [(WorkFault, &str); 9] = [
     (WorkFault::JobNeverStarts, "job:never-starts"),
     (WorkFault::JobFails, "job:fails"),
     (WorkFault::DeployFails, "deploy:fails"),
-    (WorkFault::DeployLost, "deploy:lost"),
+    (WorkFault::DeployAnswerLost, "deploy:answer-lost"),
     (WorkFault::DeploySlow, "deploy:slow"),
     (WorkFault::MetricsNeverCome, "metrics:never-come"),
     (WorkFault::UploadFails, "upload:fails"),
@@ -174,7 +174,7 @@ impl fmt::Display for Service {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "`{0}` is no fault: expected canary:error:SHARE, canary:delay:DURATION, the same with model: for \
-     every model, job:never-starts, job:fails, job:answer-lost, deploy:fails, deploy:lost, deploy:slow, \
+     every model, job:never-starts, job:fails, job:answer-lost, deploy:fails, deploy:answer-lost, deploy:slow, \
      metrics:never-come, upload:fails, upload:answer-lost, SERVICE:CODE:SHARE \
      (429 or 500 to 504), SERVICE:delay:DURATION, SERVICE:reset:SHARE or SERVICE:truncate:SHARE, \
      where SERVICE is storage, aiplatform, monitoring, logging or cloudbuild, SHARE is from 0 to 1, and \
@@ -444,7 +444,7 @@ mod tests {
             "job:never-starts",
             "job:fails",
             "deploy:fails",
-            "deploy:lost",
+            "deploy:answer-lost",
             "deploy:slow",
             "metrics:never-come",
             "upload:fails",

@@ -54,7 +54,7 @@ fn a_champion_keeps_its_traffic_where_metrics_never_come() {
 fn a_deployment_of_45_minutes_whose_reply_was_lost_is_waited_for() {
     let project = Project::churn_with_short_rollout();
     project
-        .run(&["--fault", "deploy:lost", "--fault", "deploy:slow"])
+        .run(&["--fault", "deploy:answer-lost", "--fault", "deploy:slow"])
         .expect(0)
         .says("deploying the model has to wait: There are other operations running");
     let deployed = project.record("deploy.json");

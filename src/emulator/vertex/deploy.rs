@@ -220,7 +220,7 @@ async fn deploy(emulator: Arc<Emulator>, request: Request) -> Answer {
     };
     let metadata = "DeployModelOperationMetadata";
     let begun = names::begin(&emulator, &place, metadata, &work, lasting)?;
-    if emulator.faults.on_work(WorkFault::DeployLost) {
+    if emulator.faults.on_work(WorkFault::DeployAnswerLost) {
         return Err(ApiError::unavailable(
             "The service is currently unavailable, by a fault switched on.",
         ));
