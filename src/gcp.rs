@@ -5,6 +5,7 @@
 
 mod call;
 mod client;
+mod connections;
 mod endpoint;
 mod error;
 pub mod logging;
@@ -20,10 +21,12 @@ pub mod vertex;
 mod wire;
 
 pub use client::Client;
+pub use endpoint::Redirect;
 pub use error::{Error, Status};
 pub use logging::Logging;
 pub use monitoring::Monitoring;
 pub use names::{GsUri, is_of_key, resource_id, resource_version, same_resource};
 pub use operations::Operation;
 pub use storage::{Bucket, Object, Precondition, Storage};
+pub use token::{Access, Principal};
 pub use vertex::Vertex;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::Error;
-use super::retry::Twice;
+use super::retry::{Effect, Failed, Twice};
 
 /// How long one try of a call may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,21 +98,36 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// The message of the answer.
-    ///
-    /// # Errors
-    /// When it is not the message that the method promises.
-    pub fn json<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
-        // An empty answer is an empty message: so `:cancel` and deletions answer.
-        let body: &[u8] = if self.body.is_empty() {
+    /// The message of the answer. One that breaks off says nothing of what the call did, and reading
+    /// again may help.
+    pub fn read<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Failed> {
+        // An empty answer is an empty message: so `:cancel` and deletions answer. What is read has one.
+        let body: &[u8] = if self.body.is_empty() && call.verb != Method::GET {
             b"{}"
         } else {
             &self.body
         };
-        serde_json::from_slice(body).map_err(|e| Error {
-            http: Some(self.http.as_u16()),
-            ..call.error("DATA_LOSS", format!("the answer is not understood: {e}"))
+        serde_json::from_slice(body).map_err(|e| {
+            let broken = e.is_eof() || e.is_syntax();
+            let (what, effect) = if broken {
+                ("broken", Effect::Unsure)
+            } else {
+                ("not understood", Effect::Settled)
+            };
+            let error = Error {
+                http: Some(self.http.as_u16()),
+                ..call.error("DATA_LOSS", format!("the answer is {what}: {e}"))
+            };
+            Failed::new(error, effect)
         })
+    }
+
+    /// As [`Reply::read`], where the tries are counted elsewhere.
+    ///
+    /// # Errors
+    /// When it is not the message that the method promises.
+    pub fn json<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
+        self.read(call).map_err(|failed| *failed.error)
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {

@@ -3,59 +3,33 @@
 //! Time-outs of requests are of the operating system's clock, waits between tries of the build's.
 
 use std::error::Error as _;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Response, StatusCode};
+use serde::de::DeserializeOwned;
 
 use super::call::{Call, Patience, Reply};
-use super::endpoint::Bases;
+use super::connections::{Connections, Limits, causes};
+use super::endpoint::{Bases, Redirect};
 use super::error::Error;
-use super::retry::{Effect, Failed, Tries};
-use super::token::{Token, Tokens, quota_project};
+use super::retry::{Budget, Effect, Failed, Tries, Twice};
+use super::token::{Access, Places, Token, Tokens};
 use crate::clock::Clock;
 
 /// The way to the cloud. A clone shares the connections and the token.
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
+    budget: Budget,
 }
 
 struct Inner {
     clock: Clock,
     bases: Bases,
     tokens: Tokens,
-    quota_project: Option<String>,
-    limits: Limits,
-    google: Http,
-    overridden: Http,
-}
-
-/// Made at the first use, since reading the platform's root certificates takes its time.
-type Http = OnceLock<Result<reqwest::Client, String>>;
-
-/// Time-outs, in real time.
-#[derive(Clone, Copy)]
-pub(super) struct Limits {
-    pub connect: Duration,
-    /// Of a message and its answer.
-    pub message: Duration,
-    /// Of a message that carries an object's bytes.
-    pub object: Duration,
-    /// Of the silence between two pieces of an answer.
-    pub silence: Duration,
-    pub token: Duration,
-}
-
-impl Limits {
-    const USUAL: Self = Self {
-        connect: Duration::from_secs(10),
-        message: Duration::from_secs(60),
-        object: Duration::from_secs(300),
-        silence: Duration::from_secs(60),
-        token: Duration::from_secs(30),
-    };
+    connections: Connections,
 }
 
 impl std::fmt::Debug for Client {
@@ -83,34 +57,62 @@ impl Client {
         variable: impl Fn(&str) -> Option<String> + Copy,
     ) -> anyhow::Result<Self> {
         let bases = Bases::from_variables(variable)?;
-        let quota = quota_project(variable);
-        Ok(Self::new(
-            clock,
-            bases,
-            Tokens::google(variable),
-            quota,
-            Limits::USUAL,
-        ))
+        let tokens = Tokens::at(Places::from_variables(variable));
+        let connections = Connections::new(Limits::USUAL);
+        Ok(Self::new(clock, bases, tokens, connections, Budget::USUAL))
     }
 
     fn new(
         clock: Clock,
         bases: Bases,
         tokens: Tokens,
-        quota_project: Option<String>,
-        limits: Limits,
+        connections: Connections,
+        budget: Budget,
     ) -> Self {
         let inner = Inner {
             clock,
             bases,
             tokens,
-            quota_project,
-            limits,
-            google: OnceLock::new(),
-            overridden: OnceLock::new(),
+            connections,
         };
         Self {
             inner: Arc::new(inner),
+            budget,
+        }
+    }
+
+    /// The same client with ten minutes for each call in the place of two, for what must not be left
+    /// undone.
+    #[must_use]
+    pub fn patiently(&self) -> Self {
+        Self {
+            budget: Budget::PATIENT,
+            ..self.clone()
+        }
+    }
+
+    /// The services whose requests go elsewhere than to Google, without a token.
+    pub fn redirected(&self) -> Vec<Redirect> {
+        self.bases().redirected()
+    }
+
+    /// Whether a request may go to Google, so that a token may be needed.
+    pub fn speaks_to_google(&self) -> bool {
+        self.bases().any_google()
+    }
+
+    /// Who the requests to Google are made as. Reads a token, and may be asked twice.
+    ///
+    /// # Errors
+    /// With an [`Input`](crate::error::Input) where there are no credentials or they are refused;
+    /// else when the server that gives tokens fails.
+    pub async fn access(&self) -> Result<Access, Error> {
+        let mut tries = self.tries(Twice::Always);
+        loop {
+            match self.inner.tokens.access(&self.inner.connections).await {
+                Ok(access) => return Ok(access),
+                Err(none) => tries.again(none.failed("auth", "token")).await?,
+            }
         }
     }
 
@@ -123,24 +125,40 @@ impl Client {
         &self.inner.bases
     }
 
+    pub(super) fn tries(&self, twice: Twice) -> Tries {
+        Tries::start(self.clock(), self.budget, twice)
+    }
+
     /// Sends a call, again where that may help and is allowed, and reads the whole answer.
     pub(super) async fn send(&self, call: &Call) -> Result<Reply, Error> {
-        let mut tries = Tries::start();
+        let mut tries = self.tries(call.twice);
         loop {
             match self.once(call).await {
                 Ok(reply) => return Ok(reply),
-                Err(failed) => tries.again(self.clock(), call.twice, failed).await?,
+                Err(failed) => tries.again(failed).await?,
+            }
+        }
+    }
+
+    /// As [`Client::send`], and reads the answer's message; one that breaks off is a failed try.
+    pub(super) async fn json<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
+        let mut tries = self.tries(call.twice);
+        loop {
+            let read = self.once(call).await.and_then(|reply| reply.read(call));
+            match read {
+                Ok(message) => return Ok(message),
+                Err(failed) => tries.again(failed).await?,
             }
         }
     }
 
     /// As [`Client::send`], and hands out the answer before its body was read.
     pub(super) async fn open(&self, call: &Call) -> Result<Response, Error> {
-        let mut tries = Tries::start();
+        let mut tries = self.tries(call.twice);
         loop {
             match self.attempt(call).await {
                 Ok(response) => return Ok(response),
-                Err(failed) => tries.again(self.clock(), call.twice, failed).await?,
+                Err(failed) => tries.again(failed).await?,
             }
         }
     }
@@ -192,19 +210,8 @@ impl Client {
     }
 
     async fn token(&self, call: &Call) -> Result<Token, Failed> {
-        let token = self.inner.tokens.get(self.inner.limits.token).await;
-        token.map_err(|none| {
-            let error = Error {
-                input: Some(Box::new(none.input)),
-                ..call.error("UNAUTHENTICATED", "there is no access token")
-            };
-            let effect = if none.passing {
-                Effect::None
-            } else {
-                Effect::Settled
-            };
-            Failed::new(error, effect)
-        })
+        let token = self.inner.tokens.get(&self.inner.connections).await;
+        token.map_err(|none| none.failed(call.method, &call.resource))
     }
 
     fn request(
@@ -214,8 +221,14 @@ impl Client {
     ) -> Result<reqwest::RequestBuilder, Failed> {
         let Limits {
             message, object, ..
-        } = self.inner.limits;
-        let http = self.http(call.google).map_err(|why| {
+        } = self.inner.connections.limits;
+        let connections = &self.inner.connections;
+        let http = if call.google {
+            connections.google()
+        } else {
+            connections.direct()
+        };
+        let http = http.map_err(|why| {
             Failed::new(
                 call.error("INTERNAL", format!("no HTTP client: {why}")),
                 Effect::Settled,
@@ -234,23 +247,11 @@ impl Client {
         };
         if let Some(token) = token {
             request = request.bearer_auth(&token.bearer);
-            if let Some(project) = &self.inner.quota_project {
+            if let Some(project) = &token.quota_project {
                 request = request.header("x-goog-user-project", project);
             }
         }
         Ok(request)
-    }
-
-    /// Google is reached as the environment says, by a proxy or not; an overridden address always
-    /// directly: an emulator on this machine is behind no proxy.
-    fn http(&self, google: bool) -> Result<&reqwest::Client, &str> {
-        let http = if google {
-            &self.inner.google
-        } else {
-            &self.inner.overridden
-        };
-        let made = http.get_or_init(|| build(google, &self.inner.limits).map_err(|e| causes(&e)));
-        made.as_ref().map_err(String::as_str)
     }
 
     /// Every service at one address, with other time-outs.
@@ -259,32 +260,12 @@ impl Client {
         base: &super::endpoint::Base,
         clock: Clock,
         limits: Limits,
+        budget: Budget,
         tokens: Tokens,
     ) -> Self {
-        Self::new(
-            clock,
-            Bases::all_at(base),
-            tokens,
-            Some("payer".into()),
-            limits,
-        )
+        let connections = Connections::new(limits);
+        Self::new(clock, Bases::all_at(base), tokens, connections, budget)
     }
-}
-
-fn build(google: bool, limits: &Limits) -> reqwest::Result<reqwest::Client> {
-    // An error says that a provider is installed already, and one is enough.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder()
-        .user_agent(concat!("serin/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(limits.connect)
-        .read_timeout(limits.silence)
-        // A redirect could lead a token to another host, and no method here answers with one.
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never());
-    if !google {
-        builder = builder.no_proxy();
-    }
-    builder.build()
 }
 
 /// What broke on the way. The URL stays out of the message: an upload session's is a secret.
@@ -317,20 +298,6 @@ pub(super) fn broken(call: &Call, error: &reqwest::Error) -> Failed {
         ..call.error(status, message)
     };
     Failed::new(error, effect)
-}
-
-/// An error with its causes, each said once.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

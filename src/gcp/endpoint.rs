@@ -3,6 +3,7 @@
 use anyhow::Result;
 use reqwest::Method;
 use reqwest::header::{HOST, HeaderMap};
+use serde::Serialize;
 use url::Url;
 
 use super::call::{Call, Patience};
@@ -78,6 +79,19 @@ impl Base {
     }
 }
 
+const STORAGE_VARIABLE: &str = "STORAGE_EMULATOR_HOST";
+const VERTEX_VARIABLE: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM";
+const MONITORING_VARIABLE: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING";
+const LOGGING_VARIABLE: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING";
+
+/// A service whose requests go elsewhere than to Google, and carry no token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Redirect {
+    /// The variable that says so.
+    pub variable: &'static str,
+    pub url: String,
+}
+
 /// The addresses of a build.
 pub(super) struct Bases {
     pub storage: Base,
@@ -94,16 +108,16 @@ impl Bases {
             let value = variable(name).filter(|v| !v.is_empty());
             value.map(|value| read_override(name, &value)).transpose()
         };
-        let storage = variable("STORAGE_EMULATOR_HOST")
+        let storage = variable(STORAGE_VARIABLE)
             .filter(|v| !v.is_empty())
             .map(|value| read_storage_host(&value))
             .transpose()?;
         Ok(Self {
             storage: storage.unwrap_or_else(|| Base::google("storage.googleapis.com")),
-            vertex: overridden("CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM")?,
-            monitoring: overridden("CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING")?
+            vertex: overridden(VERTEX_VARIABLE)?,
+            monitoring: overridden(MONITORING_VARIABLE)?
                 .unwrap_or_else(|| Base::google("monitoring.googleapis.com")),
-            logging: overridden("CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING")?
+            logging: overridden(LOGGING_VARIABLE)?
                 .unwrap_or_else(|| Base::google("logging.googleapis.com")),
         })
     }
@@ -112,6 +126,34 @@ impl Bases {
         self.vertex
             .clone()
             .unwrap_or_else(|| Base::google(&format!("{location}-aiplatform.googleapis.com")))
+    }
+
+    /// The services whose addresses are overridden.
+    pub fn redirected(&self) -> Vec<Redirect> {
+        let named = [
+            (STORAGE_VARIABLE, Some(&self.storage)),
+            (VERTEX_VARIABLE, self.vertex.as_ref()),
+            (MONITORING_VARIABLE, Some(&self.monitoring)),
+            (LOGGING_VARIABLE, Some(&self.logging)),
+        ];
+        named
+            .into_iter()
+            .filter_map(|(variable, base)| {
+                let base = base.filter(|base| !base.google)?;
+                Some(Redirect {
+                    variable,
+                    url: base.url.clone(),
+                })
+            })
+            .collect()
+    }
+
+    /// Whether a request may go to Google at all.
+    pub fn any_google(&self) -> bool {
+        self.vertex.is_none()
+            || [&self.storage, &self.monitoring, &self.logging]
+                .iter()
+                .any(|base| base.google)
     }
 
     /// Every service at one address.

@@ -83,9 +83,10 @@ impl Error {
         self.http == Some(404) || self.status == "NOT_FOUND"
     }
 
-    /// No answer came or the cloud failed: the effect may have taken place all the same.
+    /// No answer came, or one that broke off, or the cloud failed: the effect may have taken place all
+    /// the same.
     pub fn is_lost(&self) -> bool {
-        self.http.is_none_or(|http| http == 429 || http >= 500)
+        self.http.is_none_or(|http| http == 429 || http >= 500) || self.status == "DATA_LOSS"
     }
 
     /// Sent once, it may have had its effect all the same: no answer came, or one that is not understood, or

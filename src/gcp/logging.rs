@@ -109,7 +109,7 @@ impl Logging {
                 Twice::Always,
             )
             .json(&message)?;
-        let page: Page = self.client.send(&call).await?.json(&call)?;
+        let page: Page = self.client.json(&call).await?;
         Ok((page.entries, page.next_page_token.filter(|t| !t.is_empty())))
     }
 }

@@ -185,8 +185,8 @@ impl Monitoring {
             if let Some(token) = &token {
                 call = call.query("pageToken", token);
             }
-            let page: Page = match self.client.send(&call).await {
-                Ok(reply) => reply.json(&call)?,
+            let page: Page = match self.client.json(&call).await {
+                Ok(page) => page,
                 Err(error) if error.is_not_found() => return Ok(Vec::new()),
                 Err(error) => return Err(error),
             };

@@ -88,7 +88,7 @@ pub(super) async fn wait(
             &path,
             Twice::Always,
         );
-        let seen: Operation = client.send(&call).await?.json(&call)?;
+        let seen: Operation = client.json(&call).await?;
         operation = seen.begun_by(operation.method);
     }
 }

@@ -1,7 +1,7 @@
 //! When a request is sent again, and how long is waited before.
 //!
-//! Waits are of the build's clock, so that a rehearsal waits less; the limit on the whole is of the
-//! operating system's clock.
+//! Waits are of the build's clock, so that a rehearsal waits less. Time alone ends the tries: a number
+//! of them would be used up in seconds by waits that happen to be short.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
@@ -9,12 +9,37 @@ use std::time::{Duration, Instant};
 use super::error::Error;
 use crate::clock::Clock;
 
-/// Tries of one call, the first included.
-const MAX_TRIES: u32 = 6;
-/// No try begins later than this after the first.
-const MAX_TIME: Duration = Duration::from_secs(120);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const MAX_WAIT: Duration = Duration::from_secs(32);
+/// The longest wait is never shorter than this in real time, so that a fast clock does not make a
+/// failing server's work of it.
+const MAX_WAIT_REAL: Duration = Duration::from_secs(1);
+
+/// How long a call is tried: no try begins when both have passed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    /// On the build's clock.
+    pub shown: Duration,
+    /// Of real time. It binds in a rehearsal, whose minutes are over before a server is up again.
+    pub real: Duration,
+}
+
+impl Budget {
+    /// Of a step's calls: a service's short outage and the move of a control plane pass in that time.
+    pub const USUAL: Self = Self {
+        shown: Duration::from_secs(120),
+        real: Duration::from_secs(10),
+    };
+    /// Where giving up leaves users of an endpoint with a model that nobody watches.
+    pub const PATIENT: Self = Self {
+        shown: Duration::from_secs(600),
+        ..Self::USUAL
+    };
+
+    fn on(self, clock: &Clock) -> Duration {
+        clock.to_real(self.shown).max(self.real)
+    }
+}
 
 /// Whether a request may be sent twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,33 +106,34 @@ impl Failed {
 pub(super) struct Tries {
     pub made: u32,
     since: Instant,
+    clock: Clock,
+    budget: Budget,
+    twice: Twice,
 }
 
 impl Tries {
     /// The first try begins now.
-    pub fn start() -> Self {
+    pub fn start(clock: &Clock, budget: Budget, twice: Twice) -> Self {
         Self {
             made: 1,
             since: Instant::now(),
+            clock: *clock,
+            budget,
+            twice,
         }
     }
 
-    /// Waits before the next try, which the caller then makes.
+    /// Waits before the next try, which the caller then makes, and says so on standard error.
     ///
     /// # Errors
     /// The failed try's own, where it is the last.
-    pub async fn again(
-        &mut self,
-        clock: &Clock,
-        twice: Twice,
-        failed: Failed,
-    ) -> Result<(), Error> {
-        let asked = failed.retry_after.unwrap_or_default().min(MAX_WAIT);
-        let wait = wait(self.made, random()).max(asked);
-        if !twice.allows(failed.effect)
-            || self.made >= MAX_TRIES
-            || self.since.elapsed() + clock.to_real(wait) > MAX_TIME
-        {
+    pub async fn again(&mut self, failed: Failed) -> Result<(), Error> {
+        let asked = failed.retry_after.unwrap_or_default();
+        let wait = longest_wait(self.made, &self.clock)
+            .mul_f64(random())
+            .max(asked);
+        let ends = self.since.elapsed() + self.clock.to_real(wait);
+        if !self.twice.allows(failed.effect) || ends > self.budget.on(&self.clock) {
             // A try may have been several of its own.
             let tries = self.made.max(failed.error.tries);
             return Err(Error {
@@ -115,16 +141,29 @@ impl Tries {
                 ..*failed.error
             });
         }
-        clock.sleep(wait).await;
         self.made += 1;
+        eprintln!("{}", line(wait, self.made, *failed.error));
+        self.clock.sleep(wait).await;
         Ok(())
     }
 }
 
-/// The wait after so many tries, for a random number of 0 to 1: exponential with full jitter.
-fn wait(made: u32, random: f64) -> Duration {
-    let doubled = FIRST_WAIT.saturating_mul(1 << made.saturating_sub(1).min(16));
-    doubled.min(MAX_WAIT).mul_f64(random)
+/// What a log says of a wait.
+fn line(wait: Duration, next: u32, error: Error) -> String {
+    // How often it was tried stands before it.
+    let error = Error { tries: 0, ..error };
+    format!(
+        "waiting {:.1} s before try {next} of {error}",
+        wait.as_secs_f64()
+    )
+}
+
+/// The longest wait after so many tries, on the build's clock: it doubles up to its cap. The true one
+/// is anything between none and this, so that many builds do not come back at once.
+fn longest_wait(made: u32, clock: &Clock) -> Duration {
+    let cap = MAX_WAIT.max(MAX_WAIT_REAL.saturating_mul(clock.scale));
+    let doubled = FIRST_WAIT.saturating_mul(1 << made.saturating_sub(1).min(20));
+    doubled.min(cap)
 }
 
 /// A number of 0 to 1. The keys of std's hash maps are the one random source that needs no crate.
@@ -135,13 +174,54 @@ fn random() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
+
+    fn clock(scale: u32) -> Clock {
+        Clock::starting_at(Timestamp::from_unix_micros(0), scale)
+    }
 
     #[test]
     fn waits_double_up_to_their_cap() {
-        let longest: Vec<u64> = (1..8).map(|n| wait(n, 1.0).as_secs()).collect();
-        assert_eq!(longest, [1, 2, 4, 8, 16, 32, 32]);
-        assert_eq!(wait(3, 0.0), Duration::ZERO);
+        let longest = |scale| {
+            let waits = (1..12).map(|n| longest_wait(n, &clock(scale)).as_secs());
+            waits.collect::<Vec<_>>()
+        };
+        assert_eq!(longest(1), [1, 2, 4, 8, 16, 32, 32, 32, 32, 32, 32]);
+        assert_eq!(longest(100), [1, 2, 4, 8, 16, 32, 64, 100, 100, 100, 100]);
         assert!((0.0..=1.0).contains(&random()));
+    }
+
+    #[test]
+    fn the_budget_is_two_minutes_of_the_build_and_ten_real_seconds_at_least() {
+        let secs = |budget: Budget, scale| budget.on(&clock(scale)).as_secs();
+        assert_eq!(secs(Budget::USUAL, 1), 120);
+        assert_eq!(secs(Budget::PATIENT, 1), 600);
+        assert_eq!(secs(Budget::USUAL, 300), 10);
+        assert_eq!(secs(Budget::PATIENT, 300), 10);
+    }
+
+    #[test]
+    fn a_wait_is_told_with_its_reason() {
+        let error = Error {
+            http: Some(503),
+            tries: 1,
+            ..Error::new("endpoints.get", "endpoints/e", "UNAVAILABLE", "try later")
+        };
+        insta::assert_snapshot!(
+            line(Duration::from_millis(3_720), 3, error),
+            @"waiting 3.7 s before try 3 of endpoints.get endpoints/e: try later (UNAVAILABLE, HTTP 503)"
+        );
+    }
+
+    /// The wait that the other side asks for is longer than what is left.
+    #[tokio::test]
+    async fn a_wait_beyond_the_budget_is_not_begun() {
+        let mut tries = Tries::start(&clock(1), Budget::USUAL, Twice::Always);
+        let failed = Failed {
+            retry_after: Some(Duration::from_secs(121)),
+            ..Failed::new(Error::new("x", "y", "UNAVAILABLE", "z"), Effect::None)
+        };
+        assert_eq!(tries.again(failed).await.unwrap_err().tries, 1);
     }
 
     #[test]

@@ -7,9 +7,11 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::client::{Client, Limits};
+use super::client::Client;
+use super::connections::Limits;
 use super::endpoint::Base;
-use super::token::Tokens;
+use super::retry::Budget;
+use super::token::{Metadata, Places, Tokens};
 use crate::clock::{Clock, Timestamp};
 
 /// One answer.
@@ -58,9 +60,13 @@ impl Asked {
     }
 }
 
+/// Who answers when no answer is left.
+type Last = Arc<Mutex<Option<fn() -> Answer>>>;
+
 pub(crate) struct Scripted {
     pub url: String,
     answers: Arc<Mutex<VecDeque<Answer>>>,
+    last: Last,
     asked: Arc<Mutex<Vec<Asked>>>,
     connections: Arc<Mutex<usize>>,
 }
@@ -71,15 +77,20 @@ impl Scripted {
         let server = Self {
             url: format!("http://{}", listener.local_addr().unwrap()),
             answers: Arc::new(Mutex::new(answers.into_iter().collect())),
+            last: Last::default(),
             asked: Arc::default(),
             connections: Arc::default(),
         };
         let (answers, asked) = (Arc::clone(&server.answers), Arc::clone(&server.asked));
-        let connections = Arc::clone(&server.connections);
+        let (connections, last) = (Arc::clone(&server.connections), Arc::clone(&server.last));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 *connections.lock().unwrap() += 1;
-                tokio::spawn(serve(stream, Arc::clone(&answers), Arc::clone(&asked)));
+                let answers = Answers {
+                    next: Arc::clone(&answers),
+                    last: Arc::clone(&last),
+                };
+                tokio::spawn(serve(stream, answers, Arc::clone(&asked)));
             }
         });
         server
@@ -95,6 +106,17 @@ impl Scripted {
         self.answers.lock().unwrap().clear();
     }
 
+    /// What every request is answered when no other answer is left.
+    pub fn always(self, answer: fn() -> Answer) -> Self {
+        *self.last.lock().unwrap() = Some(answer);
+        self
+    }
+
+    /// `host:port`.
+    pub fn host(&self) -> String {
+        self.url.trim_start_matches("http://").to_owned()
+    }
+
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
@@ -106,49 +128,101 @@ impl Scripted {
     /// A client of an overridden address, whose clock makes a back-off of seconds one of
     /// milliseconds.
     pub fn client(&self) -> Client {
-        self.client_with(false, Tokens::google(|_| None))
+        self.client_with(false, no_tokens())
     }
 
     /// As [`Scripted::client`]; `google` treats the address as Google's.
     pub(super) fn client_with(&self, google: bool, tokens: Tokens) -> Client {
-        self.limited(google, tokens, Duration::from_secs(5))
+        self.limited(
+            google,
+            tokens,
+            Duration::from_secs(5),
+            Duration::from_secs(20),
+        )
+    }
+
+    /// As [`Scripted::client`], and gives up soon.
+    pub fn giving_up(&self) -> Client {
+        let long = Duration::from_millis(500);
+        self.limited(false, no_tokens(), long, Duration::from_secs(1))
     }
 
     /// As [`Scripted::client`], with little patience for objects' bytes too.
     pub fn hurried(&self) -> Client {
-        let tokens = Tokens::google(|_| None);
-        self.limited(false, tokens, Duration::from_millis(500))
+        let long = Duration::from_millis(500);
+        self.limited(false, no_tokens(), long, Duration::from_secs(20))
     }
 
-    fn limited(&self, google: bool, tokens: Tokens, long: Duration) -> Client {
+    fn limited(&self, google: bool, tokens: Tokens, long: Duration, tried: Duration) -> Client {
         let base = Base {
             url: self.url.clone(),
             google,
             host: None,
         };
         let clock = Clock::starting_at(Timestamp::from_unix_micros(0), 10_000);
-        // Long enough for a machine that does much else.
-        let short = Duration::from_millis(500);
         let limits = Limits {
-            connect: Duration::from_secs(5),
-            message: short,
             object: long,
             silence: long,
-            token: short,
+            ..limits()
         };
-        Client::all_at(&base, clock, limits, tokens)
+        let budget = Budget {
+            shown: Duration::ZERO,
+            real: tried,
+        };
+        Client::all_at(&base, clock, limits, budget, tokens)
     }
 }
 
-async fn serve(
-    stream: TcpStream,
-    answers: Arc<Mutex<VecDeque<Answer>>>,
-    asked: Arc<Mutex<Vec<Asked>>>,
-) {
+/// Time-outs that a test can wait for, and that a machine keeps that does much else.
+pub(super) fn limits() -> Limits {
+    let short = Duration::from_millis(500);
+    Limits {
+        connect: Duration::from_secs(5),
+        message: short,
+        object: Duration::from_secs(5),
+        silence: Duration::from_secs(5),
+        token: short,
+        metadata: short,
+        probe: short,
+        program: Duration::from_secs(5),
+    }
+}
+
+/// Places without any credentials, whose files may name a server of the test.
+pub(super) fn nowhere() -> Places {
+    Places {
+        key_file: None,
+        adc_file: None,
+        metadata: Metadata::None,
+        gcloud: "/nowhere/gcloud".into(),
+        quota_project: None,
+        universe: None,
+        trusted: |url| url.host_str() == Some("127.0.0.1"),
+    }
+}
+
+/// The tokens of a test that needs none.
+pub(super) fn no_tokens() -> Tokens {
+    Tokens::at(nowhere())
+}
+
+struct Answers {
+    next: Arc<Mutex<VecDeque<Answer>>>,
+    last: Last,
+}
+
+impl Answers {
+    fn take(&self) -> Option<Answer> {
+        let next = self.next.lock().unwrap().pop_front();
+        next.or_else(|| self.last.lock().unwrap().map(|last| last()))
+    }
+}
+
+async fn serve(stream: TcpStream, answers: Answers, asked: Arc<Mutex<Vec<Asked>>>) {
     let mut stream = BufReader::new(stream);
     while let Some(request) = read(&mut stream).await {
         asked.lock().unwrap().push(request);
-        let answer = answers.lock().unwrap().pop_front();
+        let answer = answers.take();
         let mut silent = false;
         let (http, headers, body, missing) = match answer {
             Some(Answer::Full(http, headers, body)) => (http, headers, body, 0),

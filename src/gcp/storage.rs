@@ -17,7 +17,7 @@ use super::client::Client;
 use super::endpoint::Base;
 use super::error::Error;
 use super::names::GsUri;
-use super::retry::{Effect, Failed, Tries, Twice};
+use super::retry::{Effect, Failed, Twice};
 use super::wire;
 use crate::clock::Timestamp;
 use crate::workspace::Digest;
@@ -169,8 +169,8 @@ impl Storage {
             )
             .query("project", project)
             .json(&message)?;
-        match self.client.send(&call).await {
-            Ok(reply) => reply.json(&call),
+        match self.client.json(&call).await {
+            Ok(bucket) => Ok(bucket),
             // Who may read the bucket's metadata after a lost answer is its maker.
             Err(error) if error.is_conflict_after_repeat() => {
                 self.buckets_get(bucket).await?.ok_or(error)
@@ -232,8 +232,8 @@ impl Storage {
                 &format!("multipart/related; boundary={boundary}"),
                 parts.into(),
             );
-        match self.client.send(&call).await {
-            Ok(reply) => reply.json(&call),
+        match self.client.json(&call).await {
+            Ok(object) => Ok(object),
             Err(error) => self.own_success(error, bucket, name, &crc).await,
         }
     }
@@ -249,7 +249,7 @@ impl Storage {
         name: &str,
     ) -> Result<Option<(Object, Bytes)>, Error> {
         let call = self.media(bucket, name).patience(Patience::Object);
-        let mut tries = Tries::start();
+        let mut tries = self.client.tries(call.twice);
         loop {
             let failed = match self.client.once(&call).await {
                 Ok(reply) => match read_whole(&call, bucket, name, reply) {
@@ -261,7 +261,7 @@ impl Storage {
             if failed.error.is_not_found() {
                 return Ok(None);
             }
-            tries.again(self.client.clock(), call.twice, failed).await?;
+            tries.again(failed).await?;
         }
     }
 
@@ -283,7 +283,7 @@ impl Storage {
             if let Some(token) = &token {
                 call = call.query("pageToken", token);
             }
-            let page: ObjectPage = self.client.send(&call).await?.json(&call)?;
+            let page: ObjectPage = self.client.json(&call).await?;
             objects.extend(page.items);
             token = page.next_page_token.filter(|t| !t.is_empty());
             if token.is_none() {
@@ -326,8 +326,8 @@ impl Storage {
     }
 
     async fn found<T: serde::de::DeserializeOwned>(&self, call: &Call) -> Result<Option<T>, Error> {
-        match self.client.send(call).await {
-            Ok(reply) => reply.json(call).map(Some),
+        match self.client.json(call).await {
+            Ok(found) => Ok(Some(found)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }

@@ -1,202 +1,360 @@
-//! Access tokens: found where Google's tools leave their credentials, only when one is needed.
+//! Access tokens: found where Google's tools leave their credentials, only when one is needed; kept, and
+//! renewed before they end.
+//!
+//! One call here is one try. Who calls tries again, as with every request: see [`NoToken`].
 
-use std::future::Future;
-use std::path::PathBuf;
-use std::pin::Pin;
-use std::sync::Arc;
+mod exchange;
+mod file;
+mod places;
+
+use std::fmt;
 use std::time::Duration;
 
-use gcp_auth::TokenProvider;
-use serde::Deserialize;
+use serde::Serialize;
 use tokio::sync::Mutex;
 
+pub(super) use self::places::{Metadata, Places};
+
+use self::exchange::{Fetched, FromGcloud, LOGIN_HINT, SCOPE};
+use self::file::Credentials;
+use self::places::Source;
+use super::connections::Connections;
+use super::error::Error;
+use super::retry::{Effect, Failed};
+use crate::clock::Timestamp;
 use crate::error::Input;
 
-const SCOPES: &[&str] = &["https://www.googleapis.com/auth/cloud-platform"];
-const KEY_VARIABLE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
-
-type Finding =
-    Pin<Box<dyn Future<Output = Result<Arc<dyn TokenProvider>, gcp_auth::Error>> + Send>>;
+/// A token is renewed so long before its end: later than a metadata server does so itself, which keeps
+/// its own until five minutes before.
+const EARLY: Duration = Duration::from_secs(240);
+/// Where that fails, the next try is so much later, as long as the token is good.
+const RENEW_AGAIN: Duration = Duration::from_secs(15);
+/// A token that ends so soon is not sent any more.
+const LAST_USE: Duration = Duration::from_secs(20);
 
 /// The source of tokens.
 pub(super) struct Tokens {
-    find: fn() -> Finding,
-    /// What `GOOGLE_APPLICATION_CREDENTIALS` names, for messages.
-    key_file: Option<PathBuf>,
+    places: Places,
     found: Mutex<Found>,
 }
 
-/// The provider in use, and how many there were before it.
+/// The source in use and its token; a source is looked for until there is one.
 #[derive(Default)]
 struct Found {
+    source: Option<Source>,
+    kept: Option<Kept>,
+    /// How many tokens there were.
     number: u64,
-    provider: Option<Arc<dyn TokenProvider>>,
 }
 
-/// A token; what it is stays out of messages, so there is no `Debug`.
+/// A token with what is known about it; what it is stays out of messages, so there is no `Debug`.
+struct Kept {
+    bearer: String,
+    until: Timestamp,
+    renew: Timestamp,
+    scopes: Option<Vec<String>>,
+    account: Option<String>,
+    quota_project: Option<String>,
+    number: u64,
+}
+
+/// A token to send.
 pub(super) struct Token {
     pub bearer: String,
-    /// The provider it came from.
+    /// The project that the request is counted for.
+    pub quota_project: Option<String>,
     number: u64,
 }
 
 /// Why there is no token.
-pub(super) struct NoToken {
-    pub input: Input,
+pub(super) enum NoToken {
+    /// Something to set right.
+    Wrong(Box<Input>),
     /// It may be there at the next try.
-    pub passing: bool,
+    Passing(String),
+}
+
+impl NoToken {
+    fn wrong(input: Input) -> Self {
+        Self::Wrong(Box::new(input))
+    }
+
+    fn no_client(why: &str) -> Self {
+        Self::wrong(Input::new(format!("no HTTP client: {why}")))
+    }
+
+    /// A call that failed for it, before it was sent.
+    pub fn failed(self, method: &'static str, resource: &str) -> Failed {
+        match self {
+            Self::Wrong(input) => {
+                let error = Error {
+                    input: Some(input),
+                    ..Error::new(
+                        method,
+                        resource,
+                        "UNAUTHENTICATED",
+                        "there is no access token",
+                    )
+                };
+                Failed::new(error, Effect::Settled)
+            }
+            Self::Passing(why) => {
+                let message = format!("there is no access token: {why}");
+                let error = Error::new(method, resource, "UNAVAILABLE", message);
+                Failed::new(error, Effect::None)
+            }
+        }
+    }
+}
+
+/// Who requests to Google are made as, for a person to see.
+#[derive(Clone, Debug, Serialize)]
+pub struct Access {
+    pub principal: Principal,
+    /// A file, a metadata server, gcloud.
+    pub source: String,
+    /// The project that requests are counted for, where it is not the account's own.
+    pub quota_project: Option<String>,
+    /// When the token ends that is at hand; it is renewed before.
+    pub valid_until: Timestamp,
+    pub scopes: Vec<String>,
+}
+
+/// An account, as far as its credentials tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", content = "name", rename_all = "snake_case")]
+pub enum Principal {
+    /// By its address; a metadata server may not tell it.
+    ServiceAccount(Option<String>),
+    User(Option<String>),
+    /// An identity of another provider, by the audience that names the provider.
+    Federated(String),
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ServiceAccount(Some(email)) => write!(f, "the service account {email}"),
+            Self::ServiceAccount(None) => {
+                f.write_str("a service account, whose address the metadata server does not tell")
+            }
+            Self::User(Some(email)) => write!(f, "the user {email}"),
+            Self::User(None) => f.write_str("a user, whose address the credentials do not tell"),
+            Self::Federated(audience) => write!(f, "an identity of {audience}"),
+        }
+    }
 }
 
 impl Tokens {
-    /// Looks where gcp_auth looks, at the first use.
-    pub fn google(variable: impl Fn(&str) -> Option<String>) -> Self {
-        Self::found_by(
-            || Box::pin(gcp_auth::provider()),
-            variable(KEY_VARIABLE).map(PathBuf::from),
-        )
-    }
-
-    pub fn found_by(find: fn() -> Finding, key_file: Option<PathBuf>) -> Self {
+    /// Looks in these places, at the first use.
+    pub fn at(places: Places) -> Self {
         Self {
-            find,
-            key_file,
+            places,
             found: Mutex::default(),
         }
     }
 
-    /// A token that is valid for some seconds at least; fetched within `limit` of real time.
-    pub async fn get(&self, limit: Duration) -> Result<Token, NoToken> {
-        let fetch = async {
-            let (number, provider) = self.provider().await?;
-            let token = provider.token(SCOPES).await?;
-            Ok(Token {
-                bearer: token.as_str().to_owned(),
-                number,
-            })
-        };
-        match tokio::time::timeout(limit, fetch).await {
-            Ok(Ok(token)) => Ok(token),
-            Ok(Err(error)) => Err(self.no_token(&error)),
-            Err(_) => Err(NoToken {
-                input: Input::new(format!(
-                    "the credentials' server gave no access token within {} s",
-                    limit.as_secs()
-                )),
-                passing: true,
-            }),
-        }
+    /// A token that is good for some seconds at least.
+    pub async fn get(&self, connections: &Connections) -> Result<Token, NoToken> {
+        let mut found = self.found.lock().await;
+        let kept = found.token(&self.places, connections).await?;
+        let quota_project = self.places.quota_project.clone();
+        Ok(Token {
+            bearer: kept.bearer.clone(),
+            quota_project: quota_project.or_else(|| kept.quota_project.clone()),
+            number: kept.number,
+        })
     }
 
-    /// Drops the provider, which keeps its tokens, of a token that Google refused.
+    /// Drops a token that Google refused, so that the next is another.
     pub async fn forget(&self, token: &Token) {
         let mut found = self.found.lock().await;
         if found.number == token.number {
-            found.number += 1;
-            found.provider = None;
+            found.kept = None;
         }
     }
 
-    async fn provider(&self) -> Result<(u64, Arc<dyn TokenProvider>), gcp_auth::Error> {
+    /// What there is to tell about the token.
+    pub async fn access(&self, connections: &Connections) -> Result<Access, NoToken> {
         let mut found = self.found.lock().await;
-        let provider = match &found.provider {
-            Some(provider) => Arc::clone(provider),
-            None => {
-                let provider = (self.find)().await?;
-                found.provider = Some(Arc::clone(&provider));
-                provider
+        let kept = found.token(&self.places, connections).await?;
+        let (account, scopes) = (kept.account.clone(), kept.scopes.clone());
+        let valid_until = kept.until;
+        let quota_project = self.places.quota_project.clone();
+        let quota_project = quota_project.or_else(|| kept.quota_project.clone());
+        let (principal, source, scopes) = match &found.source {
+            Some(Source::File { path, credentials }) => (
+                principal(credentials),
+                path.display().to_string(),
+                scopes.unwrap_or_else(|| vec![SCOPE.to_owned()]),
+            ),
+            Some(Source::Metadata { host }) => {
+                // A page more to read; what it says changes no request.
+                let limit = connections.limits.metadata;
+                let read = async |what| {
+                    let text = exchange::metadata(host, what, connections, limit).await;
+                    text.ok().map(|text| text.trim().to_owned())
+                };
+                let email = read("email").await.filter(|email| email.contains('@'));
+                let scopes = read("scopes").await.unwrap_or_default();
+                (
+                    Principal::ServiceAccount(email),
+                    format!("the metadata server at {host}"),
+                    scopes.lines().map(str::to_owned).collect(),
+                )
+            }
+            Some(Source::Gcloud) | None => {
+                let principal = match account {
+                    Some(account) if account.ends_with(".gserviceaccount.com") => {
+                        Principal::ServiceAccount(Some(account))
+                    }
+                    account => Principal::User(account),
+                };
+                (principal, "gcloud".to_owned(), scopes.unwrap_or_default())
             }
         };
-        Ok((found.number, provider))
-    }
-
-    /// gcp_auth's own words only: its causes may quote what it read.
-    fn no_token(&self, error: &gcp_auth::Error) -> NoToken {
-        use gcp_auth::Error as E;
-        let passing = matches!(error, E::Http(..));
-        let input = match (&self.key_file, error) {
-            (Some(file), _) if !passing => {
-                Input::new("`GOOGLE_APPLICATION_CREDENTIALS` names no key of a service account")
-                    .at_file(file)
-                    .hint(format!("unset the variable and {LOGIN_HINT}"))
-            }
-            (_, E::NoAuthMethod(..)) => {
-                Input::new("no Google Cloud credentials were found").hint(LOGIN_HINT)
-            }
-            (
-                _,
-                E::Http(what, _)
-                | E::Io(what, _)
-                | E::Json(what, _)
-                | E::Other(what, _)
-                | E::Str(what),
-            ) => {
-                Input::new(format!("the credentials give no access token: {what}")).hint(LOGIN_HINT)
-            }
-        };
-        NoToken { input, passing }
+        Ok(Access {
+            principal,
+            source,
+            quota_project,
+            valid_until,
+            scopes,
+        })
     }
 }
 
-const LOGIN_HINT: &str = "run `gcloud auth application-default login`";
+impl Found {
+    /// The token at hand, fetched or renewed where it is time.
+    async fn token(
+        &mut self,
+        places: &Places,
+        connections: &Connections,
+    ) -> Result<&Kept, NoToken> {
+        let now = Timestamp::real_now();
+        let old = self.kept.take();
+        let kept = match old {
+            Some(kept) if now < kept.renew => kept,
+            old => match (self.fetch(places, connections).await, old) {
+                (Ok(kept), _) => kept,
+                // The old one does as long as it is good.
+                (Err(_), Some(old)) if now + LAST_USE < old.until => Kept {
+                    renew: now + RENEW_AGAIN,
+                    ..old
+                },
+                (Err(none), _) => return Err(none),
+            },
+        };
+        Ok(self.kept.insert(kept))
+    }
 
-/// The project that is billed for an end user's requests: `GOOGLE_CLOUD_QUOTA_PROJECT`, else what
-/// `gcloud auth application-default login` wrote beside the user's credentials.
-pub(super) fn quota_project(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Credentials {
-        quota_project_id: Option<String>,
+    async fn fetch(&mut self, places: &Places, connections: &Connections) -> Result<Kept, NoToken> {
+        if self.source.is_none() {
+            self.source = places.file().map_err(NoToken::Wrong)?;
+        }
+        let (mut account, mut quota_project) = (None, None);
+        let fetched = match &mut self.source {
+            Some(Source::File { path, credentials }) => {
+                quota_project = credentials.quota_project().map(str::to_owned);
+                let fetched = exchange::from_file(credentials, connections).await;
+                fetched.map_err(|none| none.about(path))?
+            }
+            Some(Source::Metadata { host }) => {
+                let limit = connections.limits.metadata;
+                exchange::from_metadata(host, connections, limit).await?
+            }
+            Some(Source::Gcloud) => {
+                let found = of_gcloud(places, connections).await?;
+                (account, quota_project) = (found.account, found.quota_project);
+                found.token
+            }
+            None => {
+                let (source, found) = without_file(places, connections).await?;
+                self.source = Some(source);
+                (account, quota_project) = (found.account, found.quota_project);
+                found.token
+            }
+        };
+        self.number += 1;
+        Ok(Kept {
+            renew: renew(Timestamp::real_now(), fetched.until),
+            bearer: fetched.bearer,
+            until: fetched.until,
+            scopes: fetched.scopes,
+            account,
+            quota_project,
+            number: self.number,
+        })
     }
-    if let Some(project) = variable("GOOGLE_CLOUD_QUOTA_PROJECT").filter(|p| !p.is_empty()) {
-        return Some(project);
+}
+
+impl NoToken {
+    /// Names the file of credentials that a mistake is about, unless it is about another.
+    fn about(self, path: &std::path::Path) -> Self {
+        match self {
+            Self::Wrong(input) if input.place.is_none() => Self::wrong(input.at_file(path)),
+            other => other,
+        }
     }
-    if variable(KEY_VARIABLE).is_some() {
-        return None;
+}
+
+/// When a token is renewed: early, but not before half its time, since a server may give short ones.
+fn renew(now: Timestamp, until: Timestamp) -> Timestamp {
+    let lifetime = until.since(now);
+    now + lifetime.saturating_sub(EARLY).max(lifetime / 2)
+}
+
+/// The machine's own account, else gcloud's user on a machine that is a person's.
+async fn without_file(
+    places: &Places,
+    connections: &Connections,
+) -> Result<(Source, FromGcloud), NoToken> {
+    let of_machine = |token: Fetched, host: &str| {
+        let source = Source::Metadata {
+            host: host.to_owned(),
+        };
+        let found = FromGcloud {
+            token,
+            account: None,
+            quota_project: None,
+        };
+        (source, found)
+    };
+    match &places.metadata {
+        Metadata::Certain(host) => {
+            let limit = connections.limits.metadata;
+            let token = exchange::from_metadata(host, connections, limit).await?;
+            return Ok(of_machine(token, host));
+        }
+        Metadata::Possible(host) => {
+            let limit = connections.limits.probe;
+            if let Ok(token) = exchange::from_metadata(host, connections, limit).await {
+                return Ok(of_machine(token, host));
+            }
+        }
+        Metadata::None => {}
     }
-    let home = variable("HOME")?;
-    let file =
-        std::path::Path::new(&home).join(".config/gcloud/application_default_credentials.json");
-    let bytes = std::fs::read(file).ok()?;
-    let credentials: Credentials = serde_json::from_slice(&bytes).ok()?;
-    credentials.quota_project_id
+    Ok((Source::Gcloud, of_gcloud(places, connections).await?))
+}
+
+async fn of_gcloud(places: &Places, connections: &Connections) -> Result<FromGcloud, NoToken> {
+    let found = exchange::from_gcloud(&places.gcloud, connections).await?;
+    found.ok_or_else(|| {
+        NoToken::wrong(Input::new("no Google Cloud credentials were found").hint(LOGIN_HINT))
+    })
+}
+
+fn principal(credentials: &Credentials) -> Principal {
+    match credentials {
+        Credentials::ServiceAccount(account) => {
+            Principal::ServiceAccount(Some(account.email.clone()))
+        }
+        Credentials::User(user) => Principal::User(user.account.clone()),
+        Credentials::Federated(federated) => Principal::Federated(federated.audience.clone()),
+        Credentials::Impersonated { account, .. } => {
+            Principal::ServiceAccount(Some(account.clone()))
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_do_not_quote_what_was_read() {
-        let none = |key_file: Option<&str>| {
-            let quoting = serde_json::from_str::<u8>(r#""secret""#).unwrap_err();
-            let error = gcp_auth::Error::Json("failed to read the token", quoting);
-            let find: fn() -> Finding = || Box::pin(std::future::pending());
-            Tokens::found_by(find, key_file.map(PathBuf::from)).no_token(&error)
-        };
-        insta::assert_snapshot!(none(None).input, @"the credentials give no access token: failed to read the token");
-        insta::assert_snapshot!(none(Some("key.json")).input, @"key.json: `GOOGLE_APPLICATION_CREDENTIALS` names no key of a service account");
-    }
-
-    #[test]
-    fn the_quota_project_is_the_variable_s_or_the_file_s() {
-        let home = tempfile::tempdir().unwrap();
-        let folder = home.path().join(".config/gcloud");
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(
-            folder.join("application_default_credentials.json"),
-            r#"{"type":"authorized_user","quota_project_id":"from-file"}"#,
-        )
-        .unwrap();
-        let with = |set: &'static [&'static str]| {
-            quota_project(|name| match name {
-                "HOME" => Some(home.path().to_str().unwrap().to_owned()),
-                name => set.contains(&name).then(|| "set".to_owned()),
-            })
-        };
-        assert_eq!(with(&[]).as_deref(), Some("from-file"));
-        assert_eq!(
-            with(&["GOOGLE_CLOUD_QUOTA_PROJECT"]).as_deref(),
-            Some("set")
-        );
-        assert_eq!(with(&[KEY_VARIABLE]), None);
-    }
-}
+mod tests;

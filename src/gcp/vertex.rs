@@ -98,7 +98,7 @@ impl Vertex {
     }
 
     async fn send<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
-        self.client.send(call).await?.json(call)
+        self.client.json(call).await
     }
 
     async fn find<T: DeserializeOwned>(&self, call: &Call) -> Result<Option<T>, Error> {

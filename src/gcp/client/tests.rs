@@ -1,13 +1,8 @@
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use gcp_auth::TokenProvider;
 use reqwest::Method;
 
 use super::*;
-use crate::gcp::retry::Twice;
-use crate::gcp::scripted::{Answer, Scripted};
+use crate::gcp::scripted::{Answer, Scripted, no_tokens, nowhere};
+use crate::gcp::token::Metadata;
 
 fn call(client: &Client, twice: Twice) -> Call {
     let base = &client.bases().storage;
@@ -69,11 +64,51 @@ async fn one_too_many_is_always_tried_again_after_the_time_it_names() {
 }
 
 #[tokio::test]
-async fn it_gives_up_after_six_tries() {
-    let server = Scripted::start((0..9).map(|_| unavailable())).await;
-    let error = get(&server, Twice::Always).await.unwrap_err();
-    assert_eq!((error.tries, error.http), (6, Some(503)));
-    assert_eq!(server.asked().len(), 6);
+async fn it_gives_up_when_its_time_is_over() {
+    let server = Scripted::start([]).await.always(unavailable);
+    let client = server.giving_up();
+    let error = client
+        .send(&call(&client, Twice::Always))
+        .await
+        .unwrap_err();
+    assert_eq!(error.http, Some(503));
+    assert_eq!(server.asked().len(), error.tries as usize);
+    assert!(error.tries > 6, "{error}");
+}
+
+#[tokio::test]
+async fn a_patient_client_has_more_time_and_the_same_connections() {
+    let server = Scripted::start([Answer::json("{}"), Answer::json("{}")]).await;
+    let client = server.giving_up();
+    let patient = client.patiently();
+    assert_eq!(patient.budget.shown, Budget::PATIENT.shown);
+    for client in [client, patient] {
+        client.send(&call(&client, Twice::Never)).await.unwrap();
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+/// A proxy may close an answer in the middle and call it whole.
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_read_again() {
+    for cut in ["", "{\"name\":\"thi", "<html>"] {
+        let server = Scripted::start([Answer::json(cut), Answer::json(r#"{"name":"thing"}"#)]);
+        let server = server.await;
+        let client = server.client();
+        let found: serde_json::Value = client.json(&call(&client, Twice::Always)).await.unwrap();
+        assert_eq!(found["name"], "thing");
+    }
+    // What may not be sent twice is not, and what it did is open.
+    let server = Scripted::start([Answer::json("{"), Answer::json("{}")]).await;
+    let client = server.client();
+    let made: Result<serde_json::Value, _> = client.json(&call(&client, Twice::Never)).await;
+    let error = made.unwrap_err();
+    assert!(error.is_lost() && error.http == Some(200), "{error}");
+    // What is whole and something else stays so.
+    let server = Scripted::start([Answer::json("7"), Answer::json("{}")]).await;
+    let client = server.client();
+    let made: Result<String, _> = client.json(&call(&client, Twice::Always)).await;
+    assert_eq!(made.unwrap_err().tries, 1);
 }
 
 #[tokio::test]
@@ -92,8 +127,9 @@ async fn an_address_without_a_server_is_named() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     server.url = format!("http://{}", port.local_addr().unwrap());
     drop(port);
-    let error = get(&server, Twice::Never).await.unwrap_err();
-    assert_eq!((error.tries, error.http), (6, None));
+    let client = server.giving_up();
+    let error = client.send(&call(&client, Twice::Never)).await.unwrap_err();
+    assert!(error.tries > 6 && error.http.is_none(), "{error}");
     assert!(
         error
             .message
@@ -103,48 +139,27 @@ async fn an_address_without_a_server_is_named() {
     assert!(error.message.contains("Connection refused"), "{error}");
 }
 
-/// Gives the number of providers before it as its token.
-struct Counting(u32);
+/// A metadata server's answer.
+fn metadata(body: &str) -> Answer {
+    Answer::Full(200, vec![("Metadata-Flavor", "Google".into())], body.into())
+}
 
-impl TokenProvider for Counting {
-    fn token<'a, 'b, 'c, 'd>(
-        &'a self,
-        _: &'b [&'c str],
-    ) -> Pin<Box<dyn Future<Output = Result<Arc<gcp_auth::Token>, gcp_auth::Error>> + Send + 'd>>
-    where
-        'a: 'd,
-        'b: 'd,
-        'c: 'd,
-        Self: 'd,
-    {
-        let json = format!(r#"{{"access_token":"secret{}","expires_in":3600}}"#, self.0);
-        let token: gcp_auth::Token = serde_json::from_str(&json).unwrap();
-        Box::pin(async move { Ok(Arc::new(token)) })
-    }
+fn token(name: &str) -> Answer {
+    metadata(&format!(r#"{{"access_token":"{name}","expires_in":3600}}"#))
+}
 
-    fn project_id<'a, 'd>(
-        &'a self,
-    ) -> Pin<Box<dyn Future<Output = Result<Arc<str>, gcp_auth::Error>> + Send + 'd>>
-    where
-        'a: 'd,
-        Self: 'd,
-    {
-        Box::pin(async { Err(gcp_auth::Error::Str("none")) })
-    }
+/// The tokens of a machine of Google's.
+fn at(server: &Scripted) -> Tokens {
+    Tokens::at(Places {
+        metadata: Metadata::Certain(server.host()),
+        quota_project: Some("payer".into()),
+        ..nowhere()
+    })
 }
 
 #[tokio::test]
 async fn a_refused_token_is_replaced_once() {
-    static MADE: AtomicU32 = AtomicU32::new(0);
-    let tokens = Tokens::found_by(
-        || {
-            Box::pin(async {
-                let provider = Counting(MADE.fetch_add(1, Ordering::Relaxed));
-                Ok(Arc::new(provider) as Arc<dyn TokenProvider>)
-            })
-        },
-        None,
-    );
+    let machine = Scripted::start(["secret0", "secret1", "secret2"].map(token)).await;
     let refused = || {
         Answer::code(
             401,
@@ -159,7 +174,7 @@ async fn a_refused_token_is_replaced_once() {
         refused(),
     ])
     .await;
-    let client = server.client_with(true, tokens);
+    let client = server.client_with(true, at(&machine));
     for _ in 0..2 {
         client.send(&call(&client, Twice::Never)).await.unwrap();
     }
@@ -189,14 +204,15 @@ async fn a_refused_token_is_replaced_once() {
 
 #[tokio::test]
 async fn an_overridden_address_sees_no_token() {
+    let machine = Scripted::start([]).await;
     let server = Scripted::start([Answer::json("{}"), Answer::code(401, "")]).await;
-    let never = Tokens::found_by(|| panic!("no token is needed"), None);
-    let client = server.client_with(false, never);
+    let client = server.client_with(false, at(&machine));
     client.send(&call(&client, Twice::Always)).await.unwrap();
     client
         .send(&call(&client, Twice::Always))
         .await
         .unwrap_err();
+    assert!(machine.asked().is_empty());
     for asked in server.asked() {
         assert_eq!(asked.header("authorization"), None);
         assert_eq!(asked.header("x-goog-user-project"), None);
@@ -206,16 +222,7 @@ async fn an_overridden_address_sees_no_token() {
 #[tokio::test]
 async fn no_credentials_are_the_user_s_to_set_right() {
     let server = Scripted::start([]).await;
-    let tokens = Tokens::found_by(
-        || {
-            Box::pin(async {
-                let no = || Box::new(gcp_auth::Error::Str("no"));
-                Err(gcp_auth::Error::NoAuthMethod(no(), no(), no()))
-            })
-        },
-        None,
-    );
-    let client = server.client_with(true, tokens);
+    let client = server.client_with(true, no_tokens());
     let error = client
         .send(&call(&client, Twice::Always))
         .await
@@ -229,27 +236,48 @@ async fn no_credentials_are_the_user_s_to_set_right() {
     ");
 }
 
+/// As a metadata server is in the first seconds of a machine.
 #[tokio::test]
-async fn a_token_that_does_not_come_ends_in_an_error() {
-    let server = Scripted::start([]).await;
-    let client = server.client_with(
-        true,
-        Tokens::found_by(|| Box::pin(std::future::pending()), None),
+async fn a_call_waits_for_a_metadata_server_that_is_not_up_yet() {
+    let machine = Scripted::start([
+        Answer::Close,
+        Answer::Hang,
+        Answer::code(503, "secret"),
+        // Something else answers in its place.
+        Answer::json(r#"{"access_token":"secret","expires_in":3600}"#),
+        Answer::Full(404, vec![("Metadata-Flavor", "Google".into())], Vec::new()),
+        metadata("{"),
+        token("right"),
+    ])
+    .await;
+    let server = Scripted::start([Answer::json("{}")]).await;
+    let client = server.client_with(true, at(&machine));
+    client.send(&call(&client, Twice::Never)).await.unwrap();
+    let [asked] = <[_; 1]>::try_from(server.asked()).unwrap();
+    assert_eq!(asked.header("authorization"), Some("Bearer right"));
+    let machine = machine.asked();
+    assert_eq!(machine.len(), 7);
+    assert_eq!(machine[0].header("metadata-flavor"), Some("Google"));
+    assert_eq!(
+        machine[0].target,
+        "/computeMetadata/v1/instance/service-accounts/default/token"
     );
-    let failed = client
-        .once(&call(&client, Twice::Always))
+}
+
+#[tokio::test]
+async fn a_metadata_server_that_never_comes_up_is_the_cloud_s_failure() {
+    let machine = Scripted::start([])
         .await
-        .err()
-        .unwrap();
-    assert_eq!(failed.effect, Effect::None);
-    assert!(
-        failed
-            .error
-            .input
-            .unwrap()
-            .message
-            .contains("no access token within")
-    );
+        .always(|| Answer::code(503, "secret"));
+    let server = Scripted::start([]).await;
+    let client = server.client_with(true, at(&machine));
+    let failed = client.once(&call(&client, Twice::Never)).await.err();
+    let Failed { error, effect, .. } = failed.unwrap();
+    assert_eq!(effect, Effect::None);
+    let error = anyhow::Error::new(*error);
+    assert_eq!(crate::error::exit_code(&error), crate::error::code::CLOUD);
+    let text = error.to_string().replace(&machine.host(), "HOST");
+    insta::assert_snapshot!(text, @"things.get thing: there is no access token: the metadata server at HOST answered 503 without the header `Metadata-Flavor: Google` (UNAVAILABLE)");
 }
 
 /// Steps may run on many threads.

@@ -12,8 +12,8 @@ use super::{Storage, check, described};
 use crate::gcp::call::{Call, Patience};
 use crate::gcp::client::broken;
 use crate::gcp::error::Error;
-use crate::gcp::retry::{Effect, Failed, Tries};
-use crate::workspace::Digest;
+use crate::gcp::retry::{Effect, Failed};
+use crate::workspace::{Digest, temporary};
 
 /// What has come so far.
 struct Part {
@@ -80,12 +80,9 @@ impl Storage {
             .filter(|p| !p.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
         fs::create_dir_all(folder).map_err(local)?;
-        let temporary = tempfile::Builder::new()
-            .prefix(".writing-")
-            .tempfile_in(folder)
-            .map_err(local)?;
+        let temporary = temporary::file_in(folder).map_err(local)?;
         let mut part = Part::new(temporary.as_file().try_clone().map_err(local)?);
-        let mut tries = Tries::start();
+        let mut tries = self.client.tries(call.twice);
         loop {
             let before = part.length;
             let failed = match self.go_on(bucket, name, &mut part).await {
@@ -95,9 +92,9 @@ impl Storage {
             };
             // Only a part that can be gone on with is progress.
             if part.generation.is_some() && part.length > before {
-                tries = Tries::start();
+                tries = self.client.tries(call.twice);
             }
-            tries.again(self.client.clock(), call.twice, failed).await?;
+            tries.again(failed).await?;
         }
         keep(temporary, folder, path).map_err(local)?;
         Ok(Digest::from_hasher(part.sha256))

@@ -12,7 +12,7 @@ use super::{Metadata, Object, Precondition, Storage, base64_of};
 use crate::gcp::call::{Call, Patience, Reply};
 use crate::gcp::error::Error;
 use crate::gcp::names::GsUri;
-use crate::gcp::retry::{Effect, Failed, Tries, Twice};
+use crate::gcp::retry::{Effect, Failed, Twice};
 
 /// Files up to this size go in one request, larger ones in chunks of this size, which is a multiple
 /// of the 256 KiB that Google asks for. Bytes.
@@ -58,10 +58,10 @@ impl Session {
         .header(CONTENT_RANGE, &range)
     }
 
-    fn progress(&self, call: &Call, reply: &Reply) -> Result<Progress, Error> {
+    fn progress(&self, call: &Call, reply: &Reply) -> Result<Progress, Failed> {
         if reply.http != StatusCode::PERMANENT_REDIRECT {
             return reply
-                .json(call)
+                .read(call)
                 .map(|object| Progress::Done(Box::new(object)));
         }
         // No `Range` says that nothing is kept.
@@ -135,31 +135,30 @@ impl Storage {
         local: &impl Fn(std::io::Error) -> Error,
     ) -> Result<Object, Error> {
         let mut session = self.start_session(start, total).await?;
-        let mut tries = Tries::start();
+        let mut tries = self.client.tries(Twice::Always);
         let mut at = 0;
         loop {
             let chunk = read_chunk(file, at, total).await.map_err(local)?;
             let call = session.put(at, chunk);
-            let mut failed = match self.client.once(&call).await {
-                Ok(reply) => match session.progress(&call, &reply)? {
-                    Progress::Done(object) => return Ok(*object),
-                    Progress::Kept(kept) if kept > at => {
-                        at = kept;
-                        tries = Tries::start();
-                        continue;
-                    }
-                    Progress::Kept(_) => Failed::new(
-                        call.error("UNAVAILABLE", "no byte of a chunk was kept"),
-                        Effect::Unsure,
-                    ),
-                },
+            let sent = self.client.once(&call).await;
+            let mut failed = match sent.and_then(|reply| session.progress(&call, &reply)) {
+                Ok(Progress::Done(object)) => return Ok(*object),
+                Ok(Progress::Kept(kept)) if kept > at => {
+                    at = kept;
+                    tries = self.client.tries(Twice::Always);
+                    continue;
+                }
+                Ok(Progress::Kept(_)) => Failed::new(
+                    call.error("UNAVAILABLE", "no byte of a chunk was kept"),
+                    Effect::Unsure,
+                ),
                 Err(failed) => failed,
             };
             let gone = is_gone(&failed.error);
             if gone {
                 failed.effect = Effect::None;
             }
-            tries.again(self.client.clock(), call.twice, failed).await?;
+            tries.again(failed).await?;
             let progress = if gone {
                 None
             } else {
@@ -180,7 +179,10 @@ impl Storage {
     async fn ask_progress(&self, session: &Session, made: u32) -> Result<Option<Progress>, Error> {
         let call = session.put(0, Bytes::new());
         match self.client.send(&call).await {
-            Ok(reply) => session.progress(&call, &reply).map(Some),
+            Ok(reply) => match session.progress(&call, &reply) {
+                Ok(progress) => Ok(Some(progress)),
+                Err(failed) => Err(*failed.error),
+            },
             Err(error) if is_gone(&error) => Ok(None),
             Err(error) => {
                 // The chunk was sent before the question was.

@@ -1,0 +1,103 @@
+//! The connections: time-outs, and the two HTTP clients that everything goes through.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// Time-outs, in real time.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    pub connect: Duration,
+    /// Of a message and its answer.
+    pub message: Duration,
+    /// Of a message that carries an object's bytes.
+    pub object: Duration,
+    /// Of the silence between two pieces of an answer.
+    pub silence: Duration,
+    /// Of one request for a token.
+    pub token: Duration,
+    /// Of one request to a metadata server, which is near.
+    pub metadata: Duration,
+    /// Of the one where there may be none.
+    pub probe: Duration,
+    /// Of a program that is asked for a token.
+    pub program: Duration,
+}
+
+impl Limits {
+    pub const USUAL: Self = Self {
+        connect: Duration::from_secs(10),
+        message: Duration::from_secs(60),
+        object: Duration::from_secs(300),
+        silence: Duration::from_secs(60),
+        token: Duration::from_secs(15),
+        metadata: Duration::from_secs(3),
+        probe: Duration::from_secs(1),
+        program: Duration::from_secs(30),
+    };
+}
+
+/// The HTTP clients. Each is made at its first use, since reading the platform's root certificates
+/// takes its time.
+pub(super) struct Connections {
+    pub limits: Limits,
+    google: Http,
+    direct: Http,
+}
+
+type Http = OnceLock<Result<reqwest::Client, String>>;
+
+impl Connections {
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            google: OnceLock::new(),
+            direct: OnceLock::new(),
+        }
+    }
+
+    /// To Google, as the environment says: by a proxy or not.
+    pub fn google(&self) -> Result<&reqwest::Client, &str> {
+        let made = self.google.get_or_init(|| self.make(true));
+        made.as_ref().map_err(String::as_str)
+    }
+
+    /// To an address that is behind no proxy: an emulator on this machine, a metadata server.
+    pub fn direct(&self) -> Result<&reqwest::Client, &str> {
+        let made = self.direct.get_or_init(|| self.make(false));
+        made.as_ref().map_err(String::as_str)
+    }
+
+    fn make(&self, google: bool) -> Result<reqwest::Client, String> {
+        build(google, &self.limits).map_err(|e| causes(&e))
+    }
+}
+
+fn build(google: bool, limits: &Limits) -> reqwest::Result<reqwest::Client> {
+    // An error says that a provider is installed already, and one is enough.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("serin/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(limits.connect)
+        .read_timeout(limits.silence)
+        // A redirect could lead a token to another host, and no method here answers with one.
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never());
+    if !google {
+        builder = builder.no_proxy();
+    }
+    builder.build()
+}
+
+/// An error with its causes, each said once.
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
