@@ -117,6 +117,18 @@ pub enum Command {
     /// Reads the tables, overwrites nothing.
     #[command(after_help = EXITS)]
     Init(InitFlags),
+    /// Say who serin is to Google Cloud: the account, from which source, until when
+    ///
+    /// Reads the variables that Google's own libraries read, the credentials file that one of them names or
+    /// gcloud wrote, else the metadata server or gcloud, and asks for an access token. Writes nothing, and
+    /// prints never the token: the account, the source, the project that requests are counted for, the end
+    /// of the token and its scopes, and what is redirected to an emulator and carries no token.
+    ///
+    /// Exits with 0 where there is a token, or none is needed since every service is redirected; with 2 where
+    /// there are no credentials, or they are refused or of a kind that serin does not take; with 3 where the
+    /// server that gives tokens failed for two minutes.
+    #[command(after_help = EXITS)]
+    Auth(AuthFlags),
     /// End the children of a serin that is gone (started by serin itself)
     #[command(hide = true)]
     Watchdog,
@@ -450,6 +462,13 @@ pub struct InitFlags {
     /// Where to write the files
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct AuthFlags {
+    /// Lines for people, or a JSON object
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: crate::steps::auth::Format,
 }
 
 #[cfg(test)]

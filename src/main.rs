@@ -123,6 +123,11 @@ fn dispatch(cli: Cli) -> Result<u8> {
             };
             Ok(steps::init::init(&args, &mut std::io::stdout())?.exit_code())
         }
+        Command::Auth(flags) => {
+            let mut out = std::io::stdout();
+            let outcome = one_thread()?.block_on(steps::auth::auth(flags.format, &mut out))?;
+            Ok(outcome.exit_code())
+        }
         Command::Watchdog => {
             serin::process::watchdog(std::io::stdin().lock())?;
             Ok(code::DONE)

@@ -4,6 +4,7 @@
 //! harmless to repeat, and the record it writes. A rejection is an [`Outcome`], never an error.
 
 mod aliases;
+pub mod auth;
 mod bucket;
 pub mod champion;
 pub mod deploy;
@@ -49,6 +50,7 @@ impl Outcome {
 }
 
 /// What every step that speaks to the cloud has at hand.
+#[derive(Clone)]
 pub struct Context {
     pub config: Config,
     pub workspace: Workspace,
@@ -67,14 +69,24 @@ impl Context {
         let clock = Clock::from_env().map_err(|e| Input::new(e.to_string()))?;
         let config = Config::read(config)?;
         check_key(&config, &region)?;
+        let workspace = Workspace::new(".");
+        workspace.sweep();
         Ok(Self {
             config,
-            workspace: Workspace::new("."),
+            workspace,
             clock,
             project,
             region,
             client: Client::from_env(clock)?,
         })
+    }
+
+    /// The same with more time for each request, for what must not be left undone.
+    fn patiently(&self) -> Self {
+        Self {
+            client: self.client.patiently(),
+            ..self.clone()
+        }
     }
 
     pub fn storage(&self) -> Storage {

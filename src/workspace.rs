@@ -7,6 +7,7 @@ pub mod drift_report;
 pub mod links;
 pub mod records;
 pub mod table_profile;
+pub mod temporary;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -138,6 +139,14 @@ impl Workspace {
     /// The folder of the model, as `train` leaves it.
     pub fn model_dir(&self) -> PathBuf {
         self.root.join(FOLDER).join("model")
+    }
+
+    /// Removes the half-written files that a killed step left.
+    pub fn sweep(&self) {
+        let ours = self.root.join(FOLDER);
+        for folder in [ours.join("data"), ours.join("model"), ours] {
+            temporary::sweep(&folder);
+        }
     }
 
     /// Writes a record made from `inputs` (paths relative to the workspace), whole or not at all.
@@ -319,11 +328,8 @@ impl AtomicFile {
     pub fn create(path: &Path) -> io::Result<Self> {
         let folder = folder_of(path);
         fs::create_dir_all(folder)?;
-        let temporary = tempfile::Builder::new()
-            .prefix(".writing-")
-            .tempfile_in(folder)?;
         Ok(Self {
-            temporary,
+            temporary: temporary::file_in(folder)?,
             path: path.to_owned(),
         })
     }

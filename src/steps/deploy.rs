@@ -49,7 +49,7 @@ pub async fn deploy(ctx: &Context) -> Result<Outcome> {
     if let (Err(_), Some(target)) = (&ended, abandoned) {
         // Nobody watches the canary any more: the champion takes all the traffic back.
         println!("the rollout stops here: giving the champion all the traffic");
-        if let Err(e) = target.traffic_to_champion(ctx).await {
+        if let Err(e) = target.traffic_to_champion(&ctx.patiently()).await {
             eprintln!("warning: the traffic is as it was: {e:#}");
         }
     }
@@ -108,7 +108,9 @@ async fn run(ctx: &Context, rollout: &RefCell<Option<Target>>) -> Result<Outcome
             journal.hold(target.finish_promotion(ctx, &pushed)).await?;
         }
         DeployVerdict::RolledBack | DeployVerdict::Held => {
-            journal.hold(target.traffic_to_champion(ctx)).await?;
+            // Whom the canary failed is served by it until this is done.
+            let patient = ctx.patiently();
+            journal.hold(target.traffic_to_champion(&patient)).await?;
             journal.hold(target.undeploy_challenger(ctx)).await?;
         }
     }

@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::error::Input;
 use crate::gcp::{Client, GsUri, Storage};
 use crate::model::package;
+use crate::workspace::temporary;
 
 /// The local folder of a model given as a path or a `gs://` URI; the second is kept while the model is used.
 ///
@@ -38,9 +39,7 @@ pub async fn download(storage: &Storage, from: &GsUri, place: &Path) -> Result<(
     }
     let parent = place.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
-    let scratch = tempfile::Builder::new()
-        .prefix(".fetching-")
-        .tempdir_in(parent)
+    let (scratch, _lock) = temporary::folder_in(parent)
         .with_context(|| format!("making a folder in {}", parent.display()))?;
     for object in objects {
         let name = object.name.strip_prefix(&prefix).unwrap_or(&object.name);

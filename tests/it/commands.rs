@@ -7,6 +7,7 @@ fn every_command_has_its_manual() {
     let project = Project::empty();
     for command in [
         "lint", "train", "validate", "push", "deploy", "run", "emulate", "fit", "serve", "init",
+        "auth",
     ] {
         let help = project.serin(&[command, "--help"]).expect(0);
         assert!(help.stdout.contains("Exit codes:"), "{command}");
@@ -46,6 +47,21 @@ fn a_step_names_the_step_that_must_run_before_it() {
             "{name}: {stderr}"
         );
     }
+}
+
+#[test]
+fn what_a_killed_step_left_half_written_goes_with_the_next() {
+    let project = Project::churn();
+    let folder = project.source().join(".serin");
+    std::fs::create_dir_all(folder.join("data")).unwrap();
+    let left = [".writing-abc", "data/.writing-def"].map(|name| folder.join(name));
+    for path in &left {
+        std::fs::write(path, "half").unwrap();
+    }
+    let mut command = project.command(&["lint"]);
+    let output = command.current_dir(project.source()).output().unwrap();
+    assert!(output.status.success());
+    assert!(left.iter().all(|path| !path.exists()));
 }
 
 #[test]

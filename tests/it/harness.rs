@@ -98,7 +98,14 @@ impl Project {
         // Nor with an engine of this machine's: tests of containers name theirs.
         command.env("DOCKER_HOST", "unix:///no/such.sock");
         for (name, _) in std::env::vars() {
-            let ours = ["SERIN_", "CLOUDSDK_", "GOOGLE_", "AIP_", "CLOUD_ML_"];
+            let ours = [
+                "SERIN_",
+                "CLOUDSDK_",
+                "GOOGLE_",
+                "GCE_",
+                "AIP_",
+                "CLOUD_ML_",
+            ];
             if ours.iter().any(|prefix| name.starts_with(prefix))
                 || name.ends_with("_EMULATOR_HOST")
             {

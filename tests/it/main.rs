@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
+mod auth;
 mod bucket;
 mod builds;
 mod clients;

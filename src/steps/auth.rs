@@ -1,0 +1,128 @@
+//! `serin auth`: who serin is to Google Cloud, from which source, until when. The token itself is never shown.
+
+use std::io::Write;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::Outcome;
+use crate::clock::{Clock, Timestamp};
+use crate::error::Input;
+use crate::gcp::{self, Access, Client, Redirect};
+
+const CLOUD_SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
+
+/// How it is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// Lines for people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// What is printed.
+#[derive(Serialize)]
+struct Told {
+    /// `None` where no request goes to Google.
+    access: Option<Access>,
+    redirected: Vec<Redirect>,
+}
+
+/// Asks for a token and prints what there is to tell about it.
+///
+/// # Errors
+/// [`Input`] when there are no credentials or they cannot be used, `gcp::Error` when the server that
+/// gives tokens fails.
+pub async fn auth(format: Format, out: &mut dyn Write) -> Result<Outcome> {
+    let clock = Clock::from_env().map_err(|e| Input::new(e.to_string()))?;
+    let client = Client::from_env(clock)?;
+    let access = if client.speaks_to_google() {
+        Some(client.access().await.map_err(wrong)?)
+    } else {
+        None
+    };
+    let told = Told {
+        access,
+        redirected: client.redirected(),
+    };
+    match format {
+        Format::Text => write!(out, "{}", text(&told, Timestamp::real_now()))?,
+        Format::Json => writeln!(out, "{}", serde_json::to_string(&told)?)?,
+    }
+    Ok(Outcome::Done)
+}
+
+/// What the user can set right is about no request of theirs.
+fn wrong(mut error: gcp::Error) -> anyhow::Error {
+    match error.input.take() {
+        Some(input) => (*input).into(),
+        None => error.into(),
+    }
+}
+
+fn text(told: &Told, now: Timestamp) -> String {
+    let mut lines = Vec::new();
+    match &told.access {
+        Some(access) => {
+            let minutes = access.valid_until.since(now).as_secs().div_ceil(60);
+            let quota = access.quota_project.as_deref();
+            lines.push(format!("serin is:    {}", access.principal));
+            lines.push(format!("source:      {}", access.source));
+            lines.push(format!(
+                "counted for: {}",
+                quota.unwrap_or("the account's own project")
+            ));
+            lines.push(format!(
+                "token until: {} (in {minutes} minutes)",
+                access.valid_until
+            ));
+            if !access.scopes.is_empty() {
+                lines.push(format!("scopes:      {}", access.scopes.join(" ")));
+                if !access.scopes.iter().any(|scope| scope == CLOUD_SCOPE) {
+                    lines.push(format!(
+                        "warning: without the scope {CLOUD_SCOPE} Google refuses most requests"
+                    ));
+                }
+            }
+        }
+        None => lines.push("no request goes to Google, so no account is needed".to_owned()),
+    }
+    for redirect in &told.redirected {
+        let Redirect { variable, url } = redirect;
+        lines.push(format!(
+            "redirected:  to {url} by {variable}, without a token"
+        ));
+    }
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gcp::Principal;
+
+    #[test]
+    fn a_narrow_scope_is_pointed_out() {
+        let until: Timestamp = "2026-01-01T01:00:00Z".parse().unwrap();
+        let told = Told {
+            access: Some(Access {
+                principal: Principal::ServiceAccount(None),
+                source: "the metadata server at 169.254.169.254".into(),
+                quota_project: Some("payer".into()),
+                valid_until: until,
+                scopes: vec!["https://www.googleapis.com/auth/devstorage.read_only".into()],
+            }),
+            redirected: Vec::new(),
+        };
+        let now = "2026-01-01T00:00:30Z".parse().unwrap();
+        insta::assert_snapshot!(text(&told, now), @r"
+        serin is:    a service account, whose address the metadata server does not tell
+        source:      the metadata server at 169.254.169.254
+        counted for: payer
+        token until: 2026-01-01T01:00:00.000000Z (in 60 minutes)
+        scopes:      https://www.googleapis.com/auth/devstorage.read_only
+        warning: without the scope https://www.googleapis.com/auth/cloud-platform Google refuses most requests
+        ");
+    }
+}
