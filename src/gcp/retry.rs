@@ -4,6 +4,7 @@
 //! of them would be used up in seconds by waits that happen to be short.
 
 use std::hash::{BuildHasher, RandomState};
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use super::error::Error;
@@ -142,7 +143,12 @@ impl Tries {
             });
         }
         self.made += 1;
-        eprintln!("{}", line(wait, self.made, *failed.error));
+        // Nobody may be reading, which is no reason to stop.
+        let _ = writeln!(
+            std::io::stderr(),
+            "{}",
+            line(wait, self.made, *failed.error)
+        );
         self.clock.sleep(wait).await;
         Ok(())
     }

@@ -394,6 +394,10 @@ async fn ask<T: serde::de::DeserializeOwned>(
 async fn answer(request: RequestBuilder, url: &Url, hint: &str) -> Result<String, NoToken> {
     let from = origin(url);
     let broken = |e: reqwest::Error| {
+        if e.is_builder() {
+            let message = format!("the credentials make no request to {from} that can be sent");
+            return NoToken::wrong(Input::new(message));
+        }
         NoToken::Passing(format!(
             "no answer from {from}: {}",
             causes(&e.without_url())

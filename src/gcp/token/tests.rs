@@ -348,6 +348,7 @@ async fn a_file_that_serin_does_not_take_is_told_by_name() {
         source(json!({"environment_id": "aws1"})),
         source(json!({"certificate": {}})),
         source(json!({"url": "http://example.com/token"})),
+        source(json!({"url": "http://127.0.0.1:9/", "headers": {"a": "b\nsecret"}})),
         source(json!({"file": "/t", "format": {"type": "xml"}})),
         source(json!({})),
         json!(["secret"]),
