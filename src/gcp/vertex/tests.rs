@@ -3,8 +3,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::*;
-use crate::gcp::scripted::{Answer, Scripted};
-use crate::gcp::token::Tokens;
+use crate::gcp::scripted::{Answer, Scripted, no_tokens};
 
 const ENDPOINT: &str = "projects/p/locations/l/endpoints/churn";
 
@@ -363,11 +362,7 @@ async fn a_dedicated_endpoint_is_asked_at_its_own_host() {
     assert_eq!(asked[0].target, format!("/v1/{ENDPOINT}:predict"));
 
     // Google's token goes to hosts of Vertex AI only.
-    let google = Vertex::new(
-        &server.client_with(true, Tokens::google(|_| None)),
-        "p",
-        "l",
-    );
+    let google = Vertex::new(&server.client_with(true, no_tokens()), "p", "l");
     let told = json!({"dedicatedEndpointEnabled": true, "dedicatedEndpointDns": "evil.org"});
     let refused = google.endpoints_predict(&endpoint(told), &[json!(1)]).await;
     let error = refused.unwrap_err();
