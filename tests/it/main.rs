@@ -35,3 +35,4 @@ mod schema;
 mod seeds;
 mod sent;
 mod serve;
+mod standin;
