@@ -49,7 +49,8 @@ use crate::image::SelfImages;
 use crate::listen::{self, Limits};
 use crate::process::Groups;
 pub use cloudbuild::{BuildSettings, Builds};
-use state::Store;
+pub(crate) use state::folder::claim as claim_state;
+use state::{Kind, Store};
 pub use variables::{address, exports, local_project, variables};
 
 /// How much faster than real time a rehearsal runs where nobody says otherwise.
@@ -116,6 +117,21 @@ impl Emulator {
         while tasks.try_join_next().is_some() {}
         tasks.spawn(task);
     }
+}
+
+/// Every kind of documents that a state may hold.
+fn kinds() -> Vec<Kind> {
+    let mut kinds = vec![
+        state::counters(),
+        clock::kind(),
+        operations::kind(),
+        logging::kind(),
+    ];
+    kinds.extend(storage::kinds());
+    kinds.extend(vertex::kinds());
+    kinds.extend(monitoring::kinds());
+    kinds.extend(cloudbuild::kinds());
+    kinds
 }
 
 /// The number of a project: Vertex AI and others return names that carry it in the place of the id.
@@ -203,7 +219,7 @@ impl Running {
 /// # Errors
 /// [`Input`] when the folder is in use by another serin, the port is taken or the seed is wrong.
 pub async fn start(options: Options) -> Result<Running> {
-    let store = Store::open(&options.state)?;
+    let store = Store::open(&options.state, kinds())?;
     let clock = clock::start(&store, options.time_scale).context("starting the clock")?;
     let listener = TcpListener::bind(("127.0.0.1", options.port))
         .await

@@ -22,7 +22,6 @@ mod steps;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -171,7 +170,7 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
         Some(state) => state.clone(),
         None => config.with_file_name(crate::workspace::FOLDER),
     };
-    fs::create_dir_all(&state)
+    emulator::claim_state(&state)
         .map_err(|e| Input::new(format!("cannot be made: {e}")).at_file(&state))?;
     let groups = Groups::new(&serin).context("starting the watchdog")?;
     let seed = options.seed_from.clone().map(|folder| Seed {

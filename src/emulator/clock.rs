@@ -8,13 +8,17 @@ use std::time::Duration;
 use axum::http::Method;
 
 use super::server::{self, Route, json};
-use super::state::Store;
+use super::state::{self, Kind, Store};
 use crate::clock::{Clock, Timestamp};
 
 const KEY: &str = "clock/shown";
 /// Real time between two writes of the bound, and how far ahead of the clock the bound is.
 const EVERY: Duration = Duration::from_secs(2);
 const AHEAD: Duration = Duration::from_secs(6);
+
+pub(in crate::emulator) fn kind() -> Kind {
+    state::kind::<Timestamp>(KEY)
+}
 
 /// The clock at a start: not before anything that an earlier run may have shown.
 ///
@@ -76,16 +80,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut last = Timestamp::real_now();
         for scale in [300, 1, 10_000, 1] {
-            let store = Store::open(folder.path()).unwrap();
+            let store = Store::open(folder.path(), vec![kind()]).unwrap();
             let clock = start(&store, scale).unwrap();
             assert!(clock.now() >= last, "{scale}");
             last = clock.at(Timestamp::real_now() + Duration::from_secs(1));
         }
-        let store = Store::open(folder.path()).unwrap();
+        let store = Store::open(folder.path(), vec![kind()]).unwrap();
         let clock = start(&store, 300).unwrap();
         settle(&store, &clock).unwrap();
         drop(store);
-        let again = start(&Store::open(folder.path()).unwrap(), 1).unwrap();
+        let again = start(&Store::open(folder.path(), vec![kind()]).unwrap(), 1).unwrap();
         assert!(again.shown >= clock.shown);
         assert!(again.shown.since(clock.now()) < Duration::from_secs(60));
     }

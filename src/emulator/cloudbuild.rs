@@ -35,6 +35,7 @@ use tokio::sync::Semaphore;
 
 use super::error::ApiError;
 use super::server::{Answer, Request, Route, route};
+use super::state::{Kind, kind};
 use super::{Emulator, project_number};
 
 pub(in crate::emulator) use builds::operation;
@@ -160,6 +161,13 @@ impl Place {
         } = self;
         format!("cloudbuild/{kind}/{}/{location}/{id}", self.number())
     }
+}
+
+pub(in crate::emulator) fn kinds() -> [Kind; 2] {
+    [
+        kind::<builds::Build>("cloudbuild/builds/*/*/*"),
+        kind::<triggers::Trigger>("cloudbuild/triggers/*/*/*"),
+    ]
 }
 
 pub(in crate::emulator) fn routes() -> Vec<Route> {

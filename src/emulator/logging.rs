@@ -17,6 +17,7 @@ use super::body::parse_body;
 use super::error::ApiError;
 use super::filter::{Filter, Op, SEVERITIES};
 use super::server::{Answer, Request, Route, json, route};
+use super::state::{self, Kind};
 use super::{Emulator, project_number};
 use crate::clock::Timestamp;
 
@@ -69,6 +70,10 @@ struct Chunk {
     labels: BTreeMap<String, String>,
     task: String,
     entries: Vec<Entry>,
+}
+
+pub(in crate::emulator) fn kind() -> Kind {
+    state::kind::<Chunk>("logs/*/**")
 }
 
 impl Source {

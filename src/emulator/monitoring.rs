@@ -17,6 +17,7 @@ use axum::http::Method;
 use serde::{Deserialize, Serialize};
 
 use super::server::{Route, route};
+use super::state::{Kind, kind};
 use super::{Emulator, endpoint_number};
 use crate::clock::Timestamp;
 
@@ -209,6 +210,14 @@ impl Target {
     fn endpoint_number(&self) -> String {
         endpoint_number(&self.number, &self.location, &self.endpoint)
     }
+}
+
+pub(in crate::emulator) fn kinds() -> [Kind; 3] {
+    [
+        kind::<Vec<(i64, Target, Cell)>>("monitoring/*"),
+        kind::<custom::Series>("customSeries/*/**"),
+        kind::<descriptors::Descriptor>("metricDescriptors/*/**"),
+    ]
 }
 
 /// Reads what an earlier run counted, and goes on writing what this one does.

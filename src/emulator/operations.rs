@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
 use super::server::{Answer, Request, Route, json, route};
+use super::state::{self, Kind};
 use super::{Emulator, cloudbuild, list, project_number, vertex};
 use crate::clock::Timestamp;
 
@@ -68,6 +69,10 @@ impl Operation {
         }
         message
     }
+}
+
+pub(in crate::emulator) fn kind() -> Kind {
+    state::kind::<Operation>("operations/*")
 }
 
 fn key(name: &str) -> String {

@@ -4,20 +4,29 @@
 //! sees it, so a kill at any moment loses nothing acknowledged and leaves nothing half-written. A
 //! blob is written and synced before the document that names it. Everything but blobs is also held
 //! in memory, in the order of the keys.
+//!
+//! At the start every document is read, held against its checksum ([`file`]) and against its type
+//! ([`kinds`]). One that is damaged ends the start with an error that names its file: an emulator never
+//! serves a part of its state as if it were the whole.
+
+mod file;
+pub(super) mod folder;
+mod kinds;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirEntry, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::ApiError;
 use crate::error::Input;
-use crate::workspace::{Digest, write_atomically};
+use crate::workspace::{Digest, temporary, write_atomically};
+pub(in crate::emulator) use kinds::{Kind, kind};
 
 /// So many numbers of a counter are set aside on disk at a time; a kill skips what is left of them.
 const RESERVED: u64 = 64;
@@ -31,14 +40,8 @@ pub(in crate::emulator) struct Store {
     /// Held while a document is written: readers never wait for the disk. False once closed.
     writing: Mutex<bool>,
     counters: Mutex<BTreeMap<String, Counter>>,
+    kinds: Vec<Kind>,
     lock: File,
-}
-
-/// A file's content: the key is inside, because a file's name may have been cut.
-#[derive(Serialize, Deserialize)]
-struct Document {
-    key: String,
-    value: Value,
 }
 
 #[derive(Clone, Copy)]
@@ -51,25 +54,33 @@ fn counter_key(kind: &str) -> String {
     format!("counters/{kind}")
 }
 
+/// The kind of the store's own documents.
+pub(in crate::emulator) fn counters() -> Kind {
+    kind::<u64>("counters/*")
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Store {
-    /// Opens the state in a folder, which is made where it is missing, and locks it.
+    /// Opens the state in a folder, which is made where it is missing, and locks it. `kinds` are all
+    /// that its documents may be.
     ///
     /// # Errors
-    /// [`Input`] when another serin uses the folder, or when it cannot be read.
-    pub(in crate::emulator) fn open(state: &Path) -> anyhow::Result<Self> {
+    /// [`Input`] when another serin uses the folder, when it cannot be read, or when a document in it
+    /// is damaged.
+    pub(in crate::emulator) fn open(state: &Path, kinds: Vec<Kind>) -> anyhow::Result<Self> {
         let unusable = |e: io::Error| {
             Input::new(format!("the state folder cannot be used: {e}"))
                 .at_file(state)
                 .hint("name another one with `--state DIR`")
         };
-        let documents_dir = state.join("emulator/documents");
-        let blobs_dir = state.join("emulator/blobs");
-        let scratch_dir = std::path::absolute(state.join("emulator/scratch")).map_err(unusable)?;
-        fs::create_dir_all(state).map_err(unusable)?;
+        let emulator = state.join(folder::EMULATOR);
+        let documents_dir = emulator.join("documents");
+        let blobs_dir = emulator.join("blobs");
+        let scratch_dir = std::path::absolute(emulator.join("scratch")).map_err(unusable)?;
+        folder::claim(state).map_err(unusable)?;
         let lock = File::create(state.join("lock")).map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -81,39 +92,96 @@ impl Store {
             }
             Err(TryLockError::Error(e)) => return Err(unusable(e).into()),
         }
+        folder::private(&emulator).map_err(unusable)?;
         fs::create_dir_all(&documents_dir).map_err(unusable)?;
         fs::create_dir_all(&blobs_dir).map_err(unusable)?;
         // A child of an earlier life may still be on its way out of its folder: then another start
         // removes the rest.
         let _swept = fs::remove_dir_all(&scratch_dir);
         fs::create_dir_all(&scratch_dir).map_err(unusable)?;
-        let mut documents = BTreeMap::new();
-        for folder in fs::read_dir(&documents_dir).map_err(unusable)? {
-            for file in fs::read_dir(folder.map_err(unusable)?.path()).map_err(unusable)? {
-                let path = file.map_err(unusable)?.path();
-                if path.extension().is_none_or(|e| e != "json") {
-                    // What a kill left of a write that nobody was told of.
-                    fs::remove_file(&path).map_err(unusable)?;
-                    continue;
-                }
-                let text = fs::read(&path).map_err(unusable)?;
-                let document: Document = serde_json::from_slice(&text).map_err(|e| {
-                    Input::new(format!("is no document of an emulator's state: {e}"))
-                        .at_file(&path)
-                        .hint("the file was changed from outside; remove it or the state folder")
-                })?;
-                documents.insert(document.key, document.value);
-            }
-        }
-        Ok(Self {
+        let mut store = Self {
             documents_dir,
             blobs_dir,
             scratch_dir,
-            documents: RwLock::new(documents),
+            documents: RwLock::default(),
             writing: Mutex::new(true),
             counters: Mutex::new(BTreeMap::new()),
+            kinds,
             lock,
-        })
+        };
+        let documents = store.read().map_err(unusable)??;
+        store.documents = RwLock::new(documents);
+        Ok(store)
+    }
+
+    /// Reads and checks every document, and removes what a kill left of writes that nobody was told of.
+    fn read(&self) -> io::Result<Result<BTreeMap<String, Value>, Input>> {
+        let mut documents = BTreeMap::new();
+        let mut damaged = Vec::new();
+        for folder in fs::read_dir(&self.documents_dir)? {
+            let folder = folder?;
+            if is_hidden(&folder) {
+                continue;
+            }
+            if !folder.file_type()?.is_dir() {
+                damaged.push((folder.path(), "is no folder of documents".to_owned()));
+                continue;
+            }
+            for entry in fs::read_dir(folder.path())? {
+                let entry = entry?;
+                let path = entry.path();
+                if entry.file_name().to_string_lossy().starts_with(temporary::FILE) {
+                    fs::remove_file(&path)?;
+                    continue;
+                }
+                if is_hidden(&entry) {
+                    continue;
+                }
+                match self.read_document(&path) {
+                    Ok((key, value)) => {
+                        documents.insert(key, value);
+                    }
+                    Err(why) => damaged.push((path, why)),
+                }
+            }
+        }
+        damaged.sort();
+        let others = damaged.len().saturating_sub(1);
+        let Some((path, why)) = damaged.into_iter().next() else {
+            return Ok(Ok(documents));
+        };
+        let more = match others {
+            0 => String::new(),
+            1 => "; another document is damaged too".to_owned(),
+            n => format!("; {n} other documents are damaged too"),
+        };
+        let hint = "put the file back from a copy, remove it to go on without what it holds, or \
+                    begin anew with another `--state DIR`";
+        Ok(Err(Input::new(format!("{why}{more}"))
+            .at_file(&path)
+            .hint(hint)))
+    }
+
+    /// A document of a file that is as it was written; else what is wrong with it.
+    fn read_document(&self, path: &Path) -> Result<(String, Value), String> {
+        let bytes = fs::read(path).map_err(|e| format!("cannot be read: {e}"))?;
+        let document = file::read(&bytes)?;
+        let key = document.key;
+        if self.file(&key) != path {
+            return Err(format!(
+                "holds the document `{key}`, whose file has another name"
+            ));
+        }
+        let Some(kind) = self.kind(&key) else {
+            return Err(format!("holds `{key}`, which this serin knows nothing of"));
+        };
+        kind.check(&document.value, document.is_old)
+            .map_err(|why| format!("is damaged: {why}"))?;
+        Ok((key, document.value))
+    }
+
+    fn kind(&self, key: &str) -> Option<&Kind> {
+        self.kinds.iter().find(|kind| kind.matches(key))
     }
 
     /// The document under a key; `None` where there is none.
@@ -122,9 +190,7 @@ impl Store {
             .documents
             .read()
             .unwrap_or_else(PoisonError::into_inner);
-        documents
-            .get(key)
-            .and_then(|value| T::deserialize(value).ok())
+        documents.get(key).and_then(|value| as_type(key, value))
     }
 
     /// Writes a document; when this returns it survives any kill.
@@ -167,7 +233,7 @@ impl Store {
         documents
             .range(prefix.to_owned()..)
             .take_while(|(key, _)| key.starts_with(prefix))
-            .filter_map(|(key, value)| Some((key.clone(), T::deserialize(value).ok()?)))
+            .filter_map(|(key, value)| Some((key.clone(), as_type(key, value)?)))
             .collect()
     }
 
@@ -289,18 +355,18 @@ impl Store {
     }
 
     fn write(&self, key: &str, value: Value) -> io::Result<()> {
-        let document = Document {
-            key: key.to_owned(),
-            value,
-        };
-        let mut text = serde_json::to_vec_pretty(&document)?;
-        text.push(b'\n');
-        write_atomically(&self.file(key), &text)?;
+        let kind = self.kind(key).ok_or_else(|| {
+            io::Error::other(format!(
+                "`{key}` is of no kind, and could not be read again"
+            ))
+        })?;
+        debug_assert_eq!(kind.check(&value, true), Ok(()), "{key}");
+        write_atomically(&self.file(key), &file::write(key, &value)?)?;
         let mut documents = self
             .documents
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        documents.insert(document.key, document.value);
+        documents.insert(key.to_owned(), value);
         Ok(())
     }
 
@@ -309,6 +375,23 @@ impl Store {
         self.documents_dir
             .join(encode(folder))
             .join(format!("{}.json", encode(rest)))
+    }
+}
+
+/// Whether it is somebody else's, as file managers leave: no document's name begins with a dot.
+fn is_hidden(entry: &DirEntry) -> bool {
+    entry.file_name().as_encoded_bytes().starts_with(b".")
+}
+
+/// A document that was checked as its kind, as a type.
+fn as_type<T: DeserializeOwned>(key: &str, value: &Value) -> Option<T> {
+    match T::deserialize(value) {
+        Ok(read) => Some(read),
+        Err(error) => {
+            // Nothing but a bug: a key whose kind is another type.
+            eprintln!("warning: the document `{key}` is left out: {error}");
+            None
+        }
     }
 }
 
@@ -336,12 +419,17 @@ fn encode(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn opened(folder: &Path) -> anyhow::Result<Store> {
+        let kinds = vec![counters(), kind::<u64>("a/*"), kind::<String>("storage/**")];
+        Store::open(folder, kinds)
+    }
+
     #[test]
     fn documents_survive_and_come_in_order() {
         let folder = tempfile::tempdir().unwrap();
         let long = format!("storage/o/b/{}", "ä/Ö".repeat(300));
         {
-            let store = Store::open(folder.path()).unwrap();
+            let store = opened(folder.path()).unwrap();
             for key in ["storage/o/b/a", "storage/o/b/a/b", "storage/o/b/A", &long] {
                 store.put(key, &key.to_owned()).unwrap();
             }
@@ -359,7 +447,7 @@ mod tests {
             "half",
         )
         .unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = opened(folder.path()).unwrap();
         let found = store.list::<String>("storage/o/b/");
         let keys: Vec<&str> = found.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(keys, ["storage/o/b/a", "storage/o/b/a/b", &long]);
@@ -375,7 +463,7 @@ mod tests {
     #[test]
     fn a_failed_update_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let store = opened(folder.path()).unwrap();
         store.put("a/b", &1_u64).unwrap();
         let refused = store.update("a/b", |n: &mut u64| {
             *n = 2;
@@ -388,24 +476,24 @@ mod tests {
     #[test]
     fn a_number_is_never_given_twice() {
         let folder = tempfile::tempdir().unwrap();
-        let killed = Store::open(folder.path()).unwrap();
+        let killed = opened(folder.path()).unwrap();
         assert_eq!(killed.next_id("job").unwrap(), 1);
         assert_eq!(killed.next_id("job").unwrap(), 2);
         drop(killed);
-        let store = Store::open(folder.path()).unwrap();
+        let store = opened(folder.path()).unwrap();
         let next = store.next_id("job").unwrap();
         assert!(next > 2);
         store.close().unwrap();
         assert!(store.put("a/b", &1).is_err());
-        let store = Store::open(folder.path()).unwrap();
+        let store = opened(folder.path()).unwrap();
         assert_eq!(store.next_id("job").unwrap(), next + 1);
     }
 
     #[test]
     fn a_folder_has_one_user() {
         let folder = tempfile::tempdir().unwrap();
-        let _first = Store::open(folder.path()).unwrap();
-        let error = Store::open(folder.path()).err().unwrap();
+        let _first = opened(folder.path()).unwrap();
+        let error = opened(folder.path()).err().unwrap();
         let input = error.downcast_ref::<Input>().unwrap();
         assert!(
             input.to_string().contains("in use by another serin"),

@@ -8,6 +8,7 @@
 
 mod access;
 pub(in crate::emulator) mod batch;
+pub(in crate::emulator) mod blob;
 mod buckets;
 mod bytes;
 mod copy;
@@ -32,6 +33,7 @@ use axum::http::Method;
 use super::Emulator;
 use super::error::ApiError;
 use super::server::{Request, Route, route, streaming};
+use super::state::{Kind, kind};
 
 /// What is kept in memory only.
 #[derive(Default)]
@@ -107,6 +109,17 @@ pub(in crate::emulator) fn routes() -> Vec<Route> {
         routes.push(route(delete.clone(), uploads, resumable::cancel));
     }
     routes
+}
+
+pub(in crate::emulator) fn kinds() -> Vec<Kind> {
+    let mut kinds = vec![
+        kind::<buckets::Bucket>("buckets/*"),
+        kind::<object::Object>("objects/*/**"),
+        kind::<object::Object>("noncurrent/*/**"),
+        kind::<resumable::Session>("uploads/*"),
+    ];
+    kinds.extend(xml::kinds());
+    kinds
 }
 
 /// Removes what a kill left, blobs that nothing names, and uploads that are over; and brings to its

@@ -140,7 +140,7 @@ fn exports_with(url: &str, project: &str, bigquery: Option<&str>) -> String {
     text
 }
 
-/// A word for sh, whatever is in it.
+/// A word for sh, whatever is in it: any sh, for the text is evaluated, not read.
 fn quoted(value: &str) -> String {
     format!("'{}'", value.replace('\'', r"'\''"))
 }

@@ -28,6 +28,7 @@ use tokio::sync::Notify;
 use super::error::ApiError;
 use super::operations::Operation;
 use super::server::Route;
+use super::state::{Kind, kind};
 use super::{Emulator, list, message, monitoring};
 
 /// What is kept in memory only.
@@ -62,6 +63,15 @@ enum Work {
     Deploy(deploy::Deploy),
     Undeploy(deploy::Undeploy),
     MutateDeployed(deploy::Mutate),
+}
+
+pub(in crate::emulator) fn kinds() -> Vec<Kind> {
+    vec![
+        kind::<jobs::Job>("customJobs/*/*/*"),
+        kind::<models::Model>("models/*/*/*"),
+        kind::<endpoints::Endpoint>("endpoints/*/*/*"),
+        evaluations::kind(),
+    ]
 }
 
 /// What Vertex AI has and this emulator has not: kinds of resources, and verbs.

@@ -9,7 +9,8 @@ use std::path::Path;
 
 use tempfile::{NamedTempFile, TempDir};
 
-const FILE: &str = ".writing-";
+/// With what the names of files begin that are being written.
+pub const FILE: &str = ".writing-";
 const FOLDER: &str = ".fetching-";
 /// A leftover's end may come between the making of a file and its lock; that it does so again and again
 /// is no accident.

@@ -12,6 +12,7 @@ mod configs;
 mod container_logs;
 mod containers;
 mod crowd;
+mod damage;
 mod docker;
 mod emulate;
 mod encryption;

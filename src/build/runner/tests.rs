@@ -1,5 +1,6 @@
 //! Builds of scripts, which run on this machine, and of a stand-in for serin.
 
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};

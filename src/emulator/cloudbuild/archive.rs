@@ -1,7 +1,7 @@
 //! Unpacks the archive of a build's source, and nothing outside of the folder it is meant for.
 
 use std::cell::Cell;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Component, Path};
 use std::rc::Rc;
@@ -39,11 +39,11 @@ const LIMITS: Limits = Limits {
 ///
 /// # Errors
 /// In a sentence, when it is none, when an entry leads out of the folder, or when it is too large.
-pub(super) fn unpack(file: File, folder: &Path) -> Result<(), String> {
+pub(super) fn unpack(file: impl Read + Seek, folder: &Path) -> Result<(), String> {
     unpack_within(file, folder, LIMITS)
 }
 
-fn unpack_within(mut file: File, folder: &Path, limits: Limits) -> Result<(), String> {
+fn unpack_within(mut file: impl Read + Seek, folder: &Path, limits: Limits) -> Result<(), String> {
     let unreadable = |e: io::Error| format!("the archive cannot be read: {e}");
     let mut magic = [0; 2];
     let is_gzip = match file.read_exact(&mut magic) {
@@ -182,6 +182,7 @@ pub(super) fn remove(folder: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::{Seek, Write};
 
     use flate2::Compression;

@@ -1,6 +1,5 @@
 //! An object's bytes on their way to and from the disk, with their checksums.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,6 +12,7 @@ use tempfile::NamedTempFile;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::blob::{Blob, Damaged};
 use super::blocking;
 use super::object::{self, Object, crc32c_text};
 use crate::emulator::Emulator;
@@ -210,7 +210,12 @@ pub(super) fn body(mut reader: impl Read + Send + 'static) -> Body {
             let piece = match read {
                 Ok(0) => return,
                 Ok(_) => Ok(Bytes::from(piece)),
-                Err(error) => Err(error),
+                Err(error) => {
+                    if !Damaged::is(&error) {
+                        eprintln!("warning: a download broke off: {error}");
+                    }
+                    Err(error)
+                }
             };
             // A caller that is gone wants no more.
             if sender.blocking_send(piece).is_err() || last {
@@ -246,7 +251,7 @@ impl Drop for Piece {
 
 /// A part of a file as a body: read as it is sent, piece by piece, where the socket is written, so
 /// that a piece is still in the processor's cache then. Such a read of a few pages holds up nobody.
-pub(super) fn file_body(part: io::Take<File>) -> Body {
+pub(super) fn file_body(part: io::Take<Blob>) -> Body {
     let spare: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
     let pieces = futures_util::stream::unfold((part, spare), |(mut part, spare)| async move {
         let kept = spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -274,20 +279,25 @@ pub(super) fn file_body(part: io::Take<File>) -> Body {
 /// An object and its bytes, which stay readable whatever happens to its name.
 ///
 /// # Errors
-/// 404 for the bucket or the object.
+/// 404 for the bucket or the object, 500 where its bytes are not as many as they were.
 pub(super) fn open_object(
     emulator: &Emulator,
     bucket: &str,
     name: &str,
     generation: Option<u64>,
-) -> Result<(Object, File), ApiError> {
+) -> Result<(Object, Blob), ApiError> {
     let mut tries = 0;
     loop {
         let object = object::find(emulator, bucket, name, generation)?;
-        match File::open(emulator.store.blob(&object.blob())) {
-            Ok(file) => return Ok((object, file)),
+        let path = emulator.store.blob(&object.blob());
+        let named = format!("gs://{}/{}", object.bucket, object.name);
+        match Blob::open(&path, &named, object.size, object.crc32c) {
+            Ok(blob) => return Ok((object, blob)),
             // Overwritten or deleted since it was looked up: look again.
             Err(e) if e.kind() == io::ErrorKind::NotFound && tries < 100 => tries += 1,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(Damaged::missing(&path, &named).into());
+            }
             Err(error) => return Err(error.into()),
         }
     }

@@ -10,6 +10,7 @@ use flate2::read::MultiGzDecoder;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
+use super::blob::Blob;
 use super::bytes;
 use super::object::{self, Object, Preconditions};
 use crate::clock::Timestamp;
@@ -74,7 +75,7 @@ pub(super) fn check_headers(
 }
 
 /// The bytes that a request asks for, with what the object's headers say.
-pub(super) fn media(request: &Request, object: &Object, mut file: std::fs::File) -> Answer {
+pub(super) fn media(request: &Request, object: &Object, mut file: Blob) -> Answer {
     let mut headers = headers(object);
     let packed = object.attributes.content_encoding.as_deref() == Some("gzip");
     let accepts = request.header("accept-encoding").unwrap_or_default();

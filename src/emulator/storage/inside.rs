@@ -1,8 +1,8 @@
 //! Objects for the emulator's other services, without a request and its faults.
 
-use std::fs::File;
 use std::sync::{Arc, PoisonError};
 
+use super::blob::Blob;
 use super::blocking;
 use super::buckets::Bucket;
 use super::bytes::{self, Incoming};
@@ -16,13 +16,13 @@ pub(in crate::emulator) const TENANT: &str = "serin-emulator-tenant";
 /// An object's generation and its bytes as they are kept.
 ///
 /// # Errors
-/// 404 for the bucket, the object or its generation.
+/// 404 for the bucket, the object or its generation; 500 where its bytes are not as many as they were.
 pub(in crate::emulator) fn open(
     emulator: &Emulator,
     bucket: &str,
     name: &str,
     generation: Option<u64>,
-) -> Result<(u64, File), ApiError> {
+) -> Result<(u64, Blob), ApiError> {
     let (object, file) = bytes::open_object(emulator, bucket, name, generation)?;
     Ok((object.generation, file))
 }

@@ -10,6 +10,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
+use super::blob::Damaged;
 use super::blocking;
 use super::buckets::Bucket;
 use super::bytes::{self, Hasher, Summing};
@@ -352,12 +353,22 @@ async fn receive(
 }
 
 /// The sums of the bytes kept, read again.
+///
+/// # Errors
+/// 500 where fewer are there than were acknowledged.
 async fn rehash(emulator: &Arc<Emulator>, key: &str, kept: u64) -> Result<Hasher, ApiError> {
     if kept == 0 {
         return Ok(Hasher::default());
     }
-    let path = emulator.store.blob(&blob(key));
-    blocking(move || Ok(Hasher::of(fs::File::open(path)?.take(kept))?)).await
+    let (path, name) = (emulator.store.blob(&blob(key)), key.to_owned());
+    blocking(move || {
+        let hasher = Hasher::of(fs::File::open(&path)?.take(kept))?;
+        if hasher.size() < kept {
+            return Err(Damaged::length(&path, &name, hasher.size(), kept).into());
+        }
+        Ok(hasher)
+    })
+    .await
 }
 
 /// Makes the session's bytes the object. What fails for good ends the session. Blocks.

@@ -16,7 +16,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use tempfile::NamedTempFile;
 
-pub(in crate::emulator::storage) use parts::sweep;
+pub(in crate::emulator::storage) use parts::{kinds, sweep};
 
 use super::buckets::{self, Bucket};
 use super::bytes::{self, Incoming, Sums};

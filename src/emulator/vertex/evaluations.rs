@@ -15,6 +15,7 @@ use crate::emulator::error::ApiError;
 use crate::emulator::list;
 use crate::emulator::message::prune;
 use crate::emulator::server::{Answer, Request, Route, json, route};
+use crate::emulator::state::{self, Kind};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -71,6 +72,10 @@ struct Evaluation {
     id: String,
     created: Timestamp,
     sent: Sent,
+}
+
+pub(super) fn kind() -> Kind {
+    state::kind::<Evaluation>("evaluations/**")
 }
 
 /// The prefix of the documents' keys, of a version or of all versions of a model.

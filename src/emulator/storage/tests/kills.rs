@@ -14,7 +14,7 @@ async fn again(folder: &tempfile::TempDir) -> Gcs {
 }
 
 fn store(folder: &tempfile::TempDir) -> Store {
-    Store::open(&folder.path().join("state")).unwrap()
+    Store::open(&folder.path().join("state"), crate::emulator::kinds()).unwrap()
 }
 
 #[tokio::test]

@@ -16,7 +16,8 @@ use crate::clock::Timestamp;
 use crate::emulator::Emulator;
 use crate::emulator::error::{ApiError, xml_text};
 use crate::emulator::server::{Answer, Request, empty, percent_encode};
-use crate::emulator::state::Store;
+use crate::emulator::state::{Kind, Store, kind};
+use crate::emulator::storage::blob::Blob;
 use crate::emulator::storage::bytes::Sums;
 use crate::emulator::storage::object::{self, Attributes, New, Preconditions};
 use crate::emulator::storage::{blocking, download};
@@ -45,6 +46,13 @@ struct Part {
     etag: String,
     /// The name of its bytes.
     blob: String,
+}
+
+pub(in crate::emulator::storage) fn kinds() -> [Kind; 2] {
+    [
+        kind::<Upload>("multiparts/*"),
+        kind::<Part>("multiparts/*/*"),
+    ]
 }
 
 fn parts_of(id: &str) -> String {
@@ -230,7 +238,8 @@ pub(super) async fn complete(emulator: Arc<Emulator>, mut request: Request) -> A
             md5: None,
         };
         for part in &parts {
-            let mut bytes = fs::File::open(store.blob(&part.blob))?;
+            let path = store.blob(&part.blob);
+            let mut bytes = Blob::open(&path, &key, part.size, part.crc32c)?;
             io::copy(&mut bytes, whole.as_file_mut())?;
             let length = usize::try_from(part.size)
                 .map_err(|_| ApiError::internal("a part longer than memory"))?;
