@@ -175,12 +175,9 @@ impl Log {
         self.masks.hide(text)
     }
 
-    /// The same for what may be no text; untouched where there are no secrets.
-    pub(super) fn hide_bytes(&self, bytes: Vec<u8>) -> Vec<u8> {
-        match self.masks.is_empty() {
-            true => bytes,
-            false => self.hide(&String::from_utf8_lossy(&bytes)).into_bytes(),
-        }
+    /// The same for what may be no text.
+    pub(super) fn hide_bytes(&self, bytes: &[u8]) -> Vec<u8> {
+        self.masks.hide_bytes(bytes)
     }
 
     fn own(&self, text: &str, colour: Option<u8>) {

@@ -427,7 +427,7 @@ impl Job {
             Some(Halt::Undelivered { kind, .. }) => kind,
             _ => return None,
         };
-        Some((kind, self.detail(halt)))
+        Some((kind, self.log.hide(&self.detail(halt))))
     }
 
     fn detail(&self, halt: &Option<Halt>) -> String {

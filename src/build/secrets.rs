@@ -1,5 +1,7 @@
 //! The values of `secretEnv`, from files that the command line names, and their absence from the log.
 
+mod masks;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
@@ -10,9 +12,8 @@ use super::config::{Build, Step, Text};
 use super::problem::did_you_mean;
 use super::resolve::Resolved;
 use crate::error::Input;
+pub(super) use masks::Masks;
 
-/// What stands in the log for a secret's value.
-const MASK: &str = "********";
 /// The bytes that Cloud Build allows a value.
 const VALUE_BYTES: usize = 64 << 10;
 
@@ -125,18 +126,7 @@ impl Secrets {
 
     /// What must not be in the log.
     pub(super) fn masks(&self) -> Masks {
-        // A step's output is masked line by line, so a value of several lines is many texts.
-        let mut texts: Vec<String> = self
-            .0
-            .values()
-            .flat_map(|value| value.lines().chain([value.as_str()]))
-            .map(|text| text.trim().to_owned())
-            .filter(|text| !text.is_empty())
-            .collect();
-        // The longest first: a value that begins like another is masked whole.
-        texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
-        texts.dedup();
-        Masks(texts)
+        Masks::of(self.0.values().map(String::as_str))
     }
 }
 
@@ -150,32 +140,6 @@ fn used(build: &Build) -> BTreeMap<&str, &Text> {
         .chain(of_steps)
         .map(|name| (name.as_str(), name))
         .collect()
-}
-
-/// The texts that are replaced wherever a log would show them.
-#[derive(Clone, Default)]
-pub(super) struct Masks(Vec<String>);
-
-impl Masks {
-    /// The text without the values of secrets.
-    pub(super) fn hide(&self, text: &str) -> String {
-        let mut hidden = text.to_owned();
-        for secret in &self.0 {
-            if hidden.contains(secret.as_str()) {
-                hidden = hidden.replace(secret.as_str(), MASK);
-            }
-        }
-        hidden
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// How many bytes at the end of a piece of text may be the beginning of a secret.
-    pub(super) fn overlap(&self) -> usize {
-        self.0.first().map_or(0, |longest| longest.len() - 1)
-    }
 }
 
 #[cfg(test)]
@@ -234,16 +198,5 @@ mod tests {
             let error = SecretFile::parse(wrong).unwrap_err();
             assert!(!error.to_string().contains("value"), "{error}");
         }
-    }
-
-    #[test]
-    fn values_are_hidden_whole_and_line_by_line() {
-        let (secrets, _) = read(&[("A", "key\nkey-2\n"), ("B", "ke")]).unwrap();
-        let masks = secrets.masks();
-        assert_eq!(
-            masks.hide("x key-2 y key ke"),
-            format!("x {MASK} y {MASK} {MASK}")
-        );
-        assert_eq!(masks.overlap(), "key\nkey-2".len() - 1);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use base64::Engine as _;
 use serde_json::{Value, json};
 
 use crate::emulate::{emulate, get_text, post};
@@ -173,6 +174,63 @@ fn a_secret_reaches_its_step_and_no_log() {
     assert!(without.stderr.contains("cloudbuild.yaml:4:"));
     let in_the_open = project.run(&["--secret", "KEY=hunter2"]).expect(2);
     assert!(!in_the_open.stderr.contains("hunter2"));
+}
+
+#[test]
+fn a_secret_is_masked_in_every_form_that_programs_print_it_in() {
+    let script = r#"#!/usr/bin/env python3
+import base64, json, os, urllib.parse
+key = os.environ["KEY"]
+forms = [key, key[::-1], json.dumps(key), urllib.parse.quote(key), urllib.parse.quote_plus(key).lower()]
+for before in ["", "u", "us", "user:"]:
+    text = (before + key).encode()
+    forms += [base64.b64encode(text).decode(), base64.urlsafe_b64encode(text).decode()]
+for form in forms:
+    print("form", form)
+# The beginning of a secret at the end of what is kept of an output.
+with open(os.environ["BUILDER_OUTPUT"] + "/output", "w") as output:
+    output.write(forms[5] + " " + forms[2])
+    output.write("." * ((50 << 10) - output.tell() - 4) + key)
+"#;
+    let project = project(
+        "steps:\n\
+         - {name: serin, script: 'python3 forms.py', secretEnv: [KEY], env: ['PATH=/usr/local/bin:/usr/bin:/bin']}\n\
+         availableSecrets: {secretManager: [{versionName: 'projects/p/secrets/s/versions/1', env: KEY}]}\n",
+    );
+    project.write("forms.py", script);
+    let key = "hü \"nt/er+2\\?=&~";
+    let file = project.folder.path().join("key");
+    fs::write(&file, format!("{key}\n")).unwrap();
+    let flag = format!("KEY=@{}", file.display());
+    let run = project.run(&["--secret", &flag]).expect(0);
+    let forms: Vec<&str> = run
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("form "))
+        .collect();
+    assert_eq!(forms.len(), 13, "{}", run.stdout);
+    for form in forms {
+        assert!(form.contains("********"), "{form}");
+        for part in ["nt/er", "nt%2F", "re/tn", "bnQvZXI", "50L2Vy", "udC9lc"] {
+            assert!(!form.contains(part), "{form}");
+        }
+    }
+    let events = project
+        .run(&["--secret", &flag, "--format", "json"])
+        .expect(0);
+    let end: Value = serde_json::from_str(events.stdout.lines().last().unwrap()).unwrap();
+    let output = end["build"]["results"]["buildStepOutputs"][0]
+        .as_str()
+        .unwrap();
+    let output = base64::prelude::BASE64_STANDARD.decode(output).unwrap();
+    let output = String::from_utf8(output).unwrap();
+    assert!(
+        output.starts_with("******** \"********\"..."),
+        "{}",
+        &output[..60]
+    );
+    assert!(!output.ends_with("hü"), "a secret is cut, and shown");
+    assert!(output.len() <= 50 << 10);
 }
 
 #[test]

@@ -221,7 +221,7 @@ impl Containers {
             end,
             trouble,
             took: started.elapsed(),
-            output: step::output(&ready.outputs),
+            output: step::output(&ready.outputs, &lines.log),
         }
     }
 

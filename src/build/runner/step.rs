@@ -26,7 +26,7 @@ const LAST_LINES: Duration = Duration::from_millis(500);
 /// Longer lines are cut into several.
 const LINE_BYTES: usize = 64 << 10;
 /// How much of `$BUILDER_OUTPUT/output` is kept.
-const OUTPUT_BYTES: u64 = 50 << 10;
+const OUTPUT_BYTES: usize = 50 << 10;
 
 /// What the build asks of the steps that run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ pub(super) async fn run(
         end,
         trouble,
         took: started.elapsed(),
-        output: output(&ready.outputs),
+        output: output(&ready.outputs, &log),
     }
 }
 
@@ -245,12 +245,17 @@ pub(super) fn pump(
     })
 }
 
-pub(super) fn output(folder: &Path) -> Vec<u8> {
+/// The beginning of what a step left in `$BUILDER_OUTPUT/output`, without the values of secrets.
+pub(super) fn output(folder: &Path, log: &Log) -> Vec<u8> {
     use std::io::Read;
     let mut bytes = Vec::new();
     if let Ok(file) = std::fs::File::open(folder.join("output")) {
         // What cannot be read counts as not written.
-        let _read = file.take(OUTPUT_BYTES).read_to_end(&mut bytes);
+        // More is read than is kept, so that a secret at the end is found whole.
+        let most = (OUTPUT_BYTES + log.overlap()) as u64;
+        let _read = file.take(most).read_to_end(&mut bytes);
     }
-    bytes
+    let mut hidden = log.hide_bytes(&bytes);
+    hidden.truncate(OUTPUT_BYTES);
+    hidden
 }

@@ -134,7 +134,7 @@ impl Job {
         let report = &mut reports[index];
         report.duration = Some(ended.took);
         report.ended = Some(self.clock.now());
-        report.output = self.log.hide_bytes(ended.output);
+        report.output = ended.output;
         if let End::Exit(code) = ended.end {
             report.exit_code = Some(code);
         }
