@@ -34,7 +34,7 @@ pub fn shown(value: &str) -> String {
             text.push('…');
             break;
         }
-        if c.is_control() {
+        if crate::printable::is_hidden(c) {
             text.extend(c.escape_default());
         } else {
             text.push(c);

@@ -6,6 +6,10 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failed test may panic"))]
 
+// First, because its macros are everybody's.
+#[macro_use]
+pub mod printable;
+
 pub mod build;
 pub mod cli;
 pub mod clock;

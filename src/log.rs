@@ -9,6 +9,8 @@ use std::io::Write as _;
 
 use serde::Serialize;
 
+use crate::printable;
+
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 enum Severity {
@@ -32,7 +34,7 @@ fn say(severity: Severity, message: &str) {
     let _gone = if inside {
         writeln!(std::io::stdout(), "{}", entry(severity, message))
     } else {
-        writeln!(std::io::stderr(), "{message}")
+        writeln!(std::io::stderr(), "{}", printable::text(message))
     };
 }
 
@@ -47,7 +49,8 @@ fn is_collected(variables: impl Iterator<Item = OsString>) -> bool {
 
 /// One line that Cloud Logging understands.
 fn entry(severity: Severity, message: &str) -> String {
-    serde_json::json!({ "severity": severity, "message": message }).to_string()
+    let entry = serde_json::json!({ "severity": severity, "message": message }).to_string();
+    printable::json(&entry).into_owned()
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use serin::image::SelfImages;
 use serin::process::Groups;
 use serin::steps::{self, Context, summary};
 use serin::workspace::Workspace;
-use serin::{build, emulator, log, serve};
+use serin::{build, emulator, eprintln, log, printable, println, serve};
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(report_panic));
@@ -257,7 +257,7 @@ async fn run(flags: RunFlags) -> Result<u8> {
 fn check(flags: RunFlags) -> Result<u8> {
     if flags.as_written {
         for source in &flags.sources {
-            println!("{}", build::as_written(source)?);
+            println!("{}", printable::json(&build::as_written(source)?));
         }
         return Ok(code::DONE);
     }

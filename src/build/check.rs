@@ -9,6 +9,7 @@ use anyhow::Result;
 use super::resolve::{Builtins, resolve};
 use super::{Format, locate, warn};
 use crate::error::{self, code};
+use crate::printable;
 
 /// What is checked.
 pub struct CheckOptions {
@@ -42,9 +43,10 @@ pub fn check(options: &CheckOptions, out: &mut dyn Write) -> Result<u8> {
             Ok(resolved) => {
                 warn(&resolved.warnings);
                 match options.format {
-                    Format::Json => writeln!(out, "{}", resolved.to_json())?,
+                    Format::Json => writeln!(out, "{}", printable::json(&resolved.to_json()))?,
                     Format::Text => {
-                        writeln!(out, "{}", accepted(&resolved.path, resolved.steps()))?
+                        let accepted = accepted(&resolved.path, resolved.steps());
+                        writeln!(out, "{}", printable::text(&accepted))?;
                     }
                 }
             }

@@ -10,6 +10,7 @@
 
 mod live;
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
@@ -21,6 +22,7 @@ use super::Format;
 use super::schedule::Status;
 use super::secrets::Masks;
 use crate::clock::Clock;
+use crate::printable;
 use live::Live;
 
 /// Where a build's log goes. Lines of steps that run at the same time never mix within a line, and no
@@ -105,11 +107,12 @@ impl Log {
         let text = self.masks.hide(text);
         match self.style {
             Style::Events => self.event(json!({ "event": "log", "step": index, "line": text })),
-            _ if self.labels.len() == 1 => self.write(&text),
+            _ if self.labels.len() == 1 => self.write(&shown(&text)),
             _ => {
                 let label = format!("Step {}", self.labels[index]);
                 let colour = STEP_COLOURS[index % STEP_COLOURS.len()];
-                self.write(&format!("{}: {text}", self.paint(&label, Some(colour))));
+                let label = self.paint(&label, Some(colour));
+                self.write(&format!("{label}: {}", shown(&text)));
             }
         }
     }
@@ -190,7 +193,7 @@ impl Log {
 
     fn event(&self, mut event: Value) {
         event["time"] = self.clock.now().to_string().into();
-        self.write(&event.to_string());
+        self.write(&printable::json(&event.to_string()));
     }
 
     fn write(&self, line: &str) {
@@ -209,34 +212,38 @@ impl Log {
 
     fn paint(&self, text: &str, colour: Option<u8>) -> String {
         match colour {
-            Some(colour) if self.style == Style::Colours => format!("\x1b[{colour}m{text}\x1b[0m"),
-            _ => text.to_owned(),
+            Some(colour) if self.style == Style::Colours => {
+                format!("\x1b[{colour}m{}\x1b[0m", shown(text))
+            }
+            _ => shown(text).into_owned(),
         }
     }
 
     /// The table of what became of the build and its steps.
     pub(super) fn table(&self, rows: &[Row]) {
-        let width = |text: fn(&Row) -> &str| {
-            rows.iter()
-                .map(|row| text(row).chars().count())
-                .max()
-                .unwrap_or(0)
-        };
-        let name = width(|row| &row.name);
-        for row in rows {
+        let names = rows.iter().map(|row| printable::line(&row.name));
+        let names: Vec<_> = names.collect();
+        let width = names.iter().map(|name| name.chars().count()).max();
+        let width = width.unwrap_or(0);
+        for (row, name) in rows.iter().zip(names) {
             let colour = match row.status {
                 Status::Success => 32,
                 Status::Queued | Status::Cancelled | Status::Working => 33,
                 Status::Failure | Status::Timeout => 31,
             };
             let status = self.paint(&format!("{:<9}", row.status), Some(colour));
-            let mut line = format!("{:<name$}  {status}", row.name);
+            let mut line = format!("{name:<width$}  {status}");
             if let Some(duration) = row.duration {
                 let _written = write!(line, "  {:>8}", seconds(duration));
             }
-            self.line(line.trim_end());
+            self.write(line.trim_end());
         }
     }
+}
+
+/// A line of others as a log of text shows it. What Windows ends lines with is no part of it.
+fn shown(text: &str) -> Cow<'_, str> {
+    printable::text(text.strip_suffix('\r').unwrap_or(text))
 }
 
 /// A line of the table; real time, none where nothing ran.

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::verdicts::{self, Overall, StepVerdict, Tone, last_segment};
 use super::{Records, deploy, lint, number, profile, train, validate};
 use crate::clock::Timestamp;
+use crate::printable;
 use crate::workspace::Digest;
 
 const STYLE: &str = include_str!("page.css");
@@ -71,7 +72,7 @@ pub(super) fn frame(frame: &Frame<'_>) -> Markup {
         Some((script, _)) => format!(" script-src 'sha256-{}';", sha256(script)),
         None => String::new(),
     };
-    html! {
+    let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
@@ -99,12 +100,14 @@ pub(super) fn frame(frame: &Frame<'_>) -> Markup {
                 }
                 @if let Some((script, data)) = &frame.script {
                     // `<` would end the element; JSON may spell it otherwise.
-                    script type="application/json" id="data" { (PreEscaped(data.replace('<', "\\u003c"))) }
+                    script type="application/json" id="data" { (PreEscaped(printable::json(&data.replace('<', "\\u003c")))) }
                     script { (PreEscaped(script)) }
                 }
             }
         }
-    }
+    };
+    // What the records hold of controls and of turned directions is seen, and does nothing.
+    PreEscaped(printable::text(&page.0).into_owned())
 }
 
 /// The SHA-256 of a text in base64, as a page's policy names it.

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::printable;
+
 /// The progress of one piece of work.
 pub struct Progress {
     label: String,
@@ -30,7 +32,7 @@ struct Log {
 impl Log {
     /// A log that cannot be written is no reason to stop the work.
     fn line(&mut self, text: &str) {
-        let _ = writeln!(self.out, "{text}");
+        let _ = writeln!(self.out, "{}", printable::line(text));
     }
 }
 
@@ -48,7 +50,7 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
-        bar.set_prefix(label.to_owned());
+        bar.set_prefix(printable::line(label).into_owned());
         bar.enable_steady_tick(Duration::from_millis(100));
         Self {
             label: label.to_owned(),
@@ -91,7 +93,7 @@ impl Progress {
     /// Says what the work is at now; a line of its own in a log.
     pub fn note(&self, text: &str) {
         match &self.shown {
-            Shown::Bar(bar) => bar.set_message(text.to_owned()),
+            Shown::Bar(bar) => bar.set_message(printable::line(text).into_owned()),
             Shown::Log(_) => self.line(text),
         }
     }

@@ -8,6 +8,7 @@ use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, LineStyle, Tab
 
 use super::verdicts::{self, Tone};
 use super::{Records, number};
+use crate::printable;
 use crate::workspace::Workspace;
 use crate::workspace::records::{Deployed, Finding, LintReport, Severity, Traffic, Validated};
 
@@ -86,17 +87,9 @@ impl Screen {
     }
 }
 
-/// A text of the user with its control characters, and those that turn the direction of text, escaped.
+/// A text of the user on one line, harmless for a terminal.
 pub(super) fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
-            plain.extend(c.escape_default());
-        } else {
-            plain.push(c);
-        }
-    }
-    plain
+    printable::line(text).into_owned()
 }
 
 fn cell(text: &str) -> Cell {

@@ -151,6 +151,8 @@ fn tags_are_balanced_and_hostile_names_stay_text() {
             assert!(!page.contains(raw), "{raw}");
         }
     }
+    assert!(!page.contains(|c| crate::printable::is_hidden(c) && c != '\n'));
+    assert!(page.contains("\\u{202e}txet desrever \\u{1b}[2J"));
     assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
     assert!(page.contains("&amp;amp;&amp;lt;javascript:"));
 }

@@ -20,6 +20,7 @@ use crate::data::read::{self, Dialect, File};
 use crate::data::scan::Reading;
 use crate::data::schema::{Known, Schema, Seen, infer};
 use crate::error::Input;
+use crate::printable;
 use crate::workspace::records::Severity;
 use crate::workspace::{FOLDER, Workspace, write_atomically};
 
@@ -110,7 +111,7 @@ fn schema(look: &Look, paths: &[PathBuf]) -> Result<String> {
 }
 
 fn say(out: &mut dyn Write, line: &str) -> Result<()> {
-    writeln!(out, "{line}").context("writing to standard output")
+    writeln!(out, "{}", printable::text(line)).context("writing to standard output")
 }
 
 /// A table's path relative to `dir`, into which it is copied if it lies outside.

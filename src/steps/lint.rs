@@ -21,6 +21,7 @@ use crate::data::schema::Schema;
 use crate::data::table::Totals;
 use crate::data::{checks, counted, drift, snapshot};
 use crate::error::Input;
+use crate::printable;
 use crate::report::progress::Progress;
 use crate::workspace::drift_report::DriftReport;
 use crate::workspace::records::{
@@ -106,7 +107,7 @@ struct Lint<'a> {
 
 impl Lint<'_> {
     fn say(&mut self, line: &str) -> Result<()> {
-        writeln!(self.out, "{line}").context("writing to standard output")
+        writeln!(self.out, "{}", printable::text(line)).context("writing to standard output")
     }
 
     fn schema(&mut self) -> Result<Option<Schema>> {

@@ -12,6 +12,7 @@ use crate::data::read::{Dialect, File, Table};
 use crate::data::scan::Reading;
 use crate::data::stats;
 use crate::error::Input;
+use crate::printable;
 use crate::report::progress::Progress;
 use crate::report::table_profile as report;
 use crate::workspace::table_profile::{NamedProfile, SCHEMA, TableProfile};
@@ -250,7 +251,8 @@ fn json(found: Vec<Found>, args: &Args) -> Result<String> {
             name,
             profile,
         };
-        text.push_str(&serde_json::to_string(&named).context("writing JSON")?);
+        let json = serde_json::to_string(&named).context("writing JSON")?;
+        text.push_str(&printable::json(&json));
         text.push('\n');
     }
     Ok(text)

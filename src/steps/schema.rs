@@ -19,6 +19,7 @@ use crate::data::schema::{Known, Schema, Seen, infer, update};
 use crate::data::stats;
 use crate::data::table::{Column, Kind, Table};
 use crate::error::Input;
+use crate::printable;
 use crate::workspace::records::{ColumnType, Severity};
 use crate::workspace::table_profile::TableProfile;
 use crate::workspace::write_atomically;
@@ -242,7 +243,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
 }
 
 fn say(out: &mut dyn Write, line: &str) -> Result<Outcome> {
-    writeln!(out, "{line}").context("writing to standard output")?;
+    writeln!(out, "{}", printable::text(line)).context("writing to standard output")?;
     Ok(Outcome::Done)
 }
 

@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use crate::data::instances::instances;
+use crate::printable::{self, word};
 use crate::report::terminal;
 use crate::workspace::Workspace;
 use crate::workspace::records::{Dataset, DeployVerdict, Deployed};
@@ -29,7 +30,10 @@ pub fn summary(workspace: &Workspace, cloud: &Cloud<'_>) -> Result<String> {
     let mut text = terminal::summary(workspace);
     let page = workspace.path(Workspace::relative("report.html"));
     if page.exists() {
-        text.push_str(&format!("\nreport: {}\n", near(&page).display()));
+        text.push_str(&format!(
+            "\nreport: {}\n",
+            printable::text(&near(&page).to_string_lossy())
+        ));
     }
     let (Some(deployed), Some(dataset)) =
         (workspace.peek::<Deployed>(), workspace.peek::<Dataset>())
@@ -46,7 +50,7 @@ pub fn summary(workspace: &Workspace, cloud: &Cloud<'_>) -> Result<String> {
         Cloud::Stopped { state } => {
             text.push_str(&format!(
                 "\nto call the endpoint, serve the state that this build left:\n  serin emulate --state {} --port {PORT}\n",
-                quoted(&near(state).display().to_string())
+                word(&near(state).display().to_string())
             ));
             format!("http://127.0.0.1:{PORT}")
         }
@@ -58,8 +62,8 @@ pub fn summary(workspace: &Workspace, cloud: &Cloud<'_>) -> Result<String> {
     text.push_str(&format!(
         "{}:\n  curl -X POST -H 'Content-Type: application/json' \\\n    {url}/v1/{}:predict \\\n    -d {}\n",
         if matches!(cloud, Cloud::Running { .. }) { "\nto call the endpoint" } else { "and in another terminal" },
-        deployed.endpoint,
-        quoted(&body.to_string())
+        printable::line(&deployed.endpoint),
+        word(&body.to_string())
     ));
     Ok(text)
 }
@@ -76,13 +80,4 @@ fn near(path: &Path) -> &Path {
     let here = std::env::current_dir().and_then(|here| here.canonicalize());
     let here = here.unwrap_or_default();
     path.strip_prefix(&here).unwrap_or(path)
-}
-
-/// A word for a POSIX shell.
-fn quoted(word: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-./:@%+=,".contains(&b);
-    if !word.is_empty() && word.bytes().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }

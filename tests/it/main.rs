@@ -37,3 +37,4 @@ mod seeds;
 mod sent;
 mod serve;
 mod standin;
+mod terminal;

@@ -15,6 +15,7 @@ const LEAVES: &[&str] = &[
     "image",
     "listen",
     "log",
+    "printable",
     "process",
     "workspace",
 ];
@@ -50,6 +51,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("image", &[]),
     ("listen", &[]),
     ("log", &[]),
+    ("printable", &[]),
     ("process", &[]),
     ("workspace", &[]),
 ];

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::seconds;
+use crate::printable;
 
 /// How many steps are named, and with how many characters: the line must not wrap.
 const NAMED: usize = 2;
@@ -49,7 +50,8 @@ impl Live {
 
     pub(super) fn started(&self, index: usize, name: &str) {
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
-        steps.running.push((index, name.to_owned(), Instant::now()));
+        let name = printable::line(name).into_owned();
+        steps.running.push((index, name, Instant::now()));
     }
 
     pub(super) fn ended(&self, index: usize) {

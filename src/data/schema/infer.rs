@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 
 use crate::data::shown;
 use crate::data::stats::{self, frequent::Frequent};
+use crate::printable;
 use crate::workspace::records::ColumnType;
 use crate::workspace::table_profile::{ColumnFigures, NumberFigures, TableProfile, ValueType};
 
@@ -358,14 +359,12 @@ pub fn quoted(text: &str) -> String {
     for c in text.chars() {
         match c {
             '"' | '\\' => quoted.extend(['\\', c]),
-            // What YAML takes for a line end or does not take at all.
-            c if c.is_control()
-                || matches!(
-                    c,
-                    '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
-                ) =>
-            {
-                let _ = write!(quoted, "\\u{:04x}", u32::from(c));
+            // What YAML takes for a line end or does not take at all, and what nobody would see.
+            c if printable::is_hidden(c) || matches!(c, '\u{fffe}' | '\u{ffff}') => {
+                let _ = match u32::from(c) {
+                    code @ ..=0xffff => write!(quoted, "\\u{code:04x}"),
+                    code => write!(quoted, "\\U{code:08x}"),
+                };
             }
             c => quoted.push(c),
         }
@@ -381,6 +380,7 @@ mod tests {
     #[test]
     fn quotes_hold_whatever_a_header_holds() {
         assert_eq!(quoted("a: #b"), "\"a: #b\"");
+        assert_eq!(quoted("\u{202e}x\u{e0041}"), "\"\\u202ex\\U000e0041\"");
         assert_eq!(quoted("\"\\\n\u{2028}é"), "\"\\\"\\\\\\u000a\\u2028é\"");
     }
 

@@ -8,9 +8,12 @@
   const grid = document.querySelector(".cards");
   const several = data.tables.length > 1;
 
+  // As on the rest of the page: controls and what turns the direction of text are seen, and do nothing.
+  const HIDDEN = /[\p{Cc}\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
+  const visible = (text) => String(text).replace(HIDDEN, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
   const element = (tag, text, cls) => {
     const made = document.createElement(tag);
-    if (text !== undefined) made.textContent = text;
+    if (text !== undefined) made.textContent = visible(text);
     if (cls) made.className = cls;
     return made;
   };

@@ -7,6 +7,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use super::bins::spread;
 use super::remarks::{self, HEAVY, Remark};
 use super::{error_of, estimate, minute, missing, of_the_table, value};
+use crate::printable::word;
 use crate::report::number;
 use crate::report::terminal::{Screen, plain};
 use crate::workspace::table_profile::{ColumnFigures, Histogram, NumberFigures, TableProfile};
@@ -162,29 +163,6 @@ fn remark_lines(
         ));
     }
     text
-}
-
-/// A word as a shell takes it back.
-fn word(text: &str) -> String {
-    let bare = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
-    if !text.is_empty() && text.chars().all(bare) {
-        return text.to_owned();
-    }
-    if plain(text) == text {
-        return format!("'{}'", text.replace('\'', "'\\''"));
-    }
-    // What must not reach a terminal as it is, in the form that bash and zsh read.
-    let mut word = String::from("$'");
-    for c in text.chars() {
-        match c {
-            '\'' | '\\' => word.extend(['\\', c]),
-            c if plain(c.encode_utf8(&mut [0; 4])).len() > c.len_utf8() => {
-                word.push_str(&format!("\\u{:04x}", u32::from(c)));
-            }
-            c => word.push(c),
-        }
-    }
-    word + "'"
 }
 
 const NONE: &str = "";

@@ -2,6 +2,7 @@
 
 use crate::data::findings::Group;
 use crate::data::{counted, shown};
+use crate::printable;
 use crate::workspace::records::{LintReport, Severity, Verdict};
 use crate::workspace::table_profile::Forced;
 use crate::workspace::{FOLDER, Record as _};
@@ -114,8 +115,8 @@ fn command(group: &Group, is_frozen: bool) -> String {
     if group.column.is_empty() || !is_frozen || !of_values {
         return format!("serin lint --explain {}", group.check);
     }
-    let column = shown(&group.column).replace('\'', "'\\''");
-    format!("serin profile {FOLDER}/data --column '{column}'")
+    let column = printable::quoted_word(&group.column);
+    format!("serin profile {FOLDER}/data --column {column}")
 }
 
 fn word(severity: Severity) -> &'static str {
