@@ -63,7 +63,7 @@ pub fn summary(workspace: &Workspace, cloud: &Cloud<'_>) -> Result<String> {
         "{}:\n  curl -X POST -H 'Content-Type: application/json' \\\n    {url}/v1/{}:predict \\\n    -d {}\n",
         if matches!(cloud, Cloud::Running { .. }) { "\nto call the endpoint" } else { "and in another terminal" },
         printable::line(&deployed.endpoint),
-        word(&body.to_string())
+        word(&printable::json(&body.to_string()))
     ));
     Ok(text)
 }
