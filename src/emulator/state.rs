@@ -130,7 +130,11 @@ impl Store {
             for entry in fs::read_dir(folder.path())? {
                 let entry = entry?;
                 let path = entry.path();
-                if entry.file_name().to_string_lossy().starts_with(temporary::FILE) {
+                if entry
+                    .file_name()
+                    .to_string_lossy()
+                    .starts_with(temporary::FILE)
+                {
                     fs::remove_file(&path)?;
                     continue;
                 }
