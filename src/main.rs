@@ -22,6 +22,7 @@ use serin::workspace::Workspace;
 use serin::{build, emulator, eprintln, log, printable, println, serve};
 
 fn main() -> ExitCode {
+    serin::process::wait_for_word();
     std::panic::set_hook(Box::new(report_panic));
     // reqwest is built without a provider of cryptography, so that ring is the only one in the binary.
     let _already_there = rustls::crypto::ring::default_provider().install_default();

@@ -3,11 +3,12 @@
 //! Each child leads a process group, so that what it starts is ended with it. A signal can be
 //! handled, but `kill -9` cannot: therefore a watchdog, this same binary as `serin watchdog`, holds
 //! the other end of a pipe. It is told of each group, and when the pipe closes because this process
-//! is gone, it kills the groups that are left.
+//! is gone, it kills the groups that are left. Between a child's start and its being told of, a kill
+//! would leave it behind; so a child that is serin itself first waits for a word ([`wait_for_word`]).
 
 use std::collections::BTreeSet;
-use std::io::{self, BufRead, Write};
-use std::path::Path;
+use std::io::{self, BufRead, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,9 +16,16 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
+/// Set for a child that waits for a word on its standard input before it does anything.
+const WAITS: &str = "SERIN_WAITS";
+
 /// Starts children in groups of their own and reports them to the watchdog.
 #[derive(Clone)]
-pub struct Groups(Arc<Mutex<std::process::ChildStdin>>);
+pub struct Groups {
+    lifeline: Arc<Mutex<std::process::ChildStdin>>,
+    /// This program's own file.
+    serin: PathBuf,
+}
 
 impl Groups {
     /// Starts the watchdog; `serin` is this program's own file.
@@ -38,7 +46,10 @@ impl Groups {
             .stdin
             .take()
             .ok_or_else(|| io::Error::other("the watchdog has no standard input"))?;
-        Ok(Self(Arc::new(Mutex::new(lifeline))))
+        Ok(Self {
+            lifeline: Arc::new(Mutex::new(lifeline)),
+            serin: serin.to_owned(),
+        })
     }
 
     /// Starts a command as the leader of a new group.
@@ -46,7 +57,12 @@ impl Groups {
     /// # Errors
     /// When the program cannot be started.
     pub fn spawn(&self, command: &mut Command) -> io::Result<Group> {
-        let child = command.process_group(0).spawn()?;
+        let waits = command.as_std().get_program() == self.serin;
+        if waits {
+            command.env(WAITS, "1").stdin(Stdio::piped());
+        }
+        let mut child = command.process_group(0).spawn()?;
+        let word = child.stdin.take().filter(|_| waits);
         let id = child
             .id()
             .and_then(|id| i32::try_from(id).ok())
@@ -58,11 +74,15 @@ impl Groups {
             groups: self.clone(),
         };
         self.tell('+', id)?;
+        if let Some(word) = word {
+            // A child that has ended meanwhile is waited for as any other.
+            let _heard = std::fs::File::from(word.into_owned_fd()?).write_all(b"\n");
+        }
         Ok(group)
     }
 
     fn tell(&self, sign: char, id: Pid) -> io::Result<()> {
-        let mut lifeline = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lifeline = self.lifeline.lock().unwrap_or_else(PoisonError::into_inner);
         lifeline.write_all(format!("{sign}{}\n", id.as_raw_nonzero()).as_bytes())
     }
 }
@@ -130,6 +150,15 @@ impl Drop for Group {
         self.signal(Signal::KILL);
         // The watchdog may be gone only if somebody ended it; there is nobody left to tell.
         let _told = self.groups.tell('-', self.id);
+    }
+}
+
+/// Waits until the parent has told the watchdog of this process, where the parent is a serin that does;
+/// ends at once where it is gone before.
+pub fn wait_for_word() {
+    let waits = std::env::var_os(WAITS).is_some();
+    if waits && io::stdin().read_exact(&mut [0]).is_err() {
+        std::process::exit(i32::from(crate::error::code::TERMINATED));
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::error::Error;
 use crate::clock::Clock;
+use crate::printable::Printable;
 
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const MAX_WAIT: Duration = Duration::from_secs(32);
@@ -147,7 +148,7 @@ impl Tries {
         let _ = writeln!(
             std::io::stderr(),
             "{}",
-            line(wait, self.made, *failed.error)
+            Printable(line(wait, self.made, *failed.error))
         );
         self.clock.sleep(wait).await;
         Ok(())

@@ -116,6 +116,8 @@ fn make(project: &Project) {
         .iter()
         .any(|word| all.contains(word))
             && all.contains("\"done\":true")
+            // A job's error is told a while after its end.
+            && all.contains("exited with a non-zero status")
     };
     let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
     while !done() {

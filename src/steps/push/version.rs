@@ -5,7 +5,7 @@
 //! another one's. Only a first version has an id of ours to repeat its upload by; before any other upload an
 //! intent is written and the list is read, and after one whose answer was lost the list is read again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
@@ -23,6 +23,8 @@ const UPLOAD_AT_MOST: Duration = Duration::from_secs(30 * 60);
 const LIST_LAG: Duration = Duration::from_secs(60);
 /// How long a version is looked for whose upload was answered by nobody.
 const LOST_AT_MOST: Duration = Duration::from_secs(5 * 60);
+/// The same in real time, at least: in a rehearsal minutes are over before the emulator has copied files.
+const LOST_AT_LEAST_REAL: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_secs(10);
 /// Uploads of a later version that are answered by nobody, before that is an error.
 const LOST_UPLOADS: u32 = 3;
@@ -118,11 +120,16 @@ impl<'a> Wanted<'a> {
     async fn look(&self, at_most: Duration) -> Result<Option<Model>> {
         let clock = &self.ctx.clock;
         let until: Timestamp = clock.now() + at_most;
+        let begun = Instant::now();
+        let real = match at_most >= LOST_AT_MOST {
+            true => LOST_AT_LEAST_REAL,
+            false => Duration::ZERO,
+        };
         loop {
             if let Some(version) = self.find().await? {
                 return Ok(Some(version));
             }
-            if clock.now() >= until {
+            if clock.now() >= until && begun.elapsed() >= real {
                 return Ok(None);
             }
             clock.sleep(POLL).await;
