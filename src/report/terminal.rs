@@ -4,7 +4,9 @@
 
 use std::io::IsTerminal;
 
-use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, LineStyle, Table, TableStyle};
+use comfy_table::{
+    Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle,
+};
 
 use super::verdicts::{self, Tone};
 use super::{Records, number};
@@ -77,6 +79,11 @@ impl Screen {
             if let Some(column) = table.column_mut(*column) {
                 column.set_cell_alignment(CellAlignment::Right);
             }
+        }
+        // A verdict is one word, which is never broken.
+        let verdict = head.iter().position(|name| *name == "verdict");
+        if let Some(column) = verdict.and_then(|index| table.column_mut(index)) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
         }
         let mut text = String::new();
         for line in table.lines() {
