@@ -6,20 +6,13 @@
 //! [`seed`] (files that are objects from the start), [`variables`] (how clients find it).
 //! It shares no struct with `gcp`, so that client and emulator cannot agree on the same mistake.
 
-mod body;
 mod clock;
 mod cloudbuild;
 mod container;
-mod error;
 pub mod faults;
-mod fields;
-mod filter;
 mod guard;
 mod kms;
-mod labels;
-mod list;
 mod logging;
-mod message;
 mod metadata;
 mod monitoring;
 mod operations;
@@ -32,6 +25,7 @@ mod storage;
 mod tests;
 mod variables;
 mod vertex;
+mod wire;
 
 use std::future::Future;
 use std::path::PathBuf;

@@ -3,12 +3,14 @@
 //! While nobody runs the emulator its clock stands still, or follows real time where that is ahead.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::Method;
 
-use super::server::{self, Route, json};
+use super::Emulator;
 use super::state::{self, Kind, Store};
+use super::wire::http::{self, Route, json};
 use crate::clock::{Clock, Timestamp};
 
 const KEY: &str = "clock/shown";
@@ -42,10 +44,12 @@ pub(in crate::emulator) fn start(store: &Store, scale: u32) -> io::Result<Clock>
 }
 
 /// `GET /_serin/clock`, by which a build takes over the clock of an emulator that runs already.
-pub(in crate::emulator) fn route() -> Route {
-    server::route(Method::GET, "_serin/clock", async |emulator, _request| {
-        json(&emulator.clock)
-    })
+pub(in crate::emulator) fn route() -> Route<Emulator> {
+    http::route(
+        Method::GET,
+        "_serin/clock",
+        async |emulator: Arc<Emulator>, _request| json(&emulator.clock),
+    )
 }
 
 /// Keeps the bound ahead of the clock for as long as the emulator runs, so that not even a kill

@@ -33,10 +33,11 @@ use axum::http::Method;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use super::error::ApiError;
-use super::server::{Answer, Request, Route, route};
 use super::state::{Kind, kind};
-use super::{Emulator, project_number};
+use super::wire::error::ApiError;
+use super::wire::http::{Answer, Request, Route, route};
+use super::wire::message::Kept;
+use super::{Emulator, project_number, wire};
 
 pub(in crate::emulator) use builds::operation;
 pub(in crate::emulator) use run::{start, stop};
@@ -93,6 +94,17 @@ impl Default for Runtime {
             stopping: AtomicBool::new(false),
         }
     }
+}
+
+/// The maps of the messages here whose values are the user's, and the one `false` that overrides a default.
+const KEPT: Kept = Kept {
+    maps: &["envMap", "secretEnv", "substitutions"],
+    flags: &["automapSubstitutions"],
+};
+
+/// A message as it is told.
+fn told(message: &impl Serialize) -> serde_json::Value {
+    wire::message::told(message, &KEPT)
 }
 
 /// The location that paths without one mean.
@@ -170,7 +182,7 @@ pub(in crate::emulator) fn kinds() -> [Kind; 2] {
     ]
 }
 
-pub(in crate::emulator) fn routes() -> Vec<Route> {
+pub(in crate::emulator) fn routes() -> Vec<Route<Emulator>> {
     let mut routes = builds::routes();
     routes.extend(triggers::routes());
     routes
@@ -178,7 +190,7 @@ pub(in crate::emulator) fn routes() -> Vec<Route> {
 
 /// A method under both of its paths: `rest` after the project, and after the project and a location.
 /// The handler is told the location `global` where the path has none.
-fn both<H, F>(method: Method, paths: [&'static str; 2], handler: H) -> [Route; 2]
+fn both<H, F>(method: Method, paths: [&'static str; 2], handler: H) -> [Route<Emulator>; 2]
 where
     H: Fn(Arc<Emulator>, Request) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,

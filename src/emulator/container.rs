@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::error::ApiError;
+use super::wire::error::ApiError;
 use super::{Builds, Emulator, variables};
 use crate::clock::CLOCK_VARIABLE;
 use crate::listen::CONTAINER_NETWORK_VARIABLE;

@@ -17,9 +17,9 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use super::Emulator;
-use super::body::parse_body;
-use super::error::ApiError;
-use super::server::{self, Answer, Request, Route, json};
+use super::wire::error::ApiError;
+use super::wire::http::{self, Answer, Request, Route, json};
+use super::wire::json::parse_body;
 
 /// How container engines in a virtual machine call this one.
 const CONTAINERS_HOST: &str = "host.docker.internal";
@@ -119,8 +119,8 @@ impl Guard {
 }
 
 /// `POST /_serin/hosts`, by which a build says where its containers reach the emulator.
-pub(in crate::emulator) fn route() -> Route {
-    server::route(Method::POST, "_serin/hosts", admit)
+pub(in crate::emulator) fn route() -> Route<Emulator> {
+    http::route(Method::POST, "_serin/hosts", admit)
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
-use super::body::parse_body;
-use super::error::ApiError;
-use super::filter::{Filter, Op, SEVERITIES};
-use super::server::{Answer, Request, Route, json, route};
 use super::state::{self, Kind};
+use super::wire::error::ApiError;
+use super::wire::filter::{Filter, Op, SEVERITIES};
+use super::wire::http::{Answer, Request, Route, json, route};
+use super::wire::json::parse_body;
 use super::{Emulator, project_number};
 use crate::clock::Timestamp;
 
@@ -31,7 +31,7 @@ const GATHER: Duration = Duration::from_millis(50);
 /// The kind of the lines of Cloud Build.
 pub(in crate::emulator) const BUILD: &str = "build";
 
-pub(in crate::emulator) fn routes() -> Vec<Route> {
+pub(in crate::emulator) fn routes() -> Vec<Route<Emulator>> {
     vec![route(Method::POST, "v2/entries:list", list)]
 }
 

@@ -16,8 +16,8 @@ use std::time::Duration;
 use axum::http::Method;
 use serde::{Deserialize, Serialize};
 
-use super::server::{Route, route};
 use super::state::{Kind, kind};
+use super::wire::http::{Route, route};
 use super::{Emulator, endpoint_number};
 use crate::clock::Timestamp;
 
@@ -33,7 +33,7 @@ const KEPT: Duration = Duration::from_secs(42 * 24 * 3600);
 const BLOCK_MINUTES: i64 = 60;
 const MINUTE_MICROS: i64 = 60_000_000;
 
-pub(in crate::emulator) fn routes() -> Vec<Route> {
+pub(in crate::emulator) fn routes() -> Vec<Route<Emulator>> {
     let descriptors = "v3/projects/*/metricDescriptors";
     let descriptor = "v3/projects/*/metricDescriptors/**";
     vec![

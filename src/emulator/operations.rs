@@ -10,10 +10,11 @@ use axum::http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::error::ApiError;
-use super::server::{Answer, Request, Route, json, route};
 use super::state::{self, Kind};
-use super::{Emulator, cloudbuild, list, project_number, vertex};
+use super::wire::error::ApiError;
+use super::wire::http::{Answer, Request, Route, json, route};
+use super::wire::page;
+use super::{Emulator, cloudbuild, project_number, vertex};
 use crate::clock::Timestamp;
 
 /// An operation, as it is kept.
@@ -176,7 +177,7 @@ pub(in crate::emulator) fn describe(
     })
 }
 
-pub(in crate::emulator) fn routes() -> Vec<Route> {
+pub(in crate::emulator) fn routes() -> Vec<Route<Emulator>> {
     vec![
         route(Method::GET, "v1/projects/*/locations/*/operations/*", get),
         route(
@@ -276,12 +277,12 @@ async fn list_operations(emulator: Arc<Emulator>, request: Request) -> Answer {
         .filter(|(_, operation)| operation.name.starts_with(&prefix))
         .map(|(key, operation)| (key, operation.message()))
         .collect();
-    list::page(
+    page::page(
         &request,
         "operations",
         &["done", "name"],
         items,
-        list::Order::OLDEST,
+        page::Order::OLDEST,
     )
 }
 

@@ -12,8 +12,8 @@ use tokio::sync::{Notify, watch};
 
 use super::Emulator;
 use super::container::{self, Container, EnvVar};
-use super::error::ApiError;
 use super::logging::{self, Source};
+use super::wire::error::ApiError;
 
 /// Real time between two looks at a server that is coming up.
 const LOOK: Duration = Duration::from_millis(20);

@@ -23,7 +23,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::error::ApiError;
+use super::wire::error::ApiError;
 use crate::error::Input;
 use crate::workspace::{Digest, temporary, write_atomically};
 pub(in crate::emulator) use kinds::{Kind, kind};

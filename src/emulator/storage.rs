@@ -31,9 +31,9 @@ use std::sync::{Arc, Mutex};
 use axum::http::Method;
 
 use super::Emulator;
-use super::error::ApiError;
-use super::server::{Request, Route, route, streaming};
 use super::state::{Kind, kind};
+use super::wire::error::ApiError;
+use super::wire::http::{Request, Route, route, streaming};
 
 /// What is kept in memory only.
 #[derive(Default)]
@@ -44,7 +44,7 @@ pub(in crate::emulator) struct Runtime {
     sessions: Mutex<BTreeMap<String, resumable::Progress>>,
 }
 
-pub(in crate::emulator) fn routes() -> Vec<Route> {
+pub(in crate::emulator) fn routes() -> Vec<Route<Emulator>> {
     let (get, post, put) = (Method::GET, Method::POST, Method::PUT);
     let (patch, delete) = (Method::PATCH, Method::DELETE);
     let mut routes = vec![

@@ -25,11 +25,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use super::error::ApiError;
 use super::operations::Operation;
-use super::server::Route;
 use super::state::{Kind, kind};
-use super::{Emulator, list, message, monitoring};
+use super::wire::error::ApiError;
+use super::wire::http::Route;
+use super::wire::message::{self, Kept};
+use super::wire::page;
+use super::{Emulator, monitoring};
 
 /// What is kept in memory only.
 #[derive(Default)]
@@ -48,6 +50,17 @@ impl Runtime {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The maps of the messages here whose values are the user's.
+const KEPT: Kept = Kept {
+    maps: &["labels", "metadata", "trafficSplit"],
+    flags: &[],
+};
+
+/// A message as it is told, or a part of one.
+fn told(message: &impl Serialize) -> Value {
+    message::told(message, &KEPT)
 }
 
 /// What an operation has to do once its time is over.
@@ -131,7 +144,7 @@ pub(in crate::emulator) fn left_out(path: &str) -> Option<ApiError> {
     )))
 }
 
-pub(in crate::emulator) fn routes() -> Vec<Route> {
+pub(in crate::emulator) fn routes() -> Vec<Route<Emulator>> {
     let mut routes = jobs::routes();
     routes.extend(models::routes());
     routes.extend(versions::routes());

@@ -8,13 +8,15 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::told;
 use super::{GLOBAL, Place, both, check, message, new_id, run, source};
 use crate::clock::Timestamp;
-use crate::emulator::body::parse_body;
-use crate::emulator::error::ApiError;
-use crate::emulator::message::{duration, told};
-use crate::emulator::server::{Answer, Request, Route, json, route};
-use crate::emulator::{Emulator, list, project_number};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{Answer, Request, Route, json, route};
+use crate::emulator::wire::json::parse_body;
+use crate::emulator::wire::message::duration;
+use crate::emulator::wire::page;
+use crate::emulator::{Emulator, project_number};
 
 const TYPE: &str = "type.googleapis.com/google.devtools.cloudbuild.v1";
 /// Waiting for longer than this, a build expires.
@@ -43,7 +45,7 @@ const FILTERED: [&str; 20] = [
     "tags",
 ];
 
-pub(super) fn routes() -> Vec<Route> {
+pub(super) fn routes() -> Vec<Route<Emulator>> {
     let (get, post) = (Method::GET, Method::POST);
     let collection = ["v1/projects/*/builds", "v1/projects/*/locations/*/builds"];
     let item = [
@@ -404,12 +406,12 @@ async fn list_builds(emulator: Arc<Emulator>, request: Request) -> Answer {
             fields.remove("buildId");
         }
     };
-    list::page_shown(
+    page::page_shown(
         &request,
         "builds",
         &FILTERED,
         items.collect(),
-        list::Order::NEWEST,
+        page::Order::NEWEST,
         hidden,
     )
 }

@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use super::{Builds, Place, child};
 use crate::emulator::Emulator;
-use crate::emulator::error::ApiError;
+use crate::emulator::wire::error::ApiError;
 
 /// Real time that a check may take; it takes milliseconds.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::emulator::message::Int64;
+use crate::emulator::wire::message::Int64;
 
 /// A field that only the service writes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -447,9 +447,9 @@ words! {
 mod tests {
     use serde_json::json;
 
+    use super::super::told;
     use super::*;
-    use crate::emulator::body::parse_value;
-    use crate::emulator::message::told;
+    use crate::emulator::wire::json::parse_value;
 
     #[test]
     fn a_build_is_read_strictly_and_loses_what_only_the_service_writes() {

@@ -20,7 +20,7 @@ use super::log::{self, Log};
 use super::{Builds, archive, source};
 use crate::clock::Timestamp;
 use crate::emulator::Emulator;
-use crate::emulator::error::ApiError;
+use crate::emulator::wire::error::ApiError;
 use crate::process::Group;
 
 /// Real time between SIGTERM and SIGKILL: the runner ends its steps in between.

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::log::Log;
 use super::{archive, git, message};
 use crate::emulator::Emulator;
-use crate::emulator::error::ApiError;
 use crate::emulator::storage::inside;
+use crate::emulator::wire::error::ApiError;
 use crate::workspace::links;
 
 /// What is wrong with a source that a request names.

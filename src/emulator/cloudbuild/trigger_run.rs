@@ -10,18 +10,18 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::builds::{self, Triggered};
+use super::told;
 use super::triggers::Trigger;
 use super::{GLOBAL, Place, check, child, git, message, source, triggers};
 use crate::emulator::Emulator;
-use crate::emulator::body::{parse_body, parse_value};
-use crate::emulator::error::ApiError;
-use crate::emulator::message::told;
-use crate::emulator::server::{Answer, Request, Route, json, route};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{Answer, Request, Route, json, route};
+use crate::emulator::wire::json::{parse_body, parse_value};
 
 /// Real time that reading a config may take; it takes milliseconds.
 const LIMIT: Duration = Duration::from_secs(60);
 
-pub(super) fn routes() -> Vec<Route> {
+pub(super) fn routes() -> Vec<Route<Emulator>> {
     vec![
         route(Method::POST, "v1/projects/*/triggers/*:run", run_bare),
         route(

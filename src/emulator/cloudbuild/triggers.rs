@@ -6,19 +6,20 @@ use axum::http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::told;
 use super::{Place, both, check, message, new_id, trigger_run};
 use crate::clock::Timestamp;
 use crate::emulator::Emulator;
-use crate::emulator::body::{camel, parse_body, parse_value};
-use crate::emulator::error::ApiError;
-use crate::emulator::list;
-use crate::emulator::message::told;
-use crate::emulator::server::{Answer, Request, Route, json};
+use crate::emulator::wire::case::camel;
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{Answer, Request, Route, json};
+use crate::emulator::wire::json::{parse_body, parse_value};
+use crate::emulator::wire::page;
 
 /// What the service writes into a trigger.
 const OUTPUT_ONLY: [&str; 3] = ["id", "createTime", "resourceName"];
 
-pub(super) fn routes() -> Vec<Route> {
+pub(super) fn routes() -> Vec<Route<Emulator>> {
     let collection = [
         "v1/projects/*/triggers",
         "v1/projects/*/locations/*/triggers",
@@ -295,8 +296,8 @@ async fn list_triggers(emulator: Arc<Emulator>, request: Request) -> Answer {
         let word = format!("{}|{}", trigger.created, trigger.place.id);
         (word, trigger.message())
     });
-    let order = list::Order::NEWEST;
-    list::page(&request, "triggers", &[], items.collect(), order)
+    let order = page::Order::NEWEST;
+    page::page(&request, "triggers", &[], items.collect(), order)
 }
 
 /// Without a mask all of the trigger is replaced, else the fields that it names, at any depth.

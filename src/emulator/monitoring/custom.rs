@@ -10,11 +10,11 @@ use serde_json::{Map, Value, json};
 use super::KEPT;
 use super::descriptors::{self, Descriptor, Kind, ValueType};
 use crate::clock::Timestamp;
-use crate::emulator::body::parse_body;
-use crate::emulator::error::ApiError;
-use crate::emulator::filter::{Filter, Op};
-use crate::emulator::message::Int64;
-use crate::emulator::server::{Answer, Request, json};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::filter::{Filter, Op};
+use crate::emulator::wire::http::{Answer, Request, json};
+use crate::emulator::wire::json::parse_body;
+use crate::emulator::wire::message::Int64;
 use crate::emulator::{Emulator, project_number};
 use crate::workspace::Digest;
 

@@ -8,9 +8,9 @@ use super::custom::{self, Labelled, Point, Series};
 use super::descriptors::{self, Kind, ValueType};
 use super::query::{self, label};
 use crate::clock::Timestamp;
-use crate::emulator::error::ApiError;
-use crate::emulator::filter::Filter;
-use crate::emulator::server::{Answer, Request, json};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::filter::Filter;
+use crate::emulator::wire::http::{Answer, Request, json};
 use crate::emulator::{Emulator, project_number};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use super::custom::{self, is_custom};
 use super::query::{self, ONLINE, RESOURCE};
-use crate::emulator::body::parse_body;
-use crate::emulator::error::ApiError;
-use crate::emulator::filter::Filter;
-use crate::emulator::message::told;
-use crate::emulator::server::{Answer, Request, json};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::filter::Filter;
+use crate::emulator::wire::http::{Answer, Request, json};
+use crate::emulator::wire::json::parse_body;
+use crate::emulator::wire::message::{Kept, told};
 use crate::emulator::{Emulator, project_number};
 
 macro_rules! words {
@@ -33,6 +33,12 @@ macro_rules! words {
         }
     };
 }
+
+/// What the caller says of a metric beside its fields stays as it was sent.
+const KEPT: Kept = Kept {
+    maps: &["metadata"],
+    flags: &[],
+};
 
 words! {
     Kind { Unspecified = "METRIC_KIND_UNSPECIFIED", Gauge = "GAUGE", Delta = "DELTA", Cumulative = "CUMULATIVE" }
@@ -109,7 +115,7 @@ impl Descriptor {
     }
 
     fn message(&self, project: &str) -> Value {
-        let mut message = told(self);
+        let mut message = told(self, &KEPT);
         message["name"] = format!("projects/{project}/metricDescriptors/{}", self.metric).into();
         message
     }

@@ -13,9 +13,9 @@ use super::{
     Cell, Distribution, FINITE_BUCKETS, GROWTH, MINUTE_MICROS, Target, custom, custom_query,
 };
 use crate::clock::Timestamp;
-use crate::emulator::error::ApiError;
-use crate::emulator::filter::{Filter, Op};
-use crate::emulator::server::{Answer, Request, json};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::filter::{Filter, Op};
+use crate::emulator::wire::http::{Answer, Request, json};
 use crate::emulator::{Emulator, project_number};
 
 /// A minute's counts can be read this much later, on the emulator's clock.

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::buckets::Bucket;
 use super::object::{message, not_met};
-use crate::emulator::error::ApiError;
-use crate::emulator::server::{Answer, Request, json};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{Answer, Request, json};
 use crate::emulator::{Emulator, project_number};
 
 /// A policy as it was set.

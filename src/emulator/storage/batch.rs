@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::response::Response;
 
 use super::multipart;
-use crate::emulator::error::ApiError;
+use crate::emulator::wire::error::ApiError;
 
 /// The path of a batch.
 pub(in crate::emulator) const PATH: &str = "/batch/storage/v1";

@@ -12,9 +12,10 @@ use serde_json::{Map, Value, json};
 use super::access::{self, Policy};
 use super::object::{LIVE, OLD, Preconditions, message};
 use crate::clock::Timestamp;
-use crate::emulator::error::ApiError;
-use crate::emulator::server::{Answer, Request, empty, json};
-use crate::emulator::{Emulator, kms, labels, project_number};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{Answer, Request, empty, json};
+use crate::emulator::wire::labels;
+use crate::emulator::{Emulator, kms, project_number};
 
 const BUCKETS: &str = "buckets/";
 
@@ -276,14 +277,14 @@ pub(super) async fn insert(emulator: Arc<Emulator>, request: Request) -> Answer 
         }
         bucket.keep(&emulator)?;
     }
-    json(&bucket.resource(&request.base_url(&emulator)))
+    json(&bucket.resource(&request.base_url(emulator.url())))
 }
 
 pub(super) async fn get(emulator: Arc<Emulator>, request: Request) -> Answer {
     let bucket = Bucket::find(&emulator, &request.wild[0])?;
     let preconditions = Preconditions::of(&request)?;
     preconditions.check(0, bucket.metageneration)?;
-    json(&bucket.resource(&request.base_url(&emulator)))
+    json(&bucket.resource(&request.base_url(emulator.url())))
 }
 
 pub(super) async fn layout(emulator: Arc<Emulator>, request: Request) -> Answer {
@@ -311,7 +312,7 @@ pub(super) async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
         .clamp(1, 1000);
     let prefix = format!("{BUCKETS}{}", request.get("prefix").unwrap_or_default());
     let after = request.get("pageToken").unwrap_or_default();
-    let base = request.base_url(&emulator);
+    let base = request.base_url(emulator.url());
     let mut found: Vec<Bucket> = emulator
         .store
         .list::<Bucket>(&prefix)
@@ -370,7 +371,7 @@ fn alter(
     bucket.metageneration += 1;
     bucket.updated = emulator.clock.now();
     bucket.keep(emulator)?;
-    json(&bucket.resource(&request.base_url(emulator)))
+    json(&bucket.resource(&request.base_url(emulator.url())))
 }
 
 pub(super) async fn delete(emulator: Arc<Emulator>, request: Request) -> Answer {

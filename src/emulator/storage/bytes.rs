@@ -16,7 +16,7 @@ use super::blob::{Blob, Damaged};
 use super::blocking;
 use super::object::{self, Object, crc32c_text};
 use crate::emulator::Emulator;
-use crate::emulator::error::ApiError;
+use crate::emulator::wire::error::ApiError;
 
 /// So much of a file is sent at once.
 const PIECE_BYTES: usize = 1 << 16;

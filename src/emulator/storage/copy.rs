@@ -14,8 +14,8 @@ use super::bytes::{self, Sums};
 use super::object::{self, Attributes, New, Object, Preconditions, Sent};
 use super::{blocking, buckets::Bucket};
 use crate::emulator::Emulator;
-use crate::emulator::error::ApiError;
-use crate::emulator::server::{Answer, Request, json};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{Answer, Request, json};
 
 /// At most so many objects become one.
 const MAX_SOURCES: usize = 32;
@@ -113,7 +113,7 @@ pub(super) async fn compose(emulator: Arc<Emulator>, request: Request) -> Answer
             upload: None,
         };
         let object = object::commit(&emulator, new, whole.path())?;
-        Ok(object.resource(&request.base_url(&emulator)))
+        Ok(object.resource(&request.base_url(emulator.url())))
     })
     .await?;
     json(&resource)
@@ -196,7 +196,7 @@ impl Plan {
 pub(super) async fn copy(emulator: Arc<Emulator>, request: Request) -> Answer {
     let resource = blocking(move || {
         let object = plan(&emulator, &request)?.carry_out(&emulator)?;
-        Ok(object.resource(&request.base_url(&emulator)))
+        Ok(object.resource(&request.base_url(emulator.url())))
     })
     .await?;
     json(&resource)
@@ -229,7 +229,7 @@ pub(super) async fn rewrite(emulator: Arc<Emulator>, request: Request) -> Answer
             answer["rewriteToken"] = token(generation, done).into();
         } else {
             let object = plan.carry_out(&emulator)?;
-            answer["resource"] = object.resource(&request.base_url(&emulator));
+            answer["resource"] = object.resource(&request.base_url(emulator.url()));
         }
         Ok(answer)
     })

@@ -15,8 +15,8 @@ use super::bytes;
 use super::object::{self, Object, Preconditions};
 use crate::clock::Timestamp;
 use crate::emulator::Emulator;
-use crate::emulator::error::ApiError;
-use crate::emulator::server::{Answer, Request, json};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{Answer, Request, json};
 
 pub(super) async fn get(emulator: Arc<Emulator>, request: Request) -> Answer {
     let preconditions = Preconditions::of(&request)?;
@@ -33,7 +33,7 @@ pub(super) async fn get(emulator: Arc<Emulator>, request: Request) -> Answer {
     }
     let object = object::find(&emulator, bucket, name, generation)?;
     check(&object)?;
-    json(&object.resource(&request.base_url(&emulator)))
+    json(&object.resource(&request.base_url(emulator.url())))
 }
 
 /// HTTP's own conditions on a read: `If-Match` and `If-Unmodified-Since` fail with 412,
@@ -98,7 +98,7 @@ pub(super) fn media(request: &Request, object: &Object, mut file: Blob) -> Answe
         Some(Some(range)) => Some(range),
         Some(None) => {
             let error = ApiError::unsatisfiable_range("The requested range cannot be satisfied.");
-            let mut response = error.respond(crate::emulator::error::Dialect::Storage);
+            let mut response = error.respond(crate::emulator::wire::error::Dialect::Storage);
             insert(
                 response.headers_mut(),
                 header::CONTENT_RANGE,

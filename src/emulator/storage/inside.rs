@@ -8,7 +8,7 @@ use super::buckets::Bucket;
 use super::bytes::{self, Incoming};
 use super::object::{self, Attributes, New, Preconditions};
 use crate::emulator::Emulator;
-use crate::emulator::error::ApiError;
+use crate::emulator::wire::error::ApiError;
 
 /// The project of buckets that are the services' own: nobody's.
 pub(in crate::emulator) const TENANT: &str = "serin-emulator-tenant";

@@ -10,8 +10,8 @@ use serde_json::json;
 use super::buckets::Bucket;
 use super::object::{LIVE, OLD, Object};
 use crate::emulator::Emulator;
-use crate::emulator::error::ApiError;
-use crate::emulator::server::{Answer, Request, json};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{Answer, Request, json};
 
 /// An entry of a page, and where the next page goes on.
 #[derive(Clone, Debug, PartialEq)]
@@ -194,7 +194,7 @@ pub(super) fn find(emulator: &Emulator, request: &Request) -> Result<Found, ApiE
 
 pub(super) async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
     let found = find(&emulator, &request)?;
-    let base = request.base_url(&emulator);
+    let base = request.base_url(emulator.url());
     let mut answer = json!({"kind": "storage#objects"});
     if let Some((token, _)) = found.next {
         answer["nextPageToken"] = token.into();

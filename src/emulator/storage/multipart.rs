@@ -4,7 +4,7 @@
 //! lines ended by CRLF (the standard; Google's Python client) and by a bare LF (gcloud). Which one
 //! is decided by the first line, because an LF may stand before a boundary as the last byte of data.
 
-use crate::emulator::error::ApiError;
+use crate::emulator::wire::error::ApiError;
 
 /// The head of both parts together is at most this long.
 const MAX_HEAD_BYTES: usize = 4 << 20;

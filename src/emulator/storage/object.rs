@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 use super::buckets::Bucket;
 use super::bytes::Sums;
 use crate::clock::Timestamp;
-use crate::emulator::error::ApiError;
-use crate::emulator::server::{Request, percent_encode};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{Request, percent_encode};
 use crate::emulator::{Emulator, kms};
 
 /// Where live objects are kept, by bucket and name.

@@ -10,8 +10,8 @@ use super::blocking;
 use super::buckets::merge;
 use super::object::{self, Attributes, Preconditions, Sent, message, parse_error};
 use crate::emulator::Emulator;
-use crate::emulator::error::ApiError;
-use crate::emulator::server::{Answer, Request, empty, json};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{Answer, Request, empty, json};
 
 /// A null clears a field or a key of `metadata`; what is not named stays.
 pub(super) async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
@@ -47,7 +47,7 @@ async fn answer(
 ) -> Answer {
     let resource = blocking(move || {
         let object = object::alter(&emulator, &request, change)?;
-        Ok(object.resource(&request.base_url(&emulator)))
+        Ok(object.resource(&request.base_url(emulator.url())))
     })
     .await?;
     json(&resource)

@@ -18,8 +18,8 @@ use super::object::{self, New, Object, Preconditions, Sent};
 use super::upload::Target;
 use crate::clock::Timestamp;
 use crate::emulator::Emulator;
-use crate::emulator::error::ApiError;
-use crate::emulator::server::{Answer, Request, empty, json, percent_encode};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{Answer, Request, empty, json, percent_encode};
 
 /// Where sessions are kept.
 pub(super) const SESSIONS: &str = "uploads/";
@@ -87,7 +87,7 @@ pub(super) async fn start(emulator: Arc<Emulator>, mut request: Request) -> Answ
     let target = Target::new(&request, sent)?;
     Bucket::find(&emulator, &target.bucket)?;
     let id = format!("{:020}", emulator.store.next_id("upload")?);
-    let base = request.base_url(&emulator);
+    let base = request.base_url(emulator.url());
     let name = target.sent.name.clone().unwrap_or_default();
     let location = format!(
         "{base}/upload/storage/v1/b/{}/o?uploadType=resumable&name={}&upload_id={id}",
@@ -189,7 +189,7 @@ async fn take(emulator: Arc<Emulator>, mut request: Request) -> Answer {
     };
     let whole = request.header("content-range").is_none();
     if let Some(object) = &session.object {
-        return json(&object.resource(&request.base_url(&emulator)));
+        return json(&object.resource(&request.base_url(emulator.url())));
     }
     if let Some(total) = range.total {
         if session.total.is_some_and(|known| known != total) || total < session.kept {
@@ -298,7 +298,7 @@ async fn take(emulator: Arc<Emulator>, mut request: Request) -> Answer {
     let (shared, name) = (emulator.clone(), key.clone());
     let object = blocking(move || finish(&shared, &name, session, known)).await;
     forget(&emulator, &key);
-    json(&object?.resource(&request.base_url(&emulator)))
+    json(&object?.resource(&request.base_url(emulator.url())))
 }
 
 fn check_quantum(length: u64) -> Result<(), ApiError> {

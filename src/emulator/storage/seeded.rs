@@ -6,7 +6,7 @@ use super::buckets::{self, Bucket};
 use super::bytes::Hasher;
 use super::object::{self, Attributes, New, Object, Preconditions};
 use crate::emulator::Emulator;
-use crate::emulator::error::ApiError;
+use crate::emulator::wire::error::ApiError;
 
 /// # Errors
 /// 400 for what no bucket may be called.

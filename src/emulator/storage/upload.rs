@@ -7,8 +7,8 @@ use super::multipart::{Multipart, boundary};
 use super::object::{self, New, Object, Preconditions, Sent};
 use super::{blocking, resumable};
 use crate::emulator::Emulator;
-use crate::emulator::error::ApiError;
-use crate::emulator::server::{Answer, Request, json};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{Answer, Request, json};
 
 /// Where an upload goes and what is to hold of it.
 pub(super) struct Target {
@@ -92,7 +92,7 @@ async fn media(emulator: Arc<Emulator>, mut request: Request) -> Answer {
         incoming.write(piece).await?;
     }
     let object = target.finish(&emulator, incoming).await?;
-    json(&object.resource(&request.base_url(&emulator)))
+    json(&object.resource(&request.base_url(emulator.url())))
 }
 
 async fn multipart(emulator: Arc<Emulator>, mut request: Request) -> Answer {
@@ -114,5 +114,5 @@ async fn multipart(emulator: Arc<Emulator>, mut request: Request) -> Answer {
     let object = Target::new(&request, sent)?
         .finish(&emulator, incoming)
         .await?;
-    json(&object.resource(&request.base_url(&emulator)))
+    json(&object.resource(&request.base_url(emulator.url())))
 }

@@ -25,8 +25,8 @@ use super::list;
 use super::object::{self, Attributes, New, Object, Preconditions};
 use super::{blocking, copy};
 use crate::emulator::Emulator;
-use crate::emulator::error::{ApiError, xml_text};
-use crate::emulator::server::{Answer, Request, empty, percent_decode};
+use crate::emulator::wire::error::{ApiError, xml_text};
+use crate::emulator::wire::http::{Answer, Request, empty, percent_decode};
 
 /// First words of the paths of other APIs.
 const OTHERS: [&str; 7] = [
@@ -55,7 +55,7 @@ pub(in crate::emulator) fn names(path: &str) -> Option<(String, String)> {
 /// Answers a request whose `wild` holds the bucket and the object.
 ///
 /// # Errors
-/// What is wrong, for [`crate::emulator::error::Dialect::Xml`].
+/// What is wrong, for [`crate::emulator::wire::error::Dialect::Xml`].
 pub(in crate::emulator) async fn serve(
     emulator: Arc<Emulator>,
     method: &Method,

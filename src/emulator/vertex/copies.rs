@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::names::Place;
 use crate::emulator::Emulator;
-use crate::emulator::error::ApiError;
-use crate::emulator::server::percent_encode;
 use crate::emulator::storage::inside::TENANT;
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::percent_encode;
 
 const TRIES: u32 = 6;
 /// Real time for one request.

@@ -18,12 +18,12 @@ use super::message;
 use super::models::{self, Version};
 use super::names::{self, Place};
 use crate::emulator::Emulator;
-use crate::emulator::body::parse_body;
-use crate::emulator::error::ApiError;
 use crate::emulator::faults::WorkFault;
 use crate::emulator::operations::{self, Operation};
-use crate::emulator::server::{Answer, Request, Route, route};
 use crate::emulator::serving::{self, Spec};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{Answer, Request, Route, route};
+use crate::emulator::wire::json::parse_body;
 
 /// Five to 45 minutes in the cloud.
 const DEPLOYING: Duration = Duration::from_secs(240);
@@ -33,7 +33,7 @@ const UNDEPLOYING: Duration = Duration::from_secs(60);
 /// In a request's split, the model that it deploys.
 const THIS: &str = "0";
 
-pub(super) fn routes() -> Vec<Route> {
+pub(super) fn routes() -> Vec<Route<Emulator>> {
     let post = Method::POST;
     vec![
         route(

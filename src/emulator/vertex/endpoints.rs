@@ -9,21 +9,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::jobs::MachineSpec;
-use super::message::{self, told};
 use super::names::{self, EncryptionSpec, Place};
-use super::{Work, list, patch};
+use super::{KEPT, message, told};
+use super::{Work, page, patch};
 use crate::clock::Timestamp;
-use crate::emulator::body::parse_body;
-use crate::emulator::error::ApiError;
 use crate::emulator::operations::Operation;
-use crate::emulator::server::{Answer, Request, Route, json, route};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{Answer, Request, Route, json, route};
+use crate::emulator::wire::json::parse_body;
 use crate::emulator::{Emulator, endpoint_number};
 
 const LASTING: Duration = Duration::from_secs(20);
 /// Where dedicated endpoints are; Google's is `prediction.vertexai.goog`.
 pub(super) const DEDICATED_DOMAIN: &str = "prediction.localhost";
 
-pub(super) fn routes() -> Vec<Route> {
+pub(super) fn routes() -> Vec<Route<Emulator>> {
     let get = Method::GET;
     vec![
         route(Method::POST, "v1/projects/*/locations/*/endpoints", create),
@@ -161,7 +161,7 @@ impl Endpoint {
             "clientConnectionConfig": self.client_connection_config,
             "dedicatedEndpointDns": self.dedicated_dns(emulator),
         });
-        message::prune(&mut message);
+        message::prune(&mut message, &KEPT);
         if self.dedicated {
             message["dedicatedEndpointEnabled"] = true.into();
         }
@@ -362,12 +362,12 @@ async fn list_endpoints(emulator: Arc<Emulator>, request: Request) -> Answer {
         "createTime",
         "updateTime",
     ];
-    list::page(
+    page::page(
         &request,
         "endpoints",
         &fields,
         items,
-        list::order(&request, &["create_time", "update_time", "display_name"])?,
+        page::order(&request, &["create_time", "update_time", "display_name"])?,
     )
 }
 

@@ -8,16 +8,16 @@ use serde_json::{Value, json};
 
 use super::models::find_version;
 use super::names::{self, Place};
+use super::told;
 use crate::clock::Timestamp;
 use crate::emulator::Emulator;
-use crate::emulator::body::parse_body;
-use crate::emulator::error::ApiError;
-use crate::emulator::list;
-use crate::emulator::message::prune;
-use crate::emulator::server::{Answer, Request, Route, json, route};
 use crate::emulator::state::{self, Kind};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{Answer, Request, Route, json, route};
+use crate::emulator::wire::json::parse_body;
+use crate::emulator::wire::page;
 
-pub(super) fn routes() -> Vec<Route> {
+pub(super) fn routes() -> Vec<Route<Emulator>> {
     vec![
         route(
             Method::POST,
@@ -87,8 +87,7 @@ fn keys(model: &Place, version: Option<u64>) -> String {
 impl Evaluation {
     fn message(&self) -> Value {
         let metrics = self.sent.metrics.clone();
-        let mut message = json!(self.sent);
-        prune(&mut message);
+        let mut message = told(&self.sent);
         // A metric may be zero or false, and stays as it was sent.
         if let Some(metrics) = metrics {
             message["metrics"] = metrics;
@@ -149,12 +148,12 @@ async fn list_evaluations(emulator: Arc<Emulator>, request: Request) -> Answer {
         .map(|(_, e)| (format!("{}|{}", e.created, e.id), e.message()))
         .collect();
     let fields = ["displayName", "createTime", "metricsSchemaUri"];
-    list::page(
+    page::page(
         &request,
         "modelEvaluations",
         &fields,
         items,
-        list::Order::NEWEST,
+        page::Order::NEWEST,
     )
 }
 

@@ -8,16 +8,16 @@ use axum::http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::message::{self, Int64, told};
+use super::message::{self, Int64};
 use super::names::{self, EncryptionSpec, Place};
-use super::{Work, list, run};
+use super::{Work, page, run, told};
 use crate::clock::Timestamp;
 use crate::emulator::Emulator;
-use crate::emulator::body::parse_body;
 use crate::emulator::container::{EnvVar, check_env};
-use crate::emulator::error::ApiError;
 use crate::emulator::faults::WorkFault;
-use crate::emulator::server::{Answer, Request, Route, json, route};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{Answer, Request, Route, json, route};
+use crate::emulator::wire::json::parse_body;
 
 /// How long a job is queued, and then pending, on the emulator's clock.
 const QUEUED: Duration = Duration::from_secs(10);
@@ -28,7 +28,7 @@ const SEVEN_DAYS: Duration = Duration::from_secs(7 * 24 * 3600);
 const ERROR_AFTER: Duration = Duration::from_secs(30);
 const DELETION: Duration = Duration::from_secs(5);
 
-pub(super) fn routes() -> Vec<Route> {
+pub(super) fn routes() -> Vec<Route<Emulator>> {
     let (get, post) = (Method::GET, Method::POST);
     vec![
         route(post.clone(), "v1/projects/*/locations/*/customJobs", create),
@@ -401,7 +401,7 @@ async fn list_jobs(emulator: Arc<Emulator>, request: Request) -> Answer {
         "updateTime",
         "endTime",
     ];
-    list::page(&request, "customJobs", &fields, items, list::Order::NEWEST)
+    page::page(&request, "customJobs", &fields, items, page::Order::NEWEST)
 }
 
 async fn cancel(emulator: Arc<Emulator>, request: Request) -> Answer {

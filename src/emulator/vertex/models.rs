@@ -8,20 +8,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::endpoints::Endpoint;
-use super::message::{self, told};
 use super::names::{self, EncryptionSpec, Place};
-use super::{list, upload};
+use super::{KEPT, message, told};
+use super::{page, upload};
 use crate::clock::Timestamp;
 use crate::emulator::Emulator;
-use crate::emulator::body::parse_body;
 use crate::emulator::container::EnvVar;
-use crate::emulator::error::ApiError;
-use crate::emulator::server::{Answer, Request, Route, json, route};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{Answer, Request, Route, json, route};
+use crate::emulator::wire::json::parse_body;
 
 /// The alias that always exists.
 pub(super) const DEFAULT: &str = "default";
 
-pub(super) fn routes() -> Vec<Route> {
+pub(super) fn routes() -> Vec<Route<Emulator>> {
     let get = Method::GET;
     vec![
         route(
@@ -170,7 +170,7 @@ impl Model {
             "etag": self.etag,
             "modelSourceInfo": {"sourceType": "CUSTOM"},
         });
-        message::prune(&mut message);
+        message::prune(&mut message, &KEPT);
         if labels.is_empty()
             && let Value::Object(fields) = &mut message
         {
@@ -275,12 +275,12 @@ async fn list_models(emulator: Arc<Emulator>, request: Request) -> Answer {
         Some((format!("{created}|{}", model.place.id), message))
     });
     let items = items.collect();
-    list::page(
+    page::page(
         &request,
         "models",
         &FILTERED,
         items,
-        list::order(&request, &["create_time", "update_time", "display_name"])?,
+        page::order(&request, &["create_time", "update_time", "display_name"])?,
     )
 }
 
@@ -297,12 +297,12 @@ async fn list_versions(emulator: Arc<Emulator>, request: Request) -> Answer {
             (format!("{}|{number:020}", version.created), message)
         })
         .collect();
-    list::page(
+    page::page(
         &request,
         "models",
         &FILTERED,
         items,
-        list::order(&request, &["create_time", "update_time"])?,
+        page::order(&request, &["create_time", "update_time"])?,
     )
 }
 

@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Work;
-use crate::emulator::error::ApiError;
 use crate::emulator::operations::{self, Operation};
-use crate::emulator::server::{Answer, Request, json};
-use crate::emulator::{Emulator, kms, labels, project_number};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{Answer, Request, json};
+use crate::emulator::wire::labels;
+use crate::emulator::{Emulator, kms, project_number};
 
 /// A resource of one project and location, or the place for one while `id` is empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

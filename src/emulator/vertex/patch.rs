@@ -7,8 +7,8 @@ use super::message;
 use super::models::stale;
 use super::names::{self, Place};
 use crate::emulator::Emulator;
-use crate::emulator::body::parse_body;
-use crate::emulator::server::{Answer, Request, json};
+use crate::emulator::wire::http::{Answer, Request, json};
+use crate::emulator::wire::json::parse_body;
 
 pub(super) async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
     request.knows(&["updateMask"])?;

@@ -14,11 +14,11 @@ use super::deploy::server_key;
 use super::endpoints::{DEDICATED_DOMAIN, DeployedModel, Endpoint, find};
 use super::names::Place;
 use crate::emulator::Emulator;
-use crate::emulator::body::parse_body;
-use crate::emulator::error::{ApiError, Dialect};
 use crate::emulator::faults::WorkFault;
 use crate::emulator::monitoring::{Measured, Target};
-use crate::emulator::server::{Answer, Request, Route, json, route};
+use crate::emulator::wire::error::{ApiError, Dialect};
+use crate::emulator::wire::http::{Answer, Request, Route, json, route};
+use crate::emulator::wire::json::parse_body;
 
 /// What an endpoint bears, shared and dedicated: the largest request and answer, and how long it waits
 /// for a container, in real time.
@@ -37,7 +37,7 @@ struct Bounds {
     timeout: Duration,
 }
 
-pub(super) fn routes() -> Vec<Route> {
+pub(super) fn routes() -> Vec<Route<Emulator>> {
     let post = Method::POST;
     vec![
         route(

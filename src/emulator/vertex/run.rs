@@ -9,13 +9,13 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use super::jobs::{ContainerSpec, Job, State, WAITING};
-use super::message::told;
 use super::names::Place;
+use super::told;
 use crate::emulator::Emulator;
 use crate::emulator::container::{self, Container};
-use crate::emulator::error::ApiError;
 use crate::emulator::faults::WorkFault;
 use crate::emulator::logging::{self, Source};
+use crate::emulator::wire::error::ApiError;
 
 /// Real time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);

@@ -11,12 +11,12 @@ use super::models::{ContainerSpec, DEFAULT, Model, ModelMessage, Version, find, 
 use super::names::{self, Place};
 use super::{Work, copies, message};
 use crate::emulator::Emulator;
-use crate::emulator::body::parse_body;
 use crate::emulator::container::check_env;
-use crate::emulator::error::ApiError;
 use crate::emulator::faults::WorkFault;
 use crate::emulator::operations::Operation;
-use crate::emulator::server::{Answer, Request};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{Answer, Request};
+use crate::emulator::wire::json::parse_body;
 
 const LASTING: Duration = Duration::from_secs(60);
 

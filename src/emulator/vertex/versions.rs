@@ -11,13 +11,13 @@ use super::models::{DEFAULT, Model, deployed, find, find_version, split, tell};
 use super::names::{self, Place};
 use super::{Work, copies, evaluations, upload};
 use crate::emulator::Emulator;
-use crate::emulator::body::parse_body;
-use crate::emulator::error::ApiError;
-use crate::emulator::server::{Answer, Request, Route, route};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{Answer, Request, Route, route};
+use crate::emulator::wire::json::parse_body;
 
 const LASTING: Duration = Duration::from_secs(10);
 
-pub(super) fn routes() -> Vec<Route> {
+pub(super) fn routes() -> Vec<Route<Emulator>> {
     let delete = Method::DELETE;
     vec![
         route(

@@ -14,13 +14,13 @@ use serde::{Deserialize, Serialize};
 use super::{attributes, document, etag, quoted_hex, receive, tell};
 use crate::clock::Timestamp;
 use crate::emulator::Emulator;
-use crate::emulator::error::{ApiError, xml_text};
-use crate::emulator::server::{Answer, Request, empty, percent_encode};
 use crate::emulator::state::{Kind, Store, kind};
 use crate::emulator::storage::blob::Blob;
 use crate::emulator::storage::bytes::Sums;
 use crate::emulator::storage::object::{self, Attributes, New, Preconditions};
 use crate::emulator::storage::{blocking, download};
+use crate::emulator::wire::error::{ApiError, xml_text};
+use crate::emulator::wire::http::{Answer, Request, empty, percent_encode};
 
 /// Where uploads are kept, and below each one its parts by their number.
 const UPLOADS: &str = "multiparts/";
@@ -200,7 +200,7 @@ pub(super) async fn complete(emulator: Arc<Emulator>, mut request: Request) -> A
                 .reason("InvalidPartOrder"),
         );
     }
-    let base = request.base_url(&emulator);
+    let base = request.base_url(emulator.url());
     let object = blocking(move || {
         let store = &emulator.store;
         let key = format!("{UPLOADS}{id}");

@@ -7,7 +7,7 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::emulator::error::ApiError;
+use super::error::ApiError;
 
 /// An int64: text in answers, a number or text in requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,44 +49,42 @@ impl<'de> Deserialize<'de> for Int64 {
     }
 }
 
-/// Takes away what protobuf's JSON leaves out: nulls, empty texts, lists and messages, and `false`.
-/// Maps whose values are the user's stay as they are, and so does the one `false` that says something
-/// else than no word.
-pub(in crate::emulator) fn prune(value: &mut Value) {
+/// What of a service's messages is told although it looks unset: by the names of fields, at any depth.
+pub(in crate::emulator) struct Kept {
+    /// Maps whose values are the user's: they stay as they are.
+    pub maps: &'static [&'static str],
+    /// Fields whose `false` says something else than no word.
+    pub flags: &'static [&'static str],
+}
+
+/// Takes away what protobuf's JSON leaves out: nulls, empty texts, lists and messages, and `false`;
+/// but for what is `kept`.
+pub(in crate::emulator) fn prune(value: &mut Value, kept: &Kept) {
     match value {
         Value::Object(fields) => {
             for (name, value) in fields.iter_mut() {
-                let users = matches!(
-                    name.as_str(),
-                    "labels"
-                        | "trafficSplit"
-                        | "metadata"
-                        | "substitutions"
-                        | "envMap"
-                        | "secretEnv"
-                ) && value.is_object();
-                if !users {
-                    prune(value);
+                if !(kept.maps.contains(&name.as_str()) && value.is_object()) {
+                    prune(value, kept);
                 }
             }
             fields.retain(|name, value| match value {
                 Value::Null => false,
-                Value::Bool(set) => *set || name == "automapSubstitutions",
+                Value::Bool(set) => *set || kept.flags.contains(&name.as_str()),
                 Value::String(text) => !text.is_empty(),
                 Value::Array(items) => !items.is_empty(),
                 Value::Object(fields) => !fields.is_empty(),
                 Value::Number(_) => true,
             });
         }
-        Value::Array(items) => items.iter_mut().for_each(prune),
+        Value::Array(items) => items.iter_mut().for_each(|item| prune(item, kept)),
         _ => {}
     }
 }
 
-/// A message as it is told.
-pub(in crate::emulator) fn told(message: &impl Serialize) -> Value {
+/// A message as it is told, without what is unset and not `kept`.
+pub(in crate::emulator) fn told(message: &impl Serialize, kept: &Kept) -> Value {
     let mut value = serde_json::to_value(message).unwrap_or_default();
-    prune(&mut value);
+    prune(&mut value, kept);
     value
 }
 
@@ -126,7 +124,7 @@ pub(in crate::emulator) fn update_mask<'a>(
         );
     }
     let known = |path: &&str| {
-        let camel = crate::emulator::body::camel(path);
+        let camel = super::case::camel(path);
         let found = allowed.iter().find(|name| **name == camel);
         found.copied().ok_or_else(|| {
             ApiError::invalid_argument(format!(
@@ -146,11 +144,15 @@ mod tests {
     #[test]
     fn unset_fields_are_left_out_but_the_users_maps_stay() {
         let mut value = json!({"a": "", "b": [], "c": {"d": null}, "labels": {"k": ""},
-            "list": [{"e": false, "f": 0}], "g": true});
-        prune(&mut value);
+            "list": [{"e": false, "f": 0}], "g": true, "other": {"k": ""}, "said": false});
+        let kept = Kept {
+            maps: &["labels"],
+            flags: &["said"],
+        };
+        prune(&mut value, &kept);
         assert_eq!(
             value,
-            json!({"labels": {"k": ""}, "list": [{"f": 0}], "g": true})
+            json!({"labels": {"k": ""}, "list": [{"f": 0}], "g": true, "said": false})
         );
     }
 

@@ -8,7 +8,7 @@ use axum::response::Response;
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
-use super::server::Answer;
+use super::http::Answer;
 
 /// What is wanted of each field; an empty one wants all of it.
 #[derive(Debug, Default, PartialEq)]

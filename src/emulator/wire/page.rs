@@ -4,11 +4,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use crate::emulator::body::camel;
-use crate::emulator::error::ApiError;
-use crate::emulator::fields;
-use crate::emulator::filter::Filter;
-use crate::emulator::server::{Answer, Request, json};
+use super::case::camel;
+use super::error::ApiError;
+use super::filter::Filter;
+use super::http::{Answer, Request, json};
+use super::mask;
 
 /// Resources on one page, unless the caller asks for fewer.
 const DEFAULT_PAGE: usize = 100;
@@ -103,7 +103,7 @@ pub(in crate::emulator) fn page_shown(
             .map_err(|_| ApiError::invalid_argument("Page size must not be negative."))?
             .min(LARGEST_PAGE),
     };
-    items.retain(|(_, item)| filter.matches_one_of(&|name| lookup(item, name)));
+    items.retain(|(_, item)| filter.matches_one_of(&|name| lookup(item, name, field, filtered)));
     if !order.by.is_empty() {
         for (word, item) in &mut items {
             *word = format!("{}|{word}", item[order.by].as_str().unwrap_or_default());
@@ -137,7 +137,7 @@ pub(in crate::emulator) fn page_shown(
             let paths: Vec<String> = mask.split(',').map(|path| camel(path.trim())).collect();
             let mask = paths.join(",").replace('.', "/");
             for item in &mut items {
-                *item = fields::reduce(std::mem::take(item), &mask)?;
+                *item = mask::reduce(std::mem::take(item), &mask)?;
             }
         }
         reply.insert(field.into(), items.into());
@@ -145,13 +145,14 @@ pub(in crate::emulator) fn page_shown(
     json(&reply)
 }
 
-/// The texts of a field; of a list, those of its items.
-fn lookup(item: &Value, field: &str) -> Vec<String> {
+/// The texts of a field; of a list, those of its items. `list` and `filtered` are those of [`page`].
+fn lookup(item: &Value, field: &str, list: &str, filtered: &[&str]) -> Vec<String> {
     let text = |value: &Value| match value {
         Value::Bool(value) => Some(value.to_string()),
         value => value.as_str().map(str::to_owned),
     };
-    for map in ["labels", "substitutions"] {
+    let maps = filtered.iter().filter_map(|path| path.strip_suffix('.'));
+    for map in maps.chain(["labels"]) {
         if let Some(key) = field.strip_prefix(map).and_then(|f| f.strip_prefix('.')) {
             let found = item.get(map).and_then(|entries| entries.get(key));
             return found.and_then(text).into_iter().collect();
@@ -159,7 +160,7 @@ fn lookup(item: &Value, field: &str) -> Vec<String> {
     }
     let field = camel(field);
     // A resource's id, under the name of its kind.
-    if matches!(field.as_str(), "model" | "endpoint") {
+    if list.strip_suffix('s') == Some(&field) {
         let id = item.get("name").and_then(Value::as_str);
         let id = id.and_then(|name| name.rsplit('/').next()?.split('@').next());
         return id.map(str::to_owned).into_iter().collect();

@@ -19,8 +19,9 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value};
 
+use super::case::{camel, snake};
 use super::error::ApiError;
-use super::server::Request;
+use super::http::Request;
 
 /// The message in a request's body; an empty body is an empty message.
 ///
@@ -51,35 +52,6 @@ pub(in crate::emulator) fn parse_value<T: DeserializeOwned>(value: Value) -> Res
     };
     T::deserialize(reader)
         .map_err(|wrong| ApiError::invalid_argument(wrong.message.clone()).violation(&wrong.field))
-}
-
-/// `snake_case` as `camelCase`; what has no underscore stays.
-pub(in crate::emulator) fn camel(name: &str) -> String {
-    let mut camel = String::with_capacity(name.len());
-    let mut upper = false;
-    for c in name.chars() {
-        match c {
-            '_' => upper = true,
-            c if upper => {
-                camel.push(c.to_ascii_uppercase());
-                upper = false;
-            }
-            c => camel.push(c),
-        }
-    }
-    camel
-}
-
-/// `camelCase` as `snake_case`, as Google's messages name fields.
-fn snake(name: &str) -> String {
-    let mut snake = String::with_capacity(name.len() + 4);
-    for c in name.chars() {
-        if c.is_ascii_uppercase() {
-            snake.push('_');
-        }
-        snake.push(c.to_ascii_lowercase());
-    }
-    snake
 }
 
 /// What is wrong, and with which field.
