@@ -6,46 +6,42 @@
 //! [`seed`] (files that are objects from the start), [`variables`] (how clients find it).
 //! It shares no struct with `gcp`, so that client and emulator cannot agree on the same mistake.
 
-mod clock;
 mod cloudbuild;
-mod container;
-pub mod faults;
-mod guard;
+mod core;
 mod kms;
 mod logging;
 mod metadata;
 mod monitoring;
-mod operations;
 pub mod seed;
 mod server;
 mod serving;
-mod state;
 mod storage;
 #[cfg(test)]
 mod tests;
-mod variables;
 mod vertex;
 mod wire;
 
-use std::future::Future;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
+pub use self::core::numbers::project_number;
+pub(crate) use self::core::store::folder::claim as claim_state;
+use self::core::store::{self, Kind, Store};
+pub use self::core::variables::{address, exports, local_project, variables};
+pub use self::core::{Builds, faults};
+use self::core::{Core, Tasks, clock, guard, operations};
 use crate::clock::Clock;
 use crate::error::Input;
 use crate::image::SelfImages;
 use crate::listen::{self, Limits};
 use crate::process::Groups;
-pub use cloudbuild::{BuildSettings, Builds};
-pub(crate) use state::folder::claim as claim_state;
-use state::{Kind, Store};
-pub use variables::{address, exports, local_project, variables};
+pub use cloudbuild::BuildSettings;
 
 /// How much faster than real time a rehearsal runs where nobody says otherwise.
 pub const DEFAULT_TIME_SCALE: u32 = 300;
@@ -77,46 +73,21 @@ pub struct Options {
     pub allowed_hosts: Vec<String>,
 }
 
-/// What every handler is given.
+/// The services over what they all stand on.
 pub(crate) struct Emulator {
-    pub(in crate::emulator) store: Store,
-    pub(in crate::emulator) clock: Clock,
-    pub(in crate::emulator) serin: PathBuf,
-    pub(in crate::emulator) own_images: SelfImages,
-    pub(in crate::emulator) faults: faults::Faults,
-    pub(in crate::emulator) guard: guard::Guard,
-    pub(in crate::emulator) groups: Groups,
+    pub(in crate::emulator) core: Arc<Core>,
     pub(in crate::emulator) storage: storage::Runtime,
     pub(in crate::emulator) vertex: vertex::Runtime,
     pub(in crate::emulator) monitoring: monitoring::Runtime,
     pub(in crate::emulator) serving: serving::Runtime,
     pub(in crate::emulator) cloudbuild: cloudbuild::Runtime,
     pub(in crate::emulator) builds: BuildSettings,
-    /// The state folder.
-    pub(in crate::emulator) state: PathBuf,
-    url: String,
-    tasks: Mutex<JoinSet<()>>,
-}
-
-impl Emulator {
-    /// The emulator's address, as in `http://127.0.0.1:8080`.
-    pub(in crate::emulator) fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// Runs a task until it ends or the emulator stops, whichever comes first. A task may be
-    /// dropped at any await, as by a kill: what it must not lose stands in the store.
-    pub(in crate::emulator) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn(task);
-    }
 }
 
 /// Every kind of documents that a state may hold.
 fn kinds() -> Vec<Kind> {
     let mut kinds = vec![
-        state::counters(),
+        store::counters(),
         clock::kind(),
         operations::kind(),
         logging::kind(),
@@ -126,32 +97,6 @@ fn kinds() -> Vec<Kind> {
     kinds.extend(monitoring::kinds());
     kinds.extend(cloudbuild::kinds());
     kinds
-}
-
-/// The number of a project: Vertex AI and others return names that carry it in the place of the id.
-/// What is a number already stays; else twelve digits that are always the same for the same id.
-pub fn project_number(project: &str) -> String {
-    if !project.is_empty() && project.bytes().all(|b| b.is_ascii_digit()) {
-        return project.to_owned();
-    }
-    (100_000_000_000 + fnv(project) % 900_000_000_000).to_string()
-}
-
-/// The number by which Monitoring and the host of a dedicated endpoint name an endpoint whose id is a
-/// word: nineteen digits that are always the same. An id that is a number stays.
-fn endpoint_number(project_number: &str, location: &str, id: &str) -> String {
-    if id.bytes().all(|b| b.is_ascii_digit()) {
-        return id.to_owned();
-    }
-    let hash = fnv(&format!("{project_number}/{location}/{id}"));
-    (1_000_000_000_000_000_000 + hash % 8_000_000_000_000_000_000).to_string()
-}
-
-/// The 64-bit hash FNV-1a.
-fn fnv(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, b| {
-        (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 /// An emulator that serves.
@@ -165,7 +110,7 @@ pub struct Running {
 impl Running {
     /// Where it listens: `http://127.0.0.1:PORT`, without a trailing slash.
     pub fn url(&self) -> &str {
-        self.emulator.url()
+        self.emulator.core.url()
     }
 
     /// What the seed came to, where there was one.
@@ -175,7 +120,7 @@ impl Running {
 
     /// The clock of the build that runs against it.
     pub fn clock(&self) -> Clock {
-        self.emulator.clock
+        self.emulator.core.clock
     }
 
     /// Ends it: no new requests, children ended, state written, folder unlocked.
@@ -190,17 +135,11 @@ impl Running {
             server.abort();
         }
         cloudbuild::stop(&self.emulator).await;
-        let mut tasks = std::mem::take(
-            &mut *self
-                .emulator
-                .tasks
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-        tasks.shutdown().await;
+        let core = &self.emulator.core;
+        core.tasks.shutdown().await;
         vertex::stop(&self.emulator).await;
-        if let Err(error) = clock::settle(&self.emulator.store, &self.emulator.clock)
-            .and_then(|()| self.emulator.store.close())
+        if let Err(error) =
+            clock::settle(&core.store, &core.clock).and_then(|()| core.store.close())
         {
             eprintln!("warning: the emulator's state: {error}");
         }
@@ -222,23 +161,28 @@ pub async fn start(options: Options) -> Result<Running> {
                 .hint("choose another port; 0 takes any free one")
         })?;
     let url = format!("http://{}", listener.local_addr()?);
-    let emulator = Arc::new(Emulator {
+    let core = Arc::new(Core {
         store,
         clock,
-        serin: options.serin,
-        own_images: options.own_images,
         faults: faults::Faults::new(options.faults),
         guard: guard::Guard::new(&options.allowed_hosts),
+        under_way: operations::UnderWay::default(),
         groups: options.groups,
+        serin: options.serin,
+        own_images: options.own_images,
+        builds: options.builds.allowed,
+        state: options.state,
+        url,
+        tasks: Tasks::default(),
+    });
+    let emulator = Arc::new(Emulator {
+        core: core.clone(),
         storage: storage::Runtime::default(),
         vertex: vertex::Runtime::default(),
         monitoring: monitoring::Runtime::default(),
         serving: serving::Runtime::default(),
         cloudbuild: cloudbuild::Runtime::default(),
         builds: options.builds,
-        state: options.state,
-        url,
-        tasks: Mutex::new(JoinSet::new()),
     });
     storage::start(&emulator).context("reading the emulator's objects")?;
     let planting = emulator.clone();
@@ -250,12 +194,11 @@ pub async fn start(options: Options) -> Result<Running> {
         ),
         None => None,
     };
-    let ticking = emulator.clone();
-    emulator.spawn(async move { clock::keep(&ticking.store, &ticking.clock).await });
+    let ticking = core.clone();
+    core.spawn(async move { clock::keep(&ticking.store, &ticking.clock).await });
     vertex::start(&emulator)
         .await
         .context("bringing the emulator's models up again")?;
-    operations::start(&emulator);
     cloudbuild::start(&emulator).context("taking up the emulator's builds")?;
     let (shutdown, stopped) = oneshot::channel();
     let app = server::app(emulator.clone());
@@ -296,7 +239,7 @@ pub async fn serve_until_interrupted(options: Options) -> Result<()> {
     }
     println!(
         "builds  {}",
-        match running.emulator.builds.allowed {
+        match running.emulator.core.builds {
             Builds::Off => "refused; --builds=containers or --builds=host runs them",
             Builds::Containers => "run in containers",
             Builds::Host => "run in containers and by programs of this machine",

@@ -33,26 +33,15 @@ use axum::http::Method;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use super::state::{Kind, kind};
-use super::wire::error::ApiError;
-use super::wire::http::{Answer, Request, Route, route};
-use super::wire::message::Kept;
-use super::{Emulator, project_number, wire};
+use crate::emulator::core::Builds;
+use crate::emulator::core::numbers::project_number;
+use crate::emulator::core::store::{Kind, kind};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{Answer, Request, Route, route};
+use crate::emulator::wire::message::Kept;
+use crate::emulator::{Emulator, wire};
 
-pub(in crate::emulator) use builds::operation;
 pub(in crate::emulator) use run::{start, stop};
-
-/// Whose programs a request may run on this machine, beside serin's own in jobs and behind endpoints.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Builds {
-    /// Nobody's: builds are refused
-    #[default]
-    Off,
-    /// Those in containers, which are given the engine's socket, as on Cloud Build
-    Containers,
-    /// Also programs and scripts of this machine, as in steps of serin's own image
-    Host,
-}
 
 /// What this machine gives to builds beside what their requests say.
 #[derive(Clone, Debug, Default)]
@@ -208,8 +197,8 @@ where
 
 /// An id in the form of Cloud Build's, never the same twice.
 fn new_id(emulator: &Emulator) -> Result<String, ApiError> {
-    let n = emulator.store.next_id("cloudbuild")?;
-    let seed = format!("{n} {} {}", emulator.clock.now(), emulator.url());
+    let n = emulator.core.store.next_id("cloudbuild")?;
+    let seed = format!("{n} {} {}", emulator.core.clock.now(), emulator.core.url());
     let digest = crate::workspace::Digest::of(seed.as_bytes());
     let hex = digest.as_str();
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();

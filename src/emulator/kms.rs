@@ -1,7 +1,7 @@
 //! Names of Cloud KMS keys. Nothing is encrypted here and no key is looked up: the services check a
 //! key's name, keep it and tell it.
 
-use super::wire::error::ApiError;
+use crate::emulator::wire::error::ApiError;
 
 /// The key's location.
 fn location(key: &str) -> Option<&str> {

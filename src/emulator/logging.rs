@@ -13,13 +13,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
-use super::state::{self, Kind};
-use super::wire::error::ApiError;
-use super::wire::filter::{Filter, Op, SEVERITIES};
-use super::wire::http::{Answer, Request, Route, json, route};
-use super::wire::json::parse_body;
-use super::{Emulator, project_number};
 use crate::clock::Timestamp;
+use crate::emulator::core::Core;
+use crate::emulator::core::numbers::project_number;
+use crate::emulator::core::store::{self, Kind};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::filter::{Filter, Op, SEVERITIES};
+use crate::emulator::wire::http::{Answer, Request, Route, json, route};
+use crate::emulator::wire::json::parse_body;
 
 /// A line longer than this many bytes is cut, as entries over 256 KB are refused.
 const LONGEST: usize = 200_000;
@@ -31,7 +32,7 @@ const GATHER: Duration = Duration::from_millis(50);
 /// The kind of the lines of Cloud Build.
 pub(in crate::emulator) const BUILD: &str = "build";
 
-pub(in crate::emulator) fn routes() -> Vec<Route<Emulator>> {
+pub(in crate::emulator) fn routes() -> Vec<Route<Core>> {
     vec![route(Method::POST, "v2/entries:list", list)]
 }
 
@@ -73,7 +74,7 @@ struct Chunk {
 }
 
 pub(in crate::emulator) fn kind() -> Kind {
-    state::kind::<Chunk>("logs/*/**")
+    store::kind::<Chunk>("logs/*/**")
 }
 
 impl Source {
@@ -91,7 +92,7 @@ impl Source {
 
 /// Keeps every line that a reader gives until it ends.
 pub(in crate::emulator) async fn follow(
-    emulator: Arc<Emulator>,
+    core: Arc<Core>,
     source: Source,
     reader: impl AsyncRead + Unpin,
 ) {
@@ -106,29 +107,29 @@ pub(in crate::emulator) async fn follow(
         };
         match read {
             // What is cut by the wait stays in `line`.
-            None => keep(&emulator, &source, &mut entries),
+            None => keep(&core, &source, &mut entries),
             Some(Ok(0) | Err(_)) => break,
             Some(Ok(_)) => {
                 count += 1;
                 if count <= source.most
-                    && let Some(entry) = entry(&emulator, &source, &line)
+                    && let Some(entry) = entry(&core, &source, &line)
                 {
                     entries.push(entry);
                 }
                 line.clear();
                 if entries.len() >= CHUNK {
-                    keep(&emulator, &source, &mut entries);
+                    keep(&core, &source, &mut entries);
                 }
             }
         }
     }
     if !line.is_empty() && count < source.most {
-        entries.extend(entry(&emulator, &source, &line));
+        entries.extend(entry(&core, &source, &line));
     }
-    keep(&emulator, &source, &mut entries);
+    keep(&core, &source, &mut entries);
 }
 
-fn keep(emulator: &Emulator, source: &Source, entries: &mut Vec<Entry>) {
+fn keep(core: &Core, source: &Source, entries: &mut Vec<Entry>) {
     let Some(first) = entries.first() else { return };
     let key = format!("{}{}", source.prefix(), first.id);
     let chunk = Chunk {
@@ -138,20 +139,20 @@ fn keep(emulator: &Emulator, source: &Source, entries: &mut Vec<Entry>) {
         task: source.task.to_owned(),
         entries: std::mem::take(entries),
     };
-    if let Err(error) = emulator.store.put(&key, &chunk) {
+    if let Err(error) = core.store.put(&key, &chunk) {
         eprintln!("warning: log lines are lost: {error}");
     }
 }
 
 /// A JSON object keeps its fields, with its severity lifted; everything else is text.
-fn entry(emulator: &Emulator, source: &Source, line: &[u8]) -> Option<Entry> {
+fn entry(core: &Core, source: &Source, line: &[u8]) -> Option<Entry> {
     let text = String::from_utf8_lossy(&line[..line.len().min(LONGEST)]);
     let text = text.trim_end_matches(['\n', '\r']);
     if text.is_empty() {
         return None;
     }
-    let number = emulator.store.next_id("log").ok()?;
-    let at = emulator.clock.now();
+    let number = core.store.next_id("log").ok()?;
+    let at = core.clock.now();
     let mut severity = source.severity.to_owned();
     let (mut plain, mut structured) = (None, None);
     // Cloud Build keeps its steps' lines as text, whatever they hold.
@@ -190,7 +191,7 @@ struct ListRequest {
     page_token: String,
 }
 
-async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn list(core: Arc<Core>, request: Request) -> Answer {
     let sent: ListRequest = parse_body(&request)?;
     let mut projects: Vec<String> = sent.project_ids.clone();
     for name in &sent.resource_names {
@@ -236,7 +237,7 @@ async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
             ]
             .contains(&field)
     })?;
-    let mut found = matching(&emulator, &projects, &filter);
+    let mut found = matching(&core, &projects, &filter);
     // The token is the place of the last entry given: its time and id.
     let place = |value: &(Timestamp, String, Value)| format!("{}|{}", value.0, value.1);
     found.sort_by_key(place);
@@ -270,12 +271,8 @@ async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
     json(&reply)
 }
 
-fn matching(
-    emulator: &Emulator,
-    projects: &[String],
-    filter: &Filter,
-) -> Vec<(Timestamp, String, Value)> {
-    let now = emulator.clock.now();
+fn matching(core: &Core, projects: &[String], filter: &Filter) -> Vec<(Timestamp, String, Value)> {
+    let now = core.clock.now();
     let job = required(filter, "resource.labels.job_id")
         .or_else(|| required(filter, "resource.labels.build_id"));
     let mut found = Vec::new();
@@ -285,7 +282,7 @@ fn matching(
             Some(job) => format!("logs/{number}/{job}/"),
             None => format!("logs/{number}/"),
         };
-        for (_, chunk) in emulator.store.list::<Chunk>(&prefix) {
+        for (_, chunk) in core.store.list::<Chunk>(&prefix) {
             for entry in &chunk.entries {
                 if entry.visible > now {
                     continue;

@@ -8,7 +8,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde_json::json;
 
-use super::{local_project, project_number};
+use crate::emulator::core::numbers::project_number;
+use crate::emulator::core::variables::local_project;
 
 const ROOT: &str = "/computeMetadata/v1/";
 const FLAVOR: &str = "metadata-flavor";

@@ -16,10 +16,11 @@ use std::time::Duration;
 use axum::http::Method;
 use serde::{Deserialize, Serialize};
 
-use super::state::{Kind, kind};
-use super::wire::http::{Route, route};
-use super::{Emulator, endpoint_number};
 use crate::clock::Timestamp;
+use crate::emulator::Emulator;
+use crate::emulator::core::numbers::fnv;
+use crate::emulator::core::store::{Kind, kind};
+use crate::emulator::wire::http::{Route, route};
 
 /// Finite buckets of a latency distribution; bucket i ends at `GROWTH`^i milliseconds, the last
 /// finite one beyond ten minutes.
@@ -32,6 +33,20 @@ const KEPT: Duration = Duration::from_secs(42 * 24 * 3600);
 /// Minutes of one document.
 const BLOCK_MINUTES: i64 = 60;
 const MINUTE_MICROS: i64 = 60_000_000;
+
+/// The number by which Monitoring and the host of a dedicated endpoint name an endpoint whose id is a
+/// word: nineteen digits that are always the same. An id that is a number stays.
+pub(in crate::emulator) fn endpoint_number(
+    project_number: &str,
+    location: &str,
+    id: &str,
+) -> String {
+    if id.bytes().all(|b| b.is_ascii_digit()) {
+        return id.to_owned();
+    }
+    let hash = fnv(&format!("{project_number}/{location}/{id}"));
+    (1_000_000_000_000_000_000 + hash % 8_000_000_000_000_000_000).to_string()
+}
 
 pub(in crate::emulator) fn routes() -> Vec<Route<Emulator>> {
     let descriptors = "v3/projects/*/metricDescriptors";
@@ -224,6 +239,7 @@ pub(in crate::emulator) fn kinds() -> [Kind; 3] {
 pub(in crate::emulator) fn start(emulator: &Arc<Emulator>) {
     let mut counts = emulator.monitoring.counts();
     for (_, cells) in emulator
+        .core
         .store
         .list::<Vec<(i64, Target, Cell)>>("monitoring/")
     {
@@ -233,7 +249,7 @@ pub(in crate::emulator) fn start(emulator: &Arc<Emulator>) {
     }
     drop(counts);
     let shared = emulator.clone();
-    emulator.spawn(async move {
+    emulator.core.spawn(async move {
         loop {
             tokio::time::sleep(EVERY).await;
             keep(&shared);
@@ -243,7 +259,7 @@ pub(in crate::emulator) fn start(emulator: &Arc<Emulator>) {
 
 /// Writes what changed, and forgets what is too old.
 pub(in crate::emulator) fn keep(emulator: &Emulator) {
-    let oldest = block((emulator.clock.now() - KEPT).unix_micros());
+    let oldest = block((emulator.core.clock.now() - KEPT).unix_micros());
     let (written, forgotten) = {
         let mut counts = emulator.monitoring.counts();
         let old: BTreeSet<i64> = (counts.cells.keys())
@@ -271,12 +287,12 @@ pub(in crate::emulator) fn keep(emulator: &Emulator) {
         (written, old)
     };
     for (block, cells) in written {
-        if let Err(error) = emulator.store.put(&key(block), &cells) {
+        if let Err(error) = emulator.core.store.put(&key(block), &cells) {
             eprintln!("warning: the emulator's metrics cannot be kept: {error}");
         }
     }
     for block in forgotten {
-        if let Err(error) = emulator.store.delete(&key(block)) {
+        if let Err(error) = emulator.core.store.delete(&key(block)) {
             eprintln!("warning: old metrics cannot be removed: {error}");
         }
     }

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::Emulator;
-use super::storage::seeded;
+use crate::emulator::Emulator;
+use crate::emulator::storage::seeded;
 use crate::error::Input;
 
 /// Where seeds come from, and whose they are.

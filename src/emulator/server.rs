@@ -10,14 +10,13 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
 
-use super::faults::Service;
-use super::storage::batch;
-use super::wire::error::{ApiError, Dialect};
-use super::wire::http::{Answer, Request, Table, empty};
-use super::wire::mask;
-use super::{
-    Emulator, clock, cloudbuild, guard, logging, metadata, monitoring, operations, storage, vertex,
-};
+use crate::emulator::core::faults::{Service, Trouble};
+use crate::emulator::core::{clock, guard, operations};
+use crate::emulator::storage::batch;
+use crate::emulator::wire::error::{ApiError, Dialect};
+use crate::emulator::wire::http::{Answer, Request, Table, empty};
+use crate::emulator::wire::mask;
+use crate::emulator::{Emulator, cloudbuild, logging, metadata, monitoring, storage, vertex};
 
 /// The largest body that is read into memory; uploads are streamed and have no limit.
 const MAX_BODY_BYTES: usize = 64 << 20;
@@ -28,10 +27,10 @@ pub(in crate::emulator) fn app(emulator: Arc<Emulator>) -> Router {
     table.add(&emulator, storage::routes());
     table.add(&emulator, vertex::routes());
     table.add(&emulator, cloudbuild::routes());
-    table.add(&emulator, operations::routes());
+    table.add(&emulator.core, operations::routes());
     table.add(&emulator, monitoring::routes());
-    table.add(&emulator, logging::routes());
-    table.add(&emulator, [clock::route(), guard::route()]);
+    table.add(&emulator.core, logging::routes());
+    table.add(&emulator.core, [clock::route(), guard::route()]);
     let table = Arc::new(table);
     Router::new().fallback(move |request: axum::extract::Request| {
         let (emulator, table) = (emulator.clone(), table.clone());
@@ -57,7 +56,7 @@ async fn serve(
         Some(Service::Storage) => Dialect::Storage,
         _ => Dialect::Status,
     };
-    if let Err(error) = emulator.guard.check(&head) {
+    if let Err(error) = emulator.core.guard.check(&head) {
         return error.respond(dialect);
     }
     if head.method == Method::GET && metadata::serves(path) {
@@ -69,8 +68,8 @@ async fn serve(
             .unwrap_or_else(|e| e.respond(Dialect::Storage));
     }
     let trouble = match service {
-        Some(service) => emulator.faults.next(service),
-        None => super::faults::Trouble::default(),
+        Some(service) => emulator.core.faults.next(service),
+        None => Trouble::default(),
     };
     // Even a sleep of nothing lasts until the timer's next millisecond.
     if !trouble.delay.is_zero() {

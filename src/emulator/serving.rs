@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use super::Emulator;
-use super::container::{self, Container, EnvVar};
-use super::logging::{self, Source};
-use super::wire::error::ApiError;
+use crate::emulator::Emulator;
+use crate::emulator::core::container::{self, Container, EnvVar};
+use crate::emulator::logging::{self, Source};
+use crate::emulator::wire::error::ApiError;
 
 /// Real time between two looks at a server that is coming up.
 const LOOK: Duration = Duration::from_millis(20);
@@ -122,7 +122,7 @@ pub(in crate::emulator) fn ensure(emulator: &Arc<Emulator>, key: &str, spec: Spe
     });
     servers.insert(key.to_owned(), server.clone());
     let shared = emulator.clone();
-    emulator.spawn(async move {
+    emulator.core.spawn(async move {
         supervise(&shared, &spec, &health, &stop).await;
         let _nobody_waits = ended.send(true);
     });
@@ -240,24 +240,24 @@ async fn live(
         args: &args,
         env: &spec.env,
     };
-    let (mut command, _folder) = match container::prepare(emulator, &container, contract) {
+    let (mut command, _folder) = match container::prepare(&emulator.core, &container, contract) {
         Ok(prepared) => prepared,
         Err(why) => return never(why),
     };
-    let mut group = match emulator.groups.spawn(&mut command) {
+    let mut group = match emulator.core.groups.spawn(&mut command) {
         Ok(group) => group,
         Err(e) => return never(format!("It could not be started: {e}.")),
     };
     if let Some(stdout) = group.stdout() {
-        emulator.spawn(logging::follow(
-            emulator.clone(),
+        emulator.core.spawn(logging::follow(
+            emulator.core.clone(),
             source(spec, "INFO"),
             stdout,
         ));
     }
     if let Some(stderr) = group.stderr() {
-        emulator.spawn(logging::follow(
-            emulator.clone(),
+        emulator.core.spawn(logging::follow(
+            emulator.core.clone(),
             source(spec, "ERROR"),
             stderr,
         ));

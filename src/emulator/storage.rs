@@ -30,10 +30,10 @@ use std::sync::{Arc, Mutex};
 
 use axum::http::Method;
 
-use super::Emulator;
-use super::state::{Kind, kind};
-use super::wire::error::ApiError;
-use super::wire::http::{Request, Route, route, streaming};
+use crate::emulator::Emulator;
+use crate::emulator::core::store::{Kind, kind};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{Request, Route, route, streaming};
 
 /// What is kept in memory only.
 #[derive(Default)]
@@ -128,7 +128,7 @@ pub(in crate::emulator) fn kinds() -> Vec<Kind> {
 /// # Errors
 /// When the state cannot be read or changed.
 pub(in crate::emulator) fn start(emulator: &Arc<Emulator>) -> anyhow::Result<()> {
-    let store = &emulator.store;
+    let store = &emulator.core.store;
     let mut named = BTreeSet::new();
     let mut uploaded = BTreeMap::new();
     let live = store.list::<object::Object>(object::LIVE);
@@ -146,7 +146,7 @@ pub(in crate::emulator) fn start(emulator: &Arc<Emulator>) -> anyhow::Result<()>
         named.insert(object.blob());
         uploaded.extend(object.upload.clone().map(|upload| (upload, object)));
     }
-    let now = emulator.clock.now();
+    let now = emulator.core.clock.now();
     for (key, mut session) in store.list::<resumable::Session>(resumable::SESSIONS) {
         if session.expired(now) {
             store.delete(&key)?;

@@ -77,7 +77,7 @@ async fn an_unknown_path_names_the_missing_method() {
 async fn a_second_emulator_on_a_state_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let running = on(folder.path(), &[]).await;
-    let groups = running.emulator.groups.clone();
+    let groups = running.emulator.core.groups.clone();
     let second = start(Options {
         state: folder.path().join("state"),
         port: 0,
@@ -132,11 +132,12 @@ async fn operations_take_time_and_are_taken_up_again() {
     let running = on(folder.path(), &[]).await;
     let begin = |seconds| {
         operations::begin(
-            &running.emulator,
+            &running.emulator.core,
             "projects/p/locations/l/models/7",
             json!({"@type": "type.googleapis.com/x"}),
             json!({"unknown": "work"}),
             Duration::from_secs(seconds),
+            vertex::finish(&running.emulator),
         )
         .unwrap()
     };

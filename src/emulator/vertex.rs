@@ -19,19 +19,21 @@ mod upload;
 mod versions;
 
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use super::operations::Operation;
-use super::state::{Kind, kind};
-use super::wire::error::ApiError;
-use super::wire::http::Route;
-use super::wire::message::{self, Kept};
-use super::wire::page;
-use super::{Emulator, monitoring};
+use crate::emulator::core::operations::{self, Operation};
+use crate::emulator::core::store::{Kind, kind};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::Route;
+use crate::emulator::wire::message::{self, Kept};
+use crate::emulator::wire::page;
+use crate::emulator::{Emulator, monitoring};
 
 /// What is kept in memory only.
 #[derive(Default)]
@@ -86,6 +88,9 @@ pub(in crate::emulator) fn kinds() -> Vec<Kind> {
         evaluations::kind(),
     ]
 }
+
+/// The kinds of resources that operations work on.
+const COLLECTIONS: [&str; 3] = ["customJobs", "endpoints", "models"];
 
 /// What Vertex AI has and this emulator has not: kinds of resources, and verbs.
 const LEFT_OUT: [&str; 22] = [
@@ -164,6 +169,7 @@ pub(in crate::emulator) async fn start(emulator: &Arc<Emulator>) -> anyhow::Resu
     monitoring::start(emulator);
     deploy::start(emulator);
     run::start(emulator)?;
+    operations::start(&emulator.core, &COLLECTIONS, finish(emulator));
     Ok(())
 }
 
@@ -172,15 +178,26 @@ pub(in crate::emulator) async fn stop(emulator: &Arc<Emulator>) {
     monitoring::keep(emulator);
 }
 
+/// What ends the operations that are begun here: [`resume`].
+pub(in crate::emulator) fn finish(
+    emulator: &Arc<Emulator>,
+) -> impl Fn(Operation) -> Pin<Box<dyn Future<Output = Result<Value, ApiError>> + Send>>
++ Clone
++ Send
++ 'static {
+    let emulator = emulator.clone();
+    move |operation| {
+        let emulator = emulator.clone();
+        Box::pin(async move { resume(&emulator, &operation).await })
+    }
+}
+
 /// Does the work of an operation once its time is over: first run and after a restart alike, so
 /// every kind of work finds out what of it is done already.
 ///
 /// # Errors
 /// What the operation fails with.
-pub(in crate::emulator) async fn resume(
-    emulator: &Arc<Emulator>,
-    operation: &Operation,
-) -> Result<Value, ApiError> {
+async fn resume(emulator: &Arc<Emulator>, operation: &Operation) -> Result<Value, ApiError> {
     let work = Work::deserialize(&operation.work)
         .map_err(|e| ApiError::internal(format!("the operation cannot be understood: {e}")))?;
     match work {

@@ -11,12 +11,14 @@ use serde_json::{Map, Value, json};
 use super::told;
 use super::{GLOBAL, Place, both, check, message, new_id, run, source};
 use crate::clock::Timestamp;
+use crate::emulator::Emulator;
+use crate::emulator::core::numbers::project_number;
+use crate::emulator::core::operations;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
 use crate::emulator::wire::json::parse_body;
 use crate::emulator::wire::message::duration;
 use crate::emulator::wire::page;
-use crate::emulator::{Emulator, project_number};
 
 const TYPE: &str = "type.googleapis.com/google.devtools.cloudbuild.v1";
 /// Waiting for longer than this, a build expires.
@@ -73,7 +75,12 @@ pub(super) fn routes() -> Vec<Route<Emulator>> {
     routes.extend(both(post.clone(), verb("cancel"), cancel));
     routes.extend(both(post.clone(), verb("retry"), retry));
     routes.extend(both(post.clone(), verb("approve"), approve));
-    routes.push(route(get, "v1/operations/build/*/*", get_operation));
+    routes.push(route(get.clone(), "v1/operations/build/*/*", get_operation));
+    routes.push(route(
+        get,
+        "v1/projects/*/locations/*/operations/*",
+        get_regional_operation,
+    ));
     routes.push(route(
         post,
         "v1/operations/build/*/*:cancel",
@@ -301,7 +308,7 @@ async fn begin(
     let accepted = check::check(emulator, &place, &sent).await?;
     check::permit(emulator, accepted.resolved.get("steps"))?;
     let approval = trigger.as_ref().filter(|t| t.approval_required);
-    let now = emulator.clock.now();
+    let now = emulator.core.clock.now();
     let build = Build {
         place,
         sent,
@@ -323,23 +330,11 @@ async fn begin(
         provenance: None,
         ended: Value::Null,
     };
-    emulator.store.put(&build.place.key(), &build)?;
+    emulator.core.store.put(&build.place.key(), &build)?;
     if build.status == Status::Queued {
         run::begin(emulator, &build);
     }
     Ok(build)
-}
-
-/// The operation of a build: `word` is the last part of its name. None where it is no build's.
-pub(in crate::emulator) fn operation(
-    emulator: &Emulator,
-    project: &str,
-    location: &str,
-    word: &str,
-) -> Option<Value> {
-    of_operation(emulator, project, location, word)
-        .ok()
-        .map(|build| build.operation())
 }
 
 fn of_operation(
@@ -354,8 +349,19 @@ fn of_operation(
         let number = project_number(project);
         format!("cloudbuild/builds/{number}/{location}/{id}")
     };
-    id.and_then(|id| emulator.store.get(&key(id)))
+    id.and_then(|id| emulator.core.store.get(&key(id)))
         .ok_or_else(|| ApiError::not_found(format!("Operation {word} is not found.")))
+}
+
+/// The operation of a build, or else of another service's resource under the same path.
+async fn get_regional_operation(emulator: Arc<Emulator>, request: Request) -> Answer {
+    let [project, location, word] = request.wild.as_slice() else {
+        return operations::get(emulator.core.clone(), request).await;
+    };
+    match of_operation(&emulator, project, location, word) {
+        Ok(build) => json(&build.operation()),
+        Err(_) => operations::get(emulator.core.clone(), request).await,
+    }
 }
 
 async fn get_operation(emulator: Arc<Emulator>, request: Request) -> Answer {
@@ -371,7 +377,7 @@ async fn cancel_operation(emulator: Arc<Emulator>, request: Request) -> Answer {
 }
 
 pub(super) fn find(emulator: &Emulator, place: &Place) -> Result<Build, ApiError> {
-    let found = emulator.store.get(&place.key());
+    let found = emulator.core.store.get(&place.key());
     found
         .ok_or_else(|| ApiError::not_found("Requested entity was not found.").violation("build_id"))
 }
@@ -392,7 +398,7 @@ async fn get_build(emulator: Arc<Emulator>, request: Request) -> Answer {
 async fn list_builds(emulator: Arc<Emulator>, request: Request) -> Answer {
     request.knows(&["projectId", "parent", "filter", "pageSize", "pageToken"])?;
     let place = Place::of(&request, "builds")?;
-    let items = emulator.store.list::<Build>(&place.key()).into_iter();
+    let items = emulator.core.store.list::<Build>(&place.key()).into_iter();
     let items = items.map(|(_, build)| {
         let mut message = build.message();
         // Names of the filter that the resource has not.
@@ -426,26 +432,29 @@ async fn cancel(emulator: Arc<Emulator>, request: Request) -> Answer {
 /// Cancels a build and waits until it has ended.
 async fn end_now(emulator: &Arc<Emulator>, place: &Place) -> Result<(), ApiError> {
     find(emulator, place)?;
-    let now = emulator.clock.now();
-    emulator.store.update(&place.key(), |build: &mut Build| {
-        if build.status.is_final() {
-            return Err(ApiError::failed_precondition(format!(
-                "Cannot cancel build {}: its status is {}.",
-                build.place.id,
-                json!(build.status).as_str().unwrap_or_default()
-            )));
-        }
-        build.cancelling = true;
-        if build.status == Status::Pending {
-            build.status = Status::Cancelled;
-            build.finished = Some(now);
-            build.approval = build.approval.take().map(|mut approval| {
-                approval["state"] = "CANCELLED".into();
-                approval
-            });
-        }
-        Ok(())
-    })?;
+    let now = emulator.core.clock.now();
+    emulator
+        .core
+        .store
+        .update(&place.key(), |build: &mut Build| {
+            if build.status.is_final() {
+                return Err(ApiError::failed_precondition(format!(
+                    "Cannot cancel build {}: its status is {}.",
+                    build.place.id,
+                    json!(build.status).as_str().unwrap_or_default()
+                )));
+            }
+            build.cancelling = true;
+            if build.status == Status::Pending {
+                build.status = Status::Cancelled;
+                build.finished = Some(now);
+                build.approval = build.approval.take().map(|mut approval| {
+                    approval["state"] = "CANCELLED".into();
+                    approval
+                });
+            }
+            Ok(())
+        })?;
     let active = emulator.cloudbuild.active().get(&place.key()).cloned();
     if let Some(active) = active {
         active.cancel().await;
@@ -492,29 +501,32 @@ async fn approve(emulator: Arc<Emulator>, request: Request) -> Answer {
     if approved && build.status == Status::Pending {
         check::permit(&emulator, build.steps())?;
     }
-    let now = emulator.clock.now();
+    let now = emulator.core.clock.now();
     let mut result = told(&result);
     result["approvalTime"] = json!(now);
-    emulator.store.update(&place.key(), |build: &mut Build| {
-        if build.status != Status::Pending {
-            return Err(ApiError::failed_precondition(format!(
-                "Build {} is not waiting for an approval.",
-                build.place.id
-            )));
-        }
-        let state = if approved { "APPROVED" } else { "REJECTED" };
-        build.approval = Some(json!({
-            "state": state, "config": {"approvalRequired": true}, "result": result,
-        }));
-        if approved {
-            build.status = Status::Queued;
-            build.queued = now;
-        } else {
-            build.status = Status::Cancelled;
-            build.finished = Some(now);
-        }
-        Ok(())
-    })?;
+    emulator
+        .core
+        .store
+        .update(&place.key(), |build: &mut Build| {
+            if build.status != Status::Pending {
+                return Err(ApiError::failed_precondition(format!(
+                    "Build {} is not waiting for an approval.",
+                    build.place.id
+                )));
+            }
+            let state = if approved { "APPROVED" } else { "REJECTED" };
+            build.approval = Some(json!({
+                "state": state, "config": {"approvalRequired": true}, "result": result,
+            }));
+            if approved {
+                build.status = Status::Queued;
+                build.queued = now;
+            } else {
+                build.status = Status::Cancelled;
+                build.finished = Some(now);
+            }
+            Ok(())
+        })?;
     let build = find(&emulator, &place)?;
     if approved {
         run::begin(&emulator, &build);

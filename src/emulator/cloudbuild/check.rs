@@ -8,8 +8,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::{Builds, Place, child};
+use super::{Place, child};
 use crate::emulator::Emulator;
+use crate::emulator::core::Builds;
 use crate::emulator::wire::error::ApiError;
 
 /// Real time that a check may take; it takes milliseconds.
@@ -66,7 +67,7 @@ impl Submission {
 
     /// `serin run` for this build, without what says whether it is checked or run.
     pub(super) fn command(&self, emulator: &Emulator, build: &Place) -> Command {
-        let mut command = Command::new(&emulator.serin);
+        let mut command = Command::new(&emulator.core.serin);
         command
             .args(["run", "--format", "json"])
             .args(["--build-id", &build.id, "--submitted", &build.location])
@@ -147,7 +148,7 @@ pub(super) async fn check(
 /// # Errors
 /// `PERMISSION_DENIED` that names the flag.
 pub(super) fn permit(emulator: &Emulator, steps: Option<&Value>) -> Result<(), ApiError> {
-    match emulator.builds.allowed {
+    match emulator.core.builds {
         Builds::Host => return Ok(()),
         Builds::Off => {
             return Err(ApiError::forbidden(
@@ -161,7 +162,7 @@ pub(super) fn permit(emulator: &Emulator, steps: Option<&Value>) -> Result<(), A
     let images = steps.map(|step| step["name"].as_str().unwrap_or_default());
     match images
         .enumerate()
-        .find(|(_, image)| emulator.own_images.contains(image))
+        .find(|(_, image)| emulator.core.own_images.contains(image))
     {
         None => Ok(()),
         Some((step, image)) => Err(ApiError::forbidden(format!(

@@ -35,6 +35,7 @@ pub(super) async fn output(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut group = emulator
+        .core
         .groups
         .spawn(command)
         .map_err(|e| format!("{program} cannot be started: {e}"))?;

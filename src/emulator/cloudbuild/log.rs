@@ -69,7 +69,9 @@ impl Log {
                 severity: "INFO",
                 most: usize::MAX,
             };
-            emulator.spawn(logging::follow(emulator.clone(), source, reader));
+            emulator
+                .core
+                .spawn(logging::follow(emulator.core.clone(), source, reader));
             end
         });
         let steps = build["steps"].as_array().map_or(&[][..], Vec::as_slice);

@@ -17,9 +17,10 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::builds::{Build, Status};
 use super::check::{self, Submission};
 use super::log::{self, Log};
-use super::{Builds, archive, source};
+use super::{archive, source};
 use crate::clock::Timestamp;
 use crate::emulator::Emulator;
+use crate::emulator::core::Builds;
 use crate::emulator::wire::error::ApiError;
 use crate::process::Group;
 
@@ -61,7 +62,7 @@ impl End {
 }
 
 fn folder(emulator: &Emulator) -> PathBuf {
-    emulator.state.join("cloudbuild")
+    emulator.core.state.join("cloudbuild")
 }
 
 /// Takes up every build that has not ended.
@@ -71,7 +72,7 @@ fn folder(emulator: &Emulator) -> PathBuf {
 pub(in crate::emulator) fn start(emulator: &Arc<Emulator>) -> Result<(), ApiError> {
     archive::remove(&folder(emulator));
     let mut queued = Vec::new();
-    for (_, build) in emulator.store.list::<Build>("cloudbuild/builds/") {
+    for (_, build) in emulator.core.store.list::<Build>("cloudbuild/builds/") {
         match build.status {
             _ if build.status.is_final() || build.status == Status::Pending => {}
             _ if build.cancelling => {
@@ -85,11 +86,11 @@ pub(in crate::emulator) fn start(emulator: &Arc<Emulator>) -> Result<(), ApiErro
         }
     }
     queued.sort_by_key(|build| build.queued);
-    let now = emulator.clock.now();
+    let now = emulator.core.clock.now();
     for mut build in queued {
         // The clock leaps ahead after a kill: that is no time in the queue.
         build.queued = now;
-        emulator.store.put(&build.place.key(), &build)?;
+        emulator.core.store.put(&build.place.key(), &build)?;
         begin(emulator, &build);
     }
     Ok(())
@@ -112,7 +113,7 @@ pub(super) fn begin(emulator: &Arc<Emulator>, build: &Build) {
     let key = build.place.key();
     emulator.cloudbuild.active().insert(key, active.clone());
     let (shared, build) = (emulator.clone(), build.clone());
-    emulator.spawn(async move {
+    emulator.core.spawn(async move {
         let end = run(&shared, &build, &active.stop).await;
         let end = end.unwrap_or_else(|e| End::plain(Status::InternalError, e.to_string()));
         if let Err(error) = finish(&shared, &build, end) {
@@ -127,9 +128,9 @@ fn finish(emulator: &Emulator, build: &Build, end: End) -> Result<(), ApiError> 
     let End::Is(status, detail, ended) = end else {
         return Ok(());
     };
-    let now = emulator.clock.now();
+    let now = emulator.core.clock.now();
     let key = build.place.key();
-    emulator.store.update(&key, |build: &mut Build| {
+    emulator.core.store.update(&key, |build: &mut Build| {
         build.status = match status {
             // What a cancelled build's processes still did is nobody's result.
             _ if build.cancelling => Status::Cancelled,
@@ -147,7 +148,7 @@ fn is_stopping(emulator: &Emulator) -> bool {
 }
 
 async fn run(emulator: &Arc<Emulator>, build: &Build, stop: &Notify) -> Result<End, ApiError> {
-    let clock = emulator.clock;
+    let clock = emulator.core.clock;
     let rest = (build.queued + build.queue_ttl()).since(clock.now());
     let slots = &emulator.cloudbuild.slots;
     let _slot = tokio::select! {
@@ -167,7 +168,7 @@ async fn run(emulator: &Arc<Emulator>, build: &Build, stop: &Notify) -> Result<E
     }
     let now = clock.now();
     let key = build.place.key();
-    let working = emulator.store.update(&key, |build: &mut Build| {
+    let working = emulator.core.store.update(&key, |build: &mut Build| {
         if build.cancelling {
             return Ok(false);
         }
@@ -185,7 +186,7 @@ async fn run(emulator: &Arc<Emulator>, build: &Build, stop: &Notify) -> Result<E
         &build.message(),
     );
     if let Some(warning) = warning {
-        emulator.store.update(&key, |build: &mut Build| {
+        emulator.core.store.update(&key, |build: &mut Build| {
             build.warnings.push(warning);
             Ok(())
         })?;
@@ -208,7 +209,7 @@ async fn work(
     folder: &Path,
     log: &mut Log,
 ) -> Result<End, ApiError> {
-    let fetching = emulator.clock.now();
+    let fetching = emulator.core.clock.now();
     let source = folder.join("source");
     fs::create_dir_all(&source)?;
     log.line(None, &format!("starting build \"{}\"", build.place.id))
@@ -233,7 +234,7 @@ async fn work(
         }
     };
     let key = build.place.key();
-    emulator.store.update(&key, |build: &mut Build| {
+    emulator.core.store.update(&key, |build: &mut Build| {
         build.provenance = provenance;
         Ok(())
     })?;
@@ -245,14 +246,14 @@ async fn work(
         .arg(&source)
         .arg("--config")
         .arg(&config)
-        .args(["--emulator", emulator.url(), "--state"])
+        .args(["--emulator", emulator.core.url(), "--state"])
         .arg(folder.join("run"))
         .arg("--workspace")
         .arg(folder.join("workspace"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    for image in &emulator.own_images.named {
+    for image in &emulator.core.own_images.named {
         command.args(["--self", image]);
     }
     // A file for a variable that no step has would be refused.
@@ -271,10 +272,10 @@ async fn work(
             command.arg("--secret").arg(secret);
         }
     }
-    if emulator.builds.allowed == Builds::Host {
+    if emulator.core.builds == Builds::Host {
         command.args(&emulator.builds.arguments);
     }
-    let group = emulator.groups.spawn(&mut command)?;
+    let group = emulator.core.groups.spawn(&mut command)?;
     let mut followed = Followed::since(fetching);
     let status = followed.follow(emulator, group, stop, log).await?;
     let end = followed.end(emulator, build, status);

@@ -20,7 +20,7 @@ fn leave(running: &Running, builds: &[(&str, &str, bool)]) {
         });
         let build: Build = serde_json::from_value(document).unwrap();
         let key = build.place.key();
-        running.emulator.store.put(&key, &build).unwrap();
+        running.emulator.core.store.put(&key, &build).unwrap();
     }
 }
 

@@ -349,7 +349,7 @@ async fn config(
 
 /// A config's message as it stands in a file, which only the runner can read.
 async fn as_written(emulator: &Emulator, path: &str, file: &Path) -> Result<Value, ApiError> {
-    let mut command = Command::new(&emulator.serin);
+    let mut command = Command::new(&emulator.core.serin);
     command.args(["run", "--check", "--as-written", "--format", "json"]);
     let ended = child::output(emulator, command.arg(file), LIMIT)
         .await

@@ -72,11 +72,11 @@ impl Trigger {
 /// # Errors
 /// `NOT_FOUND`.
 pub(super) fn find(emulator: &Emulator, place: &Place) -> Result<Trigger, ApiError> {
-    if let Some(trigger) = emulator.store.get(&place.key()) {
+    if let Some(trigger) = emulator.core.store.get(&place.key()) {
         return Ok(trigger);
     }
     let collection = place.with_id("triggers", "").key();
-    let all = emulator.store.list::<Trigger>(&collection).into_iter();
+    let all = emulator.core.store.list::<Trigger>(&collection).into_iter();
     let named = all
         .map(|(_, trigger)| trigger)
         .find(|t| t.name() == place.id);
@@ -247,7 +247,7 @@ fn keep(emulator: &Emulator, mut trigger: Trigger) -> Result<Trigger, ApiError> 
     let naming = &emulator.cloudbuild.naming;
     let _naming = naming.lock().unwrap_or_else(PoisonError::into_inner);
     let prefix = format!("cloudbuild/triggers/{}/", trigger.place.number());
-    let others = emulator.store.list::<Trigger>(&prefix).into_iter();
+    let others = emulator.core.store.list::<Trigger>(&prefix).into_iter();
     let others: Vec<Trigger> = others
         .map(|(_, other)| other)
         .filter(|other| other.place.id != trigger.place.id)
@@ -266,7 +266,7 @@ fn keep(emulator: &Emulator, mut trigger: Trigger) -> Result<Trigger, ApiError> 
             trigger.name()
         )));
     }
-    emulator.store.put(&trigger.place.key(), &trigger)?;
+    emulator.core.store.put(&trigger.place.key(), &trigger)?;
     Ok(trigger)
 }
 
@@ -278,7 +278,7 @@ async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
     let trigger = Trigger {
         sent: read(&emulator, &place, sent.into()).await?,
         place,
-        created: emulator.clock.now(),
+        created: emulator.core.clock.now(),
     };
     json(&keep(&emulator, trigger)?.message())
 }
@@ -291,7 +291,11 @@ async fn get(emulator: Arc<Emulator>, request: Request) -> Answer {
 async fn list_triggers(emulator: Arc<Emulator>, request: Request) -> Answer {
     request.knows(&["projectId", "parent", "pageSize", "pageToken"])?;
     let place = Place::of(&request, "triggers")?;
-    let items = emulator.store.list::<Trigger>(&place.key()).into_iter();
+    let items = emulator
+        .core
+        .store
+        .list::<Trigger>(&place.key())
+        .into_iter();
     let items = items.map(|(_, trigger)| {
         let word = format!("{}|{}", trigger.created, trigger.place.id);
         (word, trigger.message())
@@ -361,7 +365,7 @@ fn put(target: &mut Value, path: &[&str], value: Option<&Value>) {
 async fn delete(emulator: Arc<Emulator>, request: Request) -> Answer {
     request.knows(&["projectId", "triggerId", "name"])?;
     let trigger = find(&emulator, &Place::of(&request, "triggers")?)?;
-    emulator.store.delete(&trigger.place.key())?;
+    emulator.core.store.delete(&trigger.place.key())?;
     json(&json!({}))
 }
 

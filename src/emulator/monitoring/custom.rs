@@ -10,12 +10,13 @@ use serde_json::{Map, Value, json};
 use super::KEPT;
 use super::descriptors::{self, Descriptor, Kind, ValueType};
 use crate::clock::Timestamp;
+use crate::emulator::Emulator;
+use crate::emulator::core::numbers::project_number;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::filter::{Filter, Op};
 use crate::emulator::wire::http::{Answer, Request, json};
 use crate::emulator::wire::json::parse_body;
 use crate::emulator::wire::message::Int64;
-use crate::emulator::{Emulator, project_number};
 use crate::workspace::Digest;
 
 /// Series of one request, at most.
@@ -155,7 +156,7 @@ fn prefix(number: &str, metric: &str) -> String {
 
 /// Every series of a metric.
 pub(super) fn series(emulator: &Emulator, number: &str, metric: &str) -> Vec<Series> {
-    let found = emulator.store.list(&prefix(number, metric));
+    let found = emulator.core.store.list(&prefix(number, metric));
     found.into_iter().map(|(_, series)| series).collect()
 }
 
@@ -164,8 +165,8 @@ pub(super) fn series(emulator: &Emulator, number: &str, metric: &str) -> Vec<Ser
 /// # Errors
 /// When the state cannot be written.
 pub(super) fn forget(emulator: &Emulator, number: &str, metric: &str) -> Result<(), ApiError> {
-    for (key, _) in emulator.store.list::<Series>(&prefix(number, metric)) {
-        emulator.store.delete(&key)?;
+    for (key, _) in emulator.core.store.list::<Series>(&prefix(number, metric)) {
+        emulator.core.store.delete(&key)?;
     }
     Ok(())
 }
@@ -273,7 +274,7 @@ fn write(
     if let Some(text) = text {
         return Err(refuse(".points[0].interval", text));
     }
-    let now = emulator.clock.now();
+    let now = emulator.core.clock.now();
     if end > now + NEWEST || end + OLDEST < now {
         return Err(refuse(
             ".points[0].interval.endTime",
@@ -308,7 +309,7 @@ fn write(
             ),
         ));
     }
-    let mut series: Series = emulator.store.get(&key).unwrap_or_else(|| Series {
+    let mut series: Series = emulator.core.store.get(&key).unwrap_or_else(|| Series {
         metric: sent.metric.clone(),
         resource: resource.clone(),
         kind,
@@ -324,7 +325,7 @@ fn write(
     }
     series.points.retain(|point| point.end + KEPT > now);
     series.points.push(Point { start, end, value });
-    emulator.store.put(&key, &series)?;
+    emulator.core.store.put(&key, &series)?;
     // What Monitoring keeps beside a series is not asked for here.
     drop(sent.metadata);
     Ok(())

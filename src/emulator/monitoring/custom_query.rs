@@ -8,10 +8,11 @@ use super::custom::{self, Labelled, Point, Series};
 use super::descriptors::{self, Kind, ValueType};
 use super::query::{self, label};
 use crate::clock::Timestamp;
+use crate::emulator::Emulator;
+use crate::emulator::core::numbers::project_number;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::filter::Filter;
 use crate::emulator::wire::http::{Answer, Request, json};
-use crate::emulator::{Emulator, project_number};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Aligner {

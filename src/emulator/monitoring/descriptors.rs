@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 
 use super::custom::{self, is_custom};
 use super::query::{self, ONLINE, RESOURCE};
+use crate::emulator::Emulator;
+use crate::emulator::core::numbers::project_number;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::filter::Filter;
 use crate::emulator::wire::http::{Answer, Request, json};
 use crate::emulator::wire::json::parse_body;
 use crate::emulator::wire::message::{Kept, told};
-use crate::emulator::{Emulator, project_number};
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),* $(,)? }) => {
@@ -157,7 +158,7 @@ pub(super) fn find_or_make(
     descriptor: Descriptor,
 ) -> Result<Descriptor, ApiError> {
     let key = key(number, &descriptor.metric);
-    if let Some(mut known) = emulator.store.get::<Descriptor>(&key) {
+    if let Some(mut known) = emulator.core.store.get::<Descriptor>(&key) {
         // A label that was not there before joins the others.
         let new: Vec<Label> = descriptor
             .labels
@@ -166,17 +167,17 @@ pub(super) fn find_or_make(
             .collect();
         if !new.is_empty() {
             known.labels.extend(new);
-            emulator.store.put(&key, &known)?;
+            emulator.core.store.put(&key, &known)?;
         }
         return Ok(known);
     }
-    emulator.store.put(&key, &descriptor)?;
+    emulator.core.store.put(&key, &descriptor)?;
     Ok(descriptor)
 }
 
 /// Whether anybody has written a metric, or described it.
 pub(super) fn exists(emulator: &Emulator, number: &str, metric: &str) -> bool {
-    let found: Option<Descriptor> = emulator.store.get(&key(number, metric));
+    let found: Option<Descriptor> = emulator.core.store.get(&key(number, metric));
     found.is_some()
 }
 
@@ -203,7 +204,7 @@ fn built_in() -> Vec<Descriptor> {
 }
 
 fn all(emulator: &Emulator, number: &str) -> Vec<Descriptor> {
-    let own = emulator.store.list::<Descriptor>(&key(number, ""));
+    let own = emulator.core.store.list::<Descriptor>(&key(number, ""));
     let mut all = built_in();
     all.extend(own.into_iter().map(|(_, descriptor)| descriptor));
     all.sort_by(|a, b| a.metric.cmp(&b.metric));
@@ -275,7 +276,7 @@ pub(super) async fn create(emulator: Arc<Emulator>, request: Request) -> Answer 
     let project = &request.wild[0];
     let key = key(&project_number(project), &sent.metric);
     let _one_by_one = emulator.monitoring.writing();
-    if let Some(known) = emulator.store.get::<Descriptor>(&key)
+    if let Some(known) = emulator.core.store.get::<Descriptor>(&key)
         && (known.metric_kind, known.value_type) != (sent.metric_kind, sent.value_type)
     {
         return invalid(
@@ -287,7 +288,7 @@ pub(super) async fn create(emulator: Arc<Emulator>, request: Request) -> Answer 
         monitored_resource_types: Vec::new(),
         ..sent
     };
-    emulator.store.put(&key, &descriptor)?;
+    emulator.core.store.put(&key, &descriptor)?;
     json(&descriptor.message(project))
 }
 
@@ -304,6 +305,6 @@ pub(super) async fn delete(emulator: Arc<Emulator>, request: Request) -> Answer 
     let number = project_number(project);
     let _one_by_one = emulator.monitoring.writing();
     custom::forget(&emulator, &number, metric)?;
-    emulator.store.delete(&key(&number, metric))?;
+    emulator.core.store.delete(&key(&number, metric))?;
     json(&json!({}))
 }

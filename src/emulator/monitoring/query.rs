@@ -13,10 +13,11 @@ use super::{
     Cell, Distribution, FINITE_BUCKETS, GROWTH, MINUTE_MICROS, Target, custom, custom_query,
 };
 use crate::clock::Timestamp;
+use crate::emulator::Emulator;
+use crate::emulator::core::numbers::project_number;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::filter::{Filter, Op};
 use crate::emulator::wire::http::{Answer, Request, json};
-use crate::emulator::{Emulator, project_number};
 
 /// A minute's counts can be read this much later, on the emulator's clock.
 const WITHHELD: Duration = Duration::from_secs(240);
@@ -176,7 +177,7 @@ pub(super) async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
     }
     let query = read(&request)?;
     let (size, skip) = page(&request)?;
-    let now = emulator.clock.now();
+    let now = emulator.core.clock.now();
     // A minute that begins at m has its only point at m + 60 s.
     let withheld = i64::try_from(WITHHELD.as_micros()).unwrap_or(i64::MAX);
     let visible = now.unix_micros() - withheld;

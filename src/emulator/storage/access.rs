@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 
 use super::buckets::Bucket;
 use super::object::{message, not_met};
+use crate::emulator::Emulator;
+use crate::emulator::core::numbers::project_number;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, json};
-use crate::emulator::{Emulator, project_number};
 
 /// A policy as it was set.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -12,10 +12,11 @@ use serde_json::{Map, Value, json};
 use super::access::{self, Policy};
 use super::object::{LIVE, OLD, Preconditions, message};
 use crate::clock::Timestamp;
+use crate::emulator::core::numbers::project_number;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, empty, json};
 use crate::emulator::wire::labels;
-use crate::emulator::{Emulator, kms, project_number};
+use crate::emulator::{Emulator, kms};
 
 const BUCKETS: &str = "buckets/";
 
@@ -62,7 +63,7 @@ impl Bucket {
     }
 
     fn new(emulator: &Emulator, name: &str, project: &str) -> Self {
-        let now = emulator.clock.now();
+        let now = emulator.core.clock.now();
         Self {
             name: name.to_owned(),
             project: project_number(project),
@@ -90,6 +91,7 @@ impl Bucket {
     /// 404 as Google says it.
     pub(super) fn find(emulator: &Emulator, name: &str) -> Result<Self, ApiError> {
         emulator
+            .core
             .store
             .get(&Self::document(name))
             .ok_or_else(|| ApiError::not_found("The specified bucket does not exist."))
@@ -100,7 +102,7 @@ impl Bucket {
     /// # Errors
     /// The disk's refusal.
     pub(super) fn keep(&self, emulator: &Emulator) -> Result<(), ApiError> {
-        Ok(emulator.store.put(&Self::document(&self.name), self)?)
+        Ok(emulator.core.store.put(&Self::document(&self.name), self)?)
     }
 
     /// Whether policies alone say who may what, and lists nothing.
@@ -277,14 +279,14 @@ pub(super) async fn insert(emulator: Arc<Emulator>, request: Request) -> Answer 
         }
         bucket.keep(&emulator)?;
     }
-    json(&bucket.resource(&request.base_url(emulator.url())))
+    json(&bucket.resource(&request.base_url(emulator.core.url())))
 }
 
 pub(super) async fn get(emulator: Arc<Emulator>, request: Request) -> Answer {
     let bucket = Bucket::find(&emulator, &request.wild[0])?;
     let preconditions = Preconditions::of(&request)?;
     preconditions.check(0, bucket.metageneration)?;
-    json(&bucket.resource(&request.base_url(emulator.url())))
+    json(&bucket.resource(&request.base_url(emulator.core.url())))
 }
 
 pub(super) async fn layout(emulator: Arc<Emulator>, request: Request) -> Answer {
@@ -312,8 +314,9 @@ pub(super) async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
         .clamp(1, 1000);
     let prefix = format!("{BUCKETS}{}", request.get("prefix").unwrap_or_default());
     let after = request.get("pageToken").unwrap_or_default();
-    let base = request.base_url(emulator.url());
+    let base = request.base_url(emulator.core.url());
     let mut found: Vec<Bucket> = emulator
+        .core
         .store
         .list::<Bucket>(&prefix)
         .into_iter()
@@ -369,9 +372,9 @@ fn alter(
         class.clone_into(&mut bucket.storage_class);
     }
     bucket.metageneration += 1;
-    bucket.updated = emulator.clock.now();
+    bucket.updated = emulator.core.clock.now();
     bucket.keep(emulator)?;
-    json(&bucket.resource(&request.base_url(emulator.url())))
+    json(&bucket.resource(&request.base_url(emulator.core.url())))
 }
 
 pub(super) async fn delete(emulator: Arc<Emulator>, request: Request) -> Answer {
@@ -383,6 +386,7 @@ pub(super) async fn delete(emulator: Arc<Emulator>, request: Request) -> Answer 
     for kind in [LIVE, OLD] {
         let mut holds = false;
         emulator
+            .core
             .store
             .keys(&format!("{kind}{}/", bucket.name), "", |_| {
                 holds = true;
@@ -394,6 +398,9 @@ pub(super) async fn delete(emulator: Arc<Emulator>, request: Request) -> Answer 
             ));
         }
     }
-    emulator.store.delete(&Bucket::document(&bucket.name))?;
+    emulator
+        .core
+        .store
+        .delete(&Bucket::document(&bucket.name))?;
     Ok(empty(StatusCode::NO_CONTENT))
 }

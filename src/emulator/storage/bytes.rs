@@ -154,7 +154,7 @@ pub(super) struct Incoming {
 
 impl Incoming {
     pub(super) fn new(emulator: &Emulator) -> io::Result<Self> {
-        let blobs = emulator.store.blob("");
+        let blobs = emulator.core.store.blob("");
         Ok(Self {
             file: tempfile::Builder::new()
                 .prefix(".incoming-")
@@ -289,7 +289,7 @@ pub(super) fn open_object(
     let mut tries = 0;
     loop {
         let object = object::find(emulator, bucket, name, generation)?;
-        let path = emulator.store.blob(&object.blob());
+        let path = emulator.core.store.blob(&object.blob());
         let named = format!("gs://{}/{}", object.bucket, object.name);
         match Blob::open(&path, &named, object.size, object.crc32c) {
             Ok(blob) => return Ok((object, blob)),

@@ -79,7 +79,7 @@ pub(super) async fn compose(emulator: Arc<Emulator>, request: Request) -> Answer
         let mut components = 0;
         let mut whole = tempfile::Builder::new()
             .prefix(".incoming-")
-            .tempfile_in(emulator.store.blob(""))?;
+            .tempfile_in(emulator.core.store.blob(""))?;
         for source in sent.source_objects {
             let (part, mut file) =
                 bytes::open_object(&emulator, bucket, &source.name, source.generation)?;
@@ -113,7 +113,7 @@ pub(super) async fn compose(emulator: Arc<Emulator>, request: Request) -> Answer
             upload: None,
         };
         let object = object::commit(&emulator, new, whole.path())?;
-        Ok(object.resource(&request.base_url(emulator.url())))
+        Ok(object.resource(&request.base_url(emulator.core.url())))
     })
     .await?;
     json(&resource)
@@ -165,16 +165,16 @@ impl Plan {
     pub(super) fn carry_out(self, emulator: &Emulator) -> Result<Object, ApiError> {
         let folder: TempDir = tempfile::Builder::new()
             .prefix(".incoming-")
-            .tempdir_in(emulator.store.blob(""))?;
+            .tempdir_in(emulator.core.store.blob(""))?;
         let file = folder.path().join("copy");
-        fs::hard_link(emulator.store.blob(&self.source.blob()), &file).map_err(|e| {
-            match e.kind() {
-                io::ErrorKind::NotFound => ApiError::not_found(format!(
-                    "No such object: {}/{}",
-                    self.source.bucket, self.source.name
-                )),
-                _ => e.into(),
-            }
+        fs::hard_link(emulator.core.store.blob(&self.source.blob()), &file).map_err(|e| match e
+            .kind()
+        {
+            io::ErrorKind::NotFound => ApiError::not_found(format!(
+                "No such object: {}/{}",
+                self.source.bucket, self.source.name
+            )),
+            _ => e.into(),
         })?;
         let new = New {
             bucket: self.bucket,
@@ -196,7 +196,7 @@ impl Plan {
 pub(super) async fn copy(emulator: Arc<Emulator>, request: Request) -> Answer {
     let resource = blocking(move || {
         let object = plan(&emulator, &request)?.carry_out(&emulator)?;
-        Ok(object.resource(&request.base_url(emulator.url())))
+        Ok(object.resource(&request.base_url(emulator.core.url())))
     })
     .await?;
     json(&resource)
@@ -229,7 +229,7 @@ pub(super) async fn rewrite(emulator: Arc<Emulator>, request: Request) -> Answer
             answer["rewriteToken"] = token(generation, done).into();
         } else {
             let object = plan.carry_out(&emulator)?;
-            answer["resource"] = object.resource(&request.base_url(emulator.url()));
+            answer["resource"] = object.resource(&request.base_url(emulator.core.url()));
         }
         Ok(answer)
     })

@@ -33,7 +33,7 @@ pub(super) async fn get(emulator: Arc<Emulator>, request: Request) -> Answer {
     }
     let object = object::find(&emulator, bucket, name, generation)?;
     check(&object)?;
-    json(&object.resource(&request.base_url(emulator.url())))
+    json(&object.resource(&request.base_url(emulator.core.url())))
 }
 
 /// HTTP's own conditions on a read: `If-Match` and `If-Unmodified-Since` fail with 412,

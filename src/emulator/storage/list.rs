@@ -166,6 +166,7 @@ pub(super) fn find(emulator: &Emulator, request: &Request) -> Result<Found, ApiE
         };
         let from = format!("{live}{}", query.from.max(last));
         emulator
+            .core
             .store
             .keys(&format!("{live}{}", query.prefix), &from, |key| {
                 page.take(&key[live.len()..], None)
@@ -194,7 +195,7 @@ pub(super) fn find(emulator: &Emulator, request: &Request) -> Result<Found, ApiE
 
 pub(super) async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
     let found = find(&emulator, &request)?;
-    let base = request.base_url(emulator.url());
+    let base = request.base_url(emulator.core.url());
     let mut answer = json!({"kind": "storage#objects"});
     if let Some((token, _)) = found.next {
         answer["nextPageToken"] = token.into();
@@ -213,6 +214,7 @@ fn all_versions(emulator: &Emulator, bucket: &str, prefix: &str) -> Vec<(String,
     let mut found: BTreeMap<(String, u64), ()> = BTreeMap::new();
     for kind in [LIVE, OLD] {
         let objects = emulator
+            .core
             .store
             .list::<Object>(&format!("{kind}{bucket}/{prefix}"));
         for (_, object) in objects {

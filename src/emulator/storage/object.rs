@@ -285,11 +285,14 @@ pub(super) fn find(
     generation: Option<u64>,
 ) -> Result<Object, ApiError> {
     Bucket::find(emulator, bucket)?;
-    let live: Option<Object> = emulator.store.get(&Object::key(bucket, name));
+    let live: Option<Object> = emulator.core.store.get(&Object::key(bucket, name));
     let found = match (live, generation) {
         (Some(object), None) => Some(object),
         (Some(object), Some(g)) if g == object.generation => Some(object),
-        (_, Some(g)) => emulator.store.get(&format!("{OLD}{bucket}/{name}/{g:020}")),
+        (_, Some(g)) => emulator
+            .core
+            .store
+            .get(&format!("{OLD}{bucket}/{name}/{g:020}")),
         (None, None) => None,
     };
     found.ok_or_else(|| ApiError::not_found(format!("No such object: {bucket}/{name}")))
@@ -313,7 +316,7 @@ pub(super) struct New {
 /// # Errors
 /// 404 for the bucket, 412, or the disk's refusal.
 pub(super) fn commit(emulator: &Emulator, new: New, file: &Path) -> Result<Object, ApiError> {
-    let store = &emulator.store;
+    let store = &emulator.core.store;
     let commit = &emulator.storage.commit;
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
     // Counted under the lock: of two generations of a name the newer one has the higher number.
@@ -330,7 +333,7 @@ pub(super) fn commit(emulator: &Emulator, new: New, file: &Path) -> Result<Objec
         }
         fs::rename(file, &blob)?;
         store.sync_blobs()?;
-        let now = emulator.clock.now();
+        let now = emulator.core.clock.now();
         let mut attributes = Attributes {
             kms_key_name: kms_key,
             ..new.attributes
@@ -405,7 +408,7 @@ fn check_may_go(emulator: &Emulator, bucket: &Bucket, object: &Object) -> Result
         }
     }
     let until = object.created + bucket.retention();
-    if emulator.clock.now() < until {
+    if emulator.core.clock.now() < until {
         return Err(ApiError::forbidden(format!(
             "{named} is subject to bucket's retention policy and cannot be deleted, overwritten or archived until {until}."
         ))
@@ -421,8 +424,8 @@ fn retire(emulator: &Emulator, bucket: &Bucket, live: &Object) -> Result<bool, A
         return Ok(false);
     }
     let mut old = live.clone();
-    old.deleted = Some(emulator.clock.now());
-    emulator.store.put(&old.old_key(), &old)?;
+    old.deleted = Some(emulator.core.clock.now());
+    emulator.core.store.put(&old.old_key(), &old)?;
     Ok(true)
 }
 
@@ -448,7 +451,7 @@ pub(super) fn delete(
     } else {
         Object::key(bucket, name)
     };
-    emulator.store.delete(&key)?;
+    emulator.core.store.delete(&key)?;
     if !kept {
         forget_blob(emulator, &object);
     }
@@ -457,7 +460,7 @@ pub(super) fn delete(
 
 /// Removes a blob whose document is gone; what cannot be removed now goes at the next start.
 fn forget_blob(emulator: &Emulator, object: &Object) {
-    let _left_for_the_sweep = fs::remove_file(emulator.store.blob(&object.blob()));
+    let _left_for_the_sweep = fs::remove_file(emulator.core.store.blob(&object.blob()));
 }
 
 /// Changes an object's attributes by `change`: one metageneration on. Blocks.
@@ -480,13 +483,13 @@ pub(super) fn alter(
         ..change(&object.attributes)?
     };
     object.metageneration += 1;
-    object.updated = emulator.clock.now();
+    object.updated = emulator.core.clock.now();
     let key = if object.deleted.is_some() {
         object.old_key()
     } else {
         Object::key(&object.bucket, &object.name)
     };
-    emulator.store.put(&key, &object)?;
+    emulator.core.store.put(&key, &object)?;
     Ok(object)
 }
 

@@ -47,7 +47,7 @@ async fn answer(
 ) -> Answer {
     let resource = blocking(move || {
         let object = object::alter(&emulator, &request, change)?;
-        Ok(object.resource(&request.base_url(emulator.url())))
+        Ok(object.resource(&request.base_url(emulator.core.url())))
     })
     .await?;
     json(&resource)

@@ -86,8 +86,8 @@ pub(super) async fn start(emulator: Arc<Emulator>, mut request: Request) -> Answ
     };
     let target = Target::new(&request, sent)?;
     Bucket::find(&emulator, &target.bucket)?;
-    let id = format!("{:020}", emulator.store.next_id("upload")?);
-    let base = request.base_url(emulator.url());
+    let id = format!("{:020}", emulator.core.store.next_id("upload")?);
+    let base = request.base_url(emulator.core.url());
     let name = target.sent.name.clone().unwrap_or_default();
     let location = format!(
         "{base}/upload/storage/v1/b/{}/o?uploadType=resumable&name={}&upload_id={id}",
@@ -96,7 +96,7 @@ pub(super) async fn start(emulator: Arc<Emulator>, mut request: Request) -> Answ
     );
     let session = Session {
         bucket: target.bucket,
-        started: emulator.clock.now(),
+        started: emulator.core.clock.now(),
         sent: target.sent,
         preconditions: target.preconditions,
         total,
@@ -104,7 +104,7 @@ pub(super) async fn start(emulator: Arc<Emulator>, mut request: Request) -> Answ
         object: None,
     };
     let key = format!("{SESSIONS}{id}");
-    blocking(move || Ok(emulator.store.put(&key, &session)?)).await?;
+    blocking(move || Ok(emulator.core.store.put(&key, &session)?)).await?;
     let mut response = empty(StatusCode::OK);
     let headers = response.headers_mut();
     if let Ok(location) = HeaderValue::from_str(&location) {
@@ -172,7 +172,7 @@ async fn take(emulator: Arc<Emulator>, mut request: Request) -> Answer {
         sessions.entry(key.clone()).or_default().clone()
     };
     let mut hasher = progress.lock().await;
-    let Some(mut session) = emulator.store.get::<Session>(&key) else {
+    let Some(mut session) = emulator.core.store.get::<Session>(&key) else {
         forget(&emulator, &key);
         return Err(gone(key.trim_start_matches(SESSIONS)));
     };
@@ -189,7 +189,7 @@ async fn take(emulator: Arc<Emulator>, mut request: Request) -> Answer {
     };
     let whole = request.header("content-range").is_none();
     if let Some(object) = &session.object {
-        return json(&object.resource(&request.base_url(emulator.url())));
+        return json(&object.resource(&request.base_url(emulator.core.url())));
     }
     if let Some(total) = range.total {
         if session.total.is_some_and(|known| known != total) || total < session.kept {
@@ -257,7 +257,7 @@ async fn take(emulator: Arc<Emulator>, mut request: Request) -> Answer {
         }
         let saved = emulator.clone();
         let (path, document, name) = (
-            emulator.store.blob(&blob(&key)),
+            emulator.core.store.blob(&blob(&key)),
             session.clone(),
             key.clone(),
         );
@@ -266,12 +266,12 @@ async fn take(emulator: Arc<Emulator>, mut request: Request) -> Answer {
             blocking(move || {
                 // Synced before it is acknowledged; the last chunk is acknowledged by the object.
                 OpenOptions::new().append(true).open(&path)?.sync_data()?;
-                saved.store.sync_blobs()?;
+                saved.core.store.sync_blobs()?;
                 if complete {
                     return Ok(());
                 }
                 // What was cancelled meanwhile stays so.
-                saved.store.update(&name, |kept: &mut Session| {
+                saved.core.store.update(&name, |kept: &mut Session| {
                     *kept = document;
                     Ok(())
                 })
@@ -298,7 +298,7 @@ async fn take(emulator: Arc<Emulator>, mut request: Request) -> Answer {
     let (shared, name) = (emulator.clone(), key.clone());
     let object = blocking(move || finish(&shared, &name, session, known)).await;
     forget(&emulator, &key);
-    json(&object?.resource(&request.base_url(emulator.url())))
+    json(&object?.resource(&request.base_url(emulator.core.url())))
 }
 
 fn check_quantum(length: u64) -> Result<(), ApiError> {
@@ -328,7 +328,7 @@ async fn receive(
         .create(true)
         .truncate(false)
         .write(true)
-        .open(emulator.store.blob(&blob(key)))?;
+        .open(emulator.core.store.blob(&blob(key)))?;
     file.set_len(session.kept)?;
     file.seek(SeekFrom::End(0))?;
     let mut again = session.kept - first;
@@ -360,7 +360,7 @@ async fn rehash(emulator: &Arc<Emulator>, key: &str, kept: u64) -> Result<Hasher
     if kept == 0 {
         return Ok(Hasher::default());
     }
-    let (path, name) = (emulator.store.blob(&blob(key)), key.to_owned());
+    let (path, name) = (emulator.core.store.blob(&blob(key)), key.to_owned());
     blocking(move || {
         let hasher = Hasher::of(fs::File::open(&path)?.take(kept))?;
         if hasher.size() < kept {
@@ -379,7 +379,7 @@ fn finish(
     known: Hasher,
 ) -> Result<Object, ApiError> {
     let sums = known.finish();
-    let path = emulator.store.blob(&blob(key));
+    let path = emulator.core.store.blob(&blob(key));
     let made = || {
         let sent = &session.sent;
         let name = sent.name.clone().unwrap_or_default();
@@ -416,10 +416,10 @@ fn finish(
     match &result {
         Ok(object) => {
             session.end(object.clone());
-            emulator.store.put(key, &session)?;
+            emulator.core.store.put(key, &session)?;
         }
         Err(error) if error.code < 500 => {
-            emulator.store.delete(key)?;
+            emulator.core.store.delete(key)?;
         }
         Err(_) => return result,
     }
@@ -458,12 +458,12 @@ pub(super) async fn cancel(emulator: Arc<Emulator>, request: Request) -> Answer 
     forget(&emulator, &key);
     let there = {
         let (emulator, key) = (emulator.clone(), key.clone());
-        blocking(move || Ok(emulator.store.delete(&key)?)).await?
+        blocking(move || Ok(emulator.core.store.delete(&key)?)).await?
     };
     if !there {
         return Err(gone(key.trim_start_matches(SESSIONS)));
     }
-    let _left_for_the_sweep = fs::remove_file(emulator.store.blob(&blob(&key)));
+    let _left_for_the_sweep = fs::remove_file(emulator.core.store.blob(&blob(&key)));
     Ok(empty(StatusCode::from_u16(499).unwrap_or(StatusCode::GONE)))
 }
 

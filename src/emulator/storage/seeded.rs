@@ -45,7 +45,7 @@ pub(in crate::emulator) fn holds<R: Read>(
     size: u64,
     open: impl FnOnce() -> anyhow::Result<R>,
 ) -> anyhow::Result<bool> {
-    let live: Option<Object> = emulator.store.get(&Object::key(bucket, name));
+    let live: Option<Object> = emulator.core.store.get(&Object::key(bucket, name));
     let Some(live) = live.filter(|live| live.size == size) else {
         return Ok(false);
     };
@@ -69,7 +69,7 @@ pub(in crate::emulator) fn insert(
 ) -> Result<(), ApiError> {
     let mut file = tempfile::Builder::new()
         .prefix(".incoming-")
-        .tempfile_in(emulator.store.blob(""))?;
+        .tempfile_in(emulator.core.store.blob(""))?;
     let mut sums = Hasher::default();
     let mut piece = vec![0; 1 << 18];
     loop {

@@ -92,7 +92,7 @@ async fn media(emulator: Arc<Emulator>, mut request: Request) -> Answer {
         incoming.write(piece).await?;
     }
     let object = target.finish(&emulator, incoming).await?;
-    json(&object.resource(&request.base_url(emulator.url())))
+    json(&object.resource(&request.base_url(emulator.core.url())))
 }
 
 async fn multipart(emulator: Arc<Emulator>, mut request: Request) -> Answer {
@@ -114,5 +114,5 @@ async fn multipart(emulator: Arc<Emulator>, mut request: Request) -> Answer {
     let object = Target::new(&request, sent)?
         .finish(&emulator, incoming)
         .await?;
-    json(&object.resource(&request.base_url(emulator.url())))
+    json(&object.resource(&request.base_url(emulator.core.url())))
 }

@@ -18,8 +18,8 @@ use super::message;
 use super::models::{self, Version};
 use super::names::{self, Place};
 use crate::emulator::Emulator;
-use crate::emulator::faults::WorkFault;
-use crate::emulator::operations::{self, Operation};
+use crate::emulator::core::faults::WorkFault;
+use crate::emulator::core::operations::{self, Operation};
 use crate::emulator::serving::{self, Spec};
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, route};
@@ -56,7 +56,7 @@ pub(super) fn routes() -> Vec<Route<Emulator>> {
 
 /// Brings up the servers of every deployed model again.
 pub(super) fn start(emulator: &Arc<Emulator>) {
-    for (_, endpoint) in emulator.store.list::<Endpoint>("endpoints/") {
+    for (_, endpoint) in emulator.core.store.list::<Endpoint>("endpoints/") {
         for deployed in &endpoint.deployed {
             match spec(emulator, &endpoint, deployed) {
                 Ok(spec) => {
@@ -202,7 +202,7 @@ async fn deploy(emulator: Arc<Emulator>, request: Request) -> Answer {
             model: found.place,
             version,
             display_name,
-            created: emulator.clock.now(),
+            created: emulator.core.clock.now(),
             options: DeployOptions {
                 dedicated_resources: Some(resources),
                 service_account: model.service_account,
@@ -214,13 +214,13 @@ async fn deploy(emulator: Arc<Emulator>, request: Request) -> Answer {
         },
         split: sent.traffic_split,
     });
-    let lasting = match emulator.faults.on_work(WorkFault::DeploySlow) {
+    let lasting = match emulator.core.faults.on_work(WorkFault::DeploySlow) {
         true => DEPLOYING_SLOWLY,
         false => DEPLOYING,
     };
     let metadata = "DeployModelOperationMetadata";
     let begun = names::begin(&emulator, &place, metadata, &work, lasting)?;
-    if emulator.faults.on_work(WorkFault::DeployAnswerLost) {
+    if emulator.core.faults.on_work(WorkFault::DeployAnswerLost) {
         return Err(ApiError::unavailable(
             "The service is currently unavailable, by a fault switched on.",
         ));
@@ -229,7 +229,7 @@ async fn deploy(emulator: Arc<Emulator>, request: Request) -> Answer {
 }
 
 fn stage(emulator: &Emulator, operation: &Operation, stage: &str) {
-    let described = operations::describe(emulator, &operation.name, |metadata| {
+    let described = operations::describe(&emulator.core, &operation.name, |metadata| {
         metadata["deploymentStage"] = stage.into();
     });
     if let Err(error) = described {
@@ -281,7 +281,7 @@ async fn join(
     stage(emulator, operation, "STARTING_MODEL_SERVER");
     let failed =
         ApiError::failed_precondition("Model server never became ready, by a fault switched on.");
-    let up = match emulator.faults.on_work(WorkFault::DeployFails) {
+    let up = match emulator.core.faults.on_work(WorkFault::DeployFails) {
         true => Err(failed),
         false => serving::ensure(emulator, &key, spec).comes_up().await,
     };
@@ -290,8 +290,9 @@ async fn join(
         stage(emulator, operation, "FAILED_TO_DEPLOY");
         return Err(error);
     }
-    let (now, etag) = (emulator.clock.now(), names::new_etag(emulator)?);
+    let (now, etag) = (emulator.core.clock.now(), names::new_etag(emulator)?);
     emulator
+        .core
         .store
         .update(&place.key(), |endpoint: &mut Endpoint| {
             deployed.created = now;
@@ -457,10 +458,11 @@ pub(super) async fn finish_undeploy(
         id,
         split,
     } = undeploy;
-    let (now, etag) = (emulator.clock.now(), names::new_etag(emulator)?);
+    let (now, etag) = (emulator.core.clock.now(), names::new_etag(emulator)?);
     let left = find(emulator, &place)?;
     if left.serves(&id) {
         emulator
+            .core
             .store
             .update(&place.key(), |endpoint: &mut Endpoint| {
                 check_leaves(endpoint, &id, &split)?;
@@ -556,8 +558,9 @@ pub(super) fn finish_mutate(emulator: &Emulator, mutate: Mutate) -> Result<Value
         id,
         options,
     } = mutate;
-    let (now, etag) = (emulator.clock.now(), names::new_etag(emulator)?);
+    let (now, etag) = (emulator.core.clock.now(), names::new_etag(emulator)?);
     let message = emulator
+        .core
         .store
         .update(&place.key(), |endpoint: &mut Endpoint| {
             let deployed = endpoint

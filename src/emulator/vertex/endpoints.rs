@@ -13,11 +13,12 @@ use super::names::{self, EncryptionSpec, Place};
 use super::{KEPT, message, told};
 use super::{Work, page, patch};
 use crate::clock::Timestamp;
-use crate::emulator::operations::Operation;
+use crate::emulator::Emulator;
+use crate::emulator::core::operations::Operation;
+use crate::emulator::monitoring::endpoint_number;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
 use crate::emulator::wire::json::parse_body;
-use crate::emulator::{Emulator, endpoint_number};
 
 const LASTING: Duration = Duration::from_secs(20);
 /// Where dedicated endpoints are; Google's is `prediction.vertexai.goog`.
@@ -140,7 +141,7 @@ impl Endpoint {
         let Place { location, id, .. } = &self.place;
         let project = self.place.number();
         let number = endpoint_number(&project, location, id);
-        let port = emulator.url().rsplit(':').next().unwrap_or_default();
+        let port = emulator.core.url().rsplit(':').next().unwrap_or_default();
         self.dedicated
             .then(|| format!("{number}.{location}-{project}.{DEDICATED_DOMAIN}:{port}"))
     }
@@ -242,6 +243,7 @@ pub(super) struct NewEndpoint(Endpoint);
 
 pub(super) fn find(emulator: &Emulator, place: &Place) -> Result<Endpoint, ApiError> {
     emulator
+        .core
         .store
         .get(&place.key())
         .ok_or_else(|| place.missing())
@@ -279,14 +281,14 @@ async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
         }
         Some(id) => collection.with_id(id),
     };
-    let taken = emulator.store.get::<Endpoint>(&place.key()).is_some();
+    let taken = emulator.core.store.get::<Endpoint>(&place.key()).is_some();
     if taken || names::running(&emulator, &place).is_some() {
         let name = place.name();
         return Err(ApiError::already_exists(format!(
             "Endpoint `{name}` already exists."
         )));
     }
-    let now = emulator.clock.now();
+    let now = emulator.core.clock.now();
     let work = Work::CreateEndpoint(NewEndpoint(Endpoint {
         place: place.clone(),
         display_name: sent.display_name,
@@ -320,9 +322,9 @@ pub(super) fn finish_create(
     NewEndpoint(endpoint): NewEndpoint,
 ) -> Result<Value, ApiError> {
     let key = endpoint.place.key();
-    let there: Option<Endpoint> = emulator.store.get(&key);
+    let there: Option<Endpoint> = emulator.core.store.get(&key);
     if there.is_none() {
-        emulator.store.put(&key, &endpoint)?;
+        emulator.core.store.put(&key, &endpoint)?;
     }
     let mut response = json!({"name": endpoint.place.name()});
     response["displayName"] = endpoint.display_name.into();
@@ -345,7 +347,7 @@ async fn list_endpoints(emulator: Arc<Emulator>, request: Request) -> Answer {
         "gdcZone",
     ])?;
     let place = Place::of(&request, "endpoints")?;
-    let endpoints = emulator.store.list::<Endpoint>(&place.key());
+    let endpoints = emulator.core.store.list::<Endpoint>(&place.key());
     let items = endpoints
         .into_iter()
         .map(|(_, e)| {
@@ -395,9 +397,9 @@ async fn delete(emulator: Arc<Emulator>, request: Request) -> Answer {
 /// # Errors
 /// When a model was deployed meanwhile, or the state cannot be written.
 pub(super) fn finish_delete(emulator: &Emulator, place: &Place) -> Result<Value, ApiError> {
-    if let Some(endpoint) = emulator.store.get::<Endpoint>(&place.key()) {
+    if let Some(endpoint) = emulator.core.store.get::<Endpoint>(&place.key()) {
         check_empty(&endpoint)?;
-        emulator.store.delete(&place.key())?;
+        emulator.core.store.delete(&place.key())?;
     }
     Ok(names::nothing())
 }

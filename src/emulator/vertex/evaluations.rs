@@ -11,7 +11,7 @@ use super::names::{self, Place};
 use super::told;
 use crate::clock::Timestamp;
 use crate::emulator::Emulator;
-use crate::emulator::state::{self, Kind};
+use crate::emulator::core::store::{self, Kind};
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
 use crate::emulator::wire::json::parse_body;
@@ -75,7 +75,7 @@ struct Evaluation {
 }
 
 pub(super) fn kind() -> Kind {
-    state::kind::<Evaluation>("evaluations/**")
+    store::kind::<Evaluation>("evaluations/**")
 }
 
 /// The prefix of the documents' keys, of a version or of all versions of a model.
@@ -123,7 +123,7 @@ async fn import(emulator: Arc<Emulator>, request: Request) -> Answer {
     }
     let evaluation = Evaluation {
         id: names::new_id(&emulator)?,
-        created: emulator.clock.now(),
+        created: emulator.core.clock.now(),
         model: model.place,
         version,
         sent,
@@ -133,7 +133,7 @@ async fn import(emulator: Arc<Emulator>, request: Request) -> Answer {
         keys(&evaluation.model, Some(version)),
         evaluation.id
     );
-    emulator.store.put(&key, &evaluation)?;
+    emulator.core.store.put(&key, &evaluation)?;
     json(&evaluation.message())
 }
 
@@ -141,6 +141,7 @@ async fn list_evaluations(emulator: Arc<Emulator>, request: Request) -> Answer {
     request.knows(&["filter", "pageSize", "pageToken", "readMask"])?;
     let (model, version) = find_version(&emulator, &Place::of(&request, "models")?)?;
     let all = emulator
+        .core
         .store
         .list::<Evaluation>(&keys(&model.place, Some(version)));
     let items = all
@@ -165,6 +166,7 @@ async fn get_evaluation(emulator: Arc<Emulator>, request: Request) -> Answer {
     let version = named.id.contains('@').then_some(version);
     let id = request.wild.get(3).cloned().unwrap_or_default();
     let all = emulator
+        .core
         .store
         .list::<Evaluation>(&keys(&model.place, version));
     let found = all.into_iter().find(|(_, evaluation)| evaluation.id == id);
@@ -186,8 +188,12 @@ pub(super) fn forget(
     model: &Place,
     version: Option<u64>,
 ) -> Result<(), ApiError> {
-    for (key, _) in emulator.store.list::<Evaluation>(&keys(model, version)) {
-        emulator.store.delete(&key)?;
+    for (key, _) in emulator
+        .core
+        .store
+        .list::<Evaluation>(&keys(model, version))
+    {
+        emulator.core.store.delete(&key)?;
     }
     Ok(())
 }

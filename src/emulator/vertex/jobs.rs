@@ -13,8 +13,8 @@ use super::names::{self, EncryptionSpec, Place};
 use super::{Work, page, run, told};
 use crate::clock::Timestamp;
 use crate::emulator::Emulator;
-use crate::emulator::container::{EnvVar, check_env};
-use crate::emulator::faults::WorkFault;
+use crate::emulator::core::container::{EnvVar, check_env};
+use crate::emulator::core::faults::WorkFault;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
 use crate::emulator::wire::json::parse_body;
@@ -343,7 +343,7 @@ async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
     names::check_labels(&sent.labels)?;
     names::check_encryption(sent.encryption_spec.as_ref(), &place)?;
     check(&sent.job_spec)?;
-    let now = emulator.clock.now();
+    let now = emulator.core.clock.now();
     let mut spec = sent.job_spec;
     for pool in &mut spec.worker_pool_specs {
         pool.replica_count.get_or_insert(Int64(1));
@@ -362,29 +362,29 @@ async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
         ended: None,
         error: None,
     };
-    emulator.store.put(&job.place.key(), &job)?;
+    emulator.core.store.put(&job.place.key(), &job)?;
     let message = job.message(now);
     run::begin(&emulator, &job);
-    emulator.faults.lose(WorkFault::JobAnswerLost)?;
+    emulator.core.faults.lose(WorkFault::JobAnswerLost)?;
     json(&message)
 }
 
 fn find(emulator: &Emulator, place: &Place) -> Result<Job, ApiError> {
-    let found = emulator.store.get(&place.key());
+    let found = emulator.core.store.get(&place.key());
     found.ok_or_else(|| place.missing())
 }
 
 async fn get_job(emulator: Arc<Emulator>, request: Request) -> Answer {
     request.knows(&[])?;
     let job = find(&emulator, &Place::of(&request, "customJobs")?)?;
-    json(&job.message(emulator.clock.now()))
+    json(&job.message(emulator.core.clock.now()))
 }
 
 async fn list_jobs(emulator: Arc<Emulator>, request: Request) -> Answer {
     request.knows(&["filter", "pageSize", "pageToken", "readMask"])?;
     let place = Place::of(&request, "customJobs")?;
-    let now = emulator.clock.now();
-    let jobs = emulator.store.list::<Job>(&place.key());
+    let now = emulator.core.clock.now();
+    let jobs = emulator.core.store.list::<Job>(&place.key());
     let items = jobs
         .into_iter()
         .map(|(_, job)| {
@@ -408,8 +408,8 @@ async fn cancel(emulator: Arc<Emulator>, request: Request) -> Answer {
     let place = Place::of(&request, "customJobs")?;
     let _empty: Map<String, Value> = parse_body(&request)?;
     find(&emulator, &place)?;
-    let now = emulator.clock.now();
-    emulator.store.update(&place.key(), |job: &mut Job| {
+    let now = emulator.core.clock.now();
+    emulator.core.store.update(&place.key(), |job: &mut Job| {
         if job.is_final() {
             return Err(ApiError::failed_precondition(format!(
                 "CustomJob `{}` is in a final state and cannot be cancelled.",
@@ -450,6 +450,6 @@ async fn delete(emulator: Arc<Emulator>, request: Request) -> Answer {
 }
 
 pub(super) fn finish_delete(emulator: &Emulator, place: &Place) -> Result<Value, ApiError> {
-    emulator.store.delete(&place.key())?;
+    emulator.core.store.delete(&place.key())?;
     Ok(names::nothing())
 }

@@ -13,7 +13,7 @@ use super::{KEPT, message, told};
 use super::{page, upload};
 use crate::clock::Timestamp;
 use crate::emulator::Emulator;
-use crate::emulator::container::EnvVar;
+use crate::emulator::core::container::EnvVar;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
 use crate::emulator::wire::json::parse_body;
@@ -197,7 +197,7 @@ pub(super) fn deployed(emulator: &Emulator, place: &Place) -> Vec<Deployed> {
         ..place.with_id("")
     };
     let mut all = Vec::new();
-    for (_, endpoint) in emulator.store.list::<Endpoint>(&endpoints.key()) {
+    for (_, endpoint) in emulator.core.store.list::<Endpoint>(&endpoints.key()) {
         for deployed in &endpoint.deployed {
             all.push(Deployed {
                 model: deployed.model.key(),
@@ -220,6 +220,7 @@ pub(super) fn split(place: &Place) -> (Place, String) {
 
 pub(super) fn find(emulator: &Emulator, place: &Place) -> Result<Model, ApiError> {
     emulator
+        .core
         .store
         .get(&place.key())
         .ok_or_else(|| place.missing())
@@ -267,7 +268,7 @@ async fn list_models(emulator: Arc<Emulator>, request: Request) -> Answer {
     request.knows(&["filter", "pageSize", "pageToken", "readMask", "orderBy"])?;
     let place = Place::of(&request, "models")?;
     let deployed = deployed(&emulator, &place);
-    let models = emulator.store.list::<Model>(&place.key());
+    let models = emulator.core.store.list::<Model>(&place.key());
     let items = models.iter().filter_map(|(_, model)| {
         let (number, version) = model.version(DEFAULT)?;
         let message = model.message(number, version, &deployed, "");
@@ -379,32 +380,35 @@ async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
         names::check_display_name(&sent.display_name, "display_name")?;
     }
     let (_, number) = find_version(&emulator, &named)?;
-    let (now, etag) = (emulator.clock.now(), names::new_etag(&emulator)?);
-    emulator.store.update(&place.key(), |model: &mut Model| {
-        if !sent.etag.is_empty() && sent.etag != model.etag {
-            return Err(stale(&named));
-        }
-        let version = model
-            .versions
-            .get_mut(&number)
-            .ok_or_else(|| named.missing())?;
-        for field in mask {
-            match field {
-                "labels" if word.is_empty() => model.labels.clone_from(&sent.labels),
-                "labels" => version.labels.clone_from(&sent.labels),
-                "description" => model.description.clone_from(&sent.description),
-                "versionDescription" => {
-                    version
-                        .version_description
-                        .clone_from(&sent.version_description);
-                }
-                _ => model.display_name.clone_from(&sent.display_name),
+    let (now, etag) = (emulator.core.clock.now(), names::new_etag(&emulator)?);
+    emulator
+        .core
+        .store
+        .update(&place.key(), |model: &mut Model| {
+            if !sent.etag.is_empty() && sent.etag != model.etag {
+                return Err(stale(&named));
             }
-        }
-        version.updated = now;
-        model.etag = etag;
-        Ok(())
-    })?;
+            let version = model
+                .versions
+                .get_mut(&number)
+                .ok_or_else(|| named.missing())?;
+            for field in mask {
+                match field {
+                    "labels" if word.is_empty() => model.labels.clone_from(&sent.labels),
+                    "labels" => version.labels.clone_from(&sent.labels),
+                    "description" => model.description.clone_from(&sent.description),
+                    "versionDescription" => {
+                        version
+                            .version_description
+                            .clone_from(&sent.version_description);
+                    }
+                    _ => model.display_name.clone_from(&sent.display_name),
+                }
+            }
+            version.updated = now;
+            model.etag = etag;
+            Ok(())
+        })?;
     tell(&emulator, &named)
 }
 

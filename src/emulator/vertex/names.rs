@@ -7,12 +7,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Work;
-use crate::emulator::operations::{self, Operation};
+use super::{Work, finish};
+use crate::emulator::core::numbers::project_number;
+use crate::emulator::core::operations::{self, Operation};
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, json};
 use crate::emulator::wire::labels;
-use crate::emulator::{Emulator, kms, project_number};
+use crate::emulator::{Emulator, kms};
 
 /// A resource of one project and location, or the place for one while `id` is empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,7 +123,7 @@ impl Place {
 
 /// A generated id: long and numeric, never the same twice.
 pub(super) fn new_id(emulator: &Emulator) -> Result<String, ApiError> {
-    let n = emulator.store.next_id("vertex")?;
+    let n = emulator.core.store.next_id("vertex")?;
     // An odd factor makes neighbours look apart, and every number still comes once only.
     let spread = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 3;
     Ok((1_000_000_000_000_000_000 + spread).to_string())
@@ -131,7 +132,7 @@ pub(super) fn new_id(emulator: &Emulator) -> Result<String, ApiError> {
 /// A word that no resource had before.
 pub(super) fn new_etag(emulator: &Emulator) -> Result<String, ApiError> {
     use base64::Engine;
-    let n = emulator.store.next_id("etag")?;
+    let n = emulator.core.store.next_id("etag")?;
     Ok(base64::prelude::BASE64_STANDARD.encode(format!("serin-etag-{n}")))
 }
 
@@ -224,10 +225,7 @@ pub(super) fn is_alias(alias: &str) -> bool {
 
 /// The operation that runs on a resource now, if any.
 pub(super) fn running(emulator: &Emulator, place: &Place) -> Option<Operation> {
-    let prefix = format!("{}/operations/", place.name());
-    let all = emulator.store.list::<Operation>("operations/");
-    let mut all = all.into_iter().map(|(_, operation)| operation);
-    all.find(|operation| operation.outcome.is_none() && operation.name.starts_with(&prefix))
+    operations::running(&emulator.core, &place.name())
 }
 
 /// Refuses while another operation runs on a resource.
@@ -260,7 +258,15 @@ pub(super) fn begin(
     let metadata = json!({
         "@type": format!("type.googleapis.com/google.cloud.aiplatform.v1.{metadata}"),
     });
-    let operation = operations::begin(emulator, &place.name(), metadata, work, lasting)?;
+    let finish = finish(emulator);
+    let operation = operations::begin(
+        &emulator.core,
+        &place.name(),
+        metadata,
+        work,
+        lasting,
+        finish,
+    )?;
     json(&operation.message())
 }
 

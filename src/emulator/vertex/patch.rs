@@ -23,8 +23,9 @@ pub(super) async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
         "predictRequestResponseLoggingConfig",
     ];
     let mask = message::update_mask(request.get("updateMask"), &allowed)?;
-    let (now, etag) = (emulator.clock.now(), names::new_etag(&emulator)?);
+    let (now, etag) = (emulator.core.clock.now(), names::new_etag(&emulator)?);
     let patched = emulator
+        .core
         .store
         .update(&place.key(), |endpoint: &mut Endpoint| {
             if !sent.etag.is_empty() && sent.etag != endpoint.etag {

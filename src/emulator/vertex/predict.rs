@@ -14,7 +14,7 @@ use super::deploy::server_key;
 use super::endpoints::{DEDICATED_DOMAIN, DeployedModel, Endpoint, find};
 use super::names::Place;
 use crate::emulator::Emulator;
-use crate::emulator::faults::WorkFault;
+use crate::emulator::core::faults::WorkFault;
 use crate::emulator::monitoring::{Measured, Target};
 use crate::emulator::wire::error::{ApiError, Dialect};
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
@@ -172,7 +172,7 @@ fn choose(emulator: &Emulator, request: &Request, started: Instant) -> Result<Tu
 
 impl Turn {
     fn record(&self, emulator: &Emulator, code: u16, predictions: u64, model: Duration) {
-        if emulator.faults.on_work(WorkFault::MetricsNeverCome) {
+        if emulator.core.faults.on_work(WorkFault::MetricsNeverCome) {
             return;
         }
         let target = Target {
@@ -192,7 +192,7 @@ impl Turn {
         };
         emulator
             .monitoring
-            .record(emulator.clock.now(), target, &measured);
+            .record(emulator.core.clock.now(), target, &measured);
     }
 
     /// Sends a body to the model's server; the faults on models are part of the server.
@@ -202,7 +202,7 @@ impl Turn {
         body: bytes::Bytes,
         kind: &HeaderValue,
     ) -> Result<Reply, ApiError> {
-        let (fails, delay) = emulator.faults.next_model(self.newest);
+        let (fails, delay) = emulator.core.faults.next_model(self.newest);
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }

@@ -12,8 +12,8 @@ use super::jobs::{ContainerSpec, Job, State, WAITING};
 use super::names::Place;
 use super::told;
 use crate::emulator::Emulator;
-use crate::emulator::container::{self, Container};
-use crate::emulator::faults::WorkFault;
+use crate::emulator::core::container::{self, Container};
+use crate::emulator::core::faults::WorkFault;
 use crate::emulator::logging::{self, Source};
 use crate::emulator::wire::error::ApiError;
 
@@ -36,7 +36,7 @@ enum End {
 /// # Errors
 /// When the state cannot be written.
 pub(super) fn start(emulator: &Arc<Emulator>) -> Result<(), ApiError> {
-    for (_, job) in emulator.store.list::<Job>("customJobs/") {
+    for (_, job) in emulator.core.store.list::<Job>("customJobs/") {
         match job.state {
             State::Cancelling => finish(emulator, &job.place, End::Cancelled)?,
             State::Waiting | State::Running => begin(emulator, &job),
@@ -54,7 +54,7 @@ pub(super) fn begin(emulator: &Arc<Emulator>, job: &Job) {
     cancels.insert(job.place.key(), cancelled.clone());
     drop(cancels);
     let (shared, job) = (emulator.clone(), job.clone());
-    emulator.spawn(async move {
+    emulator.core.spawn(async move {
         let end = run(&shared, &job, &cancelled).await;
         let ended = end.and_then(|end| finish(&shared, &job.place, end));
         if let Err(error) = ended {
@@ -67,8 +67,8 @@ pub(super) fn begin(emulator: &Arc<Emulator>, job: &Job) {
 }
 
 fn finish(emulator: &Emulator, place: &Place, end: End) -> Result<(), ApiError> {
-    let now = emulator.clock.now();
-    emulator.store.update(&place.key(), |job: &mut Job| {
+    let now = emulator.core.clock.now();
+    emulator.core.store.update(&place.key(), |job: &mut Job| {
         (job.state, job.error) = match end {
             End::Succeeded => (State::Succeeded, None),
             End::Failed(code, text) => (State::Failed, Some((code, text))),
@@ -81,8 +81,8 @@ fn finish(emulator: &Emulator, place: &Place, end: End) -> Result<(), ApiError> 
 }
 
 async fn run(emulator: &Arc<Emulator>, job: &Job, cancelled: &Notify) -> Result<End, ApiError> {
-    let clock = emulator.clock;
-    if emulator.faults.on_work(WorkFault::JobNeverStarts) {
+    let clock = emulator.core.clock;
+    if emulator.core.faults.on_work(WorkFault::JobNeverStarts) {
         cancelled.notified().await;
         return Ok(End::Cancelled);
     }
@@ -92,19 +92,22 @@ async fn run(emulator: &Arc<Emulator>, job: &Job, cancelled: &Notify) -> Result<
         () = cancelled.notified() => return Ok(End::Cancelled),
     }
     let now = clock.now();
-    let running = emulator.store.update(&job.place.key(), |job: &mut Job| {
-        if job.state == State::Cancelling {
-            return Ok(false);
-        }
-        job.state = State::Running;
-        job.started.get_or_insert(now);
-        job.updated = now;
-        Ok(true)
-    })?;
+    let running = emulator
+        .core
+        .store
+        .update(&job.place.key(), |job: &mut Job| {
+            if job.state == State::Cancelling {
+                return Ok(false);
+            }
+            job.state = State::Running;
+            job.started.get_or_insert(now);
+            job.updated = now;
+            Ok(true)
+        })?;
     if !running {
         return Ok(End::Cancelled);
     }
-    if emulator.faults.on_work(WorkFault::JobFails) {
+    if emulator.core.faults.on_work(WorkFault::JobFails) {
         let text = "Internal error occurred for the current attempt, by a fault switched on.";
         return Ok(End::Failed(13, text.to_owned()));
     }
@@ -174,24 +177,25 @@ async fn attempt_once(
         args: &spec.args,
         env: &spec.env,
     };
-    let (mut command, _folder) = match container::prepare(emulator, &container, contract(job)) {
+    let (mut command, _folder) = match container::prepare(&emulator.core, &container, contract(job))
+    {
         Ok(prepared) => prepared,
         Err(why) => return failed(why),
     };
-    let mut group = match emulator.groups.spawn(&mut command) {
+    let mut group = match emulator.core.groups.spawn(&mut command) {
         Ok(group) => group,
         Err(e) => return failed(format!("The container could not be started: {e}.")),
     };
     if let Some(stdout) = group.stdout() {
-        emulator.spawn(logging::follow(
-            emulator.clone(),
+        emulator.core.spawn(logging::follow(
+            emulator.core.clone(),
             source(job, "INFO"),
             stdout,
         ));
     }
     if let Some(stderr) = group.stderr() {
-        emulator.spawn(logging::follow(
-            emulator.clone(),
+        emulator.core.spawn(logging::follow(
+            emulator.core.clone(),
             source(job, "ERROR"),
             stderr,
         ));
@@ -205,7 +209,7 @@ async fn attempt_once(
                 Err(e) => failed(format!("Internal error occurred for the current attempt: {e}.")),
             };
         }
-        () = emulator.clock.sleep(time) => End::Failed(
+        () = emulator.core.clock.sleep(time) => End::Failed(
             4,
             format!("The job exceeded its timeout of {} seconds.", job.timeout().as_secs()),
         ),

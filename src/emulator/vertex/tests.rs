@@ -88,7 +88,7 @@ impl Cloud {
             time_scale: 5000,
             // The program stands for serin's, and does what serin does not.
             builds: crate::emulator::BuildSettings {
-                allowed: crate::emulator::Builds::Host,
+                allowed: crate::emulator::core::Builds::Host,
                 ..crate::emulator::BuildSettings::default()
             },
             groups: Groups::new(&serin).unwrap(),

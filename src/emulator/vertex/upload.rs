@@ -11,9 +11,9 @@ use super::models::{ContainerSpec, DEFAULT, Model, ModelMessage, Version, find, 
 use super::names::{self, Place};
 use super::{Work, copies, message};
 use crate::emulator::Emulator;
-use crate::emulator::container::check_env;
-use crate::emulator::faults::WorkFault;
-use crate::emulator::operations::Operation;
+use crate::emulator::core::container::check_env;
+use crate::emulator::core::faults::WorkFault;
+use crate::emulator::core::operations::Operation;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request};
 use crate::emulator::wire::json::parse_body;
@@ -76,7 +76,7 @@ pub(super) async fn upload(emulator: Arc<Emulator>, request: Request) -> Answer 
             .violation("model_id"));
         }
         let place = collection.with_id(sent.model_id);
-        let taken = emulator.store.get::<Model>(&place.key()).is_some();
+        let taken = emulator.core.store.get::<Model>(&place.key()).is_some();
         if taken || names::running(&emulator, &place).is_some() {
             return Err(ApiError::already_exists(format!(
                 "Model `{}` already exists.",
@@ -85,7 +85,7 @@ pub(super) async fn upload(emulator: Arc<Emulator>, request: Request) -> Answer 
         }
         place
     };
-    let now = emulator.clock.now();
+    let now = emulator.core.clock.now();
     let work = Work::UploadModel(Box::new(Upload {
         model: place.clone(),
         next,
@@ -115,7 +115,7 @@ pub(super) async fn upload(emulator: Arc<Emulator>, request: Request) -> Answer 
         &work,
         LASTING,
     );
-    emulator.faults.lose(WorkFault::UploadAnswerLost)?;
+    emulator.core.faults.lose(WorkFault::UploadAnswerLost)?;
     answer
 }
 
@@ -221,12 +221,12 @@ pub(super) async fn finish(
             .find(|(_, v)| v.operation == operation.name);
         made.map(|(number, _)| *number)
     };
-    let before: Option<Model> = emulator.store.get(&place.key());
+    let before: Option<Model> = emulator.core.store.get(&place.key());
     let number = match before.as_ref().and_then(done) {
         // A kill came between the version and the operation's end.
         Some(number) => number,
         None => {
-            if emulator.faults.on_work(WorkFault::UploadFails) {
+            if emulator.core.faults.on_work(WorkFault::UploadFails) {
                 return Err(ApiError::internal(
                     "Internal error encountered, by a fault switched on.",
                 ));
@@ -236,16 +236,19 @@ pub(super) async fn finish(
                 version.copy = copies::make(emulator, &place, id, &version.artifact_uri).await?;
             }
             let etag = names::new_etag(emulator)?;
-            version.created = emulator.clock.now();
+            version.created = emulator.core.clock.now();
             version.updated = version.created;
             let aliases = std::mem::take(&mut version.aliases);
             // Versions of one model are added one by one.
             let _admission = emulator.vertex.admission();
-            match emulator.store.get::<Model>(&place.key()) {
-                Some(_) => emulator.store.update(&place.key(), |model: &mut Model| {
-                    model.etag = etag;
-                    Ok(add(model, version, &aliases))
-                })?,
+            match emulator.core.store.get::<Model>(&place.key()) {
+                Some(_) => emulator
+                    .core
+                    .store
+                    .update(&place.key(), |model: &mut Model| {
+                        model.etag = etag;
+                        Ok(add(model, version, &aliases))
+                    })?,
                 None if next => return Err(place.missing()),
                 None => {
                     let mut model = Model {
@@ -259,7 +262,7 @@ pub(super) async fn finish(
                     };
                     let number = add(&mut model, version, &aliases);
                     model.name(number, DEFAULT);
-                    emulator.store.put(&place.key(), &model)?;
+                    emulator.core.store.put(&place.key(), &model)?;
                     number
                 }
             }

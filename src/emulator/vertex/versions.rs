@@ -71,37 +71,40 @@ async fn merge_aliases(emulator: Arc<Emulator>, request: Request) -> Answer {
         upload::check_alias(word.strip_prefix('-').unwrap_or(word))?;
     }
     find_version(&emulator, &named)?;
-    let (now, etag) = (emulator.clock.now(), names::new_etag(&emulator)?);
-    emulator.store.update(&place.key(), |model: &mut Model| {
-        for word in &sent.version_aliases {
-            let Some(alias) = word.strip_prefix('-') else {
-                model.name(number, word);
-                continue;
-            };
-            if alias == DEFAULT {
-                return Err(ApiError::invalid_argument(
-                    "The alias \"default\" cannot be removed: give it to another version.",
-                ));
+    let (now, etag) = (emulator.core.clock.now(), names::new_etag(&emulator)?);
+    emulator
+        .core
+        .store
+        .update(&place.key(), |model: &mut Model| {
+            for word in &sent.version_aliases {
+                let Some(alias) = word.strip_prefix('-') else {
+                    model.name(number, word);
+                    continue;
+                };
+                if alias == DEFAULT {
+                    return Err(ApiError::invalid_argument(
+                        "The alias \"default\" cannot be removed: give it to another version.",
+                    ));
+                }
+                // What Google answers here is not documented: who sends only what changes never asks.
+                let version = model.versions.get_mut(&number);
+                let version = version.filter(|v| v.aliases.iter().any(|a| a == alias));
+                let version = version.ok_or_else(|| {
+                    ApiError::invalid_argument(format!(
+                        "The version {number} has no alias \"{alias}\" to remove."
+                    ))
+                    .violation("version_aliases")
+                })?;
+                version.aliases.retain(|a| a != alias);
             }
-            // What Google answers here is not documented: who sends only what changes never asks.
-            let version = model.versions.get_mut(&number);
-            let version = version.filter(|v| v.aliases.iter().any(|a| a == alias));
-            let version = version.ok_or_else(|| {
-                ApiError::invalid_argument(format!(
-                    "The version {number} has no alias \"{alias}\" to remove."
-                ))
-                .violation("version_aliases")
-            })?;
-            version.aliases.retain(|a| a != alias);
-        }
-        let version = model
-            .versions
-            .get_mut(&number)
-            .ok_or_else(|| named.missing())?;
-        version.updated = now;
-        model.etag = etag;
-        Ok(())
-    })?;
+            let version = model
+                .versions
+                .get_mut(&number)
+                .ok_or_else(|| named.missing())?;
+            version.updated = now;
+            model.etag = etag;
+            Ok(())
+        })?;
     tell(&emulator, &named)
 }
 
@@ -157,12 +160,12 @@ pub(super) async fn finish_delete(
     place: &Place,
 ) -> Result<Value, ApiError> {
     check_not_deployed(emulator, place, None)?;
-    if let Some(model) = emulator.store.get::<Model>(&place.key()) {
+    if let Some(model) = emulator.core.store.get::<Model>(&place.key()) {
         for version in model.versions.values() {
             copies::remove(emulator, &version.copy).await?;
         }
         evaluations::forget(emulator, place, None)?;
-        emulator.store.delete(&place.key())?;
+        emulator.core.store.delete(&place.key())?;
     }
     Ok(names::nothing())
 }
@@ -198,16 +201,19 @@ pub(super) async fn finish_delete_version(
     copies::remove(emulator, &version.copy).await?;
     evaluations::forget(emulator, place, Some(number))?;
     let etag = names::new_etag(emulator)?;
-    emulator.store.update(&place.key(), |model: &mut Model| {
-        model.versions.remove(&number);
-        model.etag = etag;
-        // The most recent one takes over what must not disappear.
-        if model.version(DEFAULT).is_none()
-            && let Some(newest) = model.versions.keys().next_back().copied()
-        {
-            model.name(newest, DEFAULT);
-        }
-        Ok(())
-    })?;
+    emulator
+        .core
+        .store
+        .update(&place.key(), |model: &mut Model| {
+            model.versions.remove(&number);
+            model.etag = etag;
+            // The most recent one takes over what must not disappear.
+            if model.version(DEFAULT).is_none()
+                && let Some(newest) = model.versions.keys().next_back().copied()
+            {
+                model.name(newest, DEFAULT);
+            }
+            Ok(())
+        })?;
     Ok(names::nothing())
 }

@@ -2,7 +2,7 @@
 //! real, and rarely meets a moment as short as these.
 
 use super::*;
-use crate::emulator::state::Store;
+use crate::emulator::core::store::Store;
 
 /// An emulator on a folder that another one used before.
 async fn again(folder: &tempfile::TempDir) -> Gcs {

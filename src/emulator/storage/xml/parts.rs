@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{attributes, document, etag, quoted_hex, receive, tell};
 use crate::clock::Timestamp;
 use crate::emulator::Emulator;
-use crate::emulator::state::{Kind, Store, kind};
+use crate::emulator::core::store::{Kind, Store, kind};
 use crate::emulator::storage::blob::Blob;
 use crate::emulator::storage::bytes::Sums;
 use crate::emulator::storage::object::{self, Attributes, New, Preconditions};
@@ -92,7 +92,7 @@ fn forget(store: &Store, key: &str) -> io::Result<()> {
 
 fn find(emulator: &Emulator, request: &Request) -> Result<(String, Upload), ApiError> {
     let id = request.get("uploadId").unwrap_or_default();
-    let upload = emulator.store.get::<Upload>(&format!("{UPLOADS}{id}"));
+    let upload = emulator.core.store.get::<Upload>(&format!("{UPLOADS}{id}"));
     let upload = upload.filter(|u| u.bucket == request.wild[0] && u.name == request.wild[1]);
     let upload = upload.ok_or_else(|| {
         ApiError::not_found("The requested upload was not found.").reason("NoSuchUpload")
@@ -107,11 +107,14 @@ pub(super) async fn start(emulator: Arc<Emulator>, request: Request) -> Answer {
         bucket,
         name,
         attributes: attributes(&request),
-        started: emulator.clock.now(),
+        started: emulator.core.clock.now(),
     };
     let inner = blocking(move || {
-        let id = format!("{:020}", emulator.store.next_id("upload")?);
-        emulator.store.put(&format!("{UPLOADS}{id}"), &upload)?;
+        let id = format!("{:020}", emulator.core.store.next_id("upload")?);
+        emulator
+            .core
+            .store
+            .put(&format!("{UPLOADS}{id}"), &upload)?;
         Ok(format!(
             "<Bucket>{}</Bucket><Key>{}</Key><UploadId>{id}</UploadId>",
             xml_text(&upload.bucket),
@@ -131,7 +134,7 @@ pub(super) async fn put(emulator: Arc<Emulator>, mut request: Request) -> Answer
     let received = receive(&emulator, &mut request).await?;
     let (etag, sums) = blocking(move || {
         let (file, sums) = received.finish()?;
-        let store = &emulator.store;
+        let store = &emulator.core.store;
         let blob = format!("part-{id}-{}", store.next_id("part")?);
         fs::rename(file.path(), store.blob(&blob))?;
         store.sync_blobs()?;
@@ -200,9 +203,9 @@ pub(super) async fn complete(emulator: Arc<Emulator>, mut request: Request) -> A
                 .reason("InvalidPartOrder"),
         );
     }
-    let base = request.base_url(emulator.url());
+    let base = request.base_url(emulator.core.url());
     let object = blocking(move || {
-        let store = &emulator.store;
+        let store = &emulator.core.store;
         let key = format!("{UPLOADS}{id}");
         // A kill may have come between the object and the upload's end.
         if let Ok(live) = object::find(&emulator, &upload.bucket, &upload.name, None)
@@ -279,7 +282,7 @@ pub(super) async fn complete(emulator: Arc<Emulator>, mut request: Request) -> A
 
 pub(super) async fn abort(emulator: Arc<Emulator>, request: Request) -> Answer {
     let (id, _) = find(&emulator, &request)?;
-    blocking(move || Ok(forget(&emulator.store, &format!("{UPLOADS}{id}"))?)).await?;
+    blocking(move || Ok(forget(&emulator.core.store, &format!("{UPLOADS}{id}"))?)).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{Cloud, HERE, deploy, next_version};
-use crate::emulator::project_number;
+use crate::emulator::core::numbers::project_number;
 
 #[tokio::test]
 async fn a_model_is_deployed_dark_and_served_by_the_split() {
@@ -153,7 +153,8 @@ async fn two_models_share_the_traffic_and_are_measured() {
     assert_eq!(codes.iter().filter(|code| **code == 200).count(), 45);
 
     // Monitoring knows the endpoint by a number; its word finds nothing.
-    let number = crate::emulator::endpoint_number(&project_number("p"), "us-central1", "churn");
+    let number =
+        crate::emulator::monitoring::endpoint_number(&project_number("p"), "us-central1", "churn");
     let metric = |name: &str| {
         format!(
             "/v3/projects/p/timeSeries?filter=metric.type%3D%22aiplatform.googleapis.com%2Fprediction%2Fonline%2F{name}%22%20AND%20resource.labels.endpoint_id%3D%22{number}%22&interval.startTime=2020-01-01T00:00:00Z&interval.endTime=2200-01-01T00:00:00Z&view=FULL&aggregation.alignmentPeriod=60s&aggregation.perSeriesAligner=ALIGN_DELTA&aggregation.crossSeriesReducer=REDUCE_SUM&aggregation.groupByFields=metric.label.deployed_model_id&aggregation.groupByFields=metric.labels.response_code"

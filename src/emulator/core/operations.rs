@@ -1,21 +1,25 @@
 //! Long-running operations: named before they are done, polled, waited for, cancelled.
 //!
-//! An operation's work runs once its time is over, always by [`super::vertex::resume`] and always
-//! from what the operation says: so one that a kill cut short is simply taken up at the next start.
+//! An operation's work runs once its time is over, always by the handler of the service that began it
+//! and always from what the operation says: so one that a kill cut short is simply taken up at the next
+//! start.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::state::{self, Kind};
-use super::wire::error::ApiError;
-use super::wire::http::{Answer, Request, Route, json, route};
-use super::wire::page;
-use super::{Emulator, cloudbuild, project_number, vertex};
+use super::Core;
+use super::numbers::project_number;
+use super::store::{self, Kind};
 use crate::clock::Timestamp;
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{Answer, Request, Route, json, route};
+use crate::emulator::wire::page;
 
 /// An operation, as it is kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -73,7 +77,29 @@ impl Operation {
 }
 
 pub(in crate::emulator) fn kind() -> Kind {
-    state::kind::<Operation>("operations/*")
+    store::kind::<Operation>("operations/*")
+}
+
+/// The names of the operations that may not be done yet: whoever asks about one resource need not read
+/// those of all.
+#[derive(Default)]
+pub(in crate::emulator) struct UnderWay(Mutex<BTreeSet<String>>);
+
+impl UnderWay {
+    fn names(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those on a resource, the oldest first.
+    fn on(&self, parent: &str) -> Vec<String> {
+        let prefix = format!("{parent}/operations/");
+        let names = self.names();
+        let below = names.range(prefix.clone()..);
+        below
+            .take_while(|name| name.starts_with(&prefix))
+            .cloned()
+            .collect()
+    }
 }
 
 fn key(name: &str) -> String {
@@ -82,26 +108,31 @@ fn key(name: &str) -> String {
 }
 
 /// Starts an operation on a resource: `parent` is its name, as in
-/// `projects/P/locations/L/models/ID`. Its work is done after `lasting` on the emulator's clock.
+/// `projects/P/locations/L/models/ID`. Its work is done after `lasting` on the emulator's clock, by
+/// `finish`, whose value is the operation's `response`.
 ///
 /// # Errors
 /// When the state cannot be written.
-pub(in crate::emulator) fn begin(
-    emulator: &Arc<Emulator>,
+pub(in crate::emulator) fn begin<F>(
+    core: &Arc<Core>,
     parent: &str,
     metadata: Value,
     work: Value,
     lasting: Duration,
-) -> Result<Operation, ApiError> {
+    finish: impl FnOnce(Operation) -> F + Send + 'static,
+) -> Result<Operation, ApiError>
+where
+    F: Future<Output = Result<Value, ApiError>> + Send,
+{
     // Google's are long numbers; counted ones are as long and say in which order they began.
-    let id = 1_000_000_000_000_000_000 + emulator.store.next_id("operation")?;
+    let id = 1_000_000_000_000_000_000 + core.store.next_id("operation")?;
     let mut segments: Vec<String> = parent.split('/').map(str::to_owned).collect();
     if let [projects, project, ..] = segments.as_mut_slice()
         && projects == "projects"
     {
         *project = project_number(project);
     }
-    let now = emulator.clock.now();
+    let now = core.clock.now();
     let operation = Operation {
         name: format!("{}/operations/{id}", segments.join("/")),
         metadata,
@@ -111,48 +142,72 @@ pub(in crate::emulator) fn begin(
         due: now + lasting,
         outcome: None,
     };
-    emulator.store.put(&key(&operation.name), &operation)?;
-    run(emulator, operation.clone());
+    core.under_way.names().insert(operation.name.clone());
+    core.store.put(&key(&operation.name), &operation)?;
+    run(core, operation.clone(), finish);
     Ok(operation)
 }
 
-/// Takes up every operation that is not done.
-pub(in crate::emulator) fn start(emulator: &Arc<Emulator>) {
-    for (_, operation) in emulator.store.list::<Operation>("operations/") {
-        if operation.outcome.is_none() {
-            run(emulator, operation);
+/// The operation that runs on a resource now, if any: `parent` is its name with the project's number.
+pub(in crate::emulator) fn running(core: &Core, parent: &str) -> Option<Operation> {
+    let names = core.under_way.on(parent);
+    let mut stored = names.iter().filter_map(|name| core.store.get(&key(name)));
+    stored.find(|operation: &Operation| operation.outcome.is_none())
+}
+
+/// Takes up every operation on a service's collections, as in `models`, that is not done.
+pub(in crate::emulator) fn start<F>(
+    core: &Arc<Core>,
+    collections: &[&str],
+    finish: impl Fn(Operation) -> F + Clone + Send + 'static,
+) where
+    F: Future<Output = Result<Value, ApiError>> + Send,
+{
+    for (_, operation) in core.store.list::<Operation>("operations/") {
+        let collection = operation.name.split('/').nth(4).unwrap_or_default();
+        if operation.outcome.is_none() && collections.contains(&collection) {
+            core.under_way.names().insert(operation.name.clone());
+            run(core, operation, finish.clone());
         }
     }
 }
 
-fn run(emulator: &Arc<Emulator>, operation: Operation) {
-    let shared = emulator.clone();
-    emulator.spawn(async move {
-        let emulator = shared;
-        let rest = operation.due.since(emulator.clock.now());
-        emulator.clock.sleep(rest).await;
-        let cancelled = emulator
+fn run<F>(
+    core: &Arc<Core>,
+    operation: Operation,
+    finish: impl FnOnce(Operation) -> F + Send + 'static,
+) where
+    F: Future<Output = Result<Value, ApiError>> + Send,
+{
+    let shared = core.clone();
+    core.spawn(async move {
+        let core = shared;
+        let rest = operation.due.since(core.clock.now());
+        core.clock.sleep(rest).await;
+        let cancelled = core
             .store
             .get::<Operation>(&key(&operation.name))
             .is_none_or(|now| now.outcome.is_some());
         if cancelled {
+            core.under_way.names().remove(&operation.name);
             return;
         }
-        let outcome = match vertex::resume(&emulator, &operation).await {
+        let outcome = match finish(operation.clone()).await {
             Ok(response) => Outcome::Response(response),
             Err(error) => Outcome::Error {
                 code: error.rpc_code(),
                 message: error.message,
             },
         };
-        let now = emulator.clock.now();
-        let ended = emulator
+        let now = core.clock.now();
+        let ended = core
             .store
             .update(&key(&operation.name), |stored: &mut Operation| {
                 stored.outcome.get_or_insert(outcome);
                 stored.updated = now;
                 Ok(())
             });
+        core.under_way.names().remove(&operation.name);
         match ended {
             Err(error) if error.code != 404 => eprintln!("warning: {}: {error}", operation.name),
             _ => {}
@@ -165,19 +220,19 @@ fn run(emulator: &Arc<Emulator>, operation: Operation) {
 /// # Errors
 /// When there is no such operation or the state cannot be written.
 pub(in crate::emulator) fn describe(
-    emulator: &Emulator,
+    core: &Core,
     name: &str,
     change: impl FnOnce(&mut Value),
 ) -> Result<(), ApiError> {
-    let now = emulator.clock.now();
-    emulator.store.update(&key(name), |stored: &mut Operation| {
+    let now = core.clock.now();
+    core.store.update(&key(name), |stored: &mut Operation| {
         change(&mut stored.metadata);
         stored.updated = now;
         Ok(())
     })
 }
 
-pub(in crate::emulator) fn routes() -> Vec<Route<Emulator>> {
+pub(in crate::emulator) fn routes() -> Vec<Route<Core>> {
     vec![
         route(Method::GET, "v1/projects/*/locations/*/operations/*", get),
         route(
@@ -229,11 +284,11 @@ pub(in crate::emulator) fn routes() -> Vec<Route<Emulator>> {
 }
 
 /// The operation that a path names: its id decides, and project, location and resource must agree.
-fn find(emulator: &Emulator, request: &Request) -> Result<Operation, ApiError> {
+fn find(core: &Core, request: &Request) -> Result<Operation, ApiError> {
     let wild = &request.wild;
     let id = wild.last().map_or("", String::as_str);
     let missing = || ApiError::not_found(format!("Operation {id} is not found."));
-    let operation: Operation = emulator
+    let operation: Operation = core
         .store
         .get(&format!("operations/{id}"))
         .ok_or_else(missing)?;
@@ -253,16 +308,15 @@ fn find(emulator: &Emulator, request: &Request) -> Result<Operation, ApiError> {
     if same { Ok(operation) } else { Err(missing()) }
 }
 
-async fn get(emulator: Arc<Emulator>, request: Request) -> Answer {
-    if let [project, location, id] = request.wild.as_slice()
-        && let Some(of_build) = cloudbuild::operation(&emulator, project, location, id)
-    {
-        return json(&of_build);
-    }
-    json(&find(&emulator, &request)?.message())
+/// The method `get`.
+///
+/// # Errors
+/// `NOT_FOUND` when there is no such operation.
+pub(in crate::emulator) async fn get(core: Arc<Core>, request: Request) -> Answer {
+    json(&find(&core, &request)?.message())
 }
 
-async fn list_operations(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn list_operations(core: Arc<Core>, request: Request) -> Answer {
     let mut prefix = format!(
         "projects/{}/locations/{}/",
         project_number(&request.wild[0]),
@@ -271,7 +325,7 @@ async fn list_operations(emulator: Arc<Emulator>, request: Request) -> Answer {
     if let [_, _, kind, resource] = request.wild.as_slice() {
         prefix.push_str(&format!("{kind}/{resource}/"));
     }
-    let found = emulator.store.list::<Operation>("operations/");
+    let found = core.store.list::<Operation>("operations/");
     let items = found
         .into_iter()
         .filter(|(_, operation)| operation.name.starts_with(&prefix))
@@ -287,7 +341,7 @@ async fn list_operations(emulator: Arc<Emulator>, request: Request) -> Answer {
 }
 
 /// Waits for the end, at most for `timeout` (a duration such as `30s`), in real time.
-async fn wait(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn wait(core: Arc<Core>, request: Request) -> Answer {
     let sent: Value = serde_json::from_slice(request.json_body()?).unwrap_or_default();
     let timeout = request.get("timeout").or_else(|| sent["timeout"].as_str());
     let seconds = timeout
@@ -296,7 +350,7 @@ async fn wait(emulator: Arc<Emulator>, request: Request) -> Answer {
         .map_or(30.0, |seconds| seconds.min(300.0));
     let until = tokio::time::Instant::now() + Duration::from_secs_f64(seconds);
     loop {
-        let operation = find(&emulator, &request)?;
+        let operation = find(&core, &request)?;
         if operation.outcome.is_some() || tokio::time::Instant::now() >= until {
             return json(&operation.message());
         }
@@ -305,11 +359,10 @@ async fn wait(emulator: Arc<Emulator>, request: Request) -> Answer {
 }
 
 /// Best effort, as Google's: it cancels what has not begun its work.
-async fn cancel(emulator: Arc<Emulator>, request: Request) -> Answer {
-    let operation = find(&emulator, &request)?;
-    let now = emulator.clock.now();
-    emulator
-        .store
+async fn cancel(core: Arc<Core>, request: Request) -> Answer {
+    let operation = find(&core, &request)?;
+    let now = core.clock.now();
+    core.store
         .update(&key(&operation.name), |stored: &mut Operation| {
             if stored.outcome.is_none() && now < stored.due {
                 stored.updated = now;
@@ -324,14 +377,14 @@ async fn cancel(emulator: Arc<Emulator>, request: Request) -> Answer {
 }
 
 /// Forgets an operation that is done.
-async fn delete(emulator: Arc<Emulator>, request: Request) -> Answer {
-    let operation = find(&emulator, &request)?;
+async fn delete(core: Arc<Core>, request: Request) -> Answer {
+    let operation = find(&core, &request)?;
     if operation.outcome.is_none() {
         return Err(ApiError::failed_precondition(format!(
             "Operation {} is not done.",
             operation.name
         )));
     }
-    emulator.store.delete(&key(&operation.name))?;
+    core.store.delete(&key(&operation.name))?;
     json(&json!({}))
 }

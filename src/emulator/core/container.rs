@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::wire::error::ApiError;
-use super::{Builds, Emulator, variables};
+use super::variables::variables;
+use super::{Builds, Core};
 use crate::clock::CLOCK_VARIABLE;
+use crate::emulator::wire::error::ApiError;
 use crate::listen::CONTAINER_NETWORK_VARIABLE;
 
 /// A variable of a container.
@@ -63,11 +64,11 @@ pub(in crate::emulator) fn check_env(env: &[EnvVar], most: usize) -> Result<(), 
 /// # Errors
 /// In a sentence, when the image cannot be run here.
 pub(in crate::emulator) fn prepare(
-    emulator: &Emulator,
+    core: &Core,
     container: &Container,
     contract: Vec<(String, String)>,
 ) -> Result<(Command, TempDir), String> {
-    if !emulator.own_images.contains(container.image) {
+    if !core.own_images.contains(container.image) {
         return Err(format!(
             "The image {} cannot be run: this emulator runs only serin's own image in jobs and behind endpoints, whatever `--builds` says.",
             container.image
@@ -85,15 +86,15 @@ pub(in crate::emulator) fn prepare(
         words.remove(0);
     }
     words.extend(container.args.iter().cloned());
-    let env = match emulator.builds.allowed {
+    let env = match core.builds {
         Builds::Host => env,
         Builds::Off | Builds::Containers => bounded(&words, env)?,
     };
     let folder = tempfile::Builder::new()
         .prefix("container-")
-        .tempdir_in(emulator.store.scratch())
+        .tempdir_in(core.store.scratch())
         .map_err(|e| format!("No working directory could be made: {e}."))?;
-    let mut command = Command::new(&emulator.serin);
+    let mut command = Command::new(&core.serin);
     command
         .args(words)
         .current_dir(folder.path())
@@ -103,8 +104,8 @@ pub(in crate::emulator) fn prepare(
         .env("TMPDIR", folder.path())
         .envs(env)
         // What a laptop lacks: where the cloud is, and how fast its clock runs.
-        .envs(variables(emulator.url()))
-        .env(CLOCK_VARIABLE, emulator.clock.to_string())
+        .envs(variables(core.url()))
+        .env(CLOCK_VARIABLE, core.clock.to_string())
         // And what a container has: a network of its own, which is not that of this machine's neighbours.
         .env(CONTAINER_NETWORK_VARIABLE, "127.0.0.1")
         .stdin(Stdio::null())

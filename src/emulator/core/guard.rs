@@ -16,10 +16,10 @@ use axum::http::{HeaderValue, Method, header};
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::Emulator;
-use super::wire::error::ApiError;
-use super::wire::http::{self, Answer, Request, Route, json};
-use super::wire::json::parse_body;
+use super::Core;
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{self, Answer, Request, Route, json};
+use crate::emulator::wire::json::parse_body;
 
 /// How container engines in a virtual machine call this one.
 const CONTAINERS_HOST: &str = "host.docker.internal";
@@ -119,7 +119,7 @@ impl Guard {
 }
 
 /// `POST /_serin/hosts`, by which a build says where its containers reach the emulator.
-pub(in crate::emulator) fn route() -> Route<Emulator> {
+pub(in crate::emulator) fn route() -> Route<Core> {
     http::route(Method::POST, "_serin/hosts", admit)
 }
 
@@ -129,7 +129,7 @@ struct Admission {
     host: String,
 }
 
-async fn admit(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn admit(core: Arc<Core>, request: Request) -> Answer {
     // No container lets others in.
     let host = request.header("host").and_then(|host| host.parse().ok());
     if !host.is_some_and(|host: Authority| is_loopback(&plain(host.host()))) {
@@ -138,7 +138,7 @@ async fn admit(emulator: Arc<Emulator>, request: Request) -> Answer {
         ));
     }
     let sent: Admission = parse_body(&request)?;
-    emulator.guard.admit(&sent.host)?;
+    core.guard.admit(&sent.host)?;
     json(&serde_json::json!({}))
 }
 

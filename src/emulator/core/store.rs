@@ -10,7 +10,7 @@
 //! serves a part of its state as if it were the whole.
 
 mod file;
-pub(super) mod folder;
+pub(in crate::emulator) mod folder;
 mod kinds;
 
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::wire::error::ApiError;
+use crate::emulator::wire::error::ApiError;
 use crate::error::Input;
 use crate::workspace::{Digest, temporary, write_atomically};
 pub(in crate::emulator) use kinds::{Kind, kind};

@@ -12,7 +12,7 @@ use axum::body::{Body, Bytes};
 use axum::response::Response;
 use futures_util::StreamExt;
 
-use super::wire::error::{ApiError, Dialect};
+use crate::emulator::wire::error::{ApiError, Dialect};
 
 /// The words of `--fault`, for its help.
 pub const HELP: &str = "\

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use axum::http::Method;
 
-use super::Emulator;
-use super::state::{self, Kind, Store};
-use super::wire::http::{self, Route, json};
+use super::Core;
+use super::store::{self, Kind, Store};
 use crate::clock::{Clock, Timestamp};
+use crate::emulator::wire::http::{self, Route, json};
 
 const KEY: &str = "clock/shown";
 /// Real time between two writes of the bound, and how far ahead of the clock the bound is.
@@ -19,7 +19,7 @@ const EVERY: Duration = Duration::from_secs(2);
 const AHEAD: Duration = Duration::from_secs(6);
 
 pub(in crate::emulator) fn kind() -> Kind {
-    state::kind::<Timestamp>(KEY)
+    store::kind::<Timestamp>(KEY)
 }
 
 /// The clock at a start: not before anything that an earlier run may have shown.
@@ -44,11 +44,11 @@ pub(in crate::emulator) fn start(store: &Store, scale: u32) -> io::Result<Clock>
 }
 
 /// `GET /_serin/clock`, by which a build takes over the clock of an emulator that runs already.
-pub(in crate::emulator) fn route() -> Route<Emulator> {
+pub(in crate::emulator) fn route() -> Route<Core> {
     http::route(
         Method::GET,
         "_serin/clock",
-        async |emulator: Arc<Emulator>, _request| json(&emulator.clock),
+        async |core: Arc<Core>, _request| json(&core.clock),
     )
 }
 
