@@ -14,7 +14,6 @@ mod metadata;
 mod monitoring;
 pub mod seed;
 mod server;
-mod serving;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -42,6 +41,10 @@ use crate::image::SelfImages;
 use crate::listen::{self, Limits};
 use crate::process::Groups;
 pub use cloudbuild::BuildSettings;
+use cloudbuild::CloudBuild;
+use monitoring::Monitoring;
+use storage::Storage;
+use vertex::Vertex;
 
 /// How much faster than real time a rehearsal runs where nobody says otherwise.
 pub const DEFAULT_TIME_SCALE: u32 = 300;
@@ -76,12 +79,10 @@ pub struct Options {
 /// The services over what they all stand on.
 pub(crate) struct Emulator {
     pub(in crate::emulator) core: Arc<Core>,
-    pub(in crate::emulator) storage: storage::Runtime,
-    pub(in crate::emulator) vertex: vertex::Runtime,
-    pub(in crate::emulator) monitoring: monitoring::Runtime,
-    pub(in crate::emulator) serving: serving::Runtime,
-    pub(in crate::emulator) cloudbuild: cloudbuild::Runtime,
-    pub(in crate::emulator) builds: BuildSettings,
+    pub(in crate::emulator) storage: Arc<Storage>,
+    pub(in crate::emulator) monitoring: Arc<Monitoring>,
+    pub(in crate::emulator) vertex: Arc<Vertex>,
+    pub(in crate::emulator) cloudbuild: Arc<CloudBuild>,
 }
 
 /// Every kind of documents that a state may hold.
@@ -134,10 +135,11 @@ impl Running {
         {
             server.abort();
         }
-        cloudbuild::stop(&self.emulator).await;
+        cloudbuild::stop(&self.emulator.cloudbuild).await;
         let core = &self.emulator.core;
         core.tasks.shutdown().await;
-        vertex::stop(&self.emulator).await;
+        // The children ended with the tasks that watched them.
+        monitoring::keep(&self.emulator.monitoring);
         if let Err(error) =
             clock::settle(&core.store, &core.clock).and_then(|()| core.store.close())
         {
@@ -175,20 +177,23 @@ pub async fn start(options: Options) -> Result<Running> {
         url,
         tasks: Tasks::default(),
     });
+    let storage = Arc::new(Storage::new(core.clone()));
+    let monitoring = Arc::new(Monitoring::new(core.clone()));
     let emulator = Arc::new(Emulator {
         core: core.clone(),
-        storage: storage::Runtime::default(),
-        vertex: vertex::Runtime::default(),
-        monitoring: monitoring::Runtime::default(),
-        serving: serving::Runtime::default(),
-        cloudbuild: cloudbuild::Runtime::default(),
-        builds: options.builds,
+        storage: storage.clone(),
+        monitoring: monitoring.clone(),
+        vertex: Arc::new(Vertex::new(core.clone(), monitoring)),
+        cloudbuild: Arc::new(CloudBuild::new(
+            core.clone(),
+            storage.clone(),
+            options.builds,
+        )),
     });
-    storage::start(&emulator).context("reading the emulator's objects")?;
-    let planting = emulator.clone();
+    storage::start(&storage).context("reading the emulator's objects")?;
     let seeded = match options.seed {
         Some(seed) => Some(
-            tokio::task::spawn_blocking(move || seed::plant(&planting, &seed))
+            tokio::task::spawn_blocking(move || seed::plant(&storage, &seed))
                 .await
                 .context("seeding the emulator")??,
         ),
@@ -196,10 +201,11 @@ pub async fn start(options: Options) -> Result<Running> {
     };
     let ticking = core.clone();
     core.spawn(async move { clock::keep(&ticking.store, &ticking.clock).await });
-    vertex::start(&emulator)
+    monitoring::start(&emulator.monitoring);
+    vertex::start(&emulator.vertex)
         .await
         .context("bringing the emulator's models up again")?;
-    cloudbuild::start(&emulator).context("taking up the emulator's builds")?;
+    cloudbuild::start(&emulator.cloudbuild).context("taking up the emulator's builds")?;
     let (shutdown, stopped) = oneshot::channel();
     let app = server::app(emulator.clone());
     let server = tokio::spawn(async move {

@@ -33,13 +33,14 @@ use axum::http::Method;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use crate::emulator::core::Builds;
 use crate::emulator::core::numbers::project_number;
 use crate::emulator::core::store::{Kind, kind};
+use crate::emulator::core::{Builds, Core};
+use crate::emulator::storage::Storage;
+use crate::emulator::wire;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, route};
 use crate::emulator::wire::message::Kept;
-use crate::emulator::{Emulator, wire};
 
 pub(in crate::emulator) use run::{start, stop};
 
@@ -56,8 +57,12 @@ pub struct BuildSettings {
     pub arguments: Vec<String>,
 }
 
-/// What is kept in memory only.
-pub(in crate::emulator) struct Runtime {
+/// The service, with what it keeps in memory only.
+pub(in crate::emulator) struct CloudBuild {
+    core: Arc<Core>,
+    /// Where sources come from and logs go to.
+    storage: Arc<Storage>,
+    settings: BuildSettings,
     /// The builds that are queued or at work, by their keys.
     active: Mutex<BTreeMap<String, Arc<run::Active>>>,
     /// Whose turn it is to work.
@@ -67,21 +72,26 @@ pub(in crate::emulator) struct Runtime {
     stopping: AtomicBool,
 }
 
-impl Runtime {
-    fn active(&self) -> MutexGuard<'_, BTreeMap<String, Arc<run::Active>>> {
-        self.active.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Default for Runtime {
-    fn default() -> Self {
+impl CloudBuild {
+    pub(in crate::emulator) fn new(
+        core: Arc<Core>,
+        storage: Arc<Storage>,
+        settings: BuildSettings,
+    ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
+            core,
+            storage,
+            settings,
             active: Mutex::default(),
             slots: Semaphore::new(cores.clamp(2, 10)),
             naming: Mutex::default(),
             stopping: AtomicBool::new(false),
         }
+    }
+
+    fn active(&self) -> MutexGuard<'_, BTreeMap<String, Arc<run::Active>>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -171,7 +181,7 @@ pub(in crate::emulator) fn kinds() -> [Kind; 2] {
     ]
 }
 
-pub(in crate::emulator) fn routes() -> Vec<Route<Emulator>> {
+pub(in crate::emulator) fn routes() -> Vec<Route<CloudBuild>> {
     let mut routes = builds::routes();
     routes.extend(triggers::routes());
     routes
@@ -179,26 +189,30 @@ pub(in crate::emulator) fn routes() -> Vec<Route<Emulator>> {
 
 /// A method under both of its paths: `rest` after the project, and after the project and a location.
 /// The handler is told the location `global` where the path has none.
-fn both<H, F>(method: Method, paths: [&'static str; 2], handler: H) -> [Route<Emulator>; 2]
+fn both<H, F>(method: Method, paths: [&'static str; 2], handler: H) -> [Route<CloudBuild>; 2]
 where
-    H: Fn(Arc<Emulator>, Request) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Arc<CloudBuild>, Request) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
     let [legacy, regional] = paths;
     let global = handler.clone();
     [
-        route(method.clone(), legacy, move |emulator, mut request| {
+        route(method.clone(), legacy, move |cloudbuild, mut request| {
             request.wild.insert(1, GLOBAL.to_owned());
-            global(emulator, request)
+            global(cloudbuild, request)
         }),
         route(method, regional, handler),
     ]
 }
 
 /// An id in the form of Cloud Build's, never the same twice.
-fn new_id(emulator: &Emulator) -> Result<String, ApiError> {
-    let n = emulator.core.store.next_id("cloudbuild")?;
-    let seed = format!("{n} {} {}", emulator.core.clock.now(), emulator.core.url());
+fn new_id(cloudbuild: &CloudBuild) -> Result<String, ApiError> {
+    let n = cloudbuild.core.store.next_id("cloudbuild")?;
+    let seed = format!(
+        "{n} {} {}",
+        cloudbuild.core.clock.now(),
+        cloudbuild.core.url()
+    );
     let digest = crate::workspace::Digest::of(seed.as_bytes());
     let hex = digest.as_str();
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();

@@ -17,7 +17,7 @@ use axum::http::Method;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::emulator::Emulator;
+use crate::emulator::core::Core;
 use crate::emulator::core::numbers::fnv;
 use crate::emulator::core::store::{Kind, kind};
 use crate::emulator::wire::http::{Route, route};
@@ -48,7 +48,7 @@ pub(in crate::emulator) fn endpoint_number(
     (1_000_000_000_000_000_000 + hash % 8_000_000_000_000_000_000).to_string()
 }
 
-pub(in crate::emulator) fn routes() -> Vec<Route<Emulator>> {
+pub(in crate::emulator) fn routes() -> Vec<Route<Monitoring>> {
     let descriptors = "v3/projects/*/metricDescriptors";
     let descriptor = "v3/projects/*/metricDescriptors/**";
     vec![
@@ -151,9 +151,9 @@ struct Cell {
     overhead: Distribution,
 }
 
-/// What is kept in memory.
-#[derive(Default)]
-pub(in crate::emulator) struct Runtime {
+/// The service, with what it keeps in memory.
+pub(in crate::emulator) struct Monitoring {
+    core: Arc<Core>,
     counts: Mutex<Counts>,
     /// Held while a point of the user's own is checked and written.
     writing: Mutex<()>,
@@ -175,7 +175,15 @@ fn key(block: i64) -> String {
     format!("monitoring/{block:012}")
 }
 
-impl Runtime {
+impl Monitoring {
+    pub(in crate::emulator) fn new(core: Arc<Core>) -> Self {
+        Self {
+            core,
+            counts: Mutex::default(),
+            writing: Mutex::default(),
+        }
+    }
+
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -236,9 +244,9 @@ pub(in crate::emulator) fn kinds() -> [Kind; 3] {
 }
 
 /// Reads what an earlier run counted, and goes on writing what this one does.
-pub(in crate::emulator) fn start(emulator: &Arc<Emulator>) {
-    let mut counts = emulator.monitoring.counts();
-    for (_, cells) in emulator
+pub(in crate::emulator) fn start(monitoring: &Arc<Monitoring>) {
+    let mut counts = monitoring.counts();
+    for (_, cells) in monitoring
         .core
         .store
         .list::<Vec<(i64, Target, Cell)>>("monitoring/")
@@ -248,8 +256,8 @@ pub(in crate::emulator) fn start(emulator: &Arc<Emulator>) {
         }
     }
     drop(counts);
-    let shared = emulator.clone();
-    emulator.core.spawn(async move {
+    let shared = monitoring.clone();
+    monitoring.core.spawn(async move {
         loop {
             tokio::time::sleep(EVERY).await;
             keep(&shared);
@@ -258,10 +266,10 @@ pub(in crate::emulator) fn start(emulator: &Arc<Emulator>) {
 }
 
 /// Writes what changed, and forgets what is too old.
-pub(in crate::emulator) fn keep(emulator: &Emulator) {
-    let oldest = block((emulator.core.clock.now() - KEPT).unix_micros());
+pub(in crate::emulator) fn keep(monitoring: &Monitoring) {
+    let oldest = block((monitoring.core.clock.now() - KEPT).unix_micros());
     let (written, forgotten) = {
-        let mut counts = emulator.monitoring.counts();
+        let mut counts = monitoring.counts();
         let old: BTreeSet<i64> = (counts.cells.keys())
             .map(|(minute, _)| block(*minute))
             .take_while(|block| *block < oldest)
@@ -287,12 +295,12 @@ pub(in crate::emulator) fn keep(emulator: &Emulator) {
         (written, old)
     };
     for (block, cells) in written {
-        if let Err(error) = emulator.core.store.put(&key(block), &cells) {
+        if let Err(error) = monitoring.core.store.put(&key(block), &cells) {
             eprintln!("warning: the emulator's metrics cannot be kept: {error}");
         }
     }
     for block in forgotten {
-        if let Err(error) = emulator.core.store.delete(&key(block)) {
+        if let Err(error) = monitoring.core.store.delete(&key(block)) {
             eprintln!("warning: old metrics cannot be removed: {error}");
         }
     }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::emulator::Emulator;
+use crate::emulator::storage::Storage;
 use crate::emulator::storage::seeded;
 use crate::error::Input;
 
@@ -61,7 +61,7 @@ struct Planned {
 /// # Errors
 /// [`Input`] with the path that cannot be a bucket or an object; nothing is written then. Later only
 /// what cannot be read or written.
-pub(in crate::emulator) fn plant(emulator: &Emulator, seed: &Seed) -> Result<Seeded> {
+pub(in crate::emulator) fn plant(storage: &Storage, seed: &Seed) -> Result<Seeded> {
     let mut buckets = Vec::new();
     let mut files = Vec::new();
     for (name, path) in entries(&seed.folder)? {
@@ -87,17 +87,17 @@ pub(in crate::emulator) fn plant(emulator: &Emulator, seed: &Seed) -> Result<See
         ..Seeded::default()
     };
     for bucket in &buckets {
-        seeded::find_or_make_bucket(emulator, bucket, &seed.project)?;
+        seeded::find_or_make_bucket(storage, bucket, &seed.project)?;
     }
     for file in files {
         let Planned { bucket, name, path } = &file;
         let open = || File::open(path).map_err(|e| unreadable(path, &e));
         let size = open()?.metadata().map_err(|e| unreadable(path, &e))?.len();
-        if seeded::holds(emulator, bucket, name, size, || Ok(open()?))? {
+        if seeded::holds(storage, bucket, name, size, || Ok(open()?))? {
             done.found += 1;
             continue;
         }
-        seeded::insert(emulator, bucket, name, content_type(name), open()?)?;
+        seeded::insert(storage, bucket, name, content_type(name), open()?)?;
         done.written += 1;
     }
     Ok(done)

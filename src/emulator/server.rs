@@ -24,11 +24,11 @@ const MAX_BODY_BYTES: usize = 64 << 20;
 /// The whole server.
 pub(in crate::emulator) fn app(emulator: Arc<Emulator>) -> Router {
     let mut table = Table::default();
-    table.add(&emulator, storage::routes());
-    table.add(&emulator, vertex::routes());
-    table.add(&emulator, cloudbuild::routes());
+    table.add(&emulator.storage, storage::routes());
+    table.add(&emulator.vertex, vertex::routes());
+    table.add(&emulator.cloudbuild, cloudbuild::routes());
     table.add(&emulator.core, operations::routes());
-    table.add(&emulator, monitoring::routes());
+    table.add(&emulator.monitoring, monitoring::routes());
     table.add(&emulator.core, logging::routes());
     table.add(&emulator.core, [clock::route(), guard::route()]);
     let table = Arc::new(table);
@@ -92,7 +92,7 @@ async fn serve(
     if let Some((bucket, object)) = xml {
         request.wild = vec![bucket, object];
         request.set_stream(body);
-        let answer = storage::xml::serve(emulator.clone(), &head.method, request).await;
+        let answer = storage::xml::serve(emulator.storage.clone(), &head.method, request).await;
         let answer = answer.unwrap_or_else(|error| error.respond(dialect));
         return trouble.after(answer, dialect);
     }

@@ -30,21 +30,31 @@ use std::sync::{Arc, Mutex};
 
 use axum::http::Method;
 
-use crate::emulator::Emulator;
+use crate::emulator::core::Core;
 use crate::emulator::core::store::{Kind, kind};
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Request, Route, route, streaming};
 
-/// What is kept in memory only.
-#[derive(Default)]
-pub(in crate::emulator) struct Runtime {
+/// The service, with what it keeps in memory only.
+pub(in crate::emulator) struct Storage {
+    core: Arc<Core>,
     /// Held while a bucket or an object is checked and written.
     commit: Mutex<()>,
     /// Held, one by one, while a resumable upload takes bytes; with what is hashed so far.
     sessions: Mutex<BTreeMap<String, resumable::Progress>>,
 }
 
-pub(in crate::emulator) fn routes() -> Vec<Route<Emulator>> {
+impl Storage {
+    pub(in crate::emulator) fn new(core: Arc<Core>) -> Self {
+        Self {
+            core,
+            commit: Mutex::default(),
+            sessions: Mutex::default(),
+        }
+    }
+}
+
+pub(in crate::emulator) fn routes() -> Vec<Route<Storage>> {
     let (get, post, put) = (Method::GET, Method::POST, Method::PUT);
     let (patch, delete) = (Method::PATCH, Method::DELETE);
     let mut routes = vec![
@@ -127,8 +137,8 @@ pub(in crate::emulator) fn kinds() -> Vec<Kind> {
 ///
 /// # Errors
 /// When the state cannot be read or changed.
-pub(in crate::emulator) fn start(emulator: &Arc<Emulator>) -> anyhow::Result<()> {
-    let store = &emulator.core.store;
+pub(in crate::emulator) fn start(storage: &Arc<Storage>) -> anyhow::Result<()> {
+    let store = &storage.core.store;
     let mut named = BTreeSet::new();
     let mut uploaded = BTreeMap::new();
     let live = store.list::<object::Object>(object::LIVE);
@@ -146,7 +156,7 @@ pub(in crate::emulator) fn start(emulator: &Arc<Emulator>) -> anyhow::Result<()>
         named.insert(object.blob());
         uploaded.extend(object.upload.clone().map(|upload| (upload, object)));
     }
-    let now = emulator.core.clock.now();
+    let now = storage.core.clock.now();
     for (key, mut session) in store.list::<resumable::Session>(resumable::SESSIONS) {
         if session.expired(now) {
             store.delete(&key)?;

@@ -137,7 +137,7 @@ async fn operations_take_time_and_are_taken_up_again() {
             json!({"@type": "type.googleapis.com/x"}),
             json!({"unknown": "work"}),
             Duration::from_secs(seconds),
-            vertex::finish(&running.emulator),
+            vertex::finish(&running.emulator.vertex),
         )
         .unwrap()
     };

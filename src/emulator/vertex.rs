@@ -13,6 +13,7 @@ mod names;
 mod patch;
 mod predict;
 mod run;
+mod serving;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -27,17 +28,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use crate::emulator::core::Core;
 use crate::emulator::core::operations::{self, Operation};
 use crate::emulator::core::store::{Kind, kind};
+use crate::emulator::monitoring::Monitoring;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::Route;
 use crate::emulator::wire::message::{self, Kept};
 use crate::emulator::wire::page;
-use crate::emulator::{Emulator, monitoring};
 
-/// What is kept in memory only.
-#[derive(Default)]
-pub(in crate::emulator) struct Runtime {
+/// The service, with what it keeps in memory only.
+pub(in crate::emulator) struct Vertex {
+    core: Arc<Core>,
+    /// Counts the requests to endpoints.
+    monitoring: Arc<Monitoring>,
+    serving: serving::Servers,
     /// Held while it is checked whether an operation may begin, and it begins.
     admission: Mutex<()>,
     /// How to tell a running job that it is cancelled, by its key.
@@ -46,7 +51,18 @@ pub(in crate::emulator) struct Runtime {
     turns: Mutex<BTreeMap<String, predict::Turns>>,
 }
 
-impl Runtime {
+impl Vertex {
+    pub(in crate::emulator) fn new(core: Arc<Core>, monitoring: Arc<Monitoring>) -> Self {
+        Self {
+            core,
+            monitoring,
+            serving: serving::Servers::default(),
+            admission: Mutex::default(),
+            cancels: Mutex::default(),
+            turns: Mutex::default(),
+        }
+    }
+
     fn admission(&self) -> MutexGuard<'_, ()> {
         self.admission
             .lock()
@@ -149,7 +165,7 @@ pub(in crate::emulator) fn left_out(path: &str) -> Option<ApiError> {
     )))
 }
 
-pub(in crate::emulator) fn routes() -> Vec<Route<Emulator>> {
+pub(in crate::emulator) fn routes() -> Vec<Route<Vertex>> {
     let mut routes = jobs::routes();
     routes.extend(models::routes());
     routes.extend(versions::routes());
@@ -165,30 +181,24 @@ pub(in crate::emulator) fn routes() -> Vec<Route<Emulator>> {
 ///
 /// # Errors
 /// When the state cannot be written.
-pub(in crate::emulator) async fn start(emulator: &Arc<Emulator>) -> anyhow::Result<()> {
-    monitoring::start(emulator);
-    deploy::start(emulator);
-    run::start(emulator)?;
-    operations::start(&emulator.core, &COLLECTIONS, finish(emulator));
+pub(in crate::emulator) async fn start(vertex: &Arc<Vertex>) -> anyhow::Result<()> {
+    deploy::start(vertex);
+    run::start(vertex)?;
+    operations::start(&vertex.core, &COLLECTIONS, finish(vertex));
     Ok(())
-}
-
-/// Keeps what was counted. The children ended with the tasks that watched them.
-pub(in crate::emulator) async fn stop(emulator: &Arc<Emulator>) {
-    monitoring::keep(emulator);
 }
 
 /// What ends the operations that are begun here: [`resume`].
 pub(in crate::emulator) fn finish(
-    emulator: &Arc<Emulator>,
+    vertex: &Arc<Vertex>,
 ) -> impl Fn(Operation) -> Pin<Box<dyn Future<Output = Result<Value, ApiError>> + Send>>
 + Clone
 + Send
 + 'static {
-    let emulator = emulator.clone();
+    let vertex = vertex.clone();
     move |operation| {
-        let emulator = emulator.clone();
-        Box::pin(async move { resume(&emulator, &operation).await })
+        let vertex = vertex.clone();
+        Box::pin(async move { resume(&vertex, &operation).await })
     }
 }
 
@@ -197,20 +207,20 @@ pub(in crate::emulator) fn finish(
 ///
 /// # Errors
 /// What the operation fails with.
-async fn resume(emulator: &Arc<Emulator>, operation: &Operation) -> Result<Value, ApiError> {
+async fn resume(vertex: &Arc<Vertex>, operation: &Operation) -> Result<Value, ApiError> {
     let work = Work::deserialize(&operation.work)
         .map_err(|e| ApiError::internal(format!("the operation cannot be understood: {e}")))?;
     match work {
-        Work::UploadModel(upload) => upload::finish(emulator, operation, *upload).await,
-        Work::DeleteModel(model) => versions::finish_delete(emulator, &model).await,
+        Work::UploadModel(upload) => upload::finish(vertex, operation, *upload).await,
+        Work::DeleteModel(model) => versions::finish_delete(vertex, &model).await,
         Work::DeleteVersion { model, version } => {
-            versions::finish_delete_version(emulator, &model, version).await
+            versions::finish_delete_version(vertex, &model, version).await
         }
-        Work::DeleteJob(job) => jobs::finish_delete(emulator, &job),
-        Work::CreateEndpoint(endpoint) => endpoints::finish_create(emulator, operation, endpoint),
-        Work::DeleteEndpoint(endpoint) => endpoints::finish_delete(emulator, &endpoint),
-        Work::Deploy(deploy) => deploy::finish_deploy(emulator, operation, deploy).await,
-        Work::Undeploy(undeploy) => deploy::finish_undeploy(emulator, undeploy).await,
-        Work::MutateDeployed(mutate) => deploy::finish_mutate(emulator, mutate),
+        Work::DeleteJob(job) => jobs::finish_delete(vertex, &job),
+        Work::CreateEndpoint(endpoint) => endpoints::finish_create(vertex, operation, endpoint),
+        Work::DeleteEndpoint(endpoint) => endpoints::finish_delete(vertex, &endpoint),
+        Work::Deploy(deploy) => deploy::finish_deploy(vertex, operation, deploy).await,
+        Work::Undeploy(undeploy) => deploy::finish_undeploy(vertex, undeploy).await,
+        Work::MutateDeployed(mutate) => deploy::finish_mutate(vertex, mutate),
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::told;
 use super::{GLOBAL, Place, both, check, message, new_id, run, source};
 use crate::clock::Timestamp;
-use crate::emulator::Emulator;
+use crate::emulator::cloudbuild::CloudBuild;
 use crate::emulator::core::numbers::project_number;
 use crate::emulator::core::operations;
 use crate::emulator::wire::error::ApiError;
@@ -47,7 +47,7 @@ const FILTERED: [&str; 20] = [
     "tags",
 ];
 
-pub(super) fn routes() -> Vec<Route<Emulator>> {
+pub(super) fn routes() -> Vec<Route<CloudBuild>> {
     let (get, post) = (Method::GET, Method::POST);
     let collection = ["v1/projects/*/builds", "v1/projects/*/locations/*/builds"];
     let item = [
@@ -284,31 +284,31 @@ pub(super) struct Triggered {
 /// # Errors
 /// `INVALID_ARGUMENT` with what is refused.
 pub(super) async fn accept(
-    emulator: &Arc<Emulator>,
+    cloudbuild: &Arc<CloudBuild>,
     collection: &Place,
     sent: &message::Build,
     trigger: Option<Triggered>,
 ) -> Result<Build, ApiError> {
     if let Some(source) = &sent.source {
-        source::check(emulator, source)?;
+        source::check(cloudbuild, source)?;
     }
     duration(&sent.queue_ttl, "build.queue_ttl")?;
     duration(&sent.timeout, "build.timeout")?;
-    begin(emulator, collection, told(sent), trigger).await
+    begin(cloudbuild, collection, told(sent), trigger).await
 }
 
 async fn begin(
-    emulator: &Arc<Emulator>,
+    cloudbuild: &Arc<CloudBuild>,
     collection: &Place,
     sent: Value,
     trigger: Option<Triggered>,
 ) -> Result<Build, ApiError> {
-    check::permit(emulator, None)?;
-    let place = collection.with_id("builds", new_id(emulator)?);
-    let accepted = check::check(emulator, &place, &sent).await?;
-    check::permit(emulator, accepted.resolved.get("steps"))?;
+    check::permit(cloudbuild, None)?;
+    let place = collection.with_id("builds", new_id(cloudbuild)?);
+    let accepted = check::check(cloudbuild, &place, &sent).await?;
+    check::permit(cloudbuild, accepted.resolved.get("steps"))?;
     let approval = trigger.as_ref().filter(|t| t.approval_required);
-    let now = emulator.core.clock.now();
+    let now = cloudbuild.core.clock.now();
     let build = Build {
         place,
         sent,
@@ -330,15 +330,15 @@ async fn begin(
         provenance: None,
         ended: Value::Null,
     };
-    emulator.core.store.put(&build.place.key(), &build)?;
+    cloudbuild.core.store.put(&build.place.key(), &build)?;
     if build.status == Status::Queued {
-        run::begin(emulator, &build);
+        run::begin(cloudbuild, &build);
     }
     Ok(build)
 }
 
 fn of_operation(
-    emulator: &Emulator,
+    cloudbuild: &CloudBuild,
     project: &str,
     location: &str,
     word: &str,
@@ -349,56 +349,60 @@ fn of_operation(
         let number = project_number(project);
         format!("cloudbuild/builds/{number}/{location}/{id}")
     };
-    id.and_then(|id| emulator.core.store.get(&key(id)))
+    id.and_then(|id| cloudbuild.core.store.get(&key(id)))
         .ok_or_else(|| ApiError::not_found(format!("Operation {word} is not found.")))
 }
 
 /// The operation of a build, or else of another service's resource under the same path.
-async fn get_regional_operation(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn get_regional_operation(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
     let [project, location, word] = request.wild.as_slice() else {
-        return operations::get(emulator.core.clone(), request).await;
+        return operations::get(cloudbuild.core.clone(), request).await;
     };
-    match of_operation(&emulator, project, location, word) {
+    match of_operation(&cloudbuild, project, location, word) {
         Ok(build) => json(&build.operation()),
-        Err(_) => operations::get(emulator.core.clone(), request).await,
+        Err(_) => operations::get(cloudbuild.core.clone(), request).await,
     }
 }
 
-async fn get_operation(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn get_operation(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
     let (project, word) = (&request.wild[0], &request.wild[1]);
-    json(&of_operation(&emulator, project, GLOBAL, word)?.operation())
+    json(&of_operation(&cloudbuild, project, GLOBAL, word)?.operation())
 }
 
-async fn cancel_operation(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn cancel_operation(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
     let (project, word) = (&request.wild[0], &request.wild[1]);
-    let build = of_operation(&emulator, project, GLOBAL, word)?;
-    end_now(&emulator, &build.place).await?;
+    let build = of_operation(&cloudbuild, project, GLOBAL, word)?;
+    end_now(&cloudbuild, &build.place).await?;
     json(&json!({}))
 }
 
-pub(super) fn find(emulator: &Emulator, place: &Place) -> Result<Build, ApiError> {
-    let found = emulator.core.store.get(&place.key());
+pub(super) fn find(cloudbuild: &CloudBuild, place: &Place) -> Result<Build, ApiError> {
+    let found = cloudbuild.core.store.get(&place.key());
     found
         .ok_or_else(|| ApiError::not_found("Requested entity was not found.").violation("build_id"))
 }
 
-async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn create(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
     request.knows(&["projectId", "parent"])?;
     let place = Place::of(&request, "builds")?;
     let sent: message::Build = parse_body(&request)?;
-    json(&accept(&emulator, &place, &sent, None).await?.operation())
+    json(&accept(&cloudbuild, &place, &sent, None).await?.operation())
 }
 
-async fn get_build(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn get_build(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
     request.knows(&["projectId", "id", "name"])?;
-    let build = find(&emulator, &Place::of(&request, "builds")?)?;
+    let build = find(&cloudbuild, &Place::of(&request, "builds")?)?;
     json(&build.message())
 }
 
-async fn list_builds(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn list_builds(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
     request.knows(&["projectId", "parent", "filter", "pageSize", "pageToken"])?;
     let place = Place::of(&request, "builds")?;
-    let items = emulator.core.store.list::<Build>(&place.key()).into_iter();
+    let items = cloudbuild
+        .core
+        .store
+        .list::<Build>(&place.key())
+        .into_iter();
     let items = items.map(|(_, build)| {
         let mut message = build.message();
         // Names of the filter that the resource has not.
@@ -422,18 +426,18 @@ async fn list_builds(emulator: Arc<Emulator>, request: Request) -> Answer {
     )
 }
 
-async fn cancel(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn cancel(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
     let place = Place::of(&request, "builds")?;
     let _repeated: message::BuildRequest = parse_body(&request)?;
-    end_now(&emulator, &place).await?;
-    json(&find(&emulator, &place)?.message())
+    end_now(&cloudbuild, &place).await?;
+    json(&find(&cloudbuild, &place)?.message())
 }
 
 /// Cancels a build and waits until it has ended.
-async fn end_now(emulator: &Arc<Emulator>, place: &Place) -> Result<(), ApiError> {
-    find(emulator, place)?;
-    let now = emulator.core.clock.now();
-    emulator
+async fn end_now(cloudbuild: &Arc<CloudBuild>, place: &Place) -> Result<(), ApiError> {
+    find(cloudbuild, place)?;
+    let now = cloudbuild.core.clock.now();
+    cloudbuild
         .core
         .store
         .update(&place.key(), |build: &mut Build| {
@@ -455,17 +459,17 @@ async fn end_now(emulator: &Arc<Emulator>, place: &Place) -> Result<(), ApiError
             }
             Ok(())
         })?;
-    let active = emulator.cloudbuild.active().get(&place.key()).cloned();
+    let active = cloudbuild.active().get(&place.key()).cloned();
     if let Some(active) = active {
         active.cancel().await;
     }
     Ok(())
 }
 
-async fn retry(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn retry(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
     let place = Place::of(&request, "builds")?;
     let _repeated: message::BuildRequest = parse_body(&request)?;
-    let build = find(&emulator, &place)?;
+    let build = find(&cloudbuild, &place)?;
     if !build.status.is_final() {
         return Err(ApiError::failed_precondition(format!(
             "Build {} has not ended: it cannot be retried.",
@@ -477,13 +481,13 @@ async fn retry(emulator: Arc<Emulator>, request: Request) -> Answer {
         approval_required: build.approval.is_some(),
     });
     json(
-        &begin(&emulator, &place, build.sent, trigger)
+        &begin(&cloudbuild, &place, build.sent, trigger)
             .await?
             .operation(),
     )
 }
 
-async fn approve(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn approve(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
     let place = Place::of(&request, "builds")?;
     let sent: message::ApproveBuildRequest = parse_body(&request)?;
     let result = sent.approval_result.unwrap_or_default();
@@ -497,14 +501,14 @@ async fn approve(emulator: Arc<Emulator>, request: Request) -> Answer {
             .violation("approval_result.decision"));
         }
     };
-    let build = find(&emulator, &place)?;
+    let build = find(&cloudbuild, &place)?;
     if approved && build.status == Status::Pending {
-        check::permit(&emulator, build.steps())?;
+        check::permit(&cloudbuild, build.steps())?;
     }
-    let now = emulator.core.clock.now();
+    let now = cloudbuild.core.clock.now();
     let mut result = told(&result);
     result["approvalTime"] = json!(now);
-    emulator
+    cloudbuild
         .core
         .store
         .update(&place.key(), |build: &mut Build| {
@@ -527,9 +531,9 @@ async fn approve(emulator: Arc<Emulator>, request: Request) -> Answer {
             }
             Ok(())
         })?;
-    let build = find(&emulator, &place)?;
+    let build = find(&cloudbuild, &place)?;
     if approved {
-        run::begin(&emulator, &build);
+        run::begin(&cloudbuild, &build);
     }
     json(&build.operation())
 }

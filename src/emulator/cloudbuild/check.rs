@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::{Place, child};
-use crate::emulator::Emulator;
+use crate::emulator::cloudbuild::CloudBuild;
 use crate::emulator::core::Builds;
 use crate::emulator::wire::error::ApiError;
 
@@ -66,8 +66,8 @@ impl Submission {
     }
 
     /// `serin run` for this build, without what says whether it is checked or run.
-    pub(super) fn command(&self, emulator: &Emulator, build: &Place) -> Command {
-        let mut command = Command::new(&emulator.core.serin);
+    pub(super) fn command(&self, cloudbuild: &CloudBuild, build: &Place) -> Command {
+        let mut command = Command::new(&cloudbuild.core.serin);
         command
             .args(["run", "--format", "json"])
             .args(["--build-id", &build.id, "--submitted", &build.location])
@@ -104,7 +104,7 @@ fn begin_in(build: &mut Value, dir: &str) {
 /// # Errors
 /// `INVALID_ARGUMENT` with the reason, as at submission.
 pub(super) async fn check(
-    emulator: &Emulator,
+    cloudbuild: &CloudBuild,
     build: &Place,
     sent: &Value,
 ) -> Result<Accepted, ApiError> {
@@ -112,9 +112,9 @@ pub(super) async fn check(
     let folder = tempfile::Builder::new().prefix("serin-check-").tempdir()?;
     let file = folder.path().join("build.json");
     fs::write(&file, &submission.config)?;
-    let mut command = submission.command(emulator, build);
+    let mut command = submission.command(cloudbuild, build);
     command.arg("--check").arg(&file);
-    let ended = child::output(emulator, &mut command, LIMIT)
+    let ended = child::output(cloudbuild, &mut command, LIMIT)
         .await
         .map_err(ApiError::internal)?;
     let plain = |text: &str| without_place(text, &file);
@@ -147,8 +147,8 @@ pub(super) async fn check(
 ///
 /// # Errors
 /// `PERMISSION_DENIED` that names the flag.
-pub(super) fn permit(emulator: &Emulator, steps: Option<&Value>) -> Result<(), ApiError> {
-    match emulator.core.builds {
+pub(super) fn permit(cloudbuild: &CloudBuild, steps: Option<&Value>) -> Result<(), ApiError> {
+    match cloudbuild.core.builds {
         Builds::Host => return Ok(()),
         Builds::Off => {
             return Err(ApiError::forbidden(
@@ -162,7 +162,7 @@ pub(super) fn permit(emulator: &Emulator, steps: Option<&Value>) -> Result<(), A
     let images = steps.map(|step| step["name"].as_str().unwrap_or_default());
     match images
         .enumerate()
-        .find(|(_, image)| emulator.core.own_images.contains(image))
+        .find(|(_, image)| cloudbuild.core.own_images.contains(image))
     {
         None => Ok(()),
         Some((step, image)) => Err(ApiError::forbidden(format!(

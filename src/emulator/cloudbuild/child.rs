@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
-use crate::emulator::Emulator;
+use crate::emulator::cloudbuild::CloudBuild;
 
 /// More of each stream is not kept.
 const MOST: u64 = 8 << 20;
@@ -24,7 +24,7 @@ pub(super) struct Ended {
 /// # Errors
 /// In a sentence, when it cannot be started or takes longer.
 pub(super) async fn output(
-    emulator: &Emulator,
+    cloudbuild: &CloudBuild,
     command: &mut Command,
     limit: Duration,
 ) -> Result<Ended, String> {
@@ -34,7 +34,7 @@ pub(super) async fn output(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut group = emulator
+    let mut group = cloudbuild
         .core
         .groups
         .spawn(command)

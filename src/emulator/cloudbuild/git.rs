@@ -6,16 +6,16 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use super::child;
-use crate::emulator::Emulator;
+use crate::emulator::cloudbuild::CloudBuild;
 
 /// Real time that one command of git may take.
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// Where the repository of a name is cloned from, as `--repository NAME=PATH` says.
-pub(super) fn mapped<'a>(emulator: &'a Emulator, names: &[&str]) -> Option<&'a str> {
+pub(super) fn mapped<'a>(cloudbuild: &'a CloudBuild, names: &[&str]) -> Option<&'a str> {
     let found = names
         .iter()
-        .find_map(|name| emulator.builds.repositories.get(*name));
+        .find_map(|name| cloudbuild.settings.repositories.get(*name));
     found.map(String::as_str)
 }
 
@@ -24,11 +24,11 @@ pub(super) fn mapped<'a>(emulator: &'a Emulator, names: &[&str]) -> Option<&'a s
 ///
 /// # Errors
 /// In a sentence, for any other address: it would have git read this machine's files, or speak for its user.
-pub(super) fn address<'a>(emulator: &'a Emulator, url: &'a str) -> Result<&'a str, String> {
+pub(super) fn address<'a>(cloudbuild: &'a CloudBuild, url: &'a str) -> Result<&'a str, String> {
     let full = full_name(url);
     let name = full.rsplit('/').next().unwrap_or(full);
-    let found = mapped(emulator, &[url, full, name]);
-    let is_allowed = || is_named(emulator, url) || url.starts_with("https://");
+    let found = mapped(cloudbuild, &[url, full, name]);
+    let is_allowed = || is_named(cloudbuild, url) || url.starts_with("https://");
     found.or(is_allowed().then_some(url)).ok_or_else(|| {
         format!(
             "the address {url} is neither https nor a repository that this emulator was told of: start it with `--repository {name}=PATH`"
@@ -37,7 +37,7 @@ pub(super) fn address<'a>(emulator: &'a Emulator, url: &'a str) -> Result<&'a st
 }
 
 /// Whether a flag names an address as where a repository is.
-fn is_named(emulator: &Emulator, address: &str) -> bool {
+fn is_named(cloudbuild: &CloudBuild, address: &str) -> bool {
     // A path may be written as an address.
     let plain = |address: &str| {
         address
@@ -45,7 +45,7 @@ fn is_named(emulator: &Emulator, address: &str) -> bool {
             .unwrap_or(address)
             .to_owned()
     };
-    let mut addresses = emulator.builds.repositories.values();
+    let mut addresses = cloudbuild.settings.repositories.values();
     addresses.any(|named| plain(named) == plain(address))
 }
 
@@ -66,7 +66,7 @@ pub(super) fn full_name(url: &str) -> &str {
 /// # Errors
 /// In a sentence of git's.
 pub(super) async fn checkout(
-    emulator: &Emulator,
+    cloudbuild: &CloudBuild,
     address: &str,
     reference: &str,
     folder: &Path,
@@ -75,11 +75,11 @@ pub(super) async fn checkout(
         return Err(format!("\"{reference}\" is no ref of a repository"));
     }
     // Also of an address to which a server sends git on.
-    let protocols = match is_named(emulator, address) {
+    let protocols = match is_named(cloudbuild, address) {
         true => "file:git:http:https:ssh",
         false => "https",
     };
-    let git = async |args: &[&str]| git(emulator, folder, protocols, args).await;
+    let git = async |args: &[&str]| git(cloudbuild, folder, protocols, args).await;
     git(&["init", "--quiet"]).await?;
     let fetch = ["fetch", "--quiet", "--no-tags", "--depth", "1", "--"];
     git(&[&fetch[..], &[address, reference]].concat()).await?;
@@ -89,7 +89,7 @@ pub(super) async fn checkout(
 }
 
 async fn git(
-    emulator: &Emulator,
+    cloudbuild: &CloudBuild,
     folder: &Path,
     protocols: &str,
     args: &[&str],
@@ -108,7 +108,7 @@ async fn git(
     for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {
         command.env_remove(name);
     }
-    let ended = child::output(emulator, &mut command, LIMIT).await?;
+    let ended = child::output(cloudbuild, &mut command, LIMIT).await?;
     if ended.code == Some(0) {
         return Ok(ended.stdout);
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 
 use super::Place;
-use crate::emulator::Emulator;
+use crate::emulator::cloudbuild::CloudBuild;
 use crate::emulator::logging::{self, Source};
 use crate::emulator::storage::inside;
 
@@ -34,7 +34,7 @@ pub(super) struct Log {
 impl Log {
     /// Opens the log of a build; says so where the bucket that the build names is not there.
     pub(super) fn open(
-        emulator: &Arc<Emulator>,
+        cloudbuild: &Arc<CloudBuild>,
         place: &Place,
         trigger: Option<&str>,
         build: &Value,
@@ -45,11 +45,11 @@ impl Log {
         let object = bucket(place, build).filter(|_| in_bucket);
         let object = object.filter(|(bucket, _)| {
             let own = *bucket == default_bucket(place);
-            if own && let Err(error) = inside::ensure_bucket(emulator, bucket) {
+            if own && let Err(error) = inside::ensure_bucket(&cloudbuild.storage, bucket) {
                 warning = Some(format!("the bucket {bucket} cannot be made: {error}"));
                 return false;
             }
-            let there = inside::bucket_exists(emulator, bucket);
+            let there = inside::bucket_exists(&cloudbuild.storage, bucket);
             if !there {
                 warning = Some(format!(
                     "the log is not written to gs://{bucket}: there is no such bucket"
@@ -69,9 +69,9 @@ impl Log {
                 severity: "INFO",
                 most: usize::MAX,
             };
-            emulator
+            cloudbuild
                 .core
-                .spawn(logging::follow(emulator.core.clone(), source, reader));
+                .spawn(logging::follow(cloudbuild.core.clone(), source, reader));
             end
         });
         let steps = build["steps"].as_array().map_or(&[][..], Vec::as_slice);
@@ -105,13 +105,13 @@ impl Log {
     }
 
     /// Writes what is new to the object, now and then.
-    pub(super) async fn flush(&mut self, emulator: &Arc<Emulator>) {
+    pub(super) async fn flush(&mut self, cloudbuild: &Arc<CloudBuild>) {
         if Instant::now() >= self.again {
-            self.write(emulator).await;
+            self.write(cloudbuild).await;
         }
     }
 
-    async fn write(&mut self, emulator: &Arc<Emulator>) {
+    async fn write(&mut self, cloudbuild: &Arc<CloudBuild>) {
         let Some((bucket, name)) = &self.object else {
             return;
         };
@@ -120,7 +120,7 @@ impl Log {
         }
         let began = Instant::now();
         let content = self.text.clone().into_bytes();
-        match inside::write(emulator, bucket, name, "text/plain", content).await {
+        match inside::write(&cloudbuild.storage, bucket, name, "text/plain", content).await {
             Ok(()) => self.written = self.text.len(),
             Err(error) => eprintln!("warning: the log gs://{bucket}/{name}: {error}"),
         }
@@ -129,11 +129,11 @@ impl Log {
     }
 
     /// Writes what is left; no line comes any more.
-    pub(super) async fn close(mut self, emulator: &Arc<Emulator>) {
+    pub(super) async fn close(mut self, cloudbuild: &Arc<CloudBuild>) {
         if let Some(mut logging) = self.logging.take() {
             let _gone = logging.shutdown().await;
         }
-        self.write(emulator).await;
+        self.write(cloudbuild).await;
     }
 }
 

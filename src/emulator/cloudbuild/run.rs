@@ -19,7 +19,7 @@ use super::check::{self, Submission};
 use super::log::{self, Log};
 use super::{archive, source};
 use crate::clock::Timestamp;
-use crate::emulator::Emulator;
+use crate::emulator::cloudbuild::CloudBuild;
 use crate::emulator::core::Builds;
 use crate::emulator::wire::error::ApiError;
 use crate::process::Group;
@@ -61,76 +61,80 @@ impl End {
     }
 }
 
-fn folder(emulator: &Emulator) -> PathBuf {
-    emulator.core.state.join("cloudbuild")
+fn folder(cloudbuild: &CloudBuild) -> PathBuf {
+    cloudbuild.core.state.join("cloudbuild")
 }
 
 /// Takes up every build that has not ended.
 ///
 /// # Errors
 /// When the state cannot be written.
-pub(in crate::emulator) fn start(emulator: &Arc<Emulator>) -> Result<(), ApiError> {
-    archive::remove(&folder(emulator));
+pub(in crate::emulator) fn start(cloudbuild: &Arc<CloudBuild>) -> Result<(), ApiError> {
+    archive::remove(&folder(cloudbuild));
     let mut queued = Vec::new();
-    for (_, build) in emulator.core.store.list::<Build>("cloudbuild/builds/") {
+    for (_, build) in cloudbuild.core.store.list::<Build>("cloudbuild/builds/") {
         match build.status {
             _ if build.status.is_final() || build.status == Status::Pending => {}
             _ if build.cancelling => {
-                finish(emulator, &build, End::plain(Status::Cancelled, ""))?;
+                finish(cloudbuild, &build, End::plain(Status::Cancelled, ""))?;
             }
             Status::Queued => queued.push(build),
             _ => {
                 let detail = "the emulator ended while the build was at work";
-                finish(emulator, &build, End::plain(Status::InternalError, detail))?;
+                finish(
+                    cloudbuild,
+                    &build,
+                    End::plain(Status::InternalError, detail),
+                )?;
             }
         }
     }
     queued.sort_by_key(|build| build.queued);
-    let now = emulator.core.clock.now();
+    let now = cloudbuild.core.clock.now();
     for mut build in queued {
         // The clock leaps ahead after a kill: that is no time in the queue.
         build.queued = now;
-        emulator.core.store.put(&build.place.key(), &build)?;
-        begin(emulator, &build);
+        cloudbuild.core.store.put(&build.place.key(), &build)?;
+        begin(cloudbuild, &build);
     }
     Ok(())
 }
 
 /// Ends every build that is at work, in order, before the emulator's own end.
-pub(in crate::emulator) async fn stop(emulator: &Arc<Emulator>) {
-    emulator.cloudbuild.stopping.store(true, Ordering::Relaxed);
-    let active: Vec<_> = emulator.cloudbuild.active().values().cloned().collect();
+pub(in crate::emulator) async fn stop(cloudbuild: &Arc<CloudBuild>) {
+    cloudbuild.stopping.store(true, Ordering::Relaxed);
+    let active: Vec<_> = cloudbuild.active().values().cloned().collect();
     let all = active.iter().map(|active| active.cancel());
     futures_util::future::join_all(all).await;
 }
 
 /// Puts a build into the queue, and runs it when it is its turn, in a task of its own.
-pub(super) fn begin(emulator: &Arc<Emulator>, build: &Build) {
+pub(super) fn begin(cloudbuild: &Arc<CloudBuild>, build: &Build) {
     let active = Arc::new(Active {
         stop: Notify::new(),
         ended: watch::Sender::new(false),
     });
     let key = build.place.key();
-    emulator.cloudbuild.active().insert(key, active.clone());
-    let (shared, build) = (emulator.clone(), build.clone());
-    emulator.core.spawn(async move {
+    cloudbuild.active().insert(key, active.clone());
+    let (shared, build) = (cloudbuild.clone(), build.clone());
+    cloudbuild.core.spawn(async move {
         let end = run(&shared, &build, &active.stop).await;
         let end = end.unwrap_or_else(|e| End::plain(Status::InternalError, e.to_string()));
         if let Err(error) = finish(&shared, &build, end) {
             eprintln!("warning: {}: {error}", build.place.name());
         }
-        shared.cloudbuild.active().remove(&build.place.key());
+        shared.active().remove(&build.place.key());
         active.ended.send_replace(true);
     });
 }
 
-fn finish(emulator: &Emulator, build: &Build, end: End) -> Result<(), ApiError> {
+fn finish(cloudbuild: &CloudBuild, build: &Build, end: End) -> Result<(), ApiError> {
     let End::Is(status, detail, ended) = end else {
         return Ok(());
     };
-    let now = emulator.core.clock.now();
+    let now = cloudbuild.core.clock.now();
     let key = build.place.key();
-    emulator.core.store.update(&key, |build: &mut Build| {
+    cloudbuild.core.store.update(&key, |build: &mut Build| {
         build.status = match status {
             // What a cancelled build's processes still did is nobody's result.
             _ if build.cancelling => Status::Cancelled,
@@ -143,17 +147,17 @@ fn finish(emulator: &Emulator, build: &Build, end: End) -> Result<(), ApiError> 
     })
 }
 
-fn is_stopping(emulator: &Emulator) -> bool {
-    emulator.cloudbuild.stopping.load(Ordering::Relaxed)
+fn is_stopping(cloudbuild: &CloudBuild) -> bool {
+    cloudbuild.stopping.load(Ordering::Relaxed)
 }
 
-async fn run(emulator: &Arc<Emulator>, build: &Build, stop: &Notify) -> Result<End, ApiError> {
-    let clock = emulator.core.clock;
+async fn run(cloudbuild: &Arc<CloudBuild>, build: &Build, stop: &Notify) -> Result<End, ApiError> {
+    let clock = cloudbuild.core.clock;
     let rest = (build.queued + build.queue_ttl()).since(clock.now());
-    let slots = &emulator.cloudbuild.slots;
+    let slots = &cloudbuild.slots;
     let _slot = tokio::select! {
         biased;
-        () = stop.notified() => return Ok(match is_stopping(emulator) {
+        () = stop.notified() => return Ok(match is_stopping(cloudbuild) {
             true => End::StillQueued,
             false => End::plain(Status::Cancelled, ""),
         }),
@@ -163,12 +167,12 @@ async fn run(emulator: &Arc<Emulator>, build: &Build, stop: &Notify) -> Result<E
         }
     };
     // An earlier run of the emulator may have accepted what this one refuses.
-    if let Err(refused) = check::permit(emulator, build.steps()) {
+    if let Err(refused) = check::permit(cloudbuild, build.steps()) {
         return Ok(End::plain(Status::Failure, refused.message));
     }
     let now = clock.now();
     let key = build.place.key();
-    let working = emulator.core.store.update(&key, |build: &mut Build| {
+    let working = cloudbuild.core.store.update(&key, |build: &mut Build| {
         if build.cancelling {
             return Ok(false);
         }
@@ -180,20 +184,20 @@ async fn run(emulator: &Arc<Emulator>, build: &Build, stop: &Notify) -> Result<E
         return Ok(End::plain(Status::Cancelled, ""));
     }
     let (mut log, warning) = Log::open(
-        emulator,
+        cloudbuild,
         &build.place,
         build.trigger.as_deref(),
         &build.message(),
     );
     if let Some(warning) = warning {
-        emulator.core.store.update(&key, |build: &mut Build| {
+        cloudbuild.core.store.update(&key, |build: &mut Build| {
             build.warnings.push(warning);
             Ok(())
         })?;
     }
-    let folder = folder(emulator).join(&build.place.id);
-    let end = work(emulator, build, stop, &folder, &mut log).await;
-    log.close(emulator).await;
+    let folder = folder(cloudbuild).join(&build.place.id);
+    let end = work(cloudbuild, build, stop, &folder, &mut log).await;
+    log.close(cloudbuild).await;
     let removed = tokio::task::spawn_blocking(move || archive::remove(&folder));
     removed
         .await
@@ -203,13 +207,13 @@ async fn run(emulator: &Arc<Emulator>, build: &Build, stop: &Notify) -> Result<E
 
 /// Fetches the source and runs the steps.
 async fn work(
-    emulator: &Arc<Emulator>,
+    cloudbuild: &Arc<CloudBuild>,
     build: &Build,
     stop: &Notify,
     folder: &Path,
     log: &mut Log,
 ) -> Result<End, ApiError> {
-    let fetching = emulator.core.clock.now();
+    let fetching = cloudbuild.core.clock.now();
     let source = folder.join("source");
     fs::create_dir_all(&source)?;
     log.line(None, &format!("starting build \"{}\"", build.place.id))
@@ -219,8 +223,8 @@ async fn work(
         log.line(None, "FETCHSOURCE").await;
     }
     let fetched = tokio::select! {
-        fetched = source::fetch(emulator, &build.sent, &source, log) => fetched,
-        () = stop.notified() => return Ok(stopped(emulator)),
+        fetched = source::fetch(cloudbuild, &build.sent, &source, log) => fetched,
+        () = stop.notified() => return Ok(stopped(cloudbuild)),
     };
     let provenance = match fetched {
         Ok(provenance) => provenance,
@@ -234,26 +238,26 @@ async fn work(
         }
     };
     let key = build.place.key();
-    emulator.core.store.update(&key, |build: &mut Build| {
+    cloudbuild.core.store.update(&key, |build: &mut Build| {
         build.provenance = provenance;
         Ok(())
     })?;
     let config = folder.join(CONFIG);
     let submission = Submission::of(&build.sent);
     fs::write(&config, &submission.config)?;
-    let mut command = submission.command(emulator, &build.place);
+    let mut command = submission.command(cloudbuild, &build.place);
     command
         .arg(&source)
         .arg("--config")
         .arg(&config)
-        .args(["--emulator", emulator.core.url(), "--state"])
+        .args(["--emulator", cloudbuild.core.url(), "--state"])
         .arg(folder.join("run"))
         .arg("--workspace")
         .arg(folder.join("workspace"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    for image in &emulator.core.own_images.named {
+    for image in &cloudbuild.core.own_images.named {
         command.args(["--self", image]);
     }
     // A file for a variable that no step has would be refused.
@@ -266,19 +270,19 @@ async fn work(
             names.into_iter().any(|used| used == name)
         })
     };
-    for (name, file) in &emulator.builds.secrets {
+    for (name, file) in &cloudbuild.settings.secrets {
         if used(name) {
             let secret = format!("{name}=@{}", file.display());
             command.arg("--secret").arg(secret);
         }
     }
-    if emulator.core.builds == Builds::Host {
-        command.args(&emulator.builds.arguments);
+    if cloudbuild.core.builds == Builds::Host {
+        command.args(&cloudbuild.settings.arguments);
     }
-    let group = emulator.core.groups.spawn(&mut command)?;
+    let group = cloudbuild.core.groups.spawn(&mut command)?;
     let mut followed = Followed::since(fetching);
-    let status = followed.follow(emulator, group, stop, log).await?;
-    let end = followed.end(emulator, build, status);
+    let status = followed.follow(cloudbuild, group, stop, log).await?;
+    let end = followed.end(cloudbuild, build, status);
     // A runner that could not even begin has said why on its standard error only.
     if let End::Is(Status::Failure | Status::InternalError, detail, Value::Null) = &end {
         log.line(None, "ERROR").await;
@@ -288,8 +292,8 @@ async fn work(
 }
 
 /// What a build is that was told to stop.
-fn stopped(emulator: &Emulator) -> End {
-    match is_stopping(emulator) {
+fn stopped(cloudbuild: &CloudBuild) -> End {
+    match is_stopping(cloudbuild) {
         true => End::plain(
             Status::InternalError,
             "the emulator ended while the build was at work",
@@ -323,7 +327,7 @@ impl Followed {
     /// Reads the runner's events until it has ended.
     async fn follow(
         &mut self,
-        emulator: &Arc<Emulator>,
+        cloudbuild: &Arc<CloudBuild>,
         mut group: Group,
         stop: &Notify,
         log: &mut Log,
@@ -354,7 +358,7 @@ impl Followed {
                     killed = true;
                     group.signal(Signal::KILL);
                 }
-                _ = tick.tick() => log.flush(emulator).await,
+                _ = tick.tick() => log.flush(cloudbuild).await,
             }
         }
         while let Ok(Some(word)) = words.next_line().await {
@@ -393,14 +397,14 @@ impl Followed {
         }
     }
 
-    fn end(self, emulator: &Emulator, build: &Build, status: ExitStatus) -> End {
+    fn end(self, cloudbuild: &CloudBuild, build: &Build, status: ExitStatus) -> End {
         let Some(mut event) = self.end else {
             if self.stopped {
-                return stopped(emulator);
+                return stopped(cloudbuild);
             }
             let words: Vec<&str> = self.last_words.iter().map(String::as_str).collect();
             let error = words.iter().find_map(|word| word.strip_prefix("error: "));
-            let config = folder(emulator).join(&build.place.id).join(CONFIG);
+            let config = folder(cloudbuild).join(&build.place.id).join(CONFIG);
             let detail = error.map_or_else(
                 || format!("the runner ended: {status}"),
                 |error| check::without_place(error, &config),
@@ -412,8 +416,8 @@ impl Followed {
             };
             return End::plain(ended, detail);
         };
-        if self.stopped && is_stopping(emulator) {
-            return stopped(emulator);
+        if self.stopped && is_stopping(cloudbuild) {
+            return stopped(cloudbuild);
         }
         let mut told = event["build"].take();
         // The source was fetched before the runner took it over.

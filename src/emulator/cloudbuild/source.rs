@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::log::Log;
 use super::{archive, git, message};
-use crate::emulator::Emulator;
+use crate::emulator::cloudbuild::CloudBuild;
 use crate::emulator::storage::inside;
 use crate::emulator::wire::error::ApiError;
 use crate::workspace::links;
@@ -16,7 +16,7 @@ use crate::workspace::links;
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` with the field.
-pub(super) fn check(emulator: &Emulator, source: &message::Source) -> Result<(), ApiError> {
+pub(super) fn check(cloudbuild: &CloudBuild, source: &message::Source) -> Result<(), ApiError> {
     let invalid = |field: &str, text: &str| {
         let field = format!("source.{field}");
         Err(ApiError::invalid_argument(format!("{field}: {text}")).violation(&field))
@@ -56,7 +56,7 @@ pub(super) fn check(emulator: &Emulator, source: &message::Source) -> Result<(),
         if git.url.is_empty() {
             return invalid("git_source.url", "the field is required.");
         }
-        if let Err(why) = git::address(emulator, &git.url) {
+        if let Err(why) = git::address(cloudbuild, &git.url) {
             return invalid("git_source.url", &format!("{why}."));
         }
     }
@@ -87,7 +87,7 @@ pub(super) fn reference(source: &message::RepoSource) -> Option<String> {
 /// # Errors
 /// In a sentence, which is the build's `failureInfo.detail`.
 pub(super) async fn fetch(
-    emulator: &Arc<Emulator>,
+    cloudbuild: &Arc<CloudBuild>,
     sent: &Value,
     folder: &Path,
     log: &mut Log,
@@ -103,7 +103,7 @@ pub(super) async fn fetch(
             .filter(|generation| *generation > 0);
         let (bucket, object) = (&storage.bucket, &storage.object);
         let uri = format!("gs://{bucket}/{object}");
-        let (generation, file) = inside::open(emulator, bucket, object, generation)
+        let (generation, file) = inside::open(&cloudbuild.storage, bucket, object, generation)
             .map_err(|e| format!("{uri}: {}", e.message))?;
         log.line(
             None,
@@ -139,8 +139,8 @@ pub(super) async fn fetch(
         return Ok(None);
     };
     let address = match &source.git_source {
-        Some(git) => git::address(emulator, &git.url)?,
-        None => git::mapped(emulator, &names).ok_or_else(|| unmapped(names[0]))?,
+        Some(git) => git::address(cloudbuild, &git.url)?,
+        None => git::mapped(cloudbuild, &names).ok_or_else(|| unmapped(names[0]))?,
     };
     let reference = match reference.as_str() {
         "" => "HEAD",
@@ -148,7 +148,7 @@ pub(super) async fn fetch(
     };
     log.line(None, &format!("Fetching {reference} from {address}"))
         .await;
-    let commit = git::checkout(emulator, address, reference, folder).await?;
+    let commit = git::checkout(cloudbuild, address, reference, folder).await?;
     let target = folder.to_owned();
     tokio::task::spawn_blocking(move || check_links(&target))
         .await

@@ -13,7 +13,7 @@ use super::builds::{self, Triggered};
 use super::told;
 use super::triggers::Trigger;
 use super::{GLOBAL, Place, check, child, git, message, source, triggers};
-use crate::emulator::Emulator;
+use crate::emulator::cloudbuild::CloudBuild;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
 use crate::emulator::wire::json::{parse_body, parse_value};
@@ -21,7 +21,7 @@ use crate::emulator::wire::json::{parse_body, parse_value};
 /// Real time that reading a config may take; it takes milliseconds.
 const LIMIT: Duration = Duration::from_secs(60);
 
-pub(super) fn routes() -> Vec<Route<Emulator>> {
+pub(super) fn routes() -> Vec<Route<CloudBuild>> {
     vec![
         route(Method::POST, "v1/projects/*/triggers/*:run", run_bare),
         route(
@@ -33,18 +33,18 @@ pub(super) fn routes() -> Vec<Route<Emulator>> {
 }
 
 /// The legacy form: the body is the source alone.
-async fn run_bare(emulator: Arc<Emulator>, mut request: Request) -> Answer {
+async fn run_bare(cloudbuild: Arc<CloudBuild>, mut request: Request) -> Answer {
     request.knows(&["projectId", "triggerId", "name"])?;
     request.wild.insert(1, GLOBAL.to_owned());
     let source: message::RepoSource = parse_body(&request)?;
-    run(&emulator, &Place::of(&request, "triggers")?, &source).await
+    run(&cloudbuild, &Place::of(&request, "triggers")?, &source).await
 }
 
-async fn run_request(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn run_request(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
     request.knows(&["projectId", "triggerId", "name"])?;
     let sent: message::RunBuildTriggerRequest = parse_body(&request)?;
     let source = sent.source.unwrap_or_default();
-    run(&emulator, &Place::of(&request, "triggers")?, &source).await
+    run(&cloudbuild, &Place::of(&request, "triggers")?, &source).await
 }
 
 /// A repository that a trigger builds.
@@ -74,8 +74,8 @@ impl Repository {
     }
 }
 
-async fn run(emulator: &Arc<Emulator>, place: &Place, asked: &message::RepoSource) -> Answer {
-    let trigger = triggers::find(emulator, place)?;
+async fn run(cloudbuild: &Arc<CloudBuild>, place: &Place, asked: &message::RepoSource) -> Answer {
+    let trigger = triggers::find(cloudbuild, place)?;
     let sent = trigger.read()?;
     if sent.disabled {
         return Err(ApiError::failed_precondition(format!(
@@ -83,20 +83,20 @@ async fn run(emulator: &Arc<Emulator>, place: &Place, asked: &message::RepoSourc
             trigger.name()
         )));
     }
-    check::permit(emulator, None)?;
+    check::permit(cloudbuild, None)?;
     let folder = tempfile::Builder::new()
         .prefix("serin-trigger-")
         .tempdir()?;
     let checkout = folder.path().join("source");
     let mut builtins = BTreeMap::from([("TRIGGER_NAME", trigger.name().to_owned())]);
     let mut build_source = None;
-    if let Some(repository) = repository(emulator, &trigger, &sent)? {
+    if let Some(repository) = repository(cloudbuild, &trigger, &sent)? {
         let reference = reference(&sent, asked)?;
-        let commit = check_out(emulator, &repository.address, &reference, &checkout).await?;
+        let commit = check_out(cloudbuild, &repository.address, &reference, &checkout).await?;
         build_source = Some(repository.at(&commit));
         describe(&mut builtins, &repository.full_name, &reference, &commit);
     }
-    let mut build = config(emulator, &sent, &checkout, folder.path(), &mut builtins).await?;
+    let mut build = config(cloudbuild, &sent, &checkout, folder.path(), &mut builtins).await?;
     check::loosen(&mut build);
     if let Some(source) = build_source {
         build["source"] = source;
@@ -128,19 +128,19 @@ async fn run(emulator: &Arc<Emulator>, place: &Place, asked: &message::RepoSourc
         approval_required: sent.approval_config.is_some_and(|c| c.approval_required),
     };
     let collection = trigger.place.with_id("builds", "");
-    let build = builds::accept(emulator, &collection, &build, Some(triggered)).await?;
+    let build = builds::accept(cloudbuild, &collection, &build, Some(triggered)).await?;
     json(&build.operation())
 }
 
 /// The repository that a trigger builds; none where its inline build needs no source.
 fn repository(
-    emulator: &Emulator,
+    cloudbuild: &CloudBuild,
     trigger: &Trigger,
     sent: &message::BuildTrigger,
 ) -> Result<Option<Repository>, ApiError> {
     let known = |name: &str, others: &[&str]| {
         let names = [&[name], others].concat();
-        let found = git::mapped(emulator, &names).map(str::to_owned);
+        let found = git::mapped(cloudbuild, &names).map(str::to_owned);
         found.ok_or_else(|| ApiError::failed_precondition(source::unmapped(name)))
     };
     let last = |name: &str| name.rsplit('/').next().unwrap_or(name).to_owned();
@@ -152,7 +152,7 @@ fn repository(
         })
     };
     let by_address = |uri: &str| -> Result<Repository, ApiError> {
-        let address = git::address(emulator, uri).map_err(ApiError::failed_precondition)?;
+        let address = git::address(cloudbuild, uri).map_err(ApiError::failed_precondition)?;
         Ok(Repository {
             full_name: git::full_name(uri).to_owned(),
             address: address.to_owned(),
@@ -263,13 +263,13 @@ fn reference(
 }
 
 async fn check_out(
-    emulator: &Emulator,
+    cloudbuild: &CloudBuild,
     address: &str,
     reference: &str,
     folder: &Path,
 ) -> Result<String, ApiError> {
     std::fs::create_dir_all(folder)?;
-    git::checkout(emulator, address, reference, folder)
+    git::checkout(cloudbuild, address, reference, folder)
         .await
         .map_err(|why| ApiError::failed_precondition(format!("Couldn't read commit: {why}")))
 }
@@ -298,7 +298,7 @@ fn describe(
 /// The message of the build: written into the trigger, or in a file of the source or of another
 /// repository, which is then checked out below `folder`.
 async fn config(
-    emulator: &Emulator,
+    cloudbuild: &CloudBuild,
     sent: &message::BuildTrigger,
     checkout: &Path,
     folder: &Path,
@@ -319,15 +319,15 @@ async fn config(
                 within = folder.join("config");
                 let names = [file.repository.as_str()];
                 let address = match file.uri.as_str() {
-                    "" => git::mapped(emulator, &names)
+                    "" => git::mapped(cloudbuild, &names)
                         .ok_or_else(|| ApiError::failed_precondition(source::unmapped(names[0])))?,
-                    uri => git::address(emulator, uri).map_err(ApiError::failed_precondition)?,
+                    uri => git::address(cloudbuild, uri).map_err(ApiError::failed_precondition)?,
                 };
                 let revision = match file.revision.as_str() {
                     "" => "HEAD",
                     revision => revision,
                 };
-                check_out(emulator, address, revision, &within).await?;
+                check_out(cloudbuild, address, revision, &within).await?;
             }
             file.path.as_str()
         }
@@ -344,14 +344,14 @@ async fn config(
     if !file.starts_with(within.canonicalize()?) || !file.is_file() {
         return Err(missing());
     }
-    as_written(emulator, path, &file).await
+    as_written(cloudbuild, path, &file).await
 }
 
 /// A config's message as it stands in a file, which only the runner can read.
-async fn as_written(emulator: &Emulator, path: &str, file: &Path) -> Result<Value, ApiError> {
-    let mut command = Command::new(&emulator.core.serin);
+async fn as_written(cloudbuild: &CloudBuild, path: &str, file: &Path) -> Result<Value, ApiError> {
+    let mut command = Command::new(&cloudbuild.core.serin);
     command.args(["run", "--check", "--as-written", "--format", "json"]);
-    let ended = child::output(emulator, command.arg(file), LIMIT)
+    let ended = child::output(cloudbuild, command.arg(file), LIMIT)
         .await
         .map_err(ApiError::internal)?;
     match ended.code {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::told;
 use super::{Place, both, check, message, new_id, trigger_run};
 use crate::clock::Timestamp;
-use crate::emulator::Emulator;
+use crate::emulator::cloudbuild::CloudBuild;
 use crate::emulator::wire::case::camel;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, json};
@@ -19,7 +19,7 @@ use crate::emulator::wire::page;
 /// What the service writes into a trigger.
 const OUTPUT_ONLY: [&str; 3] = ["id", "createTime", "resourceName"];
 
-pub(super) fn routes() -> Vec<Route<Emulator>> {
+pub(super) fn routes() -> Vec<Route<CloudBuild>> {
     let collection = [
         "v1/projects/*/triggers",
         "v1/projects/*/locations/*/triggers",
@@ -71,12 +71,16 @@ impl Trigger {
 ///
 /// # Errors
 /// `NOT_FOUND`.
-pub(super) fn find(emulator: &Emulator, place: &Place) -> Result<Trigger, ApiError> {
-    if let Some(trigger) = emulator.core.store.get(&place.key()) {
+pub(super) fn find(cloudbuild: &CloudBuild, place: &Place) -> Result<Trigger, ApiError> {
+    if let Some(trigger) = cloudbuild.core.store.get(&place.key()) {
         return Ok(trigger);
     }
     let collection = place.with_id("triggers", "").key();
-    let all = emulator.core.store.list::<Trigger>(&collection).into_iter();
+    let all = cloudbuild
+        .core
+        .store
+        .list::<Trigger>(&collection)
+        .into_iter();
     let named = all
         .map(|(_, trigger)| trigger)
         .find(|t| t.name() == place.id);
@@ -225,29 +229,29 @@ fn events(
 }
 
 /// Reads and checks a trigger, an inline build in it included.
-async fn read(emulator: &Emulator, place: &Place, sent: Value) -> Result<Value, ApiError> {
+async fn read(cloudbuild: &CloudBuild, place: &Place, sent: Value) -> Result<Value, ApiError> {
     let trigger: message::BuildTrigger = parse_value(sent)?;
     validate(&trigger)?;
     if let Some(build) = &trigger.build {
         if let Some(source) = &build.source {
-            super::source::check(emulator, source)?;
+            super::source::check(cloudbuild, source)?;
         }
         let mut build = told(build);
         check::loosen(&mut build);
         for (key, value) in &trigger.substitutions {
             build["substitutions"][key] = value.clone().into();
         }
-        check::check(emulator, place, &build).await?;
+        check::check(cloudbuild, place, &build).await?;
     }
     Ok(told(&trigger))
 }
 
 /// Writes a trigger under a name that no other trigger of the project has.
-fn keep(emulator: &Emulator, mut trigger: Trigger) -> Result<Trigger, ApiError> {
-    let naming = &emulator.cloudbuild.naming;
+fn keep(cloudbuild: &CloudBuild, mut trigger: Trigger) -> Result<Trigger, ApiError> {
+    let naming = &cloudbuild.naming;
     let _naming = naming.lock().unwrap_or_else(PoisonError::into_inner);
     let prefix = format!("cloudbuild/triggers/{}/", trigger.place.number());
-    let others = emulator.core.store.list::<Trigger>(&prefix).into_iter();
+    let others = cloudbuild.core.store.list::<Trigger>(&prefix).into_iter();
     let others: Vec<Trigger> = others
         .map(|(_, other)| other)
         .filter(|other| other.place.id != trigger.place.id)
@@ -266,32 +270,32 @@ fn keep(emulator: &Emulator, mut trigger: Trigger) -> Result<Trigger, ApiError> 
             trigger.name()
         )));
     }
-    emulator.core.store.put(&trigger.place.key(), &trigger)?;
+    cloudbuild.core.store.put(&trigger.place.key(), &trigger)?;
     Ok(trigger)
 }
 
-async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn create(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
     request.knows(&["projectId", "parent"])?;
     let collection = Place::of(&request, "triggers")?;
-    let place = collection.with_id("triggers", new_id(&emulator)?);
+    let place = collection.with_id("triggers", new_id(&cloudbuild)?);
     let sent: Map<String, Value> = parse_body(&request)?;
     let trigger = Trigger {
-        sent: read(&emulator, &place, sent.into()).await?,
+        sent: read(&cloudbuild, &place, sent.into()).await?,
         place,
-        created: emulator.core.clock.now(),
+        created: cloudbuild.core.clock.now(),
     };
-    json(&keep(&emulator, trigger)?.message())
+    json(&keep(&cloudbuild, trigger)?.message())
 }
 
-async fn get(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn get(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
     request.knows(&["projectId", "triggerId", "name"])?;
-    json(&find(&emulator, &Place::of(&request, "triggers")?)?.message())
+    json(&find(&cloudbuild, &Place::of(&request, "triggers")?)?.message())
 }
 
-async fn list_triggers(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn list_triggers(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
     request.knows(&["projectId", "parent", "pageSize", "pageToken"])?;
     let place = Place::of(&request, "triggers")?;
-    let items = emulator
+    let items = cloudbuild
         .core
         .store
         .list::<Trigger>(&place.key())
@@ -305,9 +309,9 @@ async fn list_triggers(emulator: Arc<Emulator>, request: Request) -> Answer {
 }
 
 /// Without a mask all of the trigger is replaced, else the fields that it names, at any depth.
-async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn patch(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
     request.knows(&["projectId", "triggerId", "resourceName", "updateMask"])?;
-    let old = find(&emulator, &Place::of(&request, "triggers")?)?;
+    let old = find(&cloudbuild, &Place::of(&request, "triggers")?)?;
     let sent: Map<String, Value> = parse_body(&request)?;
     // Read before it is merged, so that a wrong field that the mask leaves out is found too.
     let sent = told(&parse_value::<message::BuildTrigger>(sent.into())?);
@@ -331,10 +335,10 @@ async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
         merged["name"] = old.name().into();
     }
     let trigger = Trigger {
-        sent: read(&emulator, &old.place, merged).await?,
+        sent: read(&cloudbuild, &old.place, merged).await?,
         ..old
     };
-    json(&keep(&emulator, trigger)?.message())
+    json(&keep(&cloudbuild, trigger)?.message())
 }
 
 /// Puts a value at a path, or takes away what is there.
@@ -362,10 +366,10 @@ fn put(target: &mut Value, path: &[&str], value: Option<&Value>) {
     }
 }
 
-async fn delete(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn delete(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
     request.knows(&["projectId", "triggerId", "name"])?;
-    let trigger = find(&emulator, &Place::of(&request, "triggers")?)?;
-    emulator.core.store.delete(&trigger.place.key())?;
+    let trigger = find(&cloudbuild, &Place::of(&request, "triggers")?)?;
+    cloudbuild.core.store.delete(&trigger.place.key())?;
     json(&json!({}))
 }
 

@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 use super::KEPT;
 use super::descriptors::{self, Descriptor, Kind, ValueType};
 use crate::clock::Timestamp;
-use crate::emulator::Emulator;
 use crate::emulator::core::numbers::project_number;
+use crate::emulator::monitoring::Monitoring;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::filter::{Filter, Op};
 use crate::emulator::wire::http::{Answer, Request, json};
@@ -155,8 +155,8 @@ fn prefix(number: &str, metric: &str) -> String {
 }
 
 /// Every series of a metric.
-pub(super) fn series(emulator: &Emulator, number: &str, metric: &str) -> Vec<Series> {
-    let found = emulator.core.store.list(&prefix(number, metric));
+pub(super) fn series(monitoring: &Monitoring, number: &str, metric: &str) -> Vec<Series> {
+    let found = monitoring.core.store.list(&prefix(number, metric));
     found.into_iter().map(|(_, series)| series).collect()
 }
 
@@ -164,15 +164,19 @@ pub(super) fn series(emulator: &Emulator, number: &str, metric: &str) -> Vec<Ser
 ///
 /// # Errors
 /// When the state cannot be written.
-pub(super) fn forget(emulator: &Emulator, number: &str, metric: &str) -> Result<(), ApiError> {
-    for (key, _) in emulator.core.store.list::<Series>(&prefix(number, metric)) {
-        emulator.core.store.delete(&key)?;
+pub(super) fn forget(monitoring: &Monitoring, number: &str, metric: &str) -> Result<(), ApiError> {
+    for (key, _) in monitoring
+        .core
+        .store
+        .list::<Series>(&prefix(number, metric))
+    {
+        monitoring.core.store.delete(&key)?;
     }
     Ok(())
 }
 
 /// Each series is written or refused by itself: what is fine stays, whatever else is wrong.
-pub(super) async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
+pub(super) async fn create(monitoring: Arc<Monitoring>, request: Request) -> Answer {
     request.knows(&[])?;
     let sent: CreateRequest = parse_body(&request)?;
     let count = sent.time_series.len();
@@ -181,11 +185,11 @@ pub(super) async fn create(emulator: Arc<Emulator>, request: Request) -> Answer 
             "Field timeSeries had an invalid value: it must hold 1 to {MOST_SERIES} series, got {count}."
         )));
     }
-    let _one_by_one = emulator.monitoring.writing();
+    let _one_by_one = monitoring.writing();
     let mut seen = BTreeSet::new();
     let mut wrong = Vec::new();
     for (i, one) in sent.time_series.into_iter().enumerate() {
-        if let Err(why) = write(&emulator, &request.wild[0], i, one, &mut seen) {
+        if let Err(why) = write(&monitoring, &request.wild[0], i, one, &mut seen) {
             wrong.push(why.message);
         }
     }
@@ -207,7 +211,7 @@ pub(super) async fn create(emulator: Arc<Emulator>, request: Request) -> Answer 
 }
 
 fn write(
-    emulator: &Emulator,
+    monitoring: &Monitoring,
     project: &str,
     i: usize,
     sent: SentSeries,
@@ -274,7 +278,7 @@ fn write(
     if let Some(text) = text {
         return Err(refuse(".points[0].interval", text));
     }
-    let now = emulator.core.clock.now();
+    let now = monitoring.core.clock.now();
     if end > now + NEWEST || end + OLDEST < now {
         return Err(refuse(
             ".points[0].interval.endTime",
@@ -298,7 +302,7 @@ fn write(
         &sent.metric.labels,
         (sent.unit, sent.description),
     );
-    let known = descriptors::find_or_make(emulator, &number, descriptor)?;
+    let known = descriptors::find_or_make(monitoring, &number, descriptor)?;
     if (known.metric_kind, known.value_type) != (kind, value_type) {
         return Err(refuse(
             "",
@@ -309,7 +313,7 @@ fn write(
             ),
         ));
     }
-    let mut series: Series = emulator.core.store.get(&key).unwrap_or_else(|| Series {
+    let mut series: Series = monitoring.core.store.get(&key).unwrap_or_else(|| Series {
         metric: sent.metric.clone(),
         resource: resource.clone(),
         kind,
@@ -325,7 +329,7 @@ fn write(
     }
     series.points.retain(|point| point.end + KEPT > now);
     series.points.push(Point { start, end, value });
-    emulator.core.store.put(&key, &series)?;
+    monitoring.core.store.put(&key, &series)?;
     // What Monitoring keeps beside a series is not asked for here.
     drop(sent.metadata);
     Ok(())

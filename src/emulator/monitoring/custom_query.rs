@@ -8,8 +8,8 @@ use super::custom::{self, Labelled, Point, Series};
 use super::descriptors::{self, Kind, ValueType};
 use super::query::{self, label};
 use crate::clock::Timestamp;
-use crate::emulator::Emulator;
 use crate::emulator::core::numbers::project_number;
+use crate::emulator::monitoring::Monitoring;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::filter::Filter;
 use crate::emulator::wire::http::{Answer, Request, json};
@@ -82,7 +82,7 @@ struct Told {
     points: BTreeMap<i64, Point>,
 }
 
-pub(super) fn list(emulator: &Emulator, request: &Request, metric: &str) -> Answer {
+pub(super) fn list(monitoring: &Monitoring, request: &Request, metric: &str) -> Answer {
     query::known(request)?;
     let (size, skip) = query::page(request)?;
     let (start, end) = query::interval(request)?;
@@ -105,13 +105,13 @@ pub(super) fn list(emulator: &Emulator, request: &Request, metric: &str) -> Answ
     filter.check(|field| {
         matches!(field, "metric.type" | "resource.type" | "project") || label(field).is_some()
     })?;
-    if !descriptors::exists(emulator, &number, metric) {
+    if !descriptors::exists(monitoring, &number, metric) {
         return Err(ApiError::not_found(format!(
             "Cannot find metric(s) that match type = \"{metric}\". If a metric was created recently, it could take up to 10 minutes to become available. Please try again soon."
         )));
     }
     let mut told = Vec::new();
-    for series in custom::series(emulator, &number, metric) {
+    for series in custom::series(monitoring, &number, metric) {
         let passes = filter.matches(&|field| match label(field) {
             Some(("metric", name)) => series.metric.labels.get(name).cloned(),
             Some((_, name)) => series.resource.labels.get(name).cloned(),

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::custom::{self, is_custom};
 use super::query::{self, ONLINE, RESOURCE};
-use crate::emulator::Emulator;
 use crate::emulator::core::numbers::project_number;
+use crate::emulator::monitoring::Monitoring;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::filter::Filter;
 use crate::emulator::wire::http::{Answer, Request, json};
@@ -153,12 +153,12 @@ fn key(number: &str, metric: &str) -> String {
 /// # Errors
 /// When the state cannot be written.
 pub(super) fn find_or_make(
-    emulator: &Emulator,
+    monitoring: &Monitoring,
     number: &str,
     descriptor: Descriptor,
 ) -> Result<Descriptor, ApiError> {
     let key = key(number, &descriptor.metric);
-    if let Some(mut known) = emulator.core.store.get::<Descriptor>(&key) {
+    if let Some(mut known) = monitoring.core.store.get::<Descriptor>(&key) {
         // A label that was not there before joins the others.
         let new: Vec<Label> = descriptor
             .labels
@@ -167,17 +167,17 @@ pub(super) fn find_or_make(
             .collect();
         if !new.is_empty() {
             known.labels.extend(new);
-            emulator.core.store.put(&key, &known)?;
+            monitoring.core.store.put(&key, &known)?;
         }
         return Ok(known);
     }
-    emulator.core.store.put(&key, &descriptor)?;
+    monitoring.core.store.put(&key, &descriptor)?;
     Ok(descriptor)
 }
 
 /// Whether anybody has written a metric, or described it.
-pub(super) fn exists(emulator: &Emulator, number: &str, metric: &str) -> bool {
-    let found: Option<Descriptor> = emulator.core.store.get(&key(number, metric));
+pub(super) fn exists(monitoring: &Monitoring, number: &str, metric: &str) -> bool {
+    let found: Option<Descriptor> = monitoring.core.store.get(&key(number, metric));
     found.is_some()
 }
 
@@ -203,21 +203,21 @@ fn built_in() -> Vec<Descriptor> {
     .collect()
 }
 
-fn all(emulator: &Emulator, number: &str) -> Vec<Descriptor> {
-    let own = emulator.core.store.list::<Descriptor>(&key(number, ""));
+fn all(monitoring: &Monitoring, number: &str) -> Vec<Descriptor> {
+    let own = monitoring.core.store.list::<Descriptor>(&key(number, ""));
     let mut all = built_in();
     all.extend(own.into_iter().map(|(_, descriptor)| descriptor));
     all.sort_by(|a, b| a.metric.cmp(&b.metric));
     all
 }
 
-pub(super) async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
+pub(super) async fn list(monitoring: Arc<Monitoring>, request: Request) -> Answer {
     request.knows(&["filter", "pageSize", "pageToken", "activeOnly"])?;
     let project = &request.wild[0];
     let filter = Filter::parse(request.get("filter").unwrap_or_default())?;
     filter.check(|field| matches!(field, "metric.type" | "project"))?;
     let (size, skip) = query::page(&request)?;
-    let mut found: Vec<Value> = all(&emulator, &project_number(project))
+    let mut found: Vec<Value> = all(&monitoring, &project_number(project))
         .iter()
         .filter(|descriptor| {
             filter.matches(&|field| match field {
@@ -240,8 +240,8 @@ pub(super) async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
     json(&reply)
 }
 
-fn find(emulator: &Emulator, project: &str, metric: &str) -> Result<Descriptor, ApiError> {
-    let all = all(emulator, &project_number(project));
+fn find(monitoring: &Monitoring, project: &str, metric: &str) -> Result<Descriptor, ApiError> {
+    let all = all(monitoring, &project_number(project));
     let found = all
         .into_iter()
         .find(|descriptor| descriptor.metric == metric);
@@ -250,13 +250,13 @@ fn find(emulator: &Emulator, project: &str, metric: &str) -> Result<Descriptor, 
     })
 }
 
-pub(super) async fn get(emulator: Arc<Emulator>, request: Request) -> Answer {
+pub(super) async fn get(monitoring: Arc<Monitoring>, request: Request) -> Answer {
     request.knows(&[])?;
     let (project, metric) = (&request.wild[0], &request.wild[1]);
-    json(&find(&emulator, project, metric)?.message(project))
+    json(&find(&monitoring, project, metric)?.message(project))
 }
 
-pub(super) async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
+pub(super) async fn create(monitoring: Arc<Monitoring>, request: Request) -> Answer {
     request.knows(&[])?;
     let sent: Descriptor = parse_body(&request)?;
     let invalid = |text: &str| Err(ApiError::invalid_argument(text));
@@ -275,8 +275,8 @@ pub(super) async fn create(emulator: Arc<Emulator>, request: Request) -> Answer 
     check_labels(keys.iter())?;
     let project = &request.wild[0];
     let key = key(&project_number(project), &sent.metric);
-    let _one_by_one = emulator.monitoring.writing();
-    if let Some(known) = emulator.core.store.get::<Descriptor>(&key)
+    let _one_by_one = monitoring.writing();
+    if let Some(known) = monitoring.core.store.get::<Descriptor>(&key)
         && (known.metric_kind, known.value_type) != (sent.metric_kind, sent.value_type)
     {
         return invalid(
@@ -288,23 +288,23 @@ pub(super) async fn create(emulator: Arc<Emulator>, request: Request) -> Answer 
         monitored_resource_types: Vec::new(),
         ..sent
     };
-    emulator.core.store.put(&key, &descriptor)?;
+    monitoring.core.store.put(&key, &descriptor)?;
     json(&descriptor.message(project))
 }
 
 /// Removes a metric of the user's own with all its points.
-pub(super) async fn delete(emulator: Arc<Emulator>, request: Request) -> Answer {
+pub(super) async fn delete(monitoring: Arc<Monitoring>, request: Request) -> Answer {
     request.knows(&[])?;
     let (project, metric) = (&request.wild[0], &request.wild[1]);
-    find(&emulator, project, metric)?;
+    find(&monitoring, project, metric)?;
     if !is_custom(metric) {
         return Err(ApiError::invalid_argument(
             "Only metrics of your own can be deleted.",
         ));
     }
     let number = project_number(project);
-    let _one_by_one = emulator.monitoring.writing();
-    custom::forget(&emulator, &number, metric)?;
-    emulator.core.store.delete(&key(&number, metric))?;
+    let _one_by_one = monitoring.writing();
+    custom::forget(&monitoring, &number, metric)?;
+    monitoring.core.store.delete(&key(&number, metric))?;
     json(&json!({}))
 }

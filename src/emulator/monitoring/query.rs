@@ -13,8 +13,8 @@ use super::{
     Cell, Distribution, FINITE_BUCKETS, GROWTH, MINUTE_MICROS, Target, custom, custom_query,
 };
 use crate::clock::Timestamp;
-use crate::emulator::Emulator;
 use crate::emulator::core::numbers::project_number;
+use crate::emulator::monitoring::Monitoring;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::filter::{Filter, Op};
 use crate::emulator::wire::http::{Answer, Request, json};
@@ -171,27 +171,27 @@ struct Query {
 /// The labels of a series: of the metric, then of the resource.
 type Labels = (BTreeMap<String, String>, BTreeMap<String, String>);
 
-pub(super) async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
+pub(super) async fn list(monitoring: Arc<Monitoring>, request: Request) -> Answer {
     if let Some(metric) = custom::asked(&request) {
-        return custom_query::list(&emulator, &request, &metric);
+        return custom_query::list(&monitoring, &request, &metric);
     }
     let query = read(&request)?;
     let (size, skip) = page(&request)?;
-    let now = emulator.core.clock.now();
+    let now = monitoring.core.clock.now();
     // A minute that begins at m has its only point at m + 60 s.
     let withheld = i64::try_from(WITHHELD.as_micros()).unwrap_or(i64::MAX);
     let visible = now.unix_micros() - withheld;
     let last = query.end.min(visible);
     let number = project_number(&request.wild[0]);
     let measured = |cell: &Cell| !query.metric.values(cell).is_empty();
-    if !emulator.monitoring.had(
+    if !monitoring.had(
         &number,
         (visible - MINUTE_MICROS).saturating_add(1),
         measured,
     ) {
         return Err(never_had(&query.metric_type));
     }
-    let cells = emulator.monitoring.cells(
+    let cells = monitoring.cells(
         &number,
         query.start - MINUTE_MICROS + 1,
         (last - MINUTE_MICROS).saturating_add(1),

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::buckets::Bucket;
 use super::object::{message, not_met};
-use crate::emulator::Emulator;
 use crate::emulator::core::numbers::project_number;
+use crate::emulator::storage::Storage;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, json};
 
@@ -69,11 +69,11 @@ fn tell(bucket: &Bucket) -> Value {
     told
 }
 
-pub(super) async fn get_policy(emulator: Arc<Emulator>, request: Request) -> Answer {
-    json(&tell(&Bucket::find(&emulator, &request.wild[0])?))
+pub(super) async fn get_policy(storage: Arc<Storage>, request: Request) -> Answer {
+    json(&tell(&Bucket::find(&storage, &request.wild[0])?))
 }
 
-pub(super) async fn set_policy(emulator: Arc<Emulator>, request: Request) -> Answer {
+pub(super) async fn set_policy(storage: Arc<Storage>, request: Request) -> Answer {
     let sent = message(&request)?;
     let invalid = |what: &str| ApiError::invalid_argument(format!("Invalid policy: {what}."));
     let bindings = match &sent["bindings"] {
@@ -102,9 +102,9 @@ pub(super) async fn set_policy(emulator: Arc<Emulator>, request: Request) -> Ans
             return Err(invalid(&format!("`{member}` is no member")));
         }
     }
-    let commit = &emulator.storage.commit;
+    let commit = &storage.commit;
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut bucket = Bucket::find(&emulator, &request.wild[0])?;
+    let mut bucket = Bucket::find(&storage, &request.wild[0])?;
     let count = bucket.policy.as_ref().map_or(1, |policy| policy.count);
     if sent["etag"]
         .as_str()
@@ -117,13 +117,13 @@ pub(super) async fn set_policy(emulator: Arc<Emulator>, request: Request) -> Ans
         bindings,
         count: count + 1,
     });
-    bucket.keep(&emulator)?;
+    bucket.keep(&storage)?;
     json(&tell(&bucket))
 }
 
 /// Everybody has every permission of Storage's.
-pub(super) async fn test_permissions(emulator: Arc<Emulator>, request: Request) -> Answer {
-    Bucket::find(&emulator, &request.wild[0])?;
+pub(super) async fn test_permissions(storage: Arc<Storage>, request: Request) -> Answer {
+    Bucket::find(&storage, &request.wild[0])?;
     let mut permissions = Vec::new();
     for (_, permission) in request
         .query
@@ -146,7 +146,7 @@ pub(super) async fn test_permissions(emulator: Arc<Emulator>, request: Request) 
 }
 
 /// The account that Storage itself acts as in a project.
-pub(super) async fn service_account(_emulator: Arc<Emulator>, request: Request) -> Answer {
+pub(super) async fn service_account(_storage: Arc<Storage>, request: Request) -> Answer {
     let number = project_number(&request.wild[0]);
     json(&json!({
         "kind": "storage#serviceAccount",
@@ -155,8 +155,8 @@ pub(super) async fn service_account(_emulator: Arc<Emulator>, request: Request) 
 }
 
 /// What Google says of access control lists under uniform access, else that there are none here.
-pub(super) fn no_lists(emulator: &Emulator, bucket: &str) -> ApiError {
-    match Bucket::find(emulator, bucket) {
+pub(super) fn no_lists(storage: &Storage, bucket: &str) -> ApiError {
+    match Bucket::find(storage, bucket) {
         Err(missing) => missing,
         Ok(bucket) if bucket.is_uniform() => ApiError::invalid_argument(
             "Cannot use ACL API to update bucket policy when uniform bucket-level access is enabled.",
@@ -174,6 +174,6 @@ pub(super) fn names_lists(sent: &Value) -> bool {
         .any(|name| sent[name].as_array().is_some_and(|list| !list.is_empty()))
 }
 
-pub(super) async fn lists(emulator: Arc<Emulator>, request: Request) -> Answer {
-    Err(no_lists(&emulator, &request.wild[0]))
+pub(super) async fn lists(storage: Arc<Storage>, request: Request) -> Answer {
+    Err(no_lists(&storage, &request.wild[0]))
 }

@@ -13,10 +13,11 @@ use super::access::{self, Policy};
 use super::object::{LIVE, OLD, Preconditions, message};
 use crate::clock::Timestamp;
 use crate::emulator::core::numbers::project_number;
+use crate::emulator::kms;
+use crate::emulator::storage::Storage;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, empty, json};
 use crate::emulator::wire::labels;
-use crate::emulator::{Emulator, kms};
 
 const BUCKETS: &str = "buckets/";
 
@@ -62,8 +63,8 @@ impl Bucket {
         format!("{BUCKETS}{name}")
     }
 
-    fn new(emulator: &Emulator, name: &str, project: &str) -> Self {
-        let now = emulator.core.clock.now();
+    fn new(storage: &Storage, name: &str, project: &str) -> Self {
+        let now = storage.core.clock.now();
         Self {
             name: name.to_owned(),
             project: project_number(project),
@@ -81,16 +82,16 @@ impl Bucket {
     ///
     /// # Errors
     /// The disk's refusal.
-    pub(super) fn make(emulator: &Emulator, name: &str, project: &str) -> Result<(), ApiError> {
-        Self::new(emulator, name, project).keep(emulator)
+    pub(super) fn make(storage: &Storage, name: &str, project: &str) -> Result<(), ApiError> {
+        Self::new(storage, name, project).keep(storage)
     }
 
     /// The bucket of a name.
     ///
     /// # Errors
     /// 404 as Google says it.
-    pub(super) fn find(emulator: &Emulator, name: &str) -> Result<Self, ApiError> {
-        emulator
+    pub(super) fn find(storage: &Storage, name: &str) -> Result<Self, ApiError> {
+        storage
             .core
             .store
             .get(&Self::document(name))
@@ -101,8 +102,8 @@ impl Bucket {
     ///
     /// # Errors
     /// The disk's refusal.
-    pub(super) fn keep(&self, emulator: &Emulator) -> Result<(), ApiError> {
-        Ok(emulator.core.store.put(&Self::document(&self.name), self)?)
+    pub(super) fn keep(&self, storage: &Storage) -> Result<(), ApiError> {
+        Ok(storage.core.store.put(&Self::document(&self.name), self)?)
     }
 
     /// Whether policies alone say who may what, and lists nothing.
@@ -247,7 +248,7 @@ pub(super) fn check_name(name: &str) -> Result<(), ApiError> {
     }
 }
 
-pub(super) async fn insert(emulator: Arc<Emulator>, request: Request) -> Answer {
+pub(super) async fn insert(storage: Arc<Storage>, request: Request) -> Answer {
     let project = request
         .get("project")
         .filter(|p| !p.is_empty())
@@ -260,7 +261,7 @@ pub(super) async fn insert(emulator: Arc<Emulator>, request: Request) -> Answer 
         .as_str()
         .ok_or_else(|| ApiError::invalid_argument("Required field: name").reason("required"))?;
     check_name(name)?;
-    let mut bucket = Bucket::new(&emulator, name, project);
+    let mut bucket = Bucket::new(&storage, name, project);
     if let Some(location) = sent["location"].as_str() {
         bucket.location = location.to_ascii_uppercase();
     }
@@ -270,27 +271,27 @@ pub(super) async fn insert(emulator: Arc<Emulator>, request: Request) -> Answer 
     bucket.settings = settings;
     bucket.check_key()?;
     {
-        let commit = &emulator.storage.commit;
+        let commit = &storage.commit;
         let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
-        if Bucket::find(&emulator, name).is_ok() {
+        if Bucket::find(&storage, name).is_ok() {
             return Err(ApiError::already_exists(
                 "Your previous request to create the named bucket succeeded and you already own it.",
             ));
         }
-        bucket.keep(&emulator)?;
+        bucket.keep(&storage)?;
     }
-    json(&bucket.resource(&request.base_url(emulator.core.url())))
+    json(&bucket.resource(&request.base_url(storage.core.url())))
 }
 
-pub(super) async fn get(emulator: Arc<Emulator>, request: Request) -> Answer {
-    let bucket = Bucket::find(&emulator, &request.wild[0])?;
+pub(super) async fn get(storage: Arc<Storage>, request: Request) -> Answer {
+    let bucket = Bucket::find(&storage, &request.wild[0])?;
     let preconditions = Preconditions::of(&request)?;
     preconditions.check(0, bucket.metageneration)?;
-    json(&bucket.resource(&request.base_url(emulator.core.url())))
+    json(&bucket.resource(&request.base_url(storage.core.url())))
 }
 
-pub(super) async fn layout(emulator: Arc<Emulator>, request: Request) -> Answer {
-    let bucket = Bucket::find(&emulator, &request.wild[0])?;
+pub(super) async fn layout(storage: Arc<Storage>, request: Request) -> Answer {
+    let bucket = Bucket::find(&storage, &request.wild[0])?;
     json(&json!({
         "kind": "storage#storageLayout",
         "bucket": bucket.name,
@@ -300,7 +301,7 @@ pub(super) async fn layout(emulator: Arc<Emulator>, request: Request) -> Answer 
     }))
 }
 
-pub(super) async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
+pub(super) async fn list(storage: Arc<Storage>, request: Request) -> Answer {
     let project = request
         .get("project")
         .filter(|p| !p.is_empty())
@@ -314,8 +315,8 @@ pub(super) async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
         .clamp(1, 1000);
     let prefix = format!("{BUCKETS}{}", request.get("prefix").unwrap_or_default());
     let after = request.get("pageToken").unwrap_or_default();
-    let base = request.base_url(emulator.core.url());
-    let mut found: Vec<Bucket> = emulator
+    let base = request.base_url(storage.core.url());
+    let mut found: Vec<Bucket> = storage
         .core
         .store
         .list::<Bucket>(&prefix)
@@ -335,8 +336,8 @@ pub(super) async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
     json(&page)
 }
 
-pub(super) async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
-    alter(&emulator, &request, |settings, sent| {
+pub(super) async fn patch(storage: Arc<Storage>, request: Request) -> Answer {
+    alter(&storage, &request, |settings, sent| {
         let mut merged = Value::Object(std::mem::take(settings));
         merge(&mut merged, &Value::Object(sent));
         if let Value::Object(merged) = merged {
@@ -345,26 +346,26 @@ pub(super) async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
     })
 }
 
-pub(super) async fn update(emulator: Arc<Emulator>, request: Request) -> Answer {
-    alter(&emulator, &request, |settings, mut sent| {
+pub(super) async fn update(storage: Arc<Storage>, request: Request) -> Answer {
+    alter(&storage, &request, |settings, mut sent| {
         sent.retain(|_, value| !value.is_null());
         *settings = sent;
     })
 }
 
 fn alter(
-    emulator: &Arc<Emulator>,
+    storage: &Arc<Storage>,
     request: &Request,
     change: impl FnOnce(&mut Map<String, Value>, Map<String, Value>),
 ) -> Answer {
     let (settings, sent) = read(request)?;
     if access::names_lists(&sent) {
-        return Err(access::no_lists(emulator, &request.wild[0]));
+        return Err(access::no_lists(storage, &request.wild[0]));
     }
     let preconditions = Preconditions::of(request)?;
-    let commit = &emulator.storage.commit;
+    let commit = &storage.commit;
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut bucket = Bucket::find(emulator, &request.wild[0])?;
+    let mut bucket = Bucket::find(storage, &request.wild[0])?;
     preconditions.check(0, bucket.metageneration)?;
     change(&mut bucket.settings, settings);
     bucket.check_key()?;
@@ -372,20 +373,20 @@ fn alter(
         class.clone_into(&mut bucket.storage_class);
     }
     bucket.metageneration += 1;
-    bucket.updated = emulator.core.clock.now();
-    bucket.keep(emulator)?;
-    json(&bucket.resource(&request.base_url(emulator.core.url())))
+    bucket.updated = storage.core.clock.now();
+    bucket.keep(storage)?;
+    json(&bucket.resource(&request.base_url(storage.core.url())))
 }
 
-pub(super) async fn delete(emulator: Arc<Emulator>, request: Request) -> Answer {
+pub(super) async fn delete(storage: Arc<Storage>, request: Request) -> Answer {
     let preconditions = Preconditions::of(&request)?;
-    let commit = &emulator.storage.commit;
+    let commit = &storage.commit;
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
-    let bucket = Bucket::find(&emulator, &request.wild[0])?;
+    let bucket = Bucket::find(&storage, &request.wild[0])?;
     preconditions.check(0, bucket.metageneration)?;
     for kind in [LIVE, OLD] {
         let mut holds = false;
-        emulator
+        storage
             .core
             .store
             .keys(&format!("{kind}{}/", bucket.name), "", |_| {
@@ -398,9 +399,6 @@ pub(super) async fn delete(emulator: Arc<Emulator>, request: Request) -> Answer 
             ));
         }
     }
-    emulator
-        .core
-        .store
-        .delete(&Bucket::document(&bucket.name))?;
+    storage.core.store.delete(&Bucket::document(&bucket.name))?;
     Ok(empty(StatusCode::NO_CONTENT))
 }

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use super::blob::{Blob, Damaged};
 use super::blocking;
 use super::object::{self, Object, crc32c_text};
-use crate::emulator::Emulator;
+use crate::emulator::storage::Storage;
 use crate::emulator::wire::error::ApiError;
 
 /// So much of a file is sent at once.
@@ -153,8 +153,8 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    pub(super) fn new(emulator: &Emulator) -> io::Result<Self> {
-        let blobs = emulator.core.store.blob("");
+    pub(super) fn new(storage: &Storage) -> io::Result<Self> {
+        let blobs = storage.core.store.blob("");
         Ok(Self {
             file: tempfile::Builder::new()
                 .prefix(".incoming-")
@@ -281,15 +281,15 @@ pub(super) fn file_body(part: io::Take<Blob>) -> Body {
 /// # Errors
 /// 404 for the bucket or the object, 500 where its bytes are not as many as they were.
 pub(super) fn open_object(
-    emulator: &Emulator,
+    storage: &Storage,
     bucket: &str,
     name: &str,
     generation: Option<u64>,
 ) -> Result<(Object, Blob), ApiError> {
     let mut tries = 0;
     loop {
-        let object = object::find(emulator, bucket, name, generation)?;
-        let path = emulator.core.store.blob(&object.blob());
+        let object = object::find(storage, bucket, name, generation)?;
+        let path = storage.core.store.blob(&object.blob());
         let named = format!("gs://{}/{}", object.bucket, object.name);
         match Blob::open(&path, &named, object.size, object.crc32c) {
             Ok(blob) => return Ok((object, blob)),

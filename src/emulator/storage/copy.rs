@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::bytes::{self, Sums};
 use super::object::{self, Attributes, New, Object, Preconditions, Sent};
 use super::{blocking, buckets::Bucket};
-use crate::emulator::Emulator;
+use crate::emulator::storage::Storage;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, json};
 
@@ -58,7 +58,7 @@ fn int64<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64
         .map_err(|_| serde::de::Error::custom("expected an int64"))
 }
 
-pub(super) async fn compose(emulator: Arc<Emulator>, request: Request) -> Answer {
+pub(super) async fn compose(storage: Arc<Storage>, request: Request) -> Answer {
     let sent: Compose =
         serde_json::from_slice(request.json_body()?).map_err(object::parse_error)?;
     if sent.source_objects.is_empty() || sent.source_objects.len() > MAX_SOURCES {
@@ -79,10 +79,10 @@ pub(super) async fn compose(emulator: Arc<Emulator>, request: Request) -> Answer
         let mut components = 0;
         let mut whole = tempfile::Builder::new()
             .prefix(".incoming-")
-            .tempfile_in(emulator.core.store.blob(""))?;
+            .tempfile_in(storage.core.store.blob(""))?;
         for source in sent.source_objects {
             let (part, mut file) =
-                bytes::open_object(&emulator, bucket, &source.name, source.generation)?;
+                bytes::open_object(&storage, bucket, &source.name, source.generation)?;
             let wanted = Preconditions {
                 generation: source
                     .object_preconditions
@@ -112,8 +112,8 @@ pub(super) async fn compose(emulator: Arc<Emulator>, request: Request) -> Answer
             component_count: Some(components),
             upload: None,
         };
-        let object = object::commit(&emulator, new, whole.path())?;
-        Ok(object.resource(&request.base_url(emulator.core.url())))
+        let object = object::commit(&storage, new, whole.path())?;
+        Ok(object.resource(&request.base_url(storage.core.url())))
     })
     .await?;
     json(&resource)
@@ -132,14 +132,14 @@ pub(super) struct Plan {
 ///
 /// # Errors
 /// 404 for either bucket or the source, 412 for a precondition of the source.
-pub(super) fn plan(emulator: &Emulator, request: &Request) -> Result<Plan, ApiError> {
+pub(super) fn plan(storage: &Storage, request: &Request) -> Result<Plan, ApiError> {
     let [from, source, to, name] = request.wild.as_slice() else {
         return Err(ApiError::internal("a copy with another number of names"));
     };
     object::check_name(name)?;
-    let source = object::find(emulator, from, source, request.parse("sourceGeneration")?)?;
+    let source = object::find(storage, from, source, request.parse("sourceGeneration")?)?;
     Preconditions::of_source(request)?.check(source.generation, source.metageneration)?;
-    Bucket::find(emulator, to)?;
+    Bucket::find(storage, to)?;
     // Attributes that are sent replace the source's as a whole; a type stays.
     let sent = Sent::read(request.json_body()?)?.attributes;
     let mut attributes = source.attributes.clone();
@@ -162,12 +162,12 @@ pub(super) fn plan(emulator: &Emulator, request: &Request) -> Result<Plan, ApiEr
 }
 
 impl Plan {
-    pub(super) fn carry_out(self, emulator: &Emulator) -> Result<Object, ApiError> {
+    pub(super) fn carry_out(self, storage: &Storage) -> Result<Object, ApiError> {
         let folder: TempDir = tempfile::Builder::new()
             .prefix(".incoming-")
-            .tempdir_in(emulator.core.store.blob(""))?;
+            .tempdir_in(storage.core.store.blob(""))?;
         let file = folder.path().join("copy");
-        fs::hard_link(emulator.core.store.blob(&self.source.blob()), &file).map_err(|e| match e
+        fs::hard_link(storage.core.store.blob(&self.source.blob()), &file).map_err(|e| match e
             .kind()
         {
             io::ErrorKind::NotFound => ApiError::not_found(format!(
@@ -189,22 +189,22 @@ impl Plan {
             component_count: self.source.component_count,
             upload: None,
         };
-        object::commit(emulator, new, &file)
+        object::commit(storage, new, &file)
     }
 }
 
-pub(super) async fn copy(emulator: Arc<Emulator>, request: Request) -> Answer {
+pub(super) async fn copy(storage: Arc<Storage>, request: Request) -> Answer {
     let resource = blocking(move || {
-        let object = plan(&emulator, &request)?.carry_out(&emulator)?;
-        Ok(object.resource(&request.base_url(emulator.core.url())))
+        let object = plan(&storage, &request)?.carry_out(&storage)?;
+        Ok(object.resource(&request.base_url(storage.core.url())))
     })
     .await?;
     json(&resource)
 }
 
-pub(super) async fn rewrite(emulator: Arc<Emulator>, request: Request) -> Answer {
+pub(super) async fn rewrite(storage: Arc<Storage>, request: Request) -> Answer {
     let answer = blocking(move || {
-        let plan = plan(&emulator, &request)?;
+        let plan = plan(&storage, &request)?;
         let (generation, size) = (plan.source.generation, plan.source.size);
         let done = match request.get("rewriteToken") {
             Some(token) => {
@@ -228,8 +228,8 @@ pub(super) async fn rewrite(emulator: Arc<Emulator>, request: Request) -> Answer
         if done < size {
             answer["rewriteToken"] = token(generation, done).into();
         } else {
-            let object = plan.carry_out(&emulator)?;
-            answer["resource"] = object.resource(&request.base_url(emulator.core.url()));
+            let object = plan.carry_out(&storage)?;
+            answer["resource"] = object.resource(&request.base_url(storage.core.url()));
         }
         Ok(answer)
     })

@@ -14,11 +14,11 @@ use super::blob::Blob;
 use super::bytes;
 use super::object::{self, Object, Preconditions};
 use crate::clock::Timestamp;
-use crate::emulator::Emulator;
+use crate::emulator::storage::Storage;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, json};
 
-pub(super) async fn get(emulator: Arc<Emulator>, request: Request) -> Answer {
+pub(super) async fn get(storage: Arc<Storage>, request: Request) -> Answer {
     let preconditions = Preconditions::of(&request)?;
     let generation = request.parse("generation")?;
     let [bucket, name] = [&request.wild[0], &request.wild[1]];
@@ -27,13 +27,13 @@ pub(super) async fn get(emulator: Arc<Emulator>, request: Request) -> Answer {
         check_headers(&request, &object.etag(), object.updated)
     };
     if request.get("alt") == Some("media") {
-        let (object, file) = bytes::open_object(&emulator, bucket, name, generation)?;
+        let (object, file) = bytes::open_object(&storage, bucket, name, generation)?;
         check(&object)?;
         return media(&request, &object, file);
     }
-    let object = object::find(&emulator, bucket, name, generation)?;
+    let object = object::find(&storage, bucket, name, generation)?;
     check(&object)?;
-    json(&object.resource(&request.base_url(emulator.core.url())))
+    json(&object.resource(&request.base_url(storage.core.url())))
 }
 
 /// HTTP's own conditions on a read: `If-Match` and `If-Unmodified-Since` fail with 412,

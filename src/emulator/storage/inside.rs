@@ -7,7 +7,7 @@ use super::blocking;
 use super::buckets::Bucket;
 use super::bytes::{self, Incoming};
 use super::object::{self, Attributes, New, Preconditions};
-use crate::emulator::Emulator;
+use crate::emulator::storage::Storage;
 use crate::emulator::wire::error::ApiError;
 
 /// The project of buckets that are the services' own: nobody's.
@@ -18,12 +18,12 @@ pub(in crate::emulator) const TENANT: &str = "serin-emulator-tenant";
 /// # Errors
 /// 404 for the bucket, the object or its generation; 500 where its bytes are not as many as they were.
 pub(in crate::emulator) fn open(
-    emulator: &Emulator,
+    storage: &Storage,
     bucket: &str,
     name: &str,
     generation: Option<u64>,
 ) -> Result<(u64, Blob), ApiError> {
-    let (object, file) = bytes::open_object(emulator, bucket, name, generation)?;
+    let (object, file) = bytes::open_object(storage, bucket, name, generation)?;
     Ok((object.generation, file))
 }
 
@@ -32,7 +32,7 @@ pub(in crate::emulator) fn open(
 /// # Errors
 /// 404 for the bucket, 400 for the name, or the disk's refusal.
 pub(in crate::emulator) async fn write(
-    emulator: &Arc<Emulator>,
+    storage: &Arc<Storage>,
     bucket: &str,
     name: &str,
     content_type: &str,
@@ -51,32 +51,32 @@ pub(in crate::emulator) async fn write(
         component_count: None,
         upload: None,
     };
-    let emulator = emulator.clone();
-    let mut incoming = Incoming::new(&emulator)?;
+    let storage = storage.clone();
+    let mut incoming = Incoming::new(&storage)?;
     incoming.write(content.into()).await?;
     let (file, sums) = incoming.finish().await?;
     let new = new(sums);
     blocking(move || {
         file.as_file().sync_all()?;
-        object::commit(&emulator, new, file.path())
+        object::commit(&storage, new, file.path())
     })
     .await?;
     Ok(())
 }
 
-pub(in crate::emulator) fn bucket_exists(emulator: &Emulator, name: &str) -> bool {
-    Bucket::find(emulator, name).is_ok()
+pub(in crate::emulator) fn bucket_exists(storage: &Storage, name: &str) -> bool {
+    Bucket::find(storage, name).is_ok()
 }
 
 /// Makes a bucket of a service's own, where it is not there already.
 ///
 /// # Errors
 /// When the state cannot be written.
-pub(in crate::emulator) fn ensure_bucket(emulator: &Emulator, name: &str) -> Result<(), ApiError> {
-    let commit = &emulator.storage.commit;
+pub(in crate::emulator) fn ensure_bucket(storage: &Storage, name: &str) -> Result<(), ApiError> {
+    let commit = &storage.commit;
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
-    if Bucket::find(emulator, name).is_err() {
-        Bucket::make(emulator, name, TENANT)?;
+    if Bucket::find(storage, name).is_err() {
+        Bucket::make(storage, name, TENANT)?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::buckets::Bucket;
 use super::object::{LIVE, OLD, Object};
-use crate::emulator::Emulator;
+use crate::emulator::storage::Storage;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, json};
 
@@ -116,9 +116,9 @@ pub(super) fn token_after(name: &str, delimiter: Option<&str>) -> String {
 ///
 /// # Errors
 /// 404 for the bucket, 400 for a token or size that is none.
-pub(super) fn find(emulator: &Emulator, request: &Request) -> Result<Found, ApiError> {
+pub(super) fn find(storage: &Storage, request: &Request) -> Result<Found, ApiError> {
     let bucket = &request.wild[0];
-    Bucket::find(emulator, bucket)?;
+    Bucket::find(storage, bucket)?;
     if request.flag("softDeleted") {
         return Err(ApiError::unimplemented(
             "This emulator has no soft delete: what is deleted is gone.",
@@ -154,7 +154,7 @@ pub(super) fn find(emulator: &Emulator, request: &Request) -> Result<Found, ApiE
     };
     let live = format!("{LIVE}{bucket}/");
     if versions {
-        for (name, generation) in all_versions(emulator, bucket, query.prefix) {
+        for (name, generation) in all_versions(storage, bucket, query.prefix) {
             if !page.take(&name, Some(generation)) {
                 break;
             }
@@ -165,7 +165,7 @@ pub(super) fn find(emulator: &Emulator, request: &Request) -> Result<Found, ApiE
             None => "",
         };
         let from = format!("{live}{}", query.from.max(last));
-        emulator
+        storage
             .core
             .store
             .keys(&format!("{live}{}", query.prefix), &from, |key| {
@@ -185,7 +185,7 @@ pub(super) fn find(emulator: &Emulator, request: &Request) -> Result<Found, ApiE
             Entry::Prefix(prefix) => found.prefixes.push(prefix),
             // One deleted since the names were read is left out.
             Entry::Item(name, generation) => {
-                let object = super::object::find(emulator, bucket, &name, generation);
+                let object = super::object::find(storage, bucket, &name, generation);
                 found.items.extend(object.ok());
             }
         }
@@ -193,9 +193,9 @@ pub(super) fn find(emulator: &Emulator, request: &Request) -> Result<Found, ApiE
     Ok(found)
 }
 
-pub(super) async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
-    let found = find(&emulator, &request)?;
-    let base = request.base_url(emulator.core.url());
+pub(super) async fn list(storage: Arc<Storage>, request: Request) -> Answer {
+    let found = find(&storage, &request)?;
+    let base = request.base_url(storage.core.url());
     let mut answer = json!({"kind": "storage#objects"});
     if let Some((token, _)) = found.next {
         answer["nextPageToken"] = token.into();
@@ -210,10 +210,10 @@ pub(super) async fn list(emulator: Arc<Emulator>, request: Request) -> Answer {
 }
 
 /// Every generation below a prefix, by name and age.
-fn all_versions(emulator: &Emulator, bucket: &str, prefix: &str) -> Vec<(String, u64)> {
+fn all_versions(storage: &Storage, bucket: &str, prefix: &str) -> Vec<(String, u64)> {
     let mut found: BTreeMap<(String, u64), ()> = BTreeMap::new();
     for kind in [LIVE, OLD] {
-        let objects = emulator
+        let objects = storage
             .core
             .store
             .list::<Object>(&format!("{kind}{bucket}/{prefix}"));

@@ -13,9 +13,10 @@ use serde_json::{Map, Value, json};
 use super::buckets::Bucket;
 use super::bytes::Sums;
 use crate::clock::Timestamp;
+use crate::emulator::kms;
+use crate::emulator::storage::Storage;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Request, percent_encode};
-use crate::emulator::{Emulator, kms};
 
 /// Where live objects are kept, by bucket and name.
 pub(super) const LIVE: &str = "objects/";
@@ -279,17 +280,17 @@ pub(super) fn not_met() -> ApiError {
 /// # Errors
 /// 404 for the bucket or the object.
 pub(super) fn find(
-    emulator: &Emulator,
+    storage: &Storage,
     bucket: &str,
     name: &str,
     generation: Option<u64>,
 ) -> Result<Object, ApiError> {
-    Bucket::find(emulator, bucket)?;
-    let live: Option<Object> = emulator.core.store.get(&Object::key(bucket, name));
+    Bucket::find(storage, bucket)?;
+    let live: Option<Object> = storage.core.store.get(&Object::key(bucket, name));
     let found = match (live, generation) {
         (Some(object), None) => Some(object),
         (Some(object), Some(g)) if g == object.generation => Some(object),
-        (_, Some(g)) => emulator
+        (_, Some(g)) => storage
             .core
             .store
             .get(&format!("{OLD}{bucket}/{name}/{g:020}")),
@@ -315,25 +316,25 @@ pub(super) struct New {
 ///
 /// # Errors
 /// 404 for the bucket, 412, or the disk's refusal.
-pub(super) fn commit(emulator: &Emulator, new: New, file: &Path) -> Result<Object, ApiError> {
-    let store = &emulator.core.store;
-    let commit = &emulator.storage.commit;
+pub(super) fn commit(storage: &Storage, new: New, file: &Path) -> Result<Object, ApiError> {
+    let store = &storage.core.store;
+    let commit = &storage.commit;
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
     // Counted under the lock: of two generations of a name the newer one has the higher number.
     let generation = FIRST_GENERATION + store.next_id("generation")?;
     let blob = store.blob(&generation.to_string());
     let made = || {
-        let bucket = Bucket::find(emulator, &new.bucket)?;
+        let bucket = Bucket::find(storage, &new.bucket)?;
         let key = Object::key(&new.bucket, &new.name);
         let live: Option<Object> = store.get(&key);
         new.preconditions.check_object(live.as_ref())?;
         let kms_key = encrypting(&bucket, new.attributes.kms_key_name.as_deref())?;
         if let Some(live) = &live {
-            check_may_go(emulator, &bucket, live)?;
+            check_may_go(storage, &bucket, live)?;
         }
         fs::rename(file, &blob)?;
         store.sync_blobs()?;
-        let now = emulator.core.clock.now();
+        let now = storage.core.clock.now();
         let mut attributes = Attributes {
             kms_key_name: kms_key,
             ..new.attributes
@@ -360,7 +361,7 @@ pub(super) fn commit(emulator: &Emulator, new: New, file: &Path) -> Result<Objec
             attributes,
         };
         let kept = match &live {
-            Some(live) => retire(emulator, &bucket, live)?,
+            Some(live) => retire(storage, &bucket, live)?,
             None => true,
         };
         store.put(&key, &object)?;
@@ -370,7 +371,7 @@ pub(super) fn commit(emulator: &Emulator, new: New, file: &Path) -> Result<Objec
     match result {
         Ok((object, replaced)) => {
             if let Some(replaced) = replaced {
-                forget_blob(emulator, &replaced);
+                forget_blob(storage, &replaced);
             }
             Ok(object)
         }
@@ -393,7 +394,7 @@ fn encrypting(bucket: &Bucket, asked: Option<&str>) -> Result<Option<String>, Ap
 }
 
 /// Refuses that an object is deleted or overwritten while it is held or retained.
-fn check_may_go(emulator: &Emulator, bucket: &Bucket, object: &Object) -> Result<(), ApiError> {
+fn check_may_go(storage: &Storage, bucket: &Bucket, object: &Object) -> Result<(), ApiError> {
     let named = format!("Object '{}/{}'", object.bucket, object.name);
     let attributes = &object.attributes;
     for (held, kind) in [
@@ -408,7 +409,7 @@ fn check_may_go(emulator: &Emulator, bucket: &Bucket, object: &Object) -> Result
         }
     }
     let until = object.created + bucket.retention();
-    if emulator.core.clock.now() < until {
+    if storage.core.clock.now() < until {
         return Err(ApiError::forbidden(format!(
             "{named} is subject to bucket's retention policy and cannot be deleted, overwritten or archived until {until}."
         ))
@@ -419,13 +420,13 @@ fn check_may_go(emulator: &Emulator, bucket: &Bucket, object: &Object) -> Result
 
 /// Keeps a live object's generation as a noncurrent one where its bucket is versioned; says whether
 /// it did. To be called under the lock.
-fn retire(emulator: &Emulator, bucket: &Bucket, live: &Object) -> Result<bool, ApiError> {
+fn retire(storage: &Storage, bucket: &Bucket, live: &Object) -> Result<bool, ApiError> {
     if !bucket.versioned() {
         return Ok(false);
     }
     let mut old = live.clone();
-    old.deleted = Some(emulator.core.clock.now());
-    emulator.core.store.put(&old.old_key(), &old)?;
+    old.deleted = Some(storage.core.clock.now());
+    storage.core.store.put(&old.old_key(), &old)?;
     Ok(true)
 }
 
@@ -434,33 +435,33 @@ fn retire(emulator: &Emulator, bucket: &Bucket, live: &Object) -> Result<bool, A
 /// # Errors
 /// 404, 412, or the disk's refusal.
 pub(super) fn delete(
-    emulator: &Emulator,
+    storage: &Storage,
     bucket: &str,
     name: &str,
     generation: Option<u64>,
     preconditions: Preconditions,
 ) -> Result<(), ApiError> {
-    let commit = &emulator.storage.commit;
+    let commit = &storage.commit;
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
-    let object = find(emulator, bucket, name, generation)?;
+    let object = find(storage, bucket, name, generation)?;
     preconditions.check(object.generation, object.metageneration)?;
-    check_may_go(emulator, &Bucket::find(emulator, bucket)?, &object)?;
-    let kept = generation.is_none() && retire(emulator, &Bucket::find(emulator, bucket)?, &object)?;
+    check_may_go(storage, &Bucket::find(storage, bucket)?, &object)?;
+    let kept = generation.is_none() && retire(storage, &Bucket::find(storage, bucket)?, &object)?;
     let key = if object.deleted.is_some() {
         object.old_key()
     } else {
         Object::key(bucket, name)
     };
-    emulator.core.store.delete(&key)?;
+    storage.core.store.delete(&key)?;
     if !kept {
-        forget_blob(emulator, &object);
+        forget_blob(storage, &object);
     }
     Ok(())
 }
 
 /// Removes a blob whose document is gone; what cannot be removed now goes at the next start.
-fn forget_blob(emulator: &Emulator, object: &Object) {
-    let _left_for_the_sweep = fs::remove_file(emulator.core.store.blob(&object.blob()));
+fn forget_blob(storage: &Storage, object: &Object) {
+    let _left_for_the_sweep = fs::remove_file(storage.core.store.blob(&object.blob()));
 }
 
 /// Changes an object's attributes by `change`: one metageneration on. Blocks.
@@ -468,28 +469,28 @@ fn forget_blob(emulator: &Emulator, object: &Object) {
 /// # Errors
 /// 404, 412, what `change` says, or the disk's refusal.
 pub(super) fn alter(
-    emulator: &Emulator,
+    storage: &Storage,
     request: &Request,
     change: impl FnOnce(&Attributes) -> Result<Attributes, ApiError>,
 ) -> Result<Object, ApiError> {
     let preconditions = Preconditions::of(request)?;
     let generation = request.parse("generation")?;
-    let commit = &emulator.storage.commit;
+    let commit = &storage.commit;
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut object = find(emulator, &request.wild[0], &request.wild[1], generation)?;
+    let mut object = find(storage, &request.wild[0], &request.wild[1], generation)?;
     preconditions.check(object.generation, object.metageneration)?;
     object.attributes = Attributes {
         kms_key_name: object.attributes.kms_key_name.clone(),
         ..change(&object.attributes)?
     };
     object.metageneration += 1;
-    object.updated = emulator.core.clock.now();
+    object.updated = storage.core.clock.now();
     let key = if object.deleted.is_some() {
         object.old_key()
     } else {
         Object::key(&object.bucket, &object.name)
     };
-    emulator.core.store.put(&key, &object)?;
+    storage.core.store.put(&key, &object)?;
     Ok(object)
 }
 

@@ -9,17 +9,17 @@ use super::access::{names_lists, no_lists};
 use super::blocking;
 use super::buckets::merge;
 use super::object::{self, Attributes, Preconditions, Sent, message, parse_error};
-use crate::emulator::Emulator;
+use crate::emulator::storage::Storage;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, empty, json};
 
 /// A null clears a field or a key of `metadata`; what is not named stays.
-pub(super) async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
+pub(super) async fn patch(storage: Arc<Storage>, request: Request) -> Answer {
     let sent = message(&request)?;
     if names_lists(&sent) {
-        return Err(no_lists(&emulator, &request.wild[0]));
+        return Err(no_lists(&storage, &request.wild[0]));
     }
-    answer(emulator, request, move |attributes| {
+    answer(storage, request, move |attributes| {
         let mut merged = Value::Object(attributes.fields());
         merge(&mut merged, &sent);
         serde_json::from_value(merged).map_err(parse_error)
@@ -28,9 +28,9 @@ pub(super) async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
 }
 
 /// Everything that can be set is replaced.
-pub(super) async fn update(emulator: Arc<Emulator>, request: Request) -> Answer {
+pub(super) async fn update(storage: Arc<Storage>, request: Request) -> Answer {
     let sent = Sent::read(request.json_body()?)?;
-    answer(emulator, request, move |attributes| {
+    answer(storage, request, move |attributes| {
         let mut replaced = sent.attributes;
         if replaced.storage_class.is_none() {
             replaced.storage_class.clone_from(&attributes.storage_class);
@@ -41,24 +41,24 @@ pub(super) async fn update(emulator: Arc<Emulator>, request: Request) -> Answer 
 }
 
 async fn answer(
-    emulator: Arc<Emulator>,
+    storage: Arc<Storage>,
     request: Request,
     change: impl FnOnce(&Attributes) -> Result<Attributes, ApiError> + Send + 'static,
 ) -> Answer {
     let resource = blocking(move || {
-        let object = object::alter(&emulator, &request, change)?;
-        Ok(object.resource(&request.base_url(emulator.core.url())))
+        let object = object::alter(&storage, &request, change)?;
+        Ok(object.resource(&request.base_url(storage.core.url())))
     })
     .await?;
     json(&resource)
 }
 
-pub(super) async fn delete(emulator: Arc<Emulator>, request: Request) -> Answer {
+pub(super) async fn delete(storage: Arc<Storage>, request: Request) -> Answer {
     let preconditions = Preconditions::of(&request)?;
     let generation = request.parse("generation")?;
     blocking(move || {
         let [bucket, name] = [&request.wild[0], &request.wild[1]];
-        object::delete(&emulator, bucket, name, generation, preconditions)
+        object::delete(&storage, bucket, name, generation, preconditions)
     })
     .await?;
     Ok(empty(StatusCode::NO_CONTENT))

@@ -17,7 +17,7 @@ use super::bytes::{self, Hasher, Summing};
 use super::object::{self, New, Object, Preconditions, Sent};
 use super::upload::Target;
 use crate::clock::Timestamp;
-use crate::emulator::Emulator;
+use crate::emulator::storage::Storage;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, empty, json, percent_encode};
 
@@ -69,7 +69,7 @@ pub(super) fn blob(key: &str) -> String {
     format!("upload-{}", key.trim_start_matches(SESSIONS))
 }
 
-pub(super) async fn start(emulator: Arc<Emulator>, mut request: Request) -> Answer {
+pub(super) async fn start(storage: Arc<Storage>, mut request: Request) -> Answer {
     let body = request.take_stream();
     let body = axum::body::to_bytes(body, MAX_MESSAGE_BYTES)
         .await
@@ -85,9 +85,9 @@ pub(super) async fn start(emulator: Arc<Emulator>, mut request: Request) -> Answ
         None => None,
     };
     let target = Target::new(&request, sent)?;
-    Bucket::find(&emulator, &target.bucket)?;
-    let id = format!("{:020}", emulator.core.store.next_id("upload")?);
-    let base = request.base_url(emulator.core.url());
+    Bucket::find(&storage, &target.bucket)?;
+    let id = format!("{:020}", storage.core.store.next_id("upload")?);
+    let base = request.base_url(storage.core.url());
     let name = target.sent.name.clone().unwrap_or_default();
     let location = format!(
         "{base}/upload/storage/v1/b/{}/o?uploadType=resumable&name={}&upload_id={id}",
@@ -96,7 +96,7 @@ pub(super) async fn start(emulator: Arc<Emulator>, mut request: Request) -> Answ
     );
     let session = Session {
         bucket: target.bucket,
-        started: emulator.core.clock.now(),
+        started: storage.core.clock.now(),
         sent: target.sent,
         preconditions: target.preconditions,
         total,
@@ -104,7 +104,7 @@ pub(super) async fn start(emulator: Arc<Emulator>, mut request: Request) -> Answ
         object: None,
     };
     let key = format!("{SESSIONS}{id}");
-    blocking(move || Ok(emulator.core.store.put(&key, &session)?)).await?;
+    blocking(move || Ok(storage.core.store.put(&key, &session)?)).await?;
     let mut response = empty(StatusCode::OK);
     let headers = response.headers_mut();
     if let Ok(location) = HeaderValue::from_str(&location) {
@@ -157,23 +157,23 @@ fn session_key(request: &Request) -> Result<String, ApiError> {
     Ok(format!("{SESSIONS}{id}"))
 }
 
-pub(super) async fn put(emulator: Arc<Emulator>, request: Request) -> Answer {
+pub(super) async fn put(storage: Arc<Storage>, request: Request) -> Answer {
     // In a task of its own: when the connection breaks, what has arrived is still kept.
-    tokio::spawn(take(emulator, request))
+    tokio::spawn(take(storage, request))
         .await
         .map_err(|e| ApiError::internal(e.to_string()))?
 }
 
-async fn take(emulator: Arc<Emulator>, mut request: Request) -> Answer {
+async fn take(storage: Arc<Storage>, mut request: Request) -> Answer {
     let key = session_key(&request)?;
     let progress = {
-        let sessions = &emulator.storage.sessions;
+        let sessions = &storage.sessions;
         let mut sessions = sessions.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.entry(key.clone()).or_default().clone()
     };
     let mut hasher = progress.lock().await;
-    let Some(mut session) = emulator.core.store.get::<Session>(&key) else {
-        forget(&emulator, &key);
+    let Some(mut session) = storage.core.store.get::<Session>(&key) else {
+        forget(&storage, &key);
         return Err(gone(key.trim_start_matches(SESSIONS)));
     };
     let range = match request.header("content-range") {
@@ -189,7 +189,7 @@ async fn take(emulator: Arc<Emulator>, mut request: Request) -> Answer {
     };
     let whole = request.header("content-range").is_none();
     if let Some(object) = &session.object {
-        return json(&object.resource(&request.base_url(emulator.core.url())));
+        return json(&object.resource(&request.base_url(storage.core.url())));
     }
     if let Some(total) = range.total {
         if session.total.is_some_and(|known| known != total) || total < session.kept {
@@ -216,12 +216,12 @@ async fn take(emulator: Arc<Emulator>, mut request: Request) -> Answer {
         let before = session.kept;
         let known = match hasher.take() {
             Some(known) if known.size() == before => known,
-            _ => rehash(&emulator, &key, before).await?,
+            _ => rehash(&storage, &key, before).await?,
         };
         let sums = Summing::from(known);
         let mut arrived = before;
         let received = receive(
-            &emulator,
+            &storage,
             &key,
             &mut request,
             first,
@@ -255,9 +255,9 @@ async fn take(emulator: Arc<Emulator>, mut request: Request) -> Answer {
         if whole && received.is_ok() {
             session.total = Some(arrived);
         }
-        let saved = emulator.clone();
+        let saved = storage.clone();
         let (path, document, name) = (
-            emulator.core.store.blob(&blob(&key)),
+            storage.core.store.blob(&blob(&key)),
             session.clone(),
             key.clone(),
         );
@@ -293,12 +293,12 @@ async fn take(emulator: Arc<Emulator>, mut request: Request) -> Answer {
     }
     let known = match hasher.take() {
         Some(known) if known.size() == session.kept => known,
-        _ => rehash(&emulator, &key, session.kept).await?,
+        _ => rehash(&storage, &key, session.kept).await?,
     };
-    let (shared, name) = (emulator.clone(), key.clone());
+    let (shared, name) = (storage.clone(), key.clone());
     let object = blocking(move || finish(&shared, &name, session, known)).await;
-    forget(&emulator, &key);
-    json(&object?.resource(&request.base_url(emulator.core.url())))
+    forget(&storage, &key);
+    json(&object?.resource(&request.base_url(storage.core.url())))
 }
 
 fn check_quantum(length: u64) -> Result<(), ApiError> {
@@ -316,7 +316,7 @@ fn check_quantum(length: u64) -> Result<(), ApiError> {
 /// Appends a chunk's bytes to the session's file, leaving out those that are there already; `arrived`
 /// counts what the file holds.
 async fn receive(
-    emulator: &Arc<Emulator>,
+    storage: &Arc<Storage>,
     key: &str,
     request: &mut Request,
     first: u64,
@@ -328,7 +328,7 @@ async fn receive(
         .create(true)
         .truncate(false)
         .write(true)
-        .open(emulator.core.store.blob(&blob(key)))?;
+        .open(storage.core.store.blob(&blob(key)))?;
     file.set_len(session.kept)?;
     file.seek(SeekFrom::End(0))?;
     let mut again = session.kept - first;
@@ -356,11 +356,11 @@ async fn receive(
 ///
 /// # Errors
 /// 500 where fewer are there than were acknowledged.
-async fn rehash(emulator: &Arc<Emulator>, key: &str, kept: u64) -> Result<Hasher, ApiError> {
+async fn rehash(storage: &Arc<Storage>, key: &str, kept: u64) -> Result<Hasher, ApiError> {
     if kept == 0 {
         return Ok(Hasher::default());
     }
-    let (path, name) = (emulator.core.store.blob(&blob(key)), key.to_owned());
+    let (path, name) = (storage.core.store.blob(&blob(key)), key.to_owned());
     blocking(move || {
         let hasher = Hasher::of(fs::File::open(&path)?.take(kept))?;
         if hasher.size() < kept {
@@ -373,18 +373,18 @@ async fn rehash(emulator: &Arc<Emulator>, key: &str, kept: u64) -> Result<Hasher
 
 /// Makes the session's bytes the object. What fails for good ends the session. Blocks.
 fn finish(
-    emulator: &Emulator,
+    storage: &Storage,
     key: &str,
     mut session: Session,
     known: Hasher,
 ) -> Result<Object, ApiError> {
     let sums = known.finish();
-    let path = emulator.core.store.blob(&blob(key));
+    let path = storage.core.store.blob(&blob(key));
     let made = || {
         let sent = &session.sent;
         let name = sent.name.clone().unwrap_or_default();
         // The disk may have refused the session's end, but not the object.
-        if let Ok(live) = object::find(emulator, &session.bucket, &name, None)
+        if let Ok(live) = object::find(storage, &session.bucket, &name, None)
             && live.upload.as_deref() == Some(key)
         {
             return Ok(live);
@@ -410,16 +410,16 @@ fn finish(
             component_count: None,
             upload: Some(key.to_owned()),
         };
-        object::commit(emulator, new, &linked)
+        object::commit(storage, new, &linked)
     };
     let result = made();
     match &result {
         Ok(object) => {
             session.end(object.clone());
-            emulator.core.store.put(key, &session)?;
+            storage.core.store.put(key, &session)?;
         }
         Err(error) if error.code < 500 => {
-            emulator.core.store.delete(key)?;
+            storage.core.store.delete(key)?;
         }
         Err(_) => return result,
     }
@@ -453,23 +453,23 @@ fn go_on(request: &Request, kept: u64) -> Response {
 }
 
 /// Ends a session: 499, without a body.
-pub(super) async fn cancel(emulator: Arc<Emulator>, request: Request) -> Answer {
+pub(super) async fn cancel(storage: Arc<Storage>, request: Request) -> Answer {
     let key = session_key(&request)?;
-    forget(&emulator, &key);
+    forget(&storage, &key);
     let there = {
-        let (emulator, key) = (emulator.clone(), key.clone());
-        blocking(move || Ok(emulator.core.store.delete(&key)?)).await?
+        let (storage, key) = (storage.clone(), key.clone());
+        blocking(move || Ok(storage.core.store.delete(&key)?)).await?
     };
     if !there {
         return Err(gone(key.trim_start_matches(SESSIONS)));
     }
-    let _left_for_the_sweep = fs::remove_file(emulator.core.store.blob(&blob(&key)));
+    let _left_for_the_sweep = fs::remove_file(storage.core.store.blob(&blob(&key)));
     Ok(empty(StatusCode::from_u16(499).unwrap_or(StatusCode::GONE)))
 }
 
 /// Drops what is kept of a session in memory.
-fn forget(emulator: &Emulator, key: &str) {
-    let sessions = &emulator.storage.sessions;
+fn forget(storage: &Storage, key: &str) {
+    let sessions = &storage.sessions;
     let mut sessions = sessions.lock().unwrap_or_else(PoisonError::into_inner);
     sessions.remove(key);
 }

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use super::buckets::{self, Bucket};
 use super::bytes::Hasher;
 use super::object::{self, Attributes, New, Object, Preconditions};
-use crate::emulator::Emulator;
+use crate::emulator::storage::Storage;
 use crate::emulator::wire::error::ApiError;
 
 /// # Errors
@@ -23,12 +23,12 @@ pub(in crate::emulator) fn check_object(name: &str) -> Result<(), ApiError> {
 /// # Errors
 /// The disk's refusal.
 pub(in crate::emulator) fn find_or_make_bucket(
-    emulator: &Emulator,
+    storage: &Storage,
     name: &str,
     project: &str,
 ) -> Result<(), ApiError> {
-    if Bucket::find(emulator, name).is_err() {
-        Bucket::make(emulator, name, project)?;
+    if Bucket::find(storage, name).is_err() {
+        Bucket::make(storage, name, project)?;
     }
     Ok(())
 }
@@ -39,13 +39,13 @@ pub(in crate::emulator) fn find_or_make_bucket(
 /// # Errors
 /// What `open` or its reader says.
 pub(in crate::emulator) fn holds<R: Read>(
-    emulator: &Emulator,
+    storage: &Storage,
     bucket: &str,
     name: &str,
     size: u64,
     open: impl FnOnce() -> anyhow::Result<R>,
 ) -> anyhow::Result<bool> {
-    let live: Option<Object> = emulator.core.store.get(&Object::key(bucket, name));
+    let live: Option<Object> = storage.core.store.get(&Object::key(bucket, name));
     let Some(live) = live.filter(|live| live.size == size) else {
         return Ok(false);
     };
@@ -61,7 +61,7 @@ pub(in crate::emulator) fn holds<R: Read>(
 /// # Errors
 /// The reader's or the disk's refusal.
 pub(in crate::emulator) fn insert(
-    emulator: &Emulator,
+    storage: &Storage,
     bucket: &str,
     name: &str,
     content_type: &str,
@@ -69,7 +69,7 @@ pub(in crate::emulator) fn insert(
 ) -> Result<(), ApiError> {
     let mut file = tempfile::Builder::new()
         .prefix(".incoming-")
-        .tempfile_in(emulator.core.store.blob(""))?;
+        .tempfile_in(storage.core.store.blob(""))?;
     let mut sums = Hasher::default();
     let mut piece = vec![0; 1 << 18];
     loop {
@@ -94,6 +94,6 @@ pub(in crate::emulator) fn insert(
         component_count: None,
         upload: None,
     };
-    object::commit(emulator, new, file.path())?;
+    object::commit(storage, new, file.path())?;
     Ok(())
 }

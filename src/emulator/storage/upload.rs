@@ -6,7 +6,7 @@ use super::bytes::{self, Incoming};
 use super::multipart::{Multipart, boundary};
 use super::object::{self, New, Object, Preconditions, Sent};
 use super::{blocking, resumable};
-use crate::emulator::Emulator;
+use crate::emulator::storage::Storage;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, json};
 
@@ -40,10 +40,10 @@ impl Target {
     /// Makes what has arrived the object: synced, verified, named.
     pub(super) async fn finish(
         self,
-        emulator: &Arc<Emulator>,
+        storage: &Arc<Storage>,
         incoming: Incoming,
     ) -> Result<Object, ApiError> {
-        let emulator = emulator.clone();
+        let storage = storage.clone();
         let (file, sums) = incoming.finish().await?;
         blocking(move || {
             let Sent {
@@ -62,46 +62,46 @@ impl Target {
                 component_count: None,
                 upload: None,
             };
-            object::commit(&emulator, new, file.path())
+            object::commit(&storage, new, file.path())
         })
         .await
     }
 }
 
-pub(super) async fn insert(emulator: Arc<Emulator>, request: Request) -> Answer {
+pub(super) async fn insert(storage: Arc<Storage>, request: Request) -> Answer {
     match request.get("uploadType") {
-        Some("resumable") => resumable::start(emulator, request).await,
-        Some("multipart") => multipart(emulator, request).await,
-        Some("media") | None => media(emulator, request).await,
+        Some("resumable") => resumable::start(storage, request).await,
+        Some("multipart") => multipart(storage, request).await,
+        Some("media") | None => media(storage, request).await,
         Some(other) => Err(ApiError::invalid_argument(format!(
             "Invalid uploadType: {other}"
         ))),
     }
 }
 
-async fn media(emulator: Arc<Emulator>, mut request: Request) -> Answer {
+async fn media(storage: Arc<Storage>, mut request: Request) -> Answer {
     let mut sent = Sent::default();
     let (crc32c, md5) = bytes::goog_hash(request.header("x-goog-hash"));
     sent.crc32c = crc32c.map(str::to_owned);
     sent.md5_hash = md5.map(str::to_owned);
     sent.attributes.content_type = request.header("content-type").map(str::to_owned);
     let target = Target::new(&request, sent)?;
-    let mut incoming = Incoming::new(&emulator)?;
+    let mut incoming = Incoming::new(&storage)?;
     let mut pieces = request.take_stream().into_data_stream();
     while let Some(piece) = bytes::next(&mut pieces).await? {
         incoming.write(piece).await?;
     }
-    let object = target.finish(&emulator, incoming).await?;
-    json(&object.resource(&request.base_url(emulator.core.url())))
+    let object = target.finish(&storage, incoming).await?;
+    json(&object.resource(&request.base_url(storage.core.url())))
 }
 
-async fn multipart(emulator: Arc<Emulator>, mut request: Request) -> Answer {
+async fn multipart(storage: Arc<Storage>, mut request: Request) -> Answer {
     let boundary = request
         .header("content-type")
         .and_then(boundary)
         .ok_or_else(|| ApiError::invalid_argument("Missing multipart boundary."))?;
     let mut parts = Multipart::new(&boundary);
-    let mut incoming = Incoming::new(&emulator)?;
+    let mut incoming = Incoming::new(&storage)?;
     let mut pieces = request.take_stream().into_data_stream();
     while let Some(piece) = bytes::next(&mut pieces).await? {
         let mut data = Vec::new();
@@ -112,7 +112,7 @@ async fn multipart(emulator: Arc<Emulator>, mut request: Request) -> Answer {
     let mut sent = Sent::read(&head.message)?;
     sent.attributes.content_type = sent.attributes.content_type.or(head.content_type);
     let object = Target::new(&request, sent)?
-        .finish(&emulator, incoming)
+        .finish(&storage, incoming)
         .await?;
-    json(&object.resource(&request.base_url(emulator.core.url())))
+    json(&object.resource(&request.base_url(storage.core.url())))
 }

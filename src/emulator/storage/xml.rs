@@ -24,7 +24,7 @@ use super::download::{self, http_date};
 use super::list;
 use super::object::{self, Attributes, New, Object, Preconditions};
 use super::{blocking, copy};
-use crate::emulator::Emulator;
+use crate::emulator::storage::Storage;
 use crate::emulator::wire::error::{ApiError, xml_text};
 use crate::emulator::wire::http::{Answer, Request, empty, percent_decode};
 
@@ -57,7 +57,7 @@ pub(in crate::emulator) fn names(path: &str) -> Option<(String, String)> {
 /// # Errors
 /// What is wrong, for [`crate::emulator::wire::error::Dialect::Xml`].
 pub(in crate::emulator) async fn serve(
-    emulator: Arc<Emulator>,
+    storage: Arc<Storage>,
     method: &Method,
     mut request: Request,
 ) -> Answer {
@@ -70,22 +70,22 @@ pub(in crate::emulator) async fn serve(
             request.query.push((parameter.to_owned(), value));
         }
     }
-    Bucket::find(&emulator, &request.wild[0]).map_err(|e| e.reason("NoSuchBucket"))?;
+    Bucket::find(&storage, &request.wild[0]).map_err(|e| e.reason("NoSuchBucket"))?;
     let has = |name| request.get(name).is_some();
     let whole_bucket = request.wild[1].is_empty();
     match (method.as_str(), whole_bucket) {
         ("HEAD", true) => Ok(empty(StatusCode::OK)),
-        ("GET", true) => list_objects(&emulator, request),
-        ("GET" | "HEAD", false) if !has("uploadId") => read(&emulator, &request),
-        ("PUT", false) if has("uploadId") => parts::put(emulator, request).await,
+        ("GET", true) => list_objects(&storage, request),
+        ("GET" | "HEAD", false) if !has("uploadId") => read(&storage, &request),
+        ("PUT", false) if has("uploadId") => parts::put(storage, request).await,
         ("PUT", false) if request.header("x-goog-copy-source").is_some() => {
-            copy_object(emulator, request).await
+            copy_object(storage, request).await
         }
-        ("PUT", false) => put(emulator, request).await,
-        ("POST", false) if has("uploads") => parts::start(emulator, request).await,
-        ("POST", false) if has("uploadId") => parts::complete(emulator, request).await,
-        ("DELETE", false) if has("uploadId") => parts::abort(emulator, request).await,
-        ("DELETE", false) => delete(emulator, request).await,
+        ("PUT", false) => put(storage, request).await,
+        ("POST", false) if has("uploads") => parts::start(storage, request).await,
+        ("POST", false) if has("uploadId") => parts::complete(storage, request).await,
+        ("DELETE", false) if has("uploadId") => parts::abort(storage, request).await,
+        ("DELETE", false) => delete(storage, request).await,
         _ => Err(ApiError::unimplemented(
             "This method of the XML API is not emulated; the JSON API may have it.",
         )),
@@ -143,10 +143,10 @@ fn tell(response: &mut Response, object: &Object) {
     }
 }
 
-fn read(emulator: &Arc<Emulator>, request: &Request) -> Answer {
+fn read(storage: &Arc<Storage>, request: &Request) -> Answer {
     let [bucket, name] = [&request.wild[0], &request.wild[1]];
     let generation = request.parse("generation")?;
-    let (object, file) = bytes::open_object(emulator, bucket, name, generation)?;
+    let (object, file) = bytes::open_object(storage, bucket, name, generation)?;
     Preconditions::of(request)?.check_read(&object)?;
     download::check_headers(request, &etag(&object), object.updated)?;
     let mut response = download::media(request, &object, file)?;
@@ -208,14 +208,14 @@ struct Received {
     md5: Option<String>,
 }
 
-async fn receive(emulator: &Emulator, request: &mut Request) -> Result<Received, ApiError> {
+async fn receive(storage: &Storage, request: &mut Request) -> Result<Received, ApiError> {
     let (crc32c, md5) = bytes::goog_hash(request.header("x-goog-hash"));
     let (crc32c, md5) = (
         crc32c.map(str::to_owned),
         md5.or_else(|| request.header("content-md5"))
             .map(str::to_owned),
     );
-    let mut incoming = Incoming::new(emulator)?;
+    let mut incoming = Incoming::new(storage)?;
     let mut pieces = request.take_stream().into_data_stream();
     while let Some(piece) = bytes::next(&mut pieces).await? {
         incoming.write(piece).await?;
@@ -240,11 +240,11 @@ impl Received {
     }
 }
 
-async fn put(emulator: Arc<Emulator>, mut request: Request) -> Answer {
+async fn put(storage: Arc<Storage>, mut request: Request) -> Answer {
     object::check_name(&request.wild[1])?;
     let preconditions = Preconditions::of(&request)?;
     let attributes = attributes(&request);
-    let received = receive(&emulator, &mut request).await?;
+    let received = receive(&storage, &mut request).await?;
     let object = blocking(move || {
         let (file, sums) = received.finish()?;
         let new = New {
@@ -256,7 +256,7 @@ async fn put(emulator: Arc<Emulator>, mut request: Request) -> Answer {
             component_count: None,
             upload: None,
         };
-        object::commit(&emulator, new, file.path())
+        object::commit(&storage, new, file.path())
     })
     .await?;
     let mut response = empty(StatusCode::OK);
@@ -264,7 +264,7 @@ async fn put(emulator: Arc<Emulator>, mut request: Request) -> Answer {
     Ok(response)
 }
 
-async fn copy_object(emulator: Arc<Emulator>, mut request: Request) -> Answer {
+async fn copy_object(storage: Arc<Storage>, mut request: Request) -> Answer {
     let source = request
         .header("x-goog-copy-source")
         .and_then(percent_decode)
@@ -299,7 +299,7 @@ async fn copy_object(emulator: Arc<Emulator>, mut request: Request) -> Answer {
         request.headers.insert(header::CONTENT_TYPE, kind);
     }
     request.wild.splice(0..0, [bucket, name]);
-    let object = blocking(move || copy::plan(&emulator, &request)?.carry_out(&emulator)).await?;
+    let object = blocking(move || copy::plan(&storage, &request)?.carry_out(&storage)).await?;
     let inner = format!(
         "<LastModified>{}</LastModified><ETag>{}</ETag>",
         object.updated,
@@ -310,19 +310,19 @@ async fn copy_object(emulator: Arc<Emulator>, mut request: Request) -> Answer {
     Ok(response)
 }
 
-async fn delete(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn delete(storage: Arc<Storage>, request: Request) -> Answer {
     let preconditions = Preconditions::of(&request)?;
     let generation = request.parse("generation")?;
     blocking(move || {
         let [bucket, name] = [&request.wild[0], &request.wild[1]];
-        object::delete(&emulator, bucket, name, generation, preconditions)
+        object::delete(&storage, bucket, name, generation, preconditions)
     })
     .await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
 /// `GET /BUCKET`, in its first and its second version.
-fn list_objects(emulator: &Arc<Emulator>, mut request: Request) -> Answer {
+fn list_objects(storage: &Arc<Storage>, mut request: Request) -> Answer {
     const KNOWN: [&str; 11] = [
         "continuation-token",
         "delimiter",
@@ -351,7 +351,7 @@ fn list_objects(emulator: &Arc<Emulator>, mut request: Request) -> Answer {
         .iter()
         .position(|(name, _)| name == "versions");
     if let Some(at) = versions {
-        if Bucket::find(emulator, &request.wild[0])?.versioned() {
+        if Bucket::find(storage, &request.wild[0])?.versioned() {
             return Err(ApiError::unimplemented(
                 "Versions are not listed in this XML API: use the JSON API.",
             ));
@@ -376,7 +376,7 @@ fn list_objects(emulator: &Arc<Emulator>, mut request: Request) -> Answer {
             .query
             .extend(value.map(|value| (name.to_owned(), value)));
     }
-    let found = list::find(emulator, &request)?;
+    let found = list::find(storage, &request)?;
     let mut inner = String::new();
     let mut tag = |name: &str, value: &str| {
         inner.push_str(&format!("<{name}>{}</{name}>", xml_text(value)));

@@ -8,8 +8,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::names::Place;
-use crate::emulator::Emulator;
 use crate::emulator::storage::inside::TENANT;
+use crate::emulator::vertex::Vertex;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::percent_encode;
 
@@ -29,7 +29,7 @@ pub(super) fn bucket_and_folder(uri: &str) -> Option<(&str, &str)> {
 /// # Errors
 /// `FAILED_PRECONDITION` when the folder is empty or cannot be read.
 pub(super) async fn make(
-    emulator: &Arc<Emulator>,
+    vertex: &Arc<Vertex>,
     model: &Place,
     upload: &str,
     source: &str,
@@ -45,7 +45,7 @@ pub(super) async fn make(
     } else {
         format!("{folder}/")
     };
-    let names = list(emulator, from, &prefix)
+    let names = list(vertex, from, &prefix)
         .await
         .map_err(|e| unreadable(&e.message))?;
     if names.is_empty() {
@@ -54,7 +54,7 @@ pub(super) async fn make(
     let bucket = format!("serin-emulator-models-{}", model.location);
     let path = format!("/storage/v1/b?project={TENANT}");
     let body = json!({"name": bucket, "location": model.location});
-    match send(emulator, Method::POST, &path, Some(body)).await {
+    match send(vertex, Method::POST, &path, Some(body)).await {
         Err(error) if error.code != 409 => return Err(error),
         _ => {}
     }
@@ -75,7 +75,7 @@ pub(super) async fn make(
             } else {
                 &path
             };
-            let reply = send(emulator, Method::POST, path, None).await?;
+            let reply = send(vertex, Method::POST, path, None).await?;
             match reply.get("rewriteToken").and_then(Value::as_str) {
                 Some(more) if reply.get("done") != Some(&Value::Bool(true)) => {
                     more.clone_into(&mut token);
@@ -91,13 +91,13 @@ pub(super) async fn make(
 ///
 /// # Errors
 /// When the objects cannot be listed or removed.
-pub(super) async fn remove(emulator: &Arc<Emulator>, copy: &str) -> Result<(), ApiError> {
+pub(super) async fn remove(vertex: &Arc<Vertex>, copy: &str) -> Result<(), ApiError> {
     let Some((bucket, folder)) = bucket_and_folder(copy) else {
         return Ok(());
     };
-    for name in list(emulator, bucket, &format!("{folder}/")).await? {
+    for name in list(vertex, bucket, &format!("{folder}/")).await? {
         let path = format!("/storage/v1/b/{bucket}/o/{}", percent_encode(&name));
-        match send(emulator, Method::DELETE, &path, None).await {
+        match send(vertex, Method::DELETE, &path, None).await {
             Err(error) if error.code != 404 => return Err(error),
             _ => {}
         }
@@ -105,11 +105,7 @@ pub(super) async fn remove(emulator: &Arc<Emulator>, copy: &str) -> Result<(), A
     Ok(())
 }
 
-async fn list(
-    emulator: &Arc<Emulator>,
-    bucket: &str,
-    prefix: &str,
-) -> Result<Vec<String>, ApiError> {
+async fn list(vertex: &Arc<Vertex>, bucket: &str, prefix: &str) -> Result<Vec<String>, ApiError> {
     let (mut names, mut token) = (Vec::new(), String::new());
     loop {
         let path = format!(
@@ -119,7 +115,7 @@ async fn list(
             percent_encode(&token)
         );
         let reply = send(
-            emulator,
+            vertex,
             Method::GET,
             path.trim_end_matches("&pageToken="),
             None,
@@ -141,18 +137,18 @@ async fn list(
 
 /// One call of the Storage API, tried again where that may help: every call here may be repeated.
 async fn send(
-    emulator: &Arc<Emulator>,
+    vertex: &Arc<Vertex>,
     method: Method,
     path: &str,
     body: Option<Value>,
 ) -> Result<Value, ApiError> {
-    let url = format!("{}{path}", emulator.core.url());
+    let url = format!("{}{path}", vertex.core.url());
     let mut failure = ApiError::unavailable("Cloud Storage cannot be reached.");
     for attempt in 0..TRIES {
         if attempt > 0 {
             tokio::time::sleep(Duration::from_millis(20 << attempt)).await;
         }
-        let request = emulator.serving.client()?.request(method.clone(), &url);
+        let request = vertex.serving.client()?.request(method.clone(), &url);
         let mut request = request.timeout(TIMEOUT);
         // An empty body has its length told, as Google's front end demands of a POST.
         request = match &body {

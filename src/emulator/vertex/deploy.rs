@@ -17,10 +17,10 @@ use super::endpoints::{
 use super::message;
 use super::models::{self, Version};
 use super::names::{self, Place};
-use crate::emulator::Emulator;
+use super::serving::{self, Spec};
 use crate::emulator::core::faults::WorkFault;
 use crate::emulator::core::operations::{self, Operation};
-use crate::emulator::serving::{self, Spec};
+use crate::emulator::vertex::Vertex;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, route};
 use crate::emulator::wire::json::parse_body;
@@ -33,7 +33,7 @@ const UNDEPLOYING: Duration = Duration::from_secs(60);
 /// In a request's split, the model that it deploys.
 const THIS: &str = "0";
 
-pub(super) fn routes() -> Vec<Route<Emulator>> {
+pub(super) fn routes() -> Vec<Route<Vertex>> {
     let post = Method::POST;
     vec![
         route(
@@ -55,12 +55,12 @@ pub(super) fn routes() -> Vec<Route<Emulator>> {
 }
 
 /// Brings up the servers of every deployed model again.
-pub(super) fn start(emulator: &Arc<Emulator>) {
-    for (_, endpoint) in emulator.core.store.list::<Endpoint>("endpoints/") {
+pub(super) fn start(vertex: &Arc<Vertex>) {
+    for (_, endpoint) in vertex.core.store.list::<Endpoint>("endpoints/") {
         for deployed in &endpoint.deployed {
-            match spec(emulator, &endpoint, deployed) {
+            match spec(vertex, &endpoint, deployed) {
                 Ok(spec) => {
-                    serving::ensure(emulator, &server_key(&endpoint.place, &deployed.id), spec);
+                    serving::ensure(vertex, &server_key(&endpoint.place, &deployed.id), spec);
                 }
                 Err(error) => eprintln!("warning: {}: {error}", endpoint.place.name()),
             }
@@ -133,7 +133,7 @@ pub(super) struct Mutate {
     options: DeployOptions,
 }
 
-async fn deploy(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn deploy(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&[])?;
     let place = Place::of(&request, "endpoints")?;
     let sent: DeployMessage = parse_body(&request)?;
@@ -164,11 +164,11 @@ async fn deploy(emulator: Arc<Emulator>, request: Request) -> Answer {
             model.model
         )));
     }
-    let _admission = emulator.vertex.admission();
-    let endpoint = find(&emulator, &place)?;
-    let (found, version) = models::find_version(&emulator, &named)?;
+    let _admission = vertex.admission();
+    let endpoint = find(&vertex, &place)?;
+    let (found, version) = models::find_version(&vertex, &named)?;
     let id = if model.id.is_empty() {
-        names::new_id(&emulator)?
+        names::new_id(&vertex)?
     } else {
         model.id
     };
@@ -186,7 +186,7 @@ async fn deploy(emulator: Arc<Emulator>, request: Request) -> Answer {
             place.name()
         )));
     }
-    names::check_idle(&emulator, &place)?;
+    names::check_idle(&vertex, &place)?;
     endpoint.check_split(&sent.traffic_split, |key| {
         key == THIS || endpoint.serves(key)
     })?;
@@ -202,7 +202,7 @@ async fn deploy(emulator: Arc<Emulator>, request: Request) -> Answer {
             model: found.place,
             version,
             display_name,
-            created: emulator.core.clock.now(),
+            created: vertex.core.clock.now(),
             options: DeployOptions {
                 dedicated_resources: Some(resources),
                 service_account: model.service_account,
@@ -214,13 +214,13 @@ async fn deploy(emulator: Arc<Emulator>, request: Request) -> Answer {
         },
         split: sent.traffic_split,
     });
-    let lasting = match emulator.core.faults.on_work(WorkFault::DeploySlow) {
+    let lasting = match vertex.core.faults.on_work(WorkFault::DeploySlow) {
         true => DEPLOYING_SLOWLY,
         false => DEPLOYING,
     };
     let metadata = "DeployModelOperationMetadata";
-    let begun = names::begin(&emulator, &place, metadata, &work, lasting)?;
-    if emulator.core.faults.on_work(WorkFault::DeployAnswerLost) {
+    let begun = names::begin(&vertex, &place, metadata, &work, lasting)?;
+    if vertex.core.faults.on_work(WorkFault::DeployAnswerLost) {
         return Err(ApiError::unavailable(
             "The service is currently unavailable, by a fault switched on.",
         ));
@@ -228,8 +228,8 @@ async fn deploy(emulator: Arc<Emulator>, request: Request) -> Answer {
     Ok(begun)
 }
 
-fn stage(emulator: &Emulator, operation: &Operation, stage: &str) {
-    let described = operations::describe(&emulator.core, &operation.name, |metadata| {
+fn stage(vertex: &Vertex, operation: &Operation, stage: &str) {
+    let described = operations::describe(&vertex.core, &operation.name, |metadata| {
         metadata["deploymentStage"] = stage.into();
     });
     if let Err(error) = described {
@@ -242,7 +242,7 @@ fn stage(emulator: &Emulator, operation: &Operation, stage: &str) {
 /// # Errors
 /// When the server does not become healthy, or what it needs is gone.
 pub(super) async fn finish_deploy(
-    emulator: &Arc<Emulator>,
+    vertex: &Arc<Vertex>,
     operation: &Operation,
     deploy: Deploy,
 ) -> Result<Value, ApiError> {
@@ -252,15 +252,15 @@ pub(super) async fn finish_deploy(
         split,
     } = deploy;
     operation.name.clone_into(&mut deployed.operation);
-    let endpoint = find(emulator, &place)?;
+    let endpoint = find(vertex, &place)?;
     let mut all = endpoint.deployed.iter();
     let there = all.find(|there| there.operation == deployed.operation);
     let message = match there {
         // A kill came between the endpoint and the operation's end.
         Some(there) => there.message(),
-        None => join(emulator, operation, &endpoint, deployed, split).await?,
+        None => join(vertex, operation, &endpoint, deployed, split).await?,
     };
-    stage(emulator, operation, "SUCCESSFULLY_DEPLOYED");
+    stage(vertex, operation, "SUCCESSFULLY_DEPLOYED");
     Ok(names::typed(
         "DeployModelResponse",
         json!({ "deployedModel": message }),
@@ -269,7 +269,7 @@ pub(super) async fn finish_deploy(
 
 /// Brings a model's server up, then makes the model one of the endpoint's; gives its message.
 async fn join(
-    emulator: &Arc<Emulator>,
+    vertex: &Arc<Vertex>,
     operation: &Operation,
     endpoint: &Endpoint,
     mut deployed: DeployedModel,
@@ -277,21 +277,21 @@ async fn join(
 ) -> Result<Value, ApiError> {
     let place = &endpoint.place;
     let key = server_key(place, &deployed.id);
-    let spec = spec(emulator, endpoint, &deployed)?;
-    stage(emulator, operation, "STARTING_MODEL_SERVER");
+    let spec = spec(vertex, endpoint, &deployed)?;
+    stage(vertex, operation, "STARTING_MODEL_SERVER");
     let failed =
         ApiError::failed_precondition("Model server never became ready, by a fault switched on.");
-    let up = match emulator.core.faults.on_work(WorkFault::DeployFails) {
+    let up = match vertex.core.faults.on_work(WorkFault::DeployFails) {
         true => Err(failed),
-        false => serving::ensure(emulator, &key, spec).comes_up().await,
+        false => serving::ensure(vertex, &key, spec).comes_up().await,
     };
     if let Err(error) = up {
-        serving::remove(emulator, &key).await;
-        stage(emulator, operation, "FAILED_TO_DEPLOY");
+        serving::remove(vertex, &key).await;
+        stage(vertex, operation, "FAILED_TO_DEPLOY");
         return Err(error);
     }
-    let (now, etag) = (emulator.core.clock.now(), names::new_etag(emulator)?);
-    emulator
+    let (now, etag) = (vertex.core.clock.now(), names::new_etag(vertex)?);
+    vertex
         .core
         .store
         .update(&place.key(), |endpoint: &mut Endpoint| {
@@ -315,12 +315,8 @@ async fn join(
 }
 
 /// How a deployed model's server is started.
-fn spec(
-    emulator: &Emulator,
-    endpoint: &Endpoint,
-    deployed: &DeployedModel,
-) -> Result<Spec, ApiError> {
-    let model = models::find(emulator, &deployed.model)?;
+fn spec(vertex: &Vertex, endpoint: &Endpoint, deployed: &DeployedModel) -> Result<Spec, ApiError> {
+    let model = models::find(vertex, &deployed.model)?;
     let missing = || {
         deployed
             .model
@@ -417,7 +413,7 @@ fn check_leaves(
     Ok(())
 }
 
-async fn undeploy(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn undeploy(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&[])?;
     let place = Place::of(&request, "endpoints")?;
     let sent: UndeployMessage = parse_body(&request)?;
@@ -427,17 +423,17 @@ async fn undeploy(emulator: Arc<Emulator>, request: Request) -> Answer {
                 .violation("deployed_model_id"),
         );
     }
-    let _admission = emulator.vertex.admission();
-    let endpoint = find(&emulator, &place)?;
+    let _admission = vertex.admission();
+    let endpoint = find(&vertex, &place)?;
     check_leaves(&endpoint, &sent.deployed_model_id, &sent.traffic_split)?;
-    names::check_idle(&emulator, &place)?;
+    names::check_idle(&vertex, &place)?;
     let work = Work::Undeploy(Undeploy {
         endpoint: place.clone(),
         id: sent.deployed_model_id,
         split: sent.traffic_split,
     });
     names::begin(
-        &emulator,
+        &vertex,
         &place,
         "UndeployModelOperationMetadata",
         &work,
@@ -450,7 +446,7 @@ async fn undeploy(emulator: Arc<Emulator>, request: Request) -> Answer {
 /// # Errors
 /// When it got traffic meanwhile, or the state cannot be written.
 pub(super) async fn finish_undeploy(
-    emulator: &Arc<Emulator>,
+    vertex: &Arc<Vertex>,
     undeploy: Undeploy,
 ) -> Result<Value, ApiError> {
     let Undeploy {
@@ -458,10 +454,10 @@ pub(super) async fn finish_undeploy(
         id,
         split,
     } = undeploy;
-    let (now, etag) = (emulator.core.clock.now(), names::new_etag(emulator)?);
-    let left = find(emulator, &place)?;
+    let (now, etag) = (vertex.core.clock.now(), names::new_etag(vertex)?);
+    let left = find(vertex, &place)?;
     if left.serves(&id) {
-        emulator
+        vertex
             .core
             .store
             .update(&place.key(), |endpoint: &mut Endpoint| {
@@ -479,7 +475,7 @@ pub(super) async fn finish_undeploy(
                 Ok(())
             })?;
     }
-    serving::remove(emulator, &server_key(&place, &id)).await;
+    serving::remove(vertex, &server_key(&place, &id)).await;
     Ok(names::typed("UndeployModelResponse", json!({})))
 }
 
@@ -490,7 +486,7 @@ struct MutateMessage {
     update_mask: String,
 }
 
-async fn mutate(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn mutate(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&[])?;
     let place = Place::of(&request, "endpoints")?;
     let sent: MutateMessage = parse_body(&request)?;
@@ -503,8 +499,8 @@ async fn mutate(emulator: Arc<Emulator>, request: Request) -> Answer {
         "disableContainerLogging",
     ];
     let mask = message::update_mask(Some(&sent.update_mask), &allowed)?;
-    let _admission = emulator.vertex.admission();
-    let endpoint = find(&emulator, &place)?;
+    let _admission = vertex.admission();
+    let endpoint = find(&vertex, &place)?;
     let deployed = endpoint
         .deployed
         .iter()
@@ -535,14 +531,14 @@ async fn mutate(emulator: Arc<Emulator>, request: Request) -> Answer {
         }
     }
     check_resources(options.dedicated_resources.get_or_insert_default())?;
-    names::check_idle(&emulator, &place)?;
+    names::check_idle(&vertex, &place)?;
     let work = Work::MutateDeployed(Mutate {
         endpoint: place.clone(),
         id: model.id,
         options,
     });
     names::begin(
-        &emulator,
+        &vertex,
         &place,
         "MutateDeployedModelOperationMetadata",
         &work,
@@ -552,14 +548,14 @@ async fn mutate(emulator: Arc<Emulator>, request: Request) -> Answer {
 
 /// # Errors
 /// When the model was undeployed meanwhile, or the state cannot be written.
-pub(super) fn finish_mutate(emulator: &Emulator, mutate: Mutate) -> Result<Value, ApiError> {
+pub(super) fn finish_mutate(vertex: &Vertex, mutate: Mutate) -> Result<Value, ApiError> {
     let Mutate {
         endpoint: place,
         id,
         options,
     } = mutate;
-    let (now, etag) = (emulator.core.clock.now(), names::new_etag(emulator)?);
-    let message = emulator
+    let (now, etag) = (vertex.core.clock.now(), names::new_etag(vertex)?);
+    let message = vertex
         .core
         .store
         .update(&place.key(), |endpoint: &mut Endpoint| {

@@ -13,9 +13,9 @@ use super::names::{self, EncryptionSpec, Place};
 use super::{KEPT, message, told};
 use super::{Work, page, patch};
 use crate::clock::Timestamp;
-use crate::emulator::Emulator;
 use crate::emulator::core::operations::Operation;
 use crate::emulator::monitoring::endpoint_number;
+use crate::emulator::vertex::Vertex;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
 use crate::emulator::wire::json::parse_body;
@@ -24,7 +24,7 @@ const LASTING: Duration = Duration::from_secs(20);
 /// Where dedicated endpoints are; Google's is `prediction.vertexai.goog`.
 pub(super) const DEDICATED_DOMAIN: &str = "prediction.localhost";
 
-pub(super) fn routes() -> Vec<Route<Emulator>> {
+pub(super) fn routes() -> Vec<Route<Vertex>> {
     let get = Method::GET;
     vec![
         route(Method::POST, "v1/projects/*/locations/*/endpoints", create),
@@ -137,16 +137,16 @@ impl Endpoint {
     ///
     /// Google's ends in `.prediction.vertexai.goog`; this one is a name of the machine itself, with the
     /// port, so that requests which name no other host find it too.
-    pub(super) fn dedicated_dns(&self, emulator: &Emulator) -> Option<String> {
+    pub(super) fn dedicated_dns(&self, vertex: &Vertex) -> Option<String> {
         let Place { location, id, .. } = &self.place;
         let project = self.place.number();
         let number = endpoint_number(&project, location, id);
-        let port = emulator.core.url().rsplit(':').next().unwrap_or_default();
+        let port = vertex.core.url().rsplit(':').next().unwrap_or_default();
         self.dedicated
             .then(|| format!("{number}.{location}-{project}.{DEDICATED_DOMAIN}:{port}"))
     }
 
-    pub(super) fn message(&self, emulator: &Emulator) -> Value {
+    pub(super) fn message(&self, vertex: &Vertex) -> Value {
         let deployed: Vec<Value> = self.deployed.iter().map(DeployedModel::message).collect();
         let mut message = json!({
             "name": self.place.name(),
@@ -160,7 +160,7 @@ impl Endpoint {
             "network": self.network,
             "encryptionSpec": self.encryption_spec,
             "clientConnectionConfig": self.client_connection_config,
-            "dedicatedEndpointDns": self.dedicated_dns(emulator),
+            "dedicatedEndpointDns": self.dedicated_dns(vertex),
         });
         message::prune(&mut message, &KEPT);
         if self.dedicated {
@@ -241,15 +241,15 @@ pub(super) struct EndpointMessage {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct NewEndpoint(Endpoint);
 
-pub(super) fn find(emulator: &Emulator, place: &Place) -> Result<Endpoint, ApiError> {
-    emulator
+pub(super) fn find(vertex: &Vertex, place: &Place) -> Result<Endpoint, ApiError> {
+    vertex
         .core
         .store
         .get(&place.key())
         .ok_or_else(|| place.missing())
 }
 
-async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn create(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&["endpointId"])?;
     let collection = Place::of(&request, "endpoints")?;
     let sent: EndpointMessage = parse_body(&request)?;
@@ -270,9 +270,9 @@ async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
         )
         .violation("traffic_split"));
     }
-    let _admission = emulator.vertex.admission();
+    let _admission = vertex.admission();
     let place = match request.get("endpointId").filter(|id| !id.is_empty()) {
-        None => collection.with_id(names::new_id(&emulator)?),
+        None => collection.with_id(names::new_id(&vertex)?),
         Some(id) if !names::is_endpoint_id(id) => {
             return Err(ApiError::invalid_argument(format!(
                 "Invalid endpoint_id \"{id}\": a letter first and at most 63 of [a-z0-9-], the last a letter or digit; or at most 9 digits without a leading zero."
@@ -281,20 +281,20 @@ async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
         }
         Some(id) => collection.with_id(id),
     };
-    let taken = emulator.core.store.get::<Endpoint>(&place.key()).is_some();
-    if taken || names::running(&emulator, &place).is_some() {
+    let taken = vertex.core.store.get::<Endpoint>(&place.key()).is_some();
+    if taken || names::running(&vertex, &place).is_some() {
         let name = place.name();
         return Err(ApiError::already_exists(format!(
             "Endpoint `{name}` already exists."
         )));
     }
-    let now = emulator.core.clock.now();
+    let now = vertex.core.clock.now();
     let work = Work::CreateEndpoint(NewEndpoint(Endpoint {
         place: place.clone(),
         display_name: sent.display_name,
         description: sent.description,
         labels: sent.labels,
-        etag: names::new_etag(&emulator)?,
+        etag: names::new_etag(&vertex)?,
         created: now,
         updated: now,
         deployed: Vec::new(),
@@ -306,7 +306,7 @@ async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
         dedicated: sent.dedicated_endpoint_enabled,
     }));
     names::begin(
-        &emulator,
+        &vertex,
         &place,
         "CreateEndpointOperationMetadata",
         &work,
@@ -317,14 +317,14 @@ async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
 /// # Errors
 /// When the state cannot be written.
 pub(super) fn finish_create(
-    emulator: &Emulator,
+    vertex: &Vertex,
     operation: &Operation,
     NewEndpoint(endpoint): NewEndpoint,
 ) -> Result<Value, ApiError> {
     let key = endpoint.place.key();
-    let there: Option<Endpoint> = emulator.core.store.get(&key);
+    let there: Option<Endpoint> = vertex.core.store.get(&key);
     if there.is_none() {
-        emulator.core.store.put(&key, &endpoint)?;
+        vertex.core.store.put(&key, &endpoint)?;
     }
     let mut response = json!({"name": endpoint.place.name()});
     response["displayName"] = endpoint.display_name.into();
@@ -332,12 +332,12 @@ pub(super) fn finish_create(
     Ok(names::typed("Endpoint", response))
 }
 
-async fn get_endpoint(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn get_endpoint(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&[])?;
-    json(&find(&emulator, &Place::of(&request, "endpoints")?)?.message(&emulator))
+    json(&find(&vertex, &Place::of(&request, "endpoints")?)?.message(&vertex))
 }
 
-async fn list_endpoints(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn list_endpoints(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&[
         "filter",
         "pageSize",
@@ -347,15 +347,10 @@ async fn list_endpoints(emulator: Arc<Emulator>, request: Request) -> Answer {
         "gdcZone",
     ])?;
     let place = Place::of(&request, "endpoints")?;
-    let endpoints = emulator.core.store.list::<Endpoint>(&place.key());
+    let endpoints = vertex.core.store.list::<Endpoint>(&place.key());
     let items = endpoints
         .into_iter()
-        .map(|(_, e)| {
-            (
-                format!("{}|{}", e.created, e.place.id),
-                e.message(&emulator),
-            )
-        })
+        .map(|(_, e)| (format!("{}|{}", e.created, e.place.id), e.message(&vertex)))
         .collect();
     let fields = [
         "displayName",
@@ -384,22 +379,22 @@ fn check_empty(endpoint: &Endpoint) -> Result<(), ApiError> {
     }
 }
 
-async fn delete(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn delete(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&[])?;
     let place = Place::of(&request, "endpoints")?;
-    let _admission = emulator.vertex.admission();
-    check_empty(&find(&emulator, &place)?)?;
-    names::check_idle(&emulator, &place)?;
+    let _admission = vertex.admission();
+    check_empty(&find(&vertex, &place)?)?;
+    names::check_idle(&vertex, &place)?;
     let work = Work::DeleteEndpoint(place.clone());
-    names::begin(&emulator, &place, "DeleteOperationMetadata", &work, LASTING)
+    names::begin(&vertex, &place, "DeleteOperationMetadata", &work, LASTING)
 }
 
 /// # Errors
 /// When a model was deployed meanwhile, or the state cannot be written.
-pub(super) fn finish_delete(emulator: &Emulator, place: &Place) -> Result<Value, ApiError> {
-    if let Some(endpoint) = emulator.core.store.get::<Endpoint>(&place.key()) {
+pub(super) fn finish_delete(vertex: &Vertex, place: &Place) -> Result<Value, ApiError> {
+    if let Some(endpoint) = vertex.core.store.get::<Endpoint>(&place.key()) {
         check_empty(&endpoint)?;
-        emulator.core.store.delete(&place.key())?;
+        vertex.core.store.delete(&place.key())?;
     }
     Ok(names::nothing())
 }

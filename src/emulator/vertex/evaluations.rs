@@ -10,14 +10,14 @@ use super::models::find_version;
 use super::names::{self, Place};
 use super::told;
 use crate::clock::Timestamp;
-use crate::emulator::Emulator;
 use crate::emulator::core::store::{self, Kind};
+use crate::emulator::vertex::Vertex;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
 use crate::emulator::wire::json::parse_body;
 use crate::emulator::wire::page;
 
-pub(super) fn routes() -> Vec<Route<Emulator>> {
+pub(super) fn routes() -> Vec<Route<Vertex>> {
     vec![
         route(
             Method::POST,
@@ -98,9 +98,9 @@ impl Evaluation {
     }
 }
 
-async fn import(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn import(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&[])?;
-    let (model, version) = find_version(&emulator, &Place::of(&request, "models")?)?;
+    let (model, version) = find_version(&vertex, &Place::of(&request, "models")?)?;
     let sent: ImportMessage = parse_body(&request)?;
     let required = |field: &str| {
         ApiError::invalid_argument(format!("The {field} field is required.")).violation(field)
@@ -122,8 +122,8 @@ async fn import(emulator: Arc<Emulator>, request: Request) -> Answer {
         return Err(required("model_evaluation.metrics"));
     }
     let evaluation = Evaluation {
-        id: names::new_id(&emulator)?,
-        created: emulator.core.clock.now(),
+        id: names::new_id(&vertex)?,
+        created: vertex.core.clock.now(),
         model: model.place,
         version,
         sent,
@@ -133,14 +133,14 @@ async fn import(emulator: Arc<Emulator>, request: Request) -> Answer {
         keys(&evaluation.model, Some(version)),
         evaluation.id
     );
-    emulator.core.store.put(&key, &evaluation)?;
+    vertex.core.store.put(&key, &evaluation)?;
     json(&evaluation.message())
 }
 
-async fn list_evaluations(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn list_evaluations(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&["filter", "pageSize", "pageToken", "readMask"])?;
-    let (model, version) = find_version(&emulator, &Place::of(&request, "models")?)?;
-    let all = emulator
+    let (model, version) = find_version(&vertex, &Place::of(&request, "models")?)?;
+    let all = vertex
         .core
         .store
         .list::<Evaluation>(&keys(&model.place, Some(version)));
@@ -158,14 +158,14 @@ async fn list_evaluations(emulator: Arc<Emulator>, request: Request) -> Answer {
     )
 }
 
-async fn get_evaluation(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn get_evaluation(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&[])?;
     let named = Place::of(&request, "models")?;
-    let (model, version) = find_version(&emulator, &named)?;
+    let (model, version) = find_version(&vertex, &named)?;
     // A name without a version means an evaluation of any.
     let version = named.id.contains('@').then_some(version);
     let id = request.wild.get(3).cloned().unwrap_or_default();
-    let all = emulator
+    let all = vertex
         .core
         .store
         .list::<Evaluation>(&keys(&model.place, version));
@@ -183,17 +183,9 @@ async fn get_evaluation(emulator: Arc<Emulator>, request: Request) -> Answer {
 ///
 /// # Errors
 /// When the state cannot be written.
-pub(super) fn forget(
-    emulator: &Emulator,
-    model: &Place,
-    version: Option<u64>,
-) -> Result<(), ApiError> {
-    for (key, _) in emulator
-        .core
-        .store
-        .list::<Evaluation>(&keys(model, version))
-    {
-        emulator.core.store.delete(&key)?;
+pub(super) fn forget(vertex: &Vertex, model: &Place, version: Option<u64>) -> Result<(), ApiError> {
+    for (key, _) in vertex.core.store.list::<Evaluation>(&keys(model, version)) {
+        vertex.core.store.delete(&key)?;
     }
     Ok(())
 }

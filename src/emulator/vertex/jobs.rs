@@ -12,9 +12,9 @@ use super::message::{self, Int64};
 use super::names::{self, EncryptionSpec, Place};
 use super::{Work, page, run, told};
 use crate::clock::Timestamp;
-use crate::emulator::Emulator;
 use crate::emulator::core::container::{EnvVar, check_env};
 use crate::emulator::core::faults::WorkFault;
+use crate::emulator::vertex::Vertex;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
 use crate::emulator::wire::json::parse_body;
@@ -28,7 +28,7 @@ const SEVEN_DAYS: Duration = Duration::from_secs(7 * 24 * 3600);
 const ERROR_AFTER: Duration = Duration::from_secs(30);
 const DELETION: Duration = Duration::from_secs(5);
 
-pub(super) fn routes() -> Vec<Route<Emulator>> {
+pub(super) fn routes() -> Vec<Route<Vertex>> {
     let (get, post) = (Method::GET, Method::POST);
     vec![
         route(post.clone(), "v1/projects/*/locations/*/customJobs", create),
@@ -335,7 +335,7 @@ fn check(spec: &JobSpec) -> Result<(), ApiError> {
     Ok(())
 }
 
-async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn create(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&[])?;
     let place = Place::of(&request, "customJobs")?;
     let sent: JobMessage = parse_body(&request)?;
@@ -343,14 +343,14 @@ async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
     names::check_labels(&sent.labels)?;
     names::check_encryption(sent.encryption_spec.as_ref(), &place)?;
     check(&sent.job_spec)?;
-    let now = emulator.core.clock.now();
+    let now = vertex.core.clock.now();
     let mut spec = sent.job_spec;
     for pool in &mut spec.worker_pool_specs {
         pool.replica_count.get_or_insert(Int64(1));
         pool.disk_spec.get_or_insert_default();
     }
     let job = Job {
-        place: place.with_id(names::new_id(&emulator)?),
+        place: place.with_id(names::new_id(&vertex)?),
         display_name: sent.display_name,
         spec,
         labels: sent.labels,
@@ -362,29 +362,29 @@ async fn create(emulator: Arc<Emulator>, request: Request) -> Answer {
         ended: None,
         error: None,
     };
-    emulator.core.store.put(&job.place.key(), &job)?;
+    vertex.core.store.put(&job.place.key(), &job)?;
     let message = job.message(now);
-    run::begin(&emulator, &job);
-    emulator.core.faults.lose(WorkFault::JobAnswerLost)?;
+    run::begin(&vertex, &job);
+    vertex.core.faults.lose(WorkFault::JobAnswerLost)?;
     json(&message)
 }
 
-fn find(emulator: &Emulator, place: &Place) -> Result<Job, ApiError> {
-    let found = emulator.core.store.get(&place.key());
+fn find(vertex: &Vertex, place: &Place) -> Result<Job, ApiError> {
+    let found = vertex.core.store.get(&place.key());
     found.ok_or_else(|| place.missing())
 }
 
-async fn get_job(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn get_job(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&[])?;
-    let job = find(&emulator, &Place::of(&request, "customJobs")?)?;
-    json(&job.message(emulator.core.clock.now()))
+    let job = find(&vertex, &Place::of(&request, "customJobs")?)?;
+    json(&job.message(vertex.core.clock.now()))
 }
 
-async fn list_jobs(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn list_jobs(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&["filter", "pageSize", "pageToken", "readMask"])?;
     let place = Place::of(&request, "customJobs")?;
-    let now = emulator.core.clock.now();
-    let jobs = emulator.core.store.list::<Job>(&place.key());
+    let now = vertex.core.clock.now();
+    let jobs = vertex.core.store.list::<Job>(&place.key());
     let items = jobs
         .into_iter()
         .map(|(_, job)| {
@@ -404,12 +404,12 @@ async fn list_jobs(emulator: Arc<Emulator>, request: Request) -> Answer {
     page::page(&request, "customJobs", &fields, items, page::Order::NEWEST)
 }
 
-async fn cancel(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn cancel(vertex: Arc<Vertex>, request: Request) -> Answer {
     let place = Place::of(&request, "customJobs")?;
     let _empty: Map<String, Value> = parse_body(&request)?;
-    find(&emulator, &place)?;
-    let now = emulator.core.clock.now();
-    emulator.core.store.update(&place.key(), |job: &mut Job| {
+    find(&vertex, &place)?;
+    let now = vertex.core.clock.now();
+    vertex.core.store.update(&place.key(), |job: &mut Job| {
         if job.is_final() {
             return Err(ApiError::failed_precondition(format!(
                 "CustomJob `{}` is in a final state and cannot be cancelled.",
@@ -420,7 +420,7 @@ async fn cancel(emulator: Arc<Emulator>, request: Request) -> Answer {
         job.updated = now;
         Ok(())
     })?;
-    let cancels = &emulator.vertex.cancels;
+    let cancels = &vertex.cancels;
     let cancels = cancels.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(cancelled) = cancels.get(&place.key()) {
         cancelled.notify_one();
@@ -428,28 +428,22 @@ async fn cancel(emulator: Arc<Emulator>, request: Request) -> Answer {
     json(&json!({}))
 }
 
-async fn delete(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn delete(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&[])?;
     let place = Place::of(&request, "customJobs")?;
-    let _admission = emulator.vertex.admission();
-    if !find(&emulator, &place)?.is_final() {
+    let _admission = vertex.admission();
+    if !find(&vertex, &place)?.is_final() {
         return Err(ApiError::failed_precondition(format!(
             "CustomJob `{}` is not in a final state: cancel it first.",
             place.name()
         )));
     }
-    names::check_idle(&emulator, &place)?;
+    names::check_idle(&vertex, &place)?;
     let work = Work::DeleteJob(place.clone());
-    names::begin(
-        &emulator,
-        &place,
-        "DeleteOperationMetadata",
-        &work,
-        DELETION,
-    )
+    names::begin(&vertex, &place, "DeleteOperationMetadata", &work, DELETION)
 }
 
-pub(super) fn finish_delete(emulator: &Emulator, place: &Place) -> Result<Value, ApiError> {
-    emulator.core.store.delete(&place.key())?;
+pub(super) fn finish_delete(vertex: &Vertex, place: &Place) -> Result<Value, ApiError> {
+    vertex.core.store.delete(&place.key())?;
     Ok(names::nothing())
 }

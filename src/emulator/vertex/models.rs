@@ -12,8 +12,8 @@ use super::names::{self, EncryptionSpec, Place};
 use super::{KEPT, message, told};
 use super::{page, upload};
 use crate::clock::Timestamp;
-use crate::emulator::Emulator;
 use crate::emulator::core::container::EnvVar;
+use crate::emulator::vertex::Vertex;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
 use crate::emulator::wire::json::parse_body;
@@ -21,7 +21,7 @@ use crate::emulator::wire::json::parse_body;
 /// The alias that always exists.
 pub(super) const DEFAULT: &str = "default";
 
-pub(super) fn routes() -> Vec<Route<Emulator>> {
+pub(super) fn routes() -> Vec<Route<Vertex>> {
     let get = Method::GET;
     vec![
         route(
@@ -191,13 +191,13 @@ pub(super) struct Deployed {
 }
 
 /// Every version that serves in a place.
-pub(super) fn deployed(emulator: &Emulator, place: &Place) -> Vec<Deployed> {
+pub(super) fn deployed(vertex: &Vertex, place: &Place) -> Vec<Deployed> {
     let endpoints = Place {
         kind: "endpoints".into(),
         ..place.with_id("")
     };
     let mut all = Vec::new();
-    for (_, endpoint) in emulator.core.store.list::<Endpoint>(&endpoints.key()) {
+    for (_, endpoint) in vertex.core.store.list::<Endpoint>(&endpoints.key()) {
         for deployed in &endpoint.deployed {
             all.push(Deployed {
                 model: deployed.model.key(),
@@ -218,8 +218,8 @@ pub(super) fn split(place: &Place) -> (Place, String) {
     }
 }
 
-pub(super) fn find(emulator: &Emulator, place: &Place) -> Result<Model, ApiError> {
-    emulator
+pub(super) fn find(vertex: &Vertex, place: &Place) -> Result<Model, ApiError> {
+    vertex
         .core
         .store
         .get(&place.key())
@@ -230,29 +230,29 @@ pub(super) fn find(emulator: &Emulator, place: &Place) -> Result<Model, ApiError
 ///
 /// # Errors
 /// 404 for either.
-pub(super) fn find_version(emulator: &Emulator, named: &Place) -> Result<(Model, u64), ApiError> {
+pub(super) fn find_version(vertex: &Vertex, named: &Place) -> Result<(Model, u64), ApiError> {
     let (place, word) = split(named);
-    let model = find(emulator, &place)?;
+    let model = find(vertex, &place)?;
     let (number, _) = model.version(&word).ok_or_else(|| named.missing())?;
     Ok((model, number))
 }
 
 /// How a version is told after a change.
-pub(super) fn tell(emulator: &Emulator, named: &Place) -> Answer {
+pub(super) fn tell(vertex: &Vertex, named: &Place) -> Answer {
     let (place, word) = split(named);
-    let (model, number) = find_version(emulator, named)?;
+    let (model, number) = find_version(vertex, named)?;
     let version = model.versions.get(&number).ok_or_else(|| named.missing())?;
     let end = if word.is_empty() {
         String::new()
     } else {
         format!("@{number}")
     };
-    json(&model.message(number, version, &deployed(emulator, &place), &end))
+    json(&model.message(number, version, &deployed(vertex, &place), &end))
 }
 
-async fn get_model(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn get_model(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&[])?;
-    tell(&emulator, &Place::of(&request, "models")?)
+    tell(&vertex, &Place::of(&request, "models")?)
 }
 
 const FILTERED: [&str; 6] = [
@@ -264,11 +264,11 @@ const FILTERED: [&str; 6] = [
     "versionId",
 ];
 
-async fn list_models(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn list_models(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&["filter", "pageSize", "pageToken", "readMask", "orderBy"])?;
     let place = Place::of(&request, "models")?;
-    let deployed = deployed(&emulator, &place);
-    let models = emulator.core.store.list::<Model>(&place.key());
+    let deployed = deployed(&vertex, &place);
+    let models = vertex.core.store.list::<Model>(&place.key());
     let items = models.iter().filter_map(|(_, model)| {
         let (number, version) = model.version(DEFAULT)?;
         let message = model.message(number, version, &deployed, "");
@@ -285,11 +285,11 @@ async fn list_models(emulator: Arc<Emulator>, request: Request) -> Answer {
     )
 }
 
-async fn list_versions(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn list_versions(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&["filter", "pageSize", "pageToken", "readMask", "orderBy"])?;
     let (place, _) = split(&Place::of(&request, "models")?);
-    let model = find(&emulator, &place)?;
-    let deployed = deployed(&emulator, &place);
+    let model = find(&vertex, &place)?;
+    let deployed = deployed(&vertex, &place);
     let items = model
         .versions
         .iter()
@@ -350,7 +350,7 @@ pub(super) struct ModelMessage {
 
 /// Changes the model where the path names no version, else that version: each has its own fields, and
 /// both have labels.
-async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn patch(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&["updateMask"])?;
     let named = Place::of(&request, "models")?;
     let (place, word) = split(&named);
@@ -379,9 +379,9 @@ async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
     if mask.contains(&"displayName") {
         names::check_display_name(&sent.display_name, "display_name")?;
     }
-    let (_, number) = find_version(&emulator, &named)?;
-    let (now, etag) = (emulator.core.clock.now(), names::new_etag(&emulator)?);
-    emulator
+    let (_, number) = find_version(&vertex, &named)?;
+    let (now, etag) = (vertex.core.clock.now(), names::new_etag(&vertex)?);
+    vertex
         .core
         .store
         .update(&place.key(), |model: &mut Model| {
@@ -409,7 +409,7 @@ async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
             model.etag = etag;
             Ok(())
         })?;
-    tell(&emulator, &named)
+    tell(&vertex, &named)
 }
 
 /// The error of an etag that is not the resource's.

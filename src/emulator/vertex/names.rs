@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 use super::{Work, finish};
 use crate::emulator::core::numbers::project_number;
 use crate::emulator::core::operations::{self, Operation};
+use crate::emulator::kms;
+use crate::emulator::vertex::Vertex;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, json};
 use crate::emulator::wire::labels;
-use crate::emulator::{Emulator, kms};
 
 /// A resource of one project and location, or the place for one while `id` is empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,17 +123,17 @@ impl Place {
 }
 
 /// A generated id: long and numeric, never the same twice.
-pub(super) fn new_id(emulator: &Emulator) -> Result<String, ApiError> {
-    let n = emulator.core.store.next_id("vertex")?;
+pub(super) fn new_id(vertex: &Vertex) -> Result<String, ApiError> {
+    let n = vertex.core.store.next_id("vertex")?;
     // An odd factor makes neighbours look apart, and every number still comes once only.
     let spread = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 3;
     Ok((1_000_000_000_000_000_000 + spread).to_string())
 }
 
 /// A word that no resource had before.
-pub(super) fn new_etag(emulator: &Emulator) -> Result<String, ApiError> {
+pub(super) fn new_etag(vertex: &Vertex) -> Result<String, ApiError> {
     use base64::Engine;
-    let n = emulator.core.store.next_id("etag")?;
+    let n = vertex.core.store.next_id("etag")?;
     Ok(base64::prelude::BASE64_STANDARD.encode(format!("serin-etag-{n}")))
 }
 
@@ -224,16 +225,16 @@ pub(super) fn is_alias(alias: &str) -> bool {
 }
 
 /// The operation that runs on a resource now, if any.
-pub(super) fn running(emulator: &Emulator, place: &Place) -> Option<Operation> {
-    operations::running(&emulator.core, &place.name())
+pub(super) fn running(vertex: &Vertex, place: &Place) -> Option<Operation> {
+    operations::running(&vertex.core, &place.name())
 }
 
 /// Refuses while another operation runs on a resource.
 ///
 /// # Errors
 /// `FAILED_PRECONDITION` with that operation's name.
-pub(super) fn check_idle(emulator: &Emulator, place: &Place) -> Result<(), ApiError> {
-    match running(emulator, place) {
+pub(super) fn check_idle(vertex: &Vertex, place: &Place) -> Result<(), ApiError> {
+    match running(vertex, place) {
         None => Ok(()),
         Some(operation) => Err(ApiError::failed_precondition(format!(
             "There are other operations running on the resource \"{}\". Operation(s) are: {}.",
@@ -248,7 +249,7 @@ pub(super) fn check_idle(emulator: &Emulator, place: &Place) -> Result<(), ApiEr
 /// # Errors
 /// When the state cannot be written.
 pub(super) fn begin(
-    emulator: &Arc<Emulator>,
+    vertex: &Arc<Vertex>,
     place: &Place,
     metadata: &str,
     work: &Work,
@@ -258,15 +259,9 @@ pub(super) fn begin(
     let metadata = json!({
         "@type": format!("type.googleapis.com/google.cloud.aiplatform.v1.{metadata}"),
     });
-    let finish = finish(emulator);
-    let operation = operations::begin(
-        &emulator.core,
-        &place.name(),
-        metadata,
-        work,
-        lasting,
-        finish,
-    )?;
+    let finish = finish(vertex);
+    let operation =
+        operations::begin(&vertex.core, &place.name(), metadata, work, lasting, finish)?;
     json(&operation.message())
 }
 

@@ -6,15 +6,15 @@ use super::endpoints::{Endpoint, EndpointMessage, find};
 use super::message;
 use super::models::stale;
 use super::names::{self, Place};
-use crate::emulator::Emulator;
+use crate::emulator::vertex::Vertex;
 use crate::emulator::wire::http::{Answer, Request, json};
 use crate::emulator::wire::json::parse_body;
 
-pub(super) async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
+pub(super) async fn patch(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&["updateMask"])?;
     let place = Place::of(&request, "endpoints")?;
     let sent: EndpointMessage = parse_body(&request)?;
-    find(&emulator, &place)?;
+    find(&vertex, &place)?;
     let allowed = [
         "trafficSplit",
         "labels",
@@ -23,8 +23,8 @@ pub(super) async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
         "predictRequestResponseLoggingConfig",
     ];
     let mask = message::update_mask(request.get("updateMask"), &allowed)?;
-    let (now, etag) = (emulator.core.clock.now(), names::new_etag(&emulator)?);
-    let patched = emulator
+    let (now, etag) = (vertex.core.clock.now(), names::new_etag(&vertex)?);
+    let patched = vertex
         .core
         .store
         .update(&place.key(), |endpoint: &mut Endpoint| {
@@ -54,7 +54,7 @@ pub(super) async fn patch(emulator: Arc<Emulator>, request: Request) -> Answer {
             }
             endpoint.updated = now;
             endpoint.etag = etag;
-            Ok(endpoint.message(&emulator))
+            Ok(endpoint.message(&vertex))
         })?;
     json(&patched)
 }

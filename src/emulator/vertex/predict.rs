@@ -13,9 +13,9 @@ use serde_json::{Map, Number, Value, json};
 use super::deploy::server_key;
 use super::endpoints::{DEDICATED_DOMAIN, DeployedModel, Endpoint, find};
 use super::names::Place;
-use crate::emulator::Emulator;
 use crate::emulator::core::faults::WorkFault;
 use crate::emulator::monitoring::{Measured, Target};
+use crate::emulator::vertex::Vertex;
 use crate::emulator::wire::error::{ApiError, Dialect};
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
 use crate::emulator::wire::json::parse_body;
@@ -37,7 +37,7 @@ struct Bounds {
     timeout: Duration,
 }
 
-pub(super) fn routes() -> Vec<Route<Emulator>> {
+pub(super) fn routes() -> Vec<Route<Vertex>> {
     let post = Method::POST;
     vec![
         route(
@@ -109,9 +109,9 @@ struct Turn {
 }
 
 /// Refuses a request that did not come by the endpoint's own host, if it has one, else by the shared one.
-fn check_host(emulator: &Emulator, request: &Request, endpoint: &Endpoint) -> Result<(), ApiError> {
+fn check_host(vertex: &Vertex, request: &Request, endpoint: &Endpoint) -> Result<(), ApiError> {
     let host = request.header("host").unwrap_or_default();
-    match endpoint.dedicated_dns(emulator) {
+    match endpoint.dedicated_dns(vertex) {
         Some(dns) if dns == host => Ok(()),
         Some(dns) => Err(ApiError::failed_precondition(format!(
             "Dedicated Endpoint cannot be accessed through the shared Vertex AI domain aiplatform.googleapis.com. Please access the endpoint using its dedicated domain name '{dns}'"
@@ -124,10 +124,10 @@ fn check_host(emulator: &Emulator, request: &Request, endpoint: &Endpoint) -> Re
     }
 }
 
-fn choose(emulator: &Emulator, request: &Request, started: Instant) -> Result<Turn, ApiError> {
+fn choose(vertex: &Vertex, request: &Request, started: Instant) -> Result<Turn, ApiError> {
     let place = Place::of(request, "endpoints")?;
-    let endpoint: Endpoint = find(emulator, &place)?;
-    check_host(emulator, request, &endpoint)?;
+    let endpoint: Endpoint = find(vertex, &place)?;
+    check_host(vertex, request, &endpoint)?;
     let bounds = if endpoint.dedicated {
         DEDICATED
     } else {
@@ -140,7 +140,7 @@ fn choose(emulator: &Emulator, request: &Request, started: Instant) -> Result<Tu
         )));
     }
     let id = {
-        let turns = &emulator.vertex.turns;
+        let turns = &vertex.turns;
         let mut turns = turns.lock().unwrap_or_else(PoisonError::into_inner);
         turns
             .entry(place.key())
@@ -171,8 +171,8 @@ fn choose(emulator: &Emulator, request: &Request, started: Instant) -> Result<Tu
 }
 
 impl Turn {
-    fn record(&self, emulator: &Emulator, code: u16, predictions: u64, model: Duration) {
-        if emulator.core.faults.on_work(WorkFault::MetricsNeverCome) {
+    fn record(&self, vertex: &Vertex, code: u16, predictions: u64, model: Duration) {
+        if vertex.core.faults.on_work(WorkFault::MetricsNeverCome) {
             return;
         }
         let target = Target {
@@ -190,19 +190,19 @@ impl Turn {
             total,
             model,
         };
-        emulator
+        vertex
             .monitoring
-            .record(emulator.core.clock.now(), target, &measured);
+            .record(vertex.core.clock.now(), target, &measured);
     }
 
     /// Sends a body to the model's server; the faults on models are part of the server.
     async fn ask(
         &self,
-        emulator: &Emulator,
+        vertex: &Vertex,
         body: bytes::Bytes,
         kind: &HeaderValue,
     ) -> Result<Reply, ApiError> {
-        let (fails, delay) = emulator.core.faults.next_model(self.newest);
+        let (fails, delay) = vertex.core.faults.next_model(self.newest);
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
@@ -213,10 +213,10 @@ impl Turn {
         }
         let gone = || ApiError::unavailable("The model server is not available.");
         let key = server_key(&self.place, &self.deployed.id);
-        let server = emulator.serving.get(&key).ok_or_else(gone)?;
+        let server = vertex.serving.get(&key).ok_or_else(gone)?;
         let port = server.port().await?;
         let route = &server.predict_route;
-        let sent = emulator
+        let sent = vertex
             .serving
             .client()?
             .post(format!("http://127.0.0.1:{port}{route}"))
@@ -248,23 +248,23 @@ impl Turn {
     }
 }
 
-async fn predict(emulator: Arc<Emulator>, request: Request) -> Answer {
-    let turn = choose(&emulator, &request, Instant::now())?;
+async fn predict(vertex: Arc<Vertex>, request: Request) -> Answer {
+    let turn = choose(&vertex, &request, Instant::now())?;
     let asked = Instant::now();
-    match predict_on(&emulator, &request, &turn).await {
+    match predict_on(&vertex, &request, &turn).await {
         Ok((response, predictions, model)) => {
-            turn.record(&emulator, response.status().as_u16(), predictions, model);
+            turn.record(&vertex, response.status().as_u16(), predictions, model);
             Ok(response)
         }
         Err(error) => {
-            turn.record(&emulator, error.code, 0, asked.elapsed());
+            turn.record(&vertex, error.code, 0, asked.elapsed());
             Err(error)
         }
     }
 }
 
 async fn predict_on(
-    emulator: &Emulator,
+    vertex: &Vertex,
     request: &Request,
     turn: &Turn,
 ) -> Result<(Response, u64, Duration), ApiError> {
@@ -282,7 +282,7 @@ async fn predict_on(
     let body = Value::Object(body).to_string();
     let asked = Instant::now();
     let kind = HeaderValue::from_static("application/json");
-    let reply = turn.ask(emulator, body.into(), &kind).await?;
+    let reply = turn.ask(vertex, body.into(), &kind).await?;
     let model = asked.elapsed();
     if !reply.status.is_success() {
         return Ok((pass_on(reply), 0, model));
@@ -312,15 +312,15 @@ async fn predict_on(
     Ok((json(&response)?, count, model))
 }
 
-async fn raw_predict(emulator: Arc<Emulator>, request: Request) -> Answer {
-    let turn = choose(&emulator, &request, Instant::now())?;
+async fn raw_predict(vertex: Arc<Vertex>, request: Request) -> Answer {
+    let turn = choose(&vertex, &request, Instant::now())?;
     let default = HeaderValue::from_static("application/json");
     let kind = request
         .headers
         .get(header::CONTENT_TYPE)
         .unwrap_or(&default);
     let asked = Instant::now();
-    let reply = turn.ask(&emulator, request.body.clone(), kind).await;
+    let reply = turn.ask(&vertex, request.body.clone(), kind).await;
     let model = asked.elapsed();
     let mut response = match reply {
         Ok(reply) => pass_on(reply),
@@ -336,12 +336,7 @@ async fn raw_predict(emulator: Arc<Emulator>, request: Request) -> Answer {
         }
     }
     let code = response.status();
-    turn.record(
-        &emulator,
-        code.as_u16(),
-        u64::from(code.is_success()),
-        model,
-    );
+    turn.record(&vertex, code.as_u16(), u64::from(code.is_success()), model);
     Ok(response)
 }
 

@@ -11,10 +11,10 @@ use tokio::sync::Notify;
 use super::jobs::{ContainerSpec, Job, State, WAITING};
 use super::names::Place;
 use super::told;
-use crate::emulator::Emulator;
 use crate::emulator::core::container::{self, Container};
 use crate::emulator::core::faults::WorkFault;
 use crate::emulator::logging::{self, Source};
+use crate::emulator::vertex::Vertex;
 use crate::emulator::wire::error::ApiError;
 
 /// Real time between SIGTERM and SIGKILL.
@@ -35,11 +35,11 @@ enum End {
 ///
 /// # Errors
 /// When the state cannot be written.
-pub(super) fn start(emulator: &Arc<Emulator>) -> Result<(), ApiError> {
-    for (_, job) in emulator.core.store.list::<Job>("customJobs/") {
+pub(super) fn start(vertex: &Arc<Vertex>) -> Result<(), ApiError> {
+    for (_, job) in vertex.core.store.list::<Job>("customJobs/") {
         match job.state {
-            State::Cancelling => finish(emulator, &job.place, End::Cancelled)?,
-            State::Waiting | State::Running => begin(emulator, &job),
+            State::Cancelling => finish(vertex, &job.place, End::Cancelled)?,
+            State::Waiting | State::Running => begin(vertex, &job),
             State::Succeeded | State::Failed | State::Cancelled => {}
         }
     }
@@ -47,28 +47,28 @@ pub(super) fn start(emulator: &Arc<Emulator>) -> Result<(), ApiError> {
 }
 
 /// Runs a job in a task of its own.
-pub(super) fn begin(emulator: &Arc<Emulator>, job: &Job) {
+pub(super) fn begin(vertex: &Arc<Vertex>, job: &Job) {
     let cancelled = Arc::new(Notify::new());
-    let cancels = &emulator.vertex.cancels;
+    let cancels = &vertex.cancels;
     let mut cancels = cancels.lock().unwrap_or_else(PoisonError::into_inner);
     cancels.insert(job.place.key(), cancelled.clone());
     drop(cancels);
-    let (shared, job) = (emulator.clone(), job.clone());
-    emulator.core.spawn(async move {
+    let (shared, job) = (vertex.clone(), job.clone());
+    vertex.core.spawn(async move {
         let end = run(&shared, &job, &cancelled).await;
         let ended = end.and_then(|end| finish(&shared, &job.place, end));
         if let Err(error) = ended {
             eprintln!("warning: {}: {error}", job.place.name());
         }
-        let cancels = &shared.vertex.cancels;
+        let cancels = &shared.cancels;
         let mut cancels = cancels.lock().unwrap_or_else(PoisonError::into_inner);
         cancels.remove(&job.place.key());
     });
 }
 
-fn finish(emulator: &Emulator, place: &Place, end: End) -> Result<(), ApiError> {
-    let now = emulator.core.clock.now();
-    emulator.core.store.update(&place.key(), |job: &mut Job| {
+fn finish(vertex: &Vertex, place: &Place, end: End) -> Result<(), ApiError> {
+    let now = vertex.core.clock.now();
+    vertex.core.store.update(&place.key(), |job: &mut Job| {
         (job.state, job.error) = match end {
             End::Succeeded => (State::Succeeded, None),
             End::Failed(code, text) => (State::Failed, Some((code, text))),
@@ -80,9 +80,9 @@ fn finish(emulator: &Emulator, place: &Place, end: End) -> Result<(), ApiError> 
     })
 }
 
-async fn run(emulator: &Arc<Emulator>, job: &Job, cancelled: &Notify) -> Result<End, ApiError> {
-    let clock = emulator.core.clock;
-    if emulator.core.faults.on_work(WorkFault::JobNeverStarts) {
+async fn run(vertex: &Arc<Vertex>, job: &Job, cancelled: &Notify) -> Result<End, ApiError> {
+    let clock = vertex.core.clock;
+    if vertex.core.faults.on_work(WorkFault::JobNeverStarts) {
         cancelled.notified().await;
         return Ok(End::Cancelled);
     }
@@ -92,7 +92,7 @@ async fn run(emulator: &Arc<Emulator>, job: &Job, cancelled: &Notify) -> Result<
         () = cancelled.notified() => return Ok(End::Cancelled),
     }
     let now = clock.now();
-    let running = emulator
+    let running = vertex
         .core
         .store
         .update(&job.place.key(), |job: &mut Job| {
@@ -107,7 +107,7 @@ async fn run(emulator: &Arc<Emulator>, job: &Job, cancelled: &Notify) -> Result<
     if !running {
         return Ok(End::Cancelled);
     }
-    if emulator.core.faults.on_work(WorkFault::JobFails) {
+    if vertex.core.faults.on_work(WorkFault::JobFails) {
         let text = "Internal error occurred for the current attempt, by a fault switched on.";
         return Ok(End::Failed(13, text.to_owned()));
     }
@@ -137,7 +137,7 @@ async fn run(emulator: &Arc<Emulator>, job: &Job, cancelled: &Notify) -> Result<
         .is_some_and(|s| s.disable_retries);
     for attempt in 1.. {
         let time = deadline.since(clock.now());
-        let code = match attempt_once(emulator, job, container, time, cancelled).await {
+        let code = match attempt_once(vertex, job, container, time, cancelled).await {
             Attempt::Ended(0) => return Ok(End::Succeeded),
             Attempt::Ended(code) => code,
             Attempt::Other(end) => return Ok(end),
@@ -164,7 +164,7 @@ enum Attempt {
 }
 
 async fn attempt_once(
-    emulator: &Arc<Emulator>,
+    vertex: &Arc<Vertex>,
     job: &Job,
     spec: &ContainerSpec,
     time: Duration,
@@ -177,25 +177,24 @@ async fn attempt_once(
         args: &spec.args,
         env: &spec.env,
     };
-    let (mut command, _folder) = match container::prepare(&emulator.core, &container, contract(job))
-    {
+    let (mut command, _folder) = match container::prepare(&vertex.core, &container, contract(job)) {
         Ok(prepared) => prepared,
         Err(why) => return failed(why),
     };
-    let mut group = match emulator.core.groups.spawn(&mut command) {
+    let mut group = match vertex.core.groups.spawn(&mut command) {
         Ok(group) => group,
         Err(e) => return failed(format!("The container could not be started: {e}.")),
     };
     if let Some(stdout) = group.stdout() {
-        emulator.core.spawn(logging::follow(
-            emulator.core.clone(),
+        vertex.core.spawn(logging::follow(
+            vertex.core.clone(),
             source(job, "INFO"),
             stdout,
         ));
     }
     if let Some(stderr) = group.stderr() {
-        emulator.core.spawn(logging::follow(
-            emulator.core.clone(),
+        vertex.core.spawn(logging::follow(
+            vertex.core.clone(),
             source(job, "ERROR"),
             stderr,
         ));
@@ -209,7 +208,7 @@ async fn attempt_once(
                 Err(e) => failed(format!("Internal error occurred for the current attempt: {e}.")),
             };
         }
-        () = emulator.core.clock.sleep(time) => End::Failed(
+        () = vertex.core.clock.sleep(time) => End::Failed(
             4,
             format!("The job exceeded its timeout of {} seconds.", job.timeout().as_secs()),
         ),

@@ -100,7 +100,7 @@ impl Cloud {
         })
         .await
         .unwrap();
-        let client = running.emulator.serving.client().unwrap().clone();
+        let client = running.emulator.vertex.serving.client().unwrap().clone();
         Self { running, client }
     }
 

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use super::models::{ContainerSpec, DEFAULT, Model, ModelMessage, Version, find, split};
 use super::names::{self, Place};
 use super::{Work, copies, message};
-use crate::emulator::Emulator;
 use crate::emulator::core::container::check_env;
 use crate::emulator::core::faults::WorkFault;
 use crate::emulator::core::operations::Operation;
+use crate::emulator::vertex::Vertex;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request};
 use crate::emulator::wire::json::parse_body;
@@ -41,7 +41,7 @@ pub(super) struct Upload {
     version: Version,
 }
 
-pub(super) async fn upload(emulator: Arc<Emulator>, request: Request) -> Answer {
+pub(super) async fn upload(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&[])?;
     let collection = Place::of(&request, "models")?;
     let sent: UploadMessage = parse_body(&request)?;
@@ -49,7 +49,7 @@ pub(super) async fn upload(emulator: Arc<Emulator>, request: Request) -> Answer 
         ApiError::invalid_argument("The model field is required.").violation("model")
     })?;
     check(&model, &collection)?;
-    let _admission = emulator.vertex.admission();
+    let _admission = vertex.admission();
     let next = !sent.parent_model.is_empty();
     let place = if next {
         let (parent, _) = split(&Place::parse(&sent.parent_model, "models")?);
@@ -63,10 +63,10 @@ pub(super) async fn upload(emulator: Arc<Emulator>, request: Request) -> Answer 
                 "model_id and parent_model name different models.",
             ));
         }
-        find(&emulator, &parent)?;
+        find(&vertex, &parent)?;
         parent
     } else if sent.model_id.is_empty() {
-        collection.with_id(names::new_id(&emulator)?)
+        collection.with_id(names::new_id(&vertex)?)
     } else {
         if !names::is_model_id(&sent.model_id) {
             return Err(ApiError::invalid_argument(format!(
@@ -76,8 +76,8 @@ pub(super) async fn upload(emulator: Arc<Emulator>, request: Request) -> Answer 
             .violation("model_id"));
         }
         let place = collection.with_id(sent.model_id);
-        let taken = emulator.core.store.get::<Model>(&place.key()).is_some();
-        if taken || names::running(&emulator, &place).is_some() {
+        let taken = vertex.core.store.get::<Model>(&place.key()).is_some();
+        if taken || names::running(&vertex, &place).is_some() {
             return Err(ApiError::already_exists(format!(
                 "Model `{}` already exists.",
                 place.name()
@@ -85,7 +85,7 @@ pub(super) async fn upload(emulator: Arc<Emulator>, request: Request) -> Answer 
         }
         place
     };
-    let now = emulator.core.clock.now();
+    let now = vertex.core.clock.now();
     let work = Work::UploadModel(Box::new(Upload {
         model: place.clone(),
         next,
@@ -109,13 +109,13 @@ pub(super) async fn upload(emulator: Arc<Emulator>, request: Request) -> Answer 
         },
     }));
     let answer = names::begin(
-        &emulator,
+        &vertex,
         &place,
         "UploadModelOperationMetadata",
         &work,
         LASTING,
     );
-    emulator.core.faults.lose(WorkFault::UploadAnswerLost)?;
+    vertex.core.faults.lose(WorkFault::UploadAnswerLost)?;
     answer
 }
 
@@ -202,7 +202,7 @@ fn check_container(container: &ContainerSpec, location: &str) -> Result<(), ApiE
 /// # Errors
 /// What Google's operation fails with: artifacts that are not there, a model that is gone.
 pub(super) async fn finish(
-    emulator: &Arc<Emulator>,
+    vertex: &Arc<Vertex>,
     operation: &Operation,
     upload: Upload,
 ) -> Result<Value, ApiError> {
@@ -221,28 +221,28 @@ pub(super) async fn finish(
             .find(|(_, v)| v.operation == operation.name);
         made.map(|(number, _)| *number)
     };
-    let before: Option<Model> = emulator.core.store.get(&place.key());
+    let before: Option<Model> = vertex.core.store.get(&place.key());
     let number = match before.as_ref().and_then(done) {
         // A kill came between the version and the operation's end.
         Some(number) => number,
         None => {
-            if emulator.core.faults.on_work(WorkFault::UploadFails) {
+            if vertex.core.faults.on_work(WorkFault::UploadFails) {
                 return Err(ApiError::internal(
                     "Internal error encountered, by a fault switched on.",
                 ));
             }
             if !version.artifact_uri.is_empty() {
                 let id = operation.name.rsplit('/').next().unwrap_or_default();
-                version.copy = copies::make(emulator, &place, id, &version.artifact_uri).await?;
+                version.copy = copies::make(vertex, &place, id, &version.artifact_uri).await?;
             }
-            let etag = names::new_etag(emulator)?;
-            version.created = emulator.core.clock.now();
+            let etag = names::new_etag(vertex)?;
+            version.created = vertex.core.clock.now();
             version.updated = version.created;
             let aliases = std::mem::take(&mut version.aliases);
             // Versions of one model are added one by one.
-            let _admission = emulator.vertex.admission();
-            match emulator.core.store.get::<Model>(&place.key()) {
-                Some(_) => emulator
+            let _admission = vertex.admission();
+            match vertex.core.store.get::<Model>(&place.key()) {
+                Some(_) => vertex
                     .core
                     .store
                     .update(&place.key(), |model: &mut Model| {
@@ -262,7 +262,7 @@ pub(super) async fn finish(
                     };
                     let number = add(&mut model, version, &aliases);
                     model.name(number, DEFAULT);
-                    emulator.core.store.put(&place.key(), &model)?;
+                    vertex.core.store.put(&place.key(), &model)?;
                     number
                 }
             }

@@ -10,14 +10,14 @@ use serde_json::Value;
 use super::models::{DEFAULT, Model, deployed, find, find_version, split, tell};
 use super::names::{self, Place};
 use super::{Work, copies, evaluations, upload};
-use crate::emulator::Emulator;
+use crate::emulator::vertex::Vertex;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, route};
 use crate::emulator::wire::json::parse_body;
 
 const LASTING: Duration = Duration::from_secs(10);
 
-pub(super) fn routes() -> Vec<Route<Emulator>> {
+pub(super) fn routes() -> Vec<Route<Vertex>> {
     let delete = Method::DELETE;
     vec![
         route(
@@ -56,7 +56,7 @@ fn numbered(named: &Place) -> Result<(Place, u64), ApiError> {
     Ok((place, number))
 }
 
-async fn merge_aliases(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn merge_aliases(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&[])?;
     let named = Place::of(&request, "models")?;
     let (place, number) = numbered(&named)?;
@@ -70,9 +70,9 @@ async fn merge_aliases(emulator: Arc<Emulator>, request: Request) -> Answer {
     for word in &sent.version_aliases {
         upload::check_alias(word.strip_prefix('-').unwrap_or(word))?;
     }
-    find_version(&emulator, &named)?;
-    let (now, etag) = (emulator.core.clock.now(), names::new_etag(&emulator)?);
-    emulator
+    find_version(&vertex, &named)?;
+    let (now, etag) = (vertex.core.clock.now(), names::new_etag(&vertex)?);
+    vertex
         .core
         .store
         .update(&place.key(), |model: &mut Model| {
@@ -105,15 +105,15 @@ async fn merge_aliases(emulator: Arc<Emulator>, request: Request) -> Answer {
             model.etag = etag;
             Ok(())
         })?;
-    tell(&emulator, &named)
+    tell(&vertex, &named)
 }
 
 fn check_not_deployed(
-    emulator: &Emulator,
+    vertex: &Vertex,
     place: &Place,
     version: Option<u64>,
 ) -> Result<(), ApiError> {
-    let all = deployed(emulator, place);
+    let all = deployed(vertex, place);
     let here = |d: &&super::models::Deployed| {
         d.model == place.key() && version.is_none_or(|version| version == d.version)
     };
@@ -137,7 +137,7 @@ fn check_not_only(model: &Model, number: u64) -> Result<(), ApiError> {
     )))
 }
 
-async fn delete_model(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn delete_model(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&[])?;
     let place = Place::of(&request, "models")?;
     if place.id.contains('@') {
@@ -145,63 +145,60 @@ async fn delete_model(emulator: Arc<Emulator>, request: Request) -> Answer {
             "A model is deleted as a whole; a version by :deleteVersion.",
         ));
     }
-    let _admission = emulator.vertex.admission();
-    find(&emulator, &place)?;
-    check_not_deployed(&emulator, &place, None)?;
-    names::check_idle(&emulator, &place)?;
+    let _admission = vertex.admission();
+    find(&vertex, &place)?;
+    check_not_deployed(&vertex, &place, None)?;
+    names::check_idle(&vertex, &place)?;
     let work = Work::DeleteModel(place.clone());
-    names::begin(&emulator, &place, "DeleteOperationMetadata", &work, LASTING)
+    names::begin(&vertex, &place, "DeleteOperationMetadata", &work, LASTING)
 }
 
 /// # Errors
 /// When the model was deployed meanwhile, or the state cannot be written.
-pub(super) async fn finish_delete(
-    emulator: &Arc<Emulator>,
-    place: &Place,
-) -> Result<Value, ApiError> {
-    check_not_deployed(emulator, place, None)?;
-    if let Some(model) = emulator.core.store.get::<Model>(&place.key()) {
+pub(super) async fn finish_delete(vertex: &Arc<Vertex>, place: &Place) -> Result<Value, ApiError> {
+    check_not_deployed(vertex, place, None)?;
+    if let Some(model) = vertex.core.store.get::<Model>(&place.key()) {
         for version in model.versions.values() {
-            copies::remove(emulator, &version.copy).await?;
+            copies::remove(vertex, &version.copy).await?;
         }
-        evaluations::forget(emulator, place, None)?;
-        emulator.core.store.delete(&place.key())?;
+        evaluations::forget(vertex, place, None)?;
+        vertex.core.store.delete(&place.key())?;
     }
     Ok(names::nothing())
 }
 
-async fn delete_version(emulator: Arc<Emulator>, request: Request) -> Answer {
+async fn delete_version(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&["etag"])?;
     let named = Place::of(&request, "models")?;
     let (place, number) = numbered(&named)?;
-    let _admission = emulator.vertex.admission();
-    let (model, _) = find_version(&emulator, &named)?;
-    check_not_deployed(&emulator, &place, Some(number))?;
+    let _admission = vertex.admission();
+    let (model, _) = find_version(&vertex, &named)?;
+    check_not_deployed(&vertex, &place, Some(number))?;
     check_not_only(&model, number)?;
     let work = Work::DeleteVersion {
         model: place.clone(),
         version: number,
     };
-    names::begin(&emulator, &place, "DeleteOperationMetadata", &work, LASTING)
+    names::begin(&vertex, &place, "DeleteOperationMetadata", &work, LASTING)
 }
 
 /// # Errors
 /// When the version was deployed meanwhile or became the only one, or the state cannot be written.
 pub(super) async fn finish_delete_version(
-    emulator: &Arc<Emulator>,
+    vertex: &Arc<Vertex>,
     place: &Place,
     number: u64,
 ) -> Result<Value, ApiError> {
-    check_not_deployed(emulator, place, Some(number))?;
-    let model = find(emulator, place)?;
+    check_not_deployed(vertex, place, Some(number))?;
+    let model = find(vertex, place)?;
     let Some(version) = model.versions.get(&number) else {
         return Ok(names::nothing());
     };
     check_not_only(&model, number)?;
-    copies::remove(emulator, &version.copy).await?;
-    evaluations::forget(emulator, place, Some(number))?;
-    let etag = names::new_etag(emulator)?;
-    emulator
+    copies::remove(vertex, &version.copy).await?;
+    evaluations::forget(vertex, place, Some(number))?;
+    let etag = names::new_etag(vertex)?;
+    vertex
         .core
         .store
         .update(&place.key(), |model: &mut Model| {

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{attributes, document, etag, quoted_hex, receive, tell};
 use crate::clock::Timestamp;
-use crate::emulator::Emulator;
 use crate::emulator::core::store::{Kind, Store, kind};
+use crate::emulator::storage::Storage;
 use crate::emulator::storage::blob::Blob;
 use crate::emulator::storage::bytes::Sums;
 use crate::emulator::storage::object::{self, Attributes, New, Preconditions};
@@ -90,9 +90,9 @@ fn forget(store: &Store, key: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn find(emulator: &Emulator, request: &Request) -> Result<(String, Upload), ApiError> {
+fn find(storage: &Storage, request: &Request) -> Result<(String, Upload), ApiError> {
     let id = request.get("uploadId").unwrap_or_default();
-    let upload = emulator.core.store.get::<Upload>(&format!("{UPLOADS}{id}"));
+    let upload = storage.core.store.get::<Upload>(&format!("{UPLOADS}{id}"));
     let upload = upload.filter(|u| u.bucket == request.wild[0] && u.name == request.wild[1]);
     let upload = upload.ok_or_else(|| {
         ApiError::not_found("The requested upload was not found.").reason("NoSuchUpload")
@@ -100,21 +100,18 @@ fn find(emulator: &Emulator, request: &Request) -> Result<(String, Upload), ApiE
     Ok((id.to_owned(), upload))
 }
 
-pub(super) async fn start(emulator: Arc<Emulator>, request: Request) -> Answer {
+pub(super) async fn start(storage: Arc<Storage>, request: Request) -> Answer {
     let [bucket, name] = [request.wild[0].clone(), request.wild[1].clone()];
     object::check_name(&name)?;
     let upload = Upload {
         bucket,
         name,
         attributes: attributes(&request),
-        started: emulator.core.clock.now(),
+        started: storage.core.clock.now(),
     };
     let inner = blocking(move || {
-        let id = format!("{:020}", emulator.core.store.next_id("upload")?);
-        emulator
-            .core
-            .store
-            .put(&format!("{UPLOADS}{id}"), &upload)?;
+        let id = format!("{:020}", storage.core.store.next_id("upload")?);
+        storage.core.store.put(&format!("{UPLOADS}{id}"), &upload)?;
         Ok(format!(
             "<Bucket>{}</Bucket><Key>{}</Key><UploadId>{id}</UploadId>",
             xml_text(&upload.bucket),
@@ -125,16 +122,16 @@ pub(super) async fn start(emulator: Arc<Emulator>, request: Request) -> Answer {
     Ok(document("InitiateMultipartUploadResult", &inner))
 }
 
-pub(super) async fn put(emulator: Arc<Emulator>, mut request: Request) -> Answer {
-    let (id, _) = find(&emulator, &request)?;
+pub(super) async fn put(storage: Arc<Storage>, mut request: Request) -> Answer {
+    let (id, _) = find(&storage, &request)?;
     let number = request
         .parse::<u32>("partNumber")?
         .filter(|n| (1..=MOST_PARTS).contains(n))
         .ok_or_else(|| ApiError::invalid_argument("A part's number is from 1 to 10000."))?;
-    let received = receive(&emulator, &mut request).await?;
+    let received = receive(&storage, &mut request).await?;
     let (etag, sums) = blocking(move || {
         let (file, sums) = received.finish()?;
-        let store = &emulator.core.store;
+        let store = &storage.core.store;
         let blob = format!("part-{id}-{}", store.next_id("part")?);
         fs::rename(file.path(), store.blob(&blob))?;
         store.sync_blobs()?;
@@ -149,7 +146,7 @@ pub(super) async fn put(emulator: Arc<Emulator>, mut request: Request) -> Answer
         let key = format!("{}{number:05}", parts_of(&id));
         let before = store.get::<Part>(&key);
         // The upload may have ended meanwhile; its parts would be nobody's.
-        find(&emulator, &request)?;
+        find(&storage, &request)?;
         store.put(&key, &part)?;
         if let Some(before) = before {
             let _left_for_the_sweep = fs::remove_file(store.blob(&before.blob));
@@ -186,8 +183,8 @@ fn wanted(text: &str) -> Option<Vec<(u32, String)>> {
     (!wanted.is_empty()).then_some(wanted)
 }
 
-pub(super) async fn complete(emulator: Arc<Emulator>, mut request: Request) -> Answer {
-    let (id, upload) = find(&emulator, &request)?;
+pub(super) async fn complete(storage: Arc<Storage>, mut request: Request) -> Answer {
+    let (id, upload) = find(&storage, &request)?;
     let body = axum::body::to_bytes(request.take_stream(), MAX_MESSAGE_BYTES)
         .await
         .map_err(|_| ApiError::too_large("The list of parts is too long."))?;
@@ -203,12 +200,12 @@ pub(super) async fn complete(emulator: Arc<Emulator>, mut request: Request) -> A
                 .reason("InvalidPartOrder"),
         );
     }
-    let base = request.base_url(emulator.core.url());
+    let base = request.base_url(storage.core.url());
     let object = blocking(move || {
-        let store = &emulator.core.store;
+        let store = &storage.core.store;
         let key = format!("{UPLOADS}{id}");
         // A kill may have come between the object and the upload's end.
-        if let Ok(live) = object::find(&emulator, &upload.bucket, &upload.name, None)
+        if let Ok(live) = object::find(&storage, &upload.bucket, &upload.name, None)
             && live.upload.as_ref() == Some(&key)
         {
             forget(store, &key)?;
@@ -259,7 +256,7 @@ pub(super) async fn complete(emulator: Arc<Emulator>, mut request: Request) -> A
             component_count: None,
             upload: Some(key.clone()),
         };
-        let object = object::commit(&emulator, new, whole.path())?;
+        let object = object::commit(&storage, new, whole.path())?;
         forget(store, &key)?;
         Ok(object)
     })
@@ -280,9 +277,9 @@ pub(super) async fn complete(emulator: Arc<Emulator>, mut request: Request) -> A
     Ok(response)
 }
 
-pub(super) async fn abort(emulator: Arc<Emulator>, request: Request) -> Answer {
-    let (id, _) = find(&emulator, &request)?;
-    blocking(move || Ok(forget(&emulator.core.store, &format!("{UPLOADS}{id}"))?)).await?;
+pub(super) async fn abort(storage: Arc<Storage>, request: Request) -> Answer {
+    let (id, _) = find(&storage, &request)?;
+    blocking(move || Ok(forget(&storage.core.store, &format!("{UPLOADS}{id}"))?)).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use crate::emulator::Emulator;
+use super::Vertex;
 use crate::emulator::core::container::{self, Container, EnvVar};
 use crate::emulator::logging::{self, Source};
 use crate::emulator::wire::error::ApiError;
@@ -33,7 +33,7 @@ const LOG_LINES: usize = 1000;
 
 /// What a server is and how it is started.
 #[derive(Clone, Debug)]
-pub(in crate::emulator) struct Spec {
+pub(super) struct Spec {
     pub project: String,
     pub location: String,
     pub endpoint: String,
@@ -61,7 +61,7 @@ enum Health {
 }
 
 /// A server, whatever state it is in.
-pub(in crate::emulator) struct Server {
+pub(super) struct Server {
     pub predict_route: String,
     health: watch::Receiver<Health>,
     stop: Arc<Notify>,
@@ -70,17 +70,17 @@ pub(in crate::emulator) struct Server {
 
 /// The servers of this run, by the endpoint's key and the deployed model's id.
 #[derive(Default)]
-pub(in crate::emulator) struct Runtime {
+pub(super) struct Servers {
     servers: Mutex<BTreeMap<String, Arc<Server>>>,
     client: OnceLock<reqwest::Client>,
 }
 
-impl Runtime {
+impl Servers {
     fn servers(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Server>>> {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(in crate::emulator) fn get(&self, key: &str) -> Option<Arc<Server>> {
+    pub(super) fn get(&self, key: &str) -> Option<Arc<Server>> {
         self.servers().get(key).cloned()
     }
 
@@ -88,7 +88,7 @@ impl Runtime {
     ///
     /// # Errors
     /// When it cannot be made, which is a bug.
-    pub(in crate::emulator) fn client(&self) -> Result<&reqwest::Client, ApiError> {
+    pub(super) fn client(&self) -> Result<&reqwest::Client, ApiError> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
@@ -106,8 +106,8 @@ impl Runtime {
 }
 
 /// The server under a key, started if there is none.
-pub(in crate::emulator) fn ensure(emulator: &Arc<Emulator>, key: &str, spec: Spec) -> Arc<Server> {
-    let mut servers = emulator.serving.servers();
+pub(super) fn ensure(vertex: &Arc<Vertex>, key: &str, spec: Spec) -> Arc<Server> {
+    let mut servers = vertex.serving.servers();
     if let Some(server) = servers.get(key) {
         return server.clone();
     }
@@ -121,8 +121,8 @@ pub(in crate::emulator) fn ensure(emulator: &Arc<Emulator>, key: &str, spec: Spe
         ended: has_ended,
     });
     servers.insert(key.to_owned(), server.clone());
-    let shared = emulator.clone();
-    emulator.core.spawn(async move {
+    let shared = vertex.clone();
+    vertex.core.spawn(async move {
         supervise(&shared, &spec, &health, &stop).await;
         let _nobody_waits = ended.send(true);
     });
@@ -130,8 +130,8 @@ pub(in crate::emulator) fn ensure(emulator: &Arc<Emulator>, key: &str, spec: Spe
 }
 
 /// Ends a server and waits until it is gone.
-pub(in crate::emulator) async fn remove(emulator: &Emulator, key: &str) {
-    let server = emulator.serving.servers().remove(key);
+pub(super) async fn remove(vertex: &Vertex, key: &str) {
+    let server = vertex.serving.servers().remove(key);
     if let Some(server) = server {
         server.stop.notify_one();
         let mut ended = server.ended.clone();
@@ -145,7 +145,7 @@ impl Server {
     ///
     /// # Errors
     /// `UNAVAILABLE` when it does not come up.
-    pub(in crate::emulator) async fn port(&self) -> Result<u16, ApiError> {
+    pub(super) async fn port(&self) -> Result<u16, ApiError> {
         if let Health::Up(port) = *self.health.borrow() {
             return Ok(port);
         }
@@ -164,7 +164,7 @@ impl Server {
     ///
     /// # Errors
     /// `FAILED_PRECONDITION` when it never is.
-    pub(in crate::emulator) async fn comes_up(&self) -> Result<(), ApiError> {
+    pub(super) async fn comes_up(&self) -> Result<(), ApiError> {
         let mut health = self.health.clone();
         let up = health.wait_for(|health| *health != Health::Starting);
         match tokio::time::timeout(COMES_UP, up).await {
@@ -182,14 +182,14 @@ impl Server {
 }
 
 async fn supervise(
-    emulator: &Arc<Emulator>,
+    vertex: &Arc<Vertex>,
     spec: &Spec,
     health: &watch::Sender<Health>,
     stop: &Notify,
 ) {
     let mut failures = 0_u32;
     loop {
-        let life = live(emulator, spec, health, stop).await;
+        let life = live(vertex, spec, health, stop).await;
         let Some(why) = life.ended else { return };
         failures = if life.was_healthy { 0 } else { failures + 1 };
         health.send_replace(if failures >= LIVES {
@@ -213,7 +213,7 @@ struct Life {
 
 /// One life of a server, from its start to its end.
 async fn live(
-    emulator: &Arc<Emulator>,
+    vertex: &Arc<Vertex>,
     spec: &Spec,
     health: &watch::Sender<Health>,
     stop: &Notify,
@@ -240,24 +240,24 @@ async fn live(
         args: &args,
         env: &spec.env,
     };
-    let (mut command, _folder) = match container::prepare(&emulator.core, &container, contract) {
+    let (mut command, _folder) = match container::prepare(&vertex.core, &container, contract) {
         Ok(prepared) => prepared,
         Err(why) => return never(why),
     };
-    let mut group = match emulator.core.groups.spawn(&mut command) {
+    let mut group = match vertex.core.groups.spawn(&mut command) {
         Ok(group) => group,
         Err(e) => return never(format!("It could not be started: {e}.")),
     };
     if let Some(stdout) = group.stdout() {
-        emulator.core.spawn(logging::follow(
-            emulator.core.clone(),
+        vertex.core.spawn(logging::follow(
+            vertex.core.clone(),
             source(spec, "INFO"),
             stdout,
         ));
     }
     if let Some(stderr) = group.stderr() {
-        emulator.core.spawn(logging::follow(
-            emulator.core.clone(),
+        vertex.core.spawn(logging::follow(
+            vertex.core.clone(),
             source(spec, "ERROR"),
             stderr,
         ));
@@ -268,7 +268,7 @@ async fn live(
             Ok(status) => format!("It ended with {status}."),
             Err(e) => e.to_string(),
         }),
-        why = probe(emulator, spec, port, health, &mut was_healthy) => Some(why),
+        why = probe(vertex, spec, port, health, &mut was_healthy) => Some(why),
         () = stop.notified() => None,
     };
     if let Err(error) = group.stop(GRACE).await {
@@ -298,13 +298,13 @@ fn source(spec: &Spec, severity: &'static str) -> Source {
 
 /// Looks at the health route for as long as the server lives; returns only if that is impossible.
 async fn probe(
-    emulator: &Emulator,
+    vertex: &Vertex,
     spec: &Spec,
     port: u16,
     health: &watch::Sender<Health>,
     was_healthy: &mut bool,
 ) -> String {
-    let client = match emulator.serving.client() {
+    let client = match vertex.serving.client() {
         Ok(client) => client,
         Err(error) => return error.message,
     };
