@@ -1,9 +1,9 @@
 //! A local Google Cloud: the APIs that a build's steps speak, on one port, with its state on disk.
 //!
-//! One file a service: what it covers, its routes, its typed state, its handlers. The rest is what
-//! every service stands on: [`server`] (routes, error bodies), [`body`] (strict request messages),
-//! [`state`] (documents on disk), [`operations`] (work that lasts), [`faults`] (trouble on purpose),
-//! [`seed`] (files that are objects from the start), [`variables`] (how clients find it).
+//! Three layers, each importing only downwards: [`wire`] is HTTP and JSON as Google speaks them, [`core`]
+//! the state on disk and all else that a service stands on, and the services are a file or folder each:
+//! what it covers, its routes, its typed state, its handlers. On top are this file, [`server`], which
+//! finds the service that answers, and [`seed`] (files that are objects from the start).
 //! It shares no struct with `gcp`, so that client and emulator cannot agree on the same mistake.
 
 mod cloudbuild;
@@ -77,12 +77,12 @@ pub struct Options {
 }
 
 /// The services over what they all stand on.
-pub(crate) struct Emulator {
-    pub(in crate::emulator) core: Arc<Core>,
-    pub(in crate::emulator) storage: Arc<Storage>,
-    pub(in crate::emulator) monitoring: Arc<Monitoring>,
-    pub(in crate::emulator) vertex: Arc<Vertex>,
-    pub(in crate::emulator) cloudbuild: Arc<CloudBuild>,
+struct Emulator {
+    core: Arc<Core>,
+    storage: Arc<Storage>,
+    monitoring: Arc<Monitoring>,
+    vertex: Arc<Vertex>,
+    cloudbuild: Arc<CloudBuild>,
 }
 
 /// Every kind of documents that a state may hold.

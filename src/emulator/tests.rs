@@ -131,13 +131,14 @@ async fn operations_take_time_and_are_taken_up_again() {
     let folder = tempfile::tempdir().unwrap();
     let running = on(folder.path(), &[]).await;
     let begin = |seconds| {
+        let vertex = running.emulator.vertex.clone();
         operations::begin(
             &running.emulator.core,
             "projects/p/locations/l/models/7",
             json!({"@type": "type.googleapis.com/x"}),
             json!({"unknown": "work"}),
             Duration::from_secs(seconds),
-            vertex::finish(&running.emulator.vertex),
+            move |operation| vertex::resume(vertex, operation),
         )
         .unwrap()
     };

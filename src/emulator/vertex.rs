@@ -20,8 +20,6 @@ mod upload;
 mod versions;
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -184,22 +182,11 @@ pub(in crate::emulator) fn routes() -> Vec<Route<Vertex>> {
 pub(in crate::emulator) async fn start(vertex: &Arc<Vertex>) -> anyhow::Result<()> {
     deploy::start(vertex);
     run::start(vertex)?;
-    operations::start(&vertex.core, &COLLECTIONS, finish(vertex));
+    let service = vertex.clone();
+    operations::start(&vertex.core, &COLLECTIONS, move |operation| {
+        resume(service.clone(), operation)
+    });
     Ok(())
-}
-
-/// What ends the operations that are begun here: [`resume`].
-pub(in crate::emulator) fn finish(
-    vertex: &Arc<Vertex>,
-) -> impl Fn(Operation) -> Pin<Box<dyn Future<Output = Result<Value, ApiError>> + Send>>
-+ Clone
-+ Send
-+ 'static {
-    let vertex = vertex.clone();
-    move |operation| {
-        let vertex = vertex.clone();
-        Box::pin(async move { resume(&vertex, &operation).await })
-    }
 }
 
 /// Does the work of an operation once its time is over: first run and after a restart alike, so
@@ -207,7 +194,11 @@ pub(in crate::emulator) fn finish(
 ///
 /// # Errors
 /// What the operation fails with.
-async fn resume(vertex: &Arc<Vertex>, operation: &Operation) -> Result<Value, ApiError> {
+pub(in crate::emulator) async fn resume(
+    vertex: Arc<Vertex>,
+    operation: Operation,
+) -> Result<Value, ApiError> {
+    let (vertex, operation) = (&vertex, &operation);
     let work = Work::deserialize(&operation.work)
         .map_err(|e| ApiError::internal(format!("the operation cannot be understood: {e}")))?;
     match work {

@@ -2,7 +2,7 @@
 //!
 //! `docs/architecture.md` says why they are as they are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -56,6 +56,27 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("workspace", &[]),
 ];
 
+/// The layers of the emulator, the lowest first, and what each may use: only what stands above it here.
+/// What is in no row is the emulator itself, which only tests may use from below.
+const EMULATOR: &[(&str, &[&str])] = &[
+    ("wire", &[]),
+    ("core", &["wire"]),
+    ("kms", &["wire"]),
+    ("logging", &["core", "wire"]),
+    ("metadata", &["core"]),
+    ("monitoring", &["core", "wire"]),
+    ("storage", &["core", "kms", "wire"]),
+    (
+        "vertex",
+        &["core", "kms", "logging", "monitoring", "storage", "wire"],
+    ),
+    ("cloudbuild", &["core", "logging", "storage", "wire"]),
+    ("seed", &["storage"]),
+];
+
+/// The files that hold the layers together.
+const EMULATOR_TOP: &[&str] = &["server", "tests"];
+
 /// Every Rust file under a folder, in the order of their names.
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
@@ -71,37 +92,60 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// A source text without its comments, which may point anywhere; its lines still count.
+fn code(source: &str) -> String {
+    let lines = source.lines().map(|line| {
+        if line.trim_start().starts_with("//") {
+            ""
+        } else {
+            line
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// The rooms that a source text names, as `crate::room` or in a `crate::{…}`, with their lines.
 fn named_rooms(source: &str) -> BTreeSet<(usize, String)> {
-    // Comments may point anywhere; blanked, so that lines still count.
-    let code: Vec<&str> = source
-        .lines()
-        .map(|line| {
-            if line.trim_start().starts_with("//") {
-                ""
-            } else {
-                line
-            }
-        })
-        .collect();
-    let code = code.join("\n");
-    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let code = code(source);
     let mut rooms = BTreeSet::new();
     for root in ["crate::", "serin::"] {
-        for (at, _) in code.match_indices(root) {
-            let line = code[..at].matches('\n').count() + 1;
-            let rest = &code[at + root.len()..];
-            let heads: Vec<&str> = match rest.strip_prefix('{') {
-                Some(group) => heads(group),
-                None => vec![rest],
-            };
-            for head in heads {
-                let name = head.trim_start().split(|c| !is_name(c)).next().unwrap();
-                rooms.insert((line, name.to_owned()));
-            }
-        }
+        rooms.extend(named_below(&code, root));
     }
     rooms
+}
+
+/// What a text names below a path, as in `root::name` or in a `root::{…}`, with the lines.
+fn named_below(code: &str, root: &str) -> BTreeSet<(usize, String)> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut names = BTreeSet::new();
+    for (at, _) in code.match_indices(root) {
+        // The end of a longer path: `super::super::` is not `super::`.
+        if code[..at].ends_with(|c| is_name(c) || c == ':') {
+            continue;
+        }
+        let line = code[..at].matches('\n').count() + 1;
+        let rest = &code[at + root.len()..];
+        let heads: Vec<&str> = match rest.strip_prefix('{') {
+            Some(group) => heads(group),
+            None => vec![rest],
+        };
+        for head in heads {
+            let name = head.trim_start().split(|c| !is_name(c)).next().unwrap();
+            names.insert((line, name.to_owned()));
+        }
+    }
+    names
+}
+
+/// The modules of the emulator that a file of it names, with their lines; the file is `depth` modules below
+/// `emulator`, so that as many `super::` name what `crate::emulator::` does.
+fn named_layers(source: &str, depth: usize) -> BTreeSet<(usize, String)> {
+    let code = code(source);
+    let mut names = named_below(&code, &"super::".repeat(depth));
+    // One `super::` more leads out of the emulator, and the tests inside a file begin with `super::*`.
+    names.retain(|(_, name)| name != "super" && !name.is_empty());
+    names.extend(named_below(&code, "crate::emulator::"));
+    names
 }
 
 /// The beginnings of a group's members: `a::{b, c}, d}` has two.
@@ -155,10 +199,79 @@ fn no_arrow_points_back() {
 }
 
 #[test]
+fn the_emulators_layers_use_only_what_is_below() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/emulator");
+    for (at, (layer, below)) in EMULATOR.iter().enumerate() {
+        for used in *below {
+            let row = EMULATOR.iter().position(|(name, _)| name == used);
+            assert!(
+                row.is_some_and(|row| row < at),
+                "`{used}` stands in no row above `{layer}`"
+            );
+        }
+    }
+    let (mut arrows, mut wrong) = (BTreeMap::new(), Vec::new());
+    for file in rust_files(&folder) {
+        let relative = file.strip_prefix(&folder).unwrap().with_extension("");
+        let modules: Vec<&str> = relative.iter().map(|part| part.to_str().unwrap()).collect();
+        let layer = modules[0];
+        if EMULATOR_TOP.contains(&layer) {
+            continue;
+        }
+        let place = |line| format!("src/emulator/{}.rs:{line}", relative.display());
+        let Some((_, below)) = EMULATOR.iter().find(|(name, _)| *name == layer) else {
+            wrong.push(format!("{}: `{layer}` has no row in EMULATOR", place(1)));
+            continue;
+        };
+        let is_test = modules.contains(&"tests");
+        for (line, used) in named_layers(&fs::read_to_string(&file).unwrap(), modules.len()) {
+            let is_layer = EMULATOR.iter().any(|(name, _)| *name == used);
+            if used == layer || (is_test && !is_layer) {
+                continue;
+            }
+            *arrows.entry(format!("{layer} -> {used}")).or_insert(0) += 1;
+            if !below.contains(&&*used) {
+                wrong.push(format!("{}: {layer} -> {used}", place(line)));
+            }
+        }
+    }
+    let drawn: Vec<String> = arrows
+        .iter()
+        .map(|(arrow, times)| format!("{arrow} ({times})"))
+        .collect();
+    println!("{}", drawn.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "arrows that point up:\n{}\namong all of them:\n{}",
+        wrong.join("\n"),
+        drawn.join("\n")
+    );
+}
+
+#[test]
+fn every_way_to_name_a_layer_is_seen() {
+    let source = "use crate::emulator::core::{Core, store};\n// crate::emulator::vertex\n\
+                  use crate::emulator::{Emulator, wire::http};\nuse super::super::storage::inside;\n\
+                  use super::parts;\nuse super::super::super::gcp;\nfn f(e: &crate::emulator::Running) {}\n";
+    let layers = named_layers(source, 2);
+    let seen: Vec<_> = layers.iter().map(|(line, name)| (*line, &**name)).collect();
+    let expected = [
+        (1, "core"),
+        (3, "Emulator"),
+        (3, "wire"),
+        (4, "storage"),
+        (7, "Running"),
+    ];
+    assert_eq!(seen, expected);
+    let of_a_file_at_the_top = named_layers("use super::monitoring;\n", 1);
+    assert_eq!(of_a_file_at_the_top, [(1, "monitoring".to_owned())].into());
+}
+
+#[test]
 fn the_architecture_names_every_room() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(root.join("docs/architecture.md")).unwrap();
-    for (room, _) in ARROWS {
+    for (room, _) in ARROWS.iter().chain(EMULATOR) {
         assert!(
             text.contains(&format!("`{room}`")),
             "docs/architecture.md leaves out `{room}`"

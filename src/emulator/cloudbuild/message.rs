@@ -447,8 +447,8 @@ words! {
 mod tests {
     use serde_json::json;
 
-    use super::super::told;
     use super::*;
+    use crate::emulator::cloudbuild::told;
     use crate::emulator::wire::json::parse_value;
 
     #[test]

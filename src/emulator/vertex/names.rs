@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Work, finish};
+use super::{Work, resume};
 use crate::emulator::core::numbers::project_number;
 use crate::emulator::core::operations::{self, Operation};
 use crate::emulator::kms;
@@ -259,9 +259,15 @@ pub(super) fn begin(
     let metadata = json!({
         "@type": format!("type.googleapis.com/google.cloud.aiplatform.v1.{metadata}"),
     });
-    let finish = finish(vertex);
-    let operation =
-        operations::begin(&vertex.core, &place.name(), metadata, work, lasting, finish)?;
+    let service = vertex.clone();
+    let operation = operations::begin(
+        &vertex.core,
+        &place.name(),
+        metadata,
+        work,
+        lasting,
+        move |operation| resume(service, operation),
+    )?;
     json(&operation.message())
 }
 
