@@ -187,3 +187,36 @@ async fn operations_take_time_and_are_taken_up_again() {
     assert_eq!(ask("GET", url(&long.name)).await["error"]["code"], 404);
     running.stop().await;
 }
+
+#[tokio::test]
+async fn a_resource_is_busy_until_its_operation_ends_even_over_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let parent = format!("projects/{}/locations/l/models/7", project_number("p"));
+    let busy_with = |core: &Core| operations::running(core, &parent).map(|found| found.name);
+    let running = on(folder.path(), &[]).await;
+    let core = &running.emulator.core;
+    let begin = |seconds| {
+        let ended = async |_| Ok(Value::Null);
+        let lasting = Duration::from_secs(seconds);
+        operations::begin(core, &parent, Value::Null, Value::Null, lasting, ended).unwrap()
+    };
+    assert_eq!(busy_with(core), None);
+    let (first, second) = (begin(100_000), begin(100_000));
+    assert_eq!(busy_with(core).unwrap(), first.name);
+    assert!(operations::running(core, parent.trim_end_matches('7')).is_none());
+    let cancel = async |url: &str, name: &str| {
+        let url = format!("{url}/v1/{name}:cancel");
+        let answer = client().post(url).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+    };
+    cancel(running.url(), &first.name).await;
+    assert_eq!(busy_with(core).unwrap(), second.name);
+    running.stop().await;
+
+    let running = on(folder.path(), &[]).await;
+    let core = &running.emulator.core;
+    assert_eq!(busy_with(core).unwrap(), second.name);
+    cancel(running.url(), &second.name).await;
+    assert_eq!(busy_with(core), None);
+    running.stop().await;
+}

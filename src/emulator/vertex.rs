@@ -33,7 +33,6 @@ use crate::emulator::monitoring::Monitoring;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::Route;
 use crate::emulator::wire::message::{self, Kept};
-use crate::emulator::wire::page;
 
 /// The service, with what it keeps in memory only.
 pub(in crate::emulator) struct Vertex {

@@ -80,8 +80,9 @@ pub(in crate::emulator) fn kind() -> Kind {
     store::kind::<Operation>("operations/*")
 }
 
-/// The names of the operations that may not be done yet: whoever asks about one resource need not read
-/// those of all.
+/// The names of the operations that may not be done yet, so that whoever asks about one resource need not
+/// read all that there ever were. None that is not done is missing: a name comes before its document, and
+/// goes after the end is written.
 #[derive(Default)]
 pub(in crate::emulator) struct UnderWay(Mutex<BTreeSet<String>>);
 
@@ -207,10 +208,11 @@ fn run<F>(
                 stored.updated = now;
                 Ok(())
             });
-        core.under_way.names().remove(&operation.name);
         match ended {
             Err(error) if error.code != 404 => eprintln!("warning: {}: {error}", operation.name),
-            _ => {}
+            _ => {
+                core.under_way.names().remove(&operation.name);
+            }
         }
     });
 }
@@ -232,9 +234,10 @@ pub(in crate::emulator) fn describe(
     })
 }
 
+/// Without [`get`] under a location: a service whose own operations have such names answers that, and
+/// asks here for what is none of its own.
 pub(in crate::emulator) fn routes() -> Vec<Route<Core>> {
     vec![
-        route(Method::GET, "v1/projects/*/locations/*/operations/*", get),
         route(
             Method::GET,
             "v1/projects/*/locations/*/*/*/operations/*",

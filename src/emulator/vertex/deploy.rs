@@ -14,7 +14,6 @@ use super::endpoints::{
     DedicatedResources, DeployOptions, DeployedModel, Endpoint, check_resources, fill_resources,
     find,
 };
-use super::message;
 use super::models::{self, Version};
 use super::names::{self, Place};
 use super::serving::{self, Spec};
@@ -24,6 +23,7 @@ use crate::emulator::vertex::Vertex;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, route};
 use crate::emulator::wire::json::parse_body;
+use crate::emulator::wire::message;
 
 /// Five to 45 minutes in the cloud.
 const DEPLOYING: Duration = Duration::from_secs(240);

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::jobs::MachineSpec;
 use super::names::{self, EncryptionSpec, Place};
-use super::{KEPT, message, told};
-use super::{Work, page, patch};
+use super::{KEPT, told};
+use super::{Work, patch};
 use crate::clock::Timestamp;
 use crate::emulator::core::operations::Operation;
 use crate::emulator::monitoring::endpoint_number;
@@ -19,6 +19,8 @@ use crate::emulator::vertex::Vertex;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
 use crate::emulator::wire::json::parse_body;
+use crate::emulator::wire::message;
+use crate::emulator::wire::page;
 
 const LASTING: Duration = Duration::from_secs(20);
 /// Where dedicated endpoints are; Google's is `prediction.vertexai.goog`.

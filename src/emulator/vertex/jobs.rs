@@ -8,9 +8,8 @@ use axum::http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::message::{self, Int64};
 use super::names::{self, EncryptionSpec, Place};
-use super::{Work, page, run, told};
+use super::{Work, run, told};
 use crate::clock::Timestamp;
 use crate::emulator::core::container::{EnvVar, check_env};
 use crate::emulator::core::faults::WorkFault;
@@ -18,6 +17,8 @@ use crate::emulator::vertex::Vertex;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
 use crate::emulator::wire::json::parse_body;
+use crate::emulator::wire::message::{self, Int64};
+use crate::emulator::wire::page;
 
 /// How long a job is queued, and then pending, on the emulator's clock.
 const QUEUED: Duration = Duration::from_secs(10);

@@ -9,14 +9,16 @@ use serde_json::{Value, json};
 
 use super::endpoints::Endpoint;
 use super::names::{self, EncryptionSpec, Place};
-use super::{KEPT, message, told};
-use super::{page, upload};
+use super::upload;
+use super::{KEPT, told};
 use crate::clock::Timestamp;
 use crate::emulator::core::container::EnvVar;
 use crate::emulator::vertex::Vertex;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
 use crate::emulator::wire::json::parse_body;
+use crate::emulator::wire::message;
+use crate::emulator::wire::page;
 
 /// The alias that always exists.
 pub(super) const DEFAULT: &str = "default";

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::endpoints::{Endpoint, EndpointMessage, find};
-use super::message;
 use super::models::stale;
 use super::names::{self, Place};
 use crate::emulator::vertex::Vertex;
 use crate::emulator::wire::http::{Answer, Request, json};
 use crate::emulator::wire::json::parse_body;
+use crate::emulator::wire::message;
 
 pub(super) async fn patch(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&["updateMask"])?;

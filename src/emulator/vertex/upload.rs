@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::models::{ContainerSpec, DEFAULT, Model, ModelMessage, Version, find, split};
 use super::names::{self, Place};
-use super::{Work, copies, message};
+use super::{Work, copies};
 use crate::emulator::core::container::check_env;
 use crate::emulator::core::faults::WorkFault;
 use crate::emulator::core::operations::Operation;
@@ -17,6 +17,7 @@ use crate::emulator::vertex::Vertex;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request};
 use crate::emulator::wire::json::parse_body;
+use crate::emulator::wire::message;
 
 const LASTING: Duration = Duration::from_secs(60);
 
