@@ -111,7 +111,7 @@ pub struct Running {
 impl Running {
     /// Where it listens: `http://127.0.0.1:PORT`, without a trailing slash.
     pub fn url(&self) -> &str {
-        self.emulator.core.url()
+        &self.emulator.core.url
     }
 
     /// What the seed came to, where there was one.

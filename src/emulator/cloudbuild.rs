@@ -62,6 +62,7 @@ pub(in crate::emulator) struct CloudBuild {
     core: Arc<Core>,
     /// Where sources come from and logs go to.
     storage: Arc<Storage>,
+    /// What builds are given.
     settings: BuildSettings,
     /// The builds that are queued or at work, by their keys.
     active: Mutex<BTreeMap<String, Arc<run::Active>>>,
@@ -73,6 +74,7 @@ pub(in crate::emulator) struct CloudBuild {
 }
 
 impl CloudBuild {
+    /// With nothing at work.
     pub(in crate::emulator) fn new(
         core: Arc<Core>,
         storage: Arc<Storage>,
@@ -211,7 +213,7 @@ fn new_id(cloudbuild: &CloudBuild) -> Result<String, ApiError> {
     let seed = format!(
         "{n} {} {}",
         cloudbuild.core.clock.now(),
-        cloudbuild.core.url()
+        cloudbuild.core.url
     );
     let digest = crate::workspace::Digest::of(seed.as_bytes());
     let hex = digest.as_str();

@@ -59,11 +59,6 @@ pub(in crate::emulator) struct Core {
 }
 
 impl Core {
-    /// The emulator's address, as in `http://127.0.0.1:8080`.
-    pub(in crate::emulator) fn url(&self) -> &str {
-        &self.url
-    }
-
     /// Runs a task until it ends or the emulator stops, whichever comes first. A task may be
     /// dropped at any await, as by a kill: what it must not lose stands in the store.
     pub(in crate::emulator) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

@@ -176,6 +176,7 @@ fn key(block: i64) -> String {
 }
 
 impl Monitoring {
+    /// With nothing counted yet.
     pub(in crate::emulator) fn new(core: Arc<Core>) -> Self {
         Self {
             core,

@@ -45,6 +45,7 @@ pub(in crate::emulator) struct Storage {
 }
 
 impl Storage {
+    /// With no upload under way.
     pub(in crate::emulator) fn new(core: Arc<Core>) -> Self {
         Self {
             core,

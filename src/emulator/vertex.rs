@@ -39,6 +39,7 @@ pub(in crate::emulator) struct Vertex {
     core: Arc<Core>,
     /// Counts the requests to endpoints.
     monitoring: Arc<Monitoring>,
+    /// What serves the deployed models.
     serving: serving::Servers,
     /// Held while it is checked whether an operation may begin, and it begins.
     admission: Mutex<()>,
@@ -49,6 +50,7 @@ pub(in crate::emulator) struct Vertex {
 }
 
 impl Vertex {
+    /// With no job at work and no model served.
     pub(in crate::emulator) fn new(core: Arc<Core>, monitoring: Arc<Monitoring>) -> Self {
         Self {
             core,

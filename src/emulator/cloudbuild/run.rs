@@ -250,7 +250,7 @@ async fn work(
         .arg(&source)
         .arg("--config")
         .arg(&config)
-        .args(["--emulator", cloudbuild.core.url(), "--state"])
+        .args(["--emulator", &cloudbuild.core.url, "--state"])
         .arg(folder.join("run"))
         .arg("--workspace")
         .arg(folder.join("workspace"))

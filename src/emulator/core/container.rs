@@ -104,7 +104,7 @@ pub(in crate::emulator) fn prepare(
         .env("TMPDIR", folder.path())
         .envs(env)
         // What a laptop lacks: where the cloud is, and how fast its clock runs.
-        .envs(variables(core.url()))
+        .envs(variables(&core.url))
         .env(CLOCK_VARIABLE, core.clock.to_string())
         // And what a container has: a network of its own, which is not that of this machine's neighbours.
         .env(CONTAINER_NETWORK_VARIABLE, "127.0.0.1")

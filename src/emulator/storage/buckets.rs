@@ -280,14 +280,14 @@ pub(super) async fn insert(storage: Arc<Storage>, request: Request) -> Answer {
         }
         bucket.keep(&storage)?;
     }
-    json(&bucket.resource(&request.base_url(storage.core.url())))
+    json(&bucket.resource(&request.base_url(&storage.core.url)))
 }
 
 pub(super) async fn get(storage: Arc<Storage>, request: Request) -> Answer {
     let bucket = Bucket::find(&storage, &request.wild[0])?;
     let preconditions = Preconditions::of(&request)?;
     preconditions.check(0, bucket.metageneration)?;
-    json(&bucket.resource(&request.base_url(storage.core.url())))
+    json(&bucket.resource(&request.base_url(&storage.core.url)))
 }
 
 pub(super) async fn layout(storage: Arc<Storage>, request: Request) -> Answer {
@@ -315,7 +315,7 @@ pub(super) async fn list(storage: Arc<Storage>, request: Request) -> Answer {
         .clamp(1, 1000);
     let prefix = format!("{BUCKETS}{}", request.get("prefix").unwrap_or_default());
     let after = request.get("pageToken").unwrap_or_default();
-    let base = request.base_url(storage.core.url());
+    let base = request.base_url(&storage.core.url);
     let mut found: Vec<Bucket> = storage
         .core
         .store
@@ -375,7 +375,7 @@ fn alter(
     bucket.metageneration += 1;
     bucket.updated = storage.core.clock.now();
     bucket.keep(storage)?;
-    json(&bucket.resource(&request.base_url(storage.core.url())))
+    json(&bucket.resource(&request.base_url(&storage.core.url)))
 }
 
 pub(super) async fn delete(storage: Arc<Storage>, request: Request) -> Answer {

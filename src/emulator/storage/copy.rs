@@ -113,7 +113,7 @@ pub(super) async fn compose(storage: Arc<Storage>, request: Request) -> Answer {
             upload: None,
         };
         let object = object::commit(&storage, new, whole.path())?;
-        Ok(object.resource(&request.base_url(storage.core.url())))
+        Ok(object.resource(&request.base_url(&storage.core.url)))
     })
     .await?;
     json(&resource)
@@ -196,7 +196,7 @@ impl Plan {
 pub(super) async fn copy(storage: Arc<Storage>, request: Request) -> Answer {
     let resource = blocking(move || {
         let object = plan(&storage, &request)?.carry_out(&storage)?;
-        Ok(object.resource(&request.base_url(storage.core.url())))
+        Ok(object.resource(&request.base_url(&storage.core.url)))
     })
     .await?;
     json(&resource)
@@ -229,7 +229,7 @@ pub(super) async fn rewrite(storage: Arc<Storage>, request: Request) -> Answer {
             answer["rewriteToken"] = token(generation, done).into();
         } else {
             let object = plan.carry_out(&storage)?;
-            answer["resource"] = object.resource(&request.base_url(storage.core.url()));
+            answer["resource"] = object.resource(&request.base_url(&storage.core.url));
         }
         Ok(answer)
     })

@@ -33,7 +33,7 @@ pub(super) async fn get(storage: Arc<Storage>, request: Request) -> Answer {
     }
     let object = object::find(&storage, bucket, name, generation)?;
     check(&object)?;
-    json(&object.resource(&request.base_url(storage.core.url())))
+    json(&object.resource(&request.base_url(&storage.core.url)))
 }
 
 /// HTTP's own conditions on a read: `If-Match` and `If-Unmodified-Since` fail with 412,

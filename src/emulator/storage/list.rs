@@ -195,7 +195,7 @@ pub(super) fn find(storage: &Storage, request: &Request) -> Result<Found, ApiErr
 
 pub(super) async fn list(storage: Arc<Storage>, request: Request) -> Answer {
     let found = find(&storage, &request)?;
-    let base = request.base_url(storage.core.url());
+    let base = request.base_url(&storage.core.url);
     let mut answer = json!({"kind": "storage#objects"});
     if let Some((token, _)) = found.next {
         answer["nextPageToken"] = token.into();

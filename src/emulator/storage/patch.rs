@@ -47,7 +47,7 @@ async fn answer(
 ) -> Answer {
     let resource = blocking(move || {
         let object = object::alter(&storage, &request, change)?;
-        Ok(object.resource(&request.base_url(storage.core.url())))
+        Ok(object.resource(&request.base_url(&storage.core.url)))
     })
     .await?;
     json(&resource)

@@ -87,7 +87,7 @@ pub(super) async fn start(storage: Arc<Storage>, mut request: Request) -> Answer
     let target = Target::new(&request, sent)?;
     Bucket::find(&storage, &target.bucket)?;
     let id = format!("{:020}", storage.core.store.next_id("upload")?);
-    let base = request.base_url(storage.core.url());
+    let base = request.base_url(&storage.core.url);
     let name = target.sent.name.clone().unwrap_or_default();
     let location = format!(
         "{base}/upload/storage/v1/b/{}/o?uploadType=resumable&name={}&upload_id={id}",
@@ -189,7 +189,7 @@ async fn take(storage: Arc<Storage>, mut request: Request) -> Answer {
     };
     let whole = request.header("content-range").is_none();
     if let Some(object) = &session.object {
-        return json(&object.resource(&request.base_url(storage.core.url())));
+        return json(&object.resource(&request.base_url(&storage.core.url)));
     }
     if let Some(total) = range.total {
         if session.total.is_some_and(|known| known != total) || total < session.kept {
@@ -298,7 +298,7 @@ async fn take(storage: Arc<Storage>, mut request: Request) -> Answer {
     let (shared, name) = (storage.clone(), key.clone());
     let object = blocking(move || finish(&shared, &name, session, known)).await;
     forget(&storage, &key);
-    json(&object?.resource(&request.base_url(storage.core.url())))
+    json(&object?.resource(&request.base_url(&storage.core.url)))
 }
 
 fn check_quantum(length: u64) -> Result<(), ApiError> {

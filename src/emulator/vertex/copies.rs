@@ -142,7 +142,7 @@ async fn send(
     path: &str,
     body: Option<Value>,
 ) -> Result<Value, ApiError> {
-    let url = format!("{}{path}", vertex.core.url());
+    let url = format!("{}{path}", vertex.core.url);
     let mut failure = ApiError::unavailable("Cloud Storage cannot be reached.");
     for attempt in 0..TRIES {
         if attempt > 0 {

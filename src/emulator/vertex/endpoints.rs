@@ -143,7 +143,7 @@ impl Endpoint {
         let Place { location, id, .. } = &self.place;
         let project = self.place.number();
         let number = endpoint_number(&project, location, id);
-        let port = vertex.core.url().rsplit(':').next().unwrap_or_default();
+        let port = vertex.core.url.rsplit(':').next().unwrap_or_default();
         self.dedicated
             .then(|| format!("{number}.{location}-{project}.{DEDICATED_DOMAIN}:{port}"))
     }

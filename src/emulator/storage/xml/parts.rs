@@ -200,7 +200,7 @@ pub(super) async fn complete(storage: Arc<Storage>, mut request: Request) -> Ans
                 .reason("InvalidPartOrder"),
         );
     }
-    let base = request.base_url(storage.core.url());
+    let base = request.base_url(&storage.core.url);
     let object = blocking(move || {
         let store = &storage.core.store;
         let key = format!("{UPLOADS}{id}");
