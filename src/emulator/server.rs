@@ -49,7 +49,7 @@ async fn serve(
     let xml = storage::xml::names(path);
     let service = match &xml {
         Some(_) => Some(Service::Storage),
-        None => Service::of(path),
+        None => service_of(path),
     };
     let dialect = match service {
         _ if xml.is_some() => Dialect::Xml,
@@ -151,6 +151,30 @@ fn serve_batch<'a>(
         }
         batch::write(answers).await
     })
+}
+
+/// The service that a path belongs to.
+fn service_of(path: &str) -> Option<Service> {
+    let mut segments = path.split('/').skip(1);
+    match (segments.next()?, segments.next()?) {
+        ("storage", _) | ("upload" | "download" | "batch", "storage") => Some(Service::Storage),
+        ("resumable", "upload") => Some(Service::Storage),
+        ("v1" | "v1beta1" | "ui", "operations") => Some(Service::CloudBuild),
+        ("v1" | "v1beta1" | "ui", _) => {
+            let kind = match (segments.nth(1), segments.next(), segments.next()) {
+                (Some("locations"), _, kind) => kind,
+                (kind, ..) => kind,
+            };
+            // A collection, or one and a verb.
+            match kind.unwrap_or_default().split(':').next() {
+                Some("builds" | "triggers") => Some(Service::CloudBuild),
+                _ => Some(Service::Vertex),
+            }
+        }
+        ("v2", _) => Some(Service::Logging),
+        ("v3", _) => Some(Service::Monitoring),
+        _ => None,
+    }
 }
 
 fn missing(method: &Method, path: &str) -> ApiError {

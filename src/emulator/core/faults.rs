@@ -137,32 +137,6 @@ const SERVICES: [(Service, &str); 5] = [
     (Service::CloudBuild, "cloudbuild"),
 ];
 
-impl Service {
-    /// The service that a path belongs to.
-    pub(in crate::emulator) fn of(path: &str) -> Option<Self> {
-        let mut segments = path.split('/').skip(1);
-        match (segments.next()?, segments.next()?) {
-            ("storage", _) | ("upload" | "download" | "batch", "storage") => Some(Self::Storage),
-            ("resumable", "upload") => Some(Self::Storage),
-            ("v1" | "v1beta1" | "ui", "operations") => Some(Self::CloudBuild),
-            ("v1" | "v1beta1" | "ui", _) => {
-                let kind = match (segments.nth(1), segments.next(), segments.next()) {
-                    (Some("locations"), _, kind) => kind,
-                    (kind, ..) => kind,
-                };
-                // A collection, or one and a verb.
-                match kind.unwrap_or_default().split(':').next() {
-                    Some("builds" | "triggers") => Some(Self::CloudBuild),
-                    _ => Some(Self::Vertex),
-                }
-            }
-            ("v2", _) => Some(Self::Logging),
-            ("v3", _) => Some(Self::Monitoring),
-            _ => None,
-        }
-    }
-}
-
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = SERVICES.iter().find(|(service, _)| service == self);
