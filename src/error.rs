@@ -1,22 +1,7 @@
-//! What the user is told when something goes wrong, and the exit code that goes with it.
-//!
-//! A step that rejects is no error: it returns [`crate::steps::Outcome::Rejected`]. Errors are of
-//! three kinds: [`Input`] (the user's files, flags or names), `gcp::Error` (the cloud, after
-//! retries), and anything else, which is a bug.
+//! What the user is told about a mistake in their own files, flags or names.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-
-/// The exit codes, as documented in `--help`.
-pub mod code {
-    pub const DONE: u8 = 0;
-    pub const REJECTED: u8 = 1;
-    pub const INPUT: u8 = 2;
-    pub const CLOUD: u8 = 3;
-    pub const BUG: u8 = 4;
-    pub const INTERRUPTED: u8 = 130;
-    pub const TERMINATED: u8 = 143;
-}
 
 /// Where the user should look.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,76 +94,5 @@ impl fmt::Display for Input {
             Some(place) => write!(f, "{place}: {}", self.message),
             None => write!(f, "{}", self.message),
         }
-    }
-}
-
-/// What the user got wrong, also where a request to the cloud failed for it.
-fn input(error: &anyhow::Error) -> Option<&Input> {
-    let cloud = || error.downcast_ref::<crate::gcp::Error>()?.input.as_deref();
-    error.downcast_ref::<Input>().or_else(cloud)
-}
-
-/// The exit code for an error: the first typed error in its chain decides.
-pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if input(error).is_some() {
-        code::INPUT
-    } else if error.downcast_ref::<crate::gcp::Error>().is_some() {
-        code::CLOUD
-    } else if let Some(interrupted) = error.downcast_ref::<crate::process::Interrupted>() {
-        interrupted.0
-    } else {
-        code::BUG
-    }
-}
-
-/// The text for standard error: the message with its causes, then a drawing and one hint.
-pub fn render(error: &anyhow::Error) -> String {
-    let mut text = format!("error: {error:#}");
-    if let Some(input) = input(error) {
-        if let Some(drawing) = &input.drawing {
-            text.push('\n');
-            text.push_str(drawing.trim_end());
-        }
-        if let Some(hint) = &input.hint {
-            text.push_str("\nhint: ");
-            text.push_str(hint);
-        }
-    } else if exit_code(error) == code::BUG {
-        text.push_str(
-            "\nhint: this is unexpected; please report it with the command and this message",
-        );
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use anyhow::Context;
-
-    #[test]
-    fn a_typed_error_is_found_through_contexts() {
-        let input = Input::new("unknown field `modle`")
-            .at(Place::Text {
-                path: "serin.yaml".into(),
-                line: 3,
-                column: 1,
-            })
-            .hint("did you mean `model`?");
-        let error = Err::<(), _>(input)
-            .context("reading the config")
-            .unwrap_err();
-        assert_eq!(exit_code(&error), code::INPUT);
-        assert_eq!(
-            render(&error),
-            "error: reading the config: serin.yaml:3:1: unknown field `modle`\nhint: did you mean `model`?"
-        );
-    }
-
-    #[test]
-    fn anything_else_is_a_bug() {
-        let error = anyhow::anyhow!("a surprise");
-        assert_eq!(exit_code(&error), code::BUG);
-        assert!(render(&error).contains("please report it"));
     }
 }

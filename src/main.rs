@@ -14,7 +14,8 @@ use serin::cli::{
 use serin::config::Config;
 use serin::data::{checks, read};
 use serin::emulator::seed::Seed;
-use serin::error::{self, Input, code};
+use serin::error::Input;
+use serin::exit::{self, code};
 use serin::image::SelfImages;
 use serin::process::Groups;
 use serin::steps::{self, Context, summary};
@@ -22,7 +23,9 @@ use serin::workspace::Workspace;
 use serin::{build, emulator, eprintln, log, printable, println, serve};
 
 fn main() -> ExitCode {
-    serin::process::wait_for_word();
+    if !serin::process::wait_for_word() {
+        return ExitCode::from(code::TERMINATED);
+    }
     std::panic::set_hook(Box::new(report_panic));
     // reqwest is built without a provider of cryptography, so that ring is the only one in the binary.
     let _already_there = rustls::crypto::ring::default_provider().install_default();
@@ -33,11 +36,11 @@ fn main() -> ExitCode {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(e)) => {
             if logs {
-                log::error(&error::render(&e));
+                log::error(&exit::render(&e));
             } else {
-                eprintln!("{}", error::render(&e));
+                eprintln!("{}", exit::render(&e));
             }
-            ExitCode::from(error::exit_code(&e))
+            ExitCode::from(exit::exit_code(&e))
         }
         Err(_) => ExitCode::from(code::BUG),
     }

@@ -154,12 +154,11 @@ impl Drop for Group {
 }
 
 /// Waits until the parent has told the watchdog of this process, where the parent is a serin that does;
-/// ends at once where it is gone before.
-pub fn wait_for_word() {
+/// false where it is gone before, and this process has to end.
+#[must_use]
+pub fn wait_for_word() -> bool {
     let waits = std::env::var_os(WAITS).is_some();
-    if waits && io::stdin().read_exact(&mut [0]).is_err() {
-        std::process::exit(i32::from(crate::error::code::TERMINATED));
-    }
+    !waits || io::stdin().read_exact(&mut [0]).is_ok()
 }
 
 /// The watchdog's whole life: reads `+GROUP` and `-GROUP` lines, and when they end, kills what is left.
@@ -189,26 +188,4 @@ pub fn watchdog(input: impl BufRead) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// A signal asked this process to end.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("interrupted by {}", if *.0 == crate::error::code::TERMINATED { "SIGTERM" } else { "SIGINT" })]
-pub struct Interrupted(pub u8);
-
-/// Waits for SIGINT or SIGTERM; the error carries the exit code that goes with it.
-///
-/// Where the handlers cannot be installed this never ends, and the signals keep their default effect.
-pub async fn interrupted() -> Interrupted {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => Interrupted(crate::error::code::INTERRUPTED),
-        _ = terminate.recv() => Interrupted(crate::error::code::TERMINATED),
-    }
 }

@@ -35,6 +35,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::error::Input;
 use crate::listen::{self, Held, Limits, json_answer, json_bytes, refusal};
 use crate::log;
+use crate::signals::Signals;
 pub use address::Address;
 use scorer::{Scorer, cut};
 
@@ -64,7 +65,10 @@ pub struct Options {
 /// # Errors
 /// [`Input`] for a model that cannot be loaded or a port that cannot be had.
 pub async fn serve(options: Options) -> Result<()> {
-    let stop = stop_signal()?;
+    let mut signals = Signals::listen()?;
+    let stop = async move {
+        signals.next().await;
+    };
     let app = app(&options)?;
     let address = SocketAddr::new(options.address.host, options.port);
     let listener = TcpListener::bind(address)
@@ -110,18 +114,6 @@ async fn run(
         () = server => {}
         () = deadline => {}
     }
-}
-
-fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }
 
 struct Server {

@@ -27,7 +27,8 @@ use serde_json::json;
 
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::error::{Input, code};
+use crate::error::Input;
+use crate::exit::code;
 use crate::gcp::vertex::Vertex;
 use crate::gcp::{Client, Storage};
 use crate::workspace::Workspace;

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::resolve::{Builtins, resolve};
 use super::{Format, locate, warn};
-use crate::error::{self, code};
+use crate::exit::{self, code};
 use crate::printable;
 
 /// What is checked.
@@ -51,8 +51,8 @@ pub fn check(options: &CheckOptions, out: &mut dyn Write) -> Result<u8> {
                 }
             }
             Err(refused) => {
-                eprintln!("{}", error::render(&refused));
-                worst = worst.max(error::exit_code(&refused));
+                eprintln!("{}", exit::render(&refused));
+                worst = worst.max(exit::exit_code(&refused));
             }
         }
     }

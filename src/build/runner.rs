@@ -39,10 +39,12 @@ use super::{Format, artifacts, locate, source, warn};
 use crate::clock::{CLOCK_VARIABLE, Clock, Timestamp};
 use crate::emulator::{self, faults::Fault, seed::Seed};
 use crate::engine::Engine;
-use crate::error::{Input, code};
+use crate::error::Input;
+use crate::exit::{self, code};
 use crate::gcp::{Client, Storage};
 use crate::image::SelfImages;
-use crate::process::{Groups, Interrupted, interrupted};
+use crate::process::Groups;
+use crate::signals::Signals;
 use crate::workspace::Digest;
 use container::Containers;
 use ended::Times;
@@ -248,9 +250,14 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
 /// SIGINT and SIGTERM from now on, as the exit code that goes with the last one and their number.
 fn listen() -> watch::Receiver<(u8, u32)> {
     let (sender, receiver) = watch::channel((code::DONE, 0));
+    let signals = Signals::listen();
     tokio::spawn(async move {
+        // Without the handlers the signals keep their default effect, and the receiver hears of none.
+        let Ok(mut signals) = signals else {
+            return sender.closed().await;
+        };
         loop {
-            let Interrupted(code) = interrupted().await;
+            let code = exit::interrupted_by(signals.next().await);
             sender.send_modify(|(last, count)| (*last, *count) = (code, *count + 1));
         }
     });

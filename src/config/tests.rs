@@ -4,7 +4,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::error::{code, exit_code, render};
+use crate::exit::{code, exit_code, render};
 use crate::workspace::records::Severity;
 
 const WHOLE: &str = r#"# what the build is about

@@ -558,7 +558,7 @@ mod tests {
     use super::testing::Setup;
     use super::*;
     use crate::data::testing;
-    use crate::error::{code, exit_code};
+    use crate::exit::{code, exit_code};
 
     #[test]
     fn codes_are_a_family_and_a_name_and_stand_once() {

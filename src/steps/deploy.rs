@@ -43,7 +43,7 @@ pub async fn deploy(ctx: &Context) -> Result<Outcome> {
     let rollout = RefCell::new(None);
     let ended = tokio::select! {
         ended = run(ctx, &rollout) => ended,
-        interrupted = crate::process::interrupted() => Err(interrupted.into()),
+        interrupted = crate::signals::interrupted() => Err(interrupted.into()),
     };
     let abandoned = rollout.borrow().clone().filter(|_| !taken_over(&ended));
     if let (Err(_), Some(target)) = (&ended, abandoned) {

@@ -34,7 +34,7 @@ pub async fn train(ctx: &Context, args: &TrainArgs) -> Result<Outcome> {
     let running = OnceCell::new();
     tokio::select! {
         ended = run(ctx, args, &running) => ended,
-        interrupted = crate::process::interrupted() => {
+        interrupted = crate::signals::interrupted() => {
             // Nobody would collect the model of a job that goes on.
             if let Some(name) = running.get() {
                 println!("interrupted: cancelling {name}");

@@ -307,7 +307,7 @@ fn a_file_that_is_no_table_is_refused_with_its_line() {
     assert_eq!(error(b"a\n1\nb\0\n\xff"), format!("t.csv:3:1: {binary}"));
     let (_folder, table) = open(b"a\n\xff\n", &Dialect::default()).unwrap();
     let error = read(&table, BLOCK).unwrap_err();
-    assert!(crate::error::render(&error).contains("hint: if the file is written in Latin-1"));
+    assert!(crate::exit::render(&error).contains("hint: if the file is written in Latin-1"));
 }
 
 #[test]

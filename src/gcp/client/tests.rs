@@ -229,8 +229,8 @@ async fn no_credentials_are_the_user_s_to_set_right() {
         .unwrap_err();
     assert!(server.asked().is_empty());
     let error = anyhow::Error::new(error).context("reading the model");
-    assert_eq!(crate::error::exit_code(&error), crate::error::code::INPUT);
-    insta::assert_snapshot!(crate::error::render(&error), @r"
+    assert_eq!(crate::exit::exit_code(&error), crate::exit::code::INPUT);
+    insta::assert_snapshot!(crate::exit::render(&error), @r"
     error: reading the model: things.get thing: there is no access token (UNAUTHENTICATED, 1 try): no Google Cloud credentials were found
     hint: run `gcloud auth application-default login`
     ");
@@ -275,7 +275,7 @@ async fn a_metadata_server_that_never_comes_up_is_the_cloud_s_failure() {
     let Failed { error, effect, .. } = failed.unwrap();
     assert_eq!(effect, Effect::None);
     let error = anyhow::Error::new(*error);
-    assert_eq!(crate::error::exit_code(&error), crate::error::code::CLOUD);
+    assert_eq!(crate::exit::exit_code(&error), crate::exit::code::CLOUD);
     let text = error.to_string().replace(&machine.host(), "HOST");
     insta::assert_snapshot!(text, @"things.get thing: there is no access token: the metadata server at HOST answered 503 without the header `Metadata-Flavor: Google` (UNAVAILABLE)");
 }

@@ -362,8 +362,8 @@ async fn a_file_that_cannot_be_read_is_the_user_s_input() {
         .await
         .unwrap_err();
     assert_eq!(
-        crate::error::exit_code(&error.into()),
-        crate::error::code::INPUT
+        crate::exit::exit_code(&error.into()),
+        crate::exit::code::INPUT
     );
 }
 

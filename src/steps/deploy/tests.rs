@@ -126,7 +126,7 @@ async fn a_400_that_no_etag_explains_ends_the_rollout() {
         .traffic_to_challenger(&ctx, 5)
         .await
         .unwrap_err();
-    assert_eq!(crate::error::exit_code(&error), 3, "{error:#}");
+    assert_eq!(crate::exit::exit_code(&error), 3, "{error:#}");
     assert!(
         format!("{error:#}").contains("moving the traffic: endpoints.patch"),
         "{error:#}"
@@ -172,7 +172,7 @@ async fn an_endpoint_that_stays_busy_is_told_as_the_cloud_s() {
         .deploy_dark(&ctx, &pushed())
         .await
         .unwrap_err();
-    assert_eq!(crate::error::exit_code(&error), 3, "{error:#}");
+    assert_eq!(crate::exit::exit_code(&error), 3, "{error:#}");
     assert!(format!("{error:#}").contains("Refused here"), "{error:#}");
     // An hour, every 20 seconds.
     let posts = server.asked().iter().filter(|a| a.verb == "POST").count();

@@ -141,7 +141,7 @@ fn a_mistaken_command_is_wrong_input() {
     let error = |args: &Args| {
         let error = init(args, &mut Vec::new()).unwrap_err();
         assert!(error.downcast_ref::<Input>().is_some(), "{error:?}");
-        crate::error::render(&error)
+        crate::exit::render(&error)
     };
     let both = [t.clone(), u];
     assert!(error(&folder.args("churm", &[t])).contains("hint: did you mean `churn`?"));

@@ -101,7 +101,7 @@ impl Project {
         let error = self.run_from(source).unwrap_err();
         assert!(error.downcast_ref::<Input>().is_some(), "{error:?}");
         let root = format!("{}/", self.folder.path().display());
-        crate::error::render(&error).replace(&root, "")
+        crate::exit::render(&error).replace(&root, "")
     }
 }
 

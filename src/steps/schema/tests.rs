@@ -37,7 +37,7 @@ fn the_example_passes_the_schema_that_is_inferred_from_it() {
     let folder = example();
     let folder = folder.path();
     let error = run(folder, Do::Update, false).unwrap_err();
-    let error = crate::error::render(&error);
+    let error = crate::exit::render(&error);
     assert!(error.contains("serin lint --infer"), "{error}");
     let shown = run(folder, Do::Infer, true).unwrap();
     assert!(!folder.join("schema.yaml").exists());
@@ -52,7 +52,7 @@ fn the_example_passes_the_schema_that_is_inferred_from_it() {
     assert_eq!(outcome, Outcome::Done, "{out}");
     assert!(!out.contains("warn schema."), "{out}");
     let error = run(folder, Do::Infer, false).unwrap_err();
-    assert!(crate::error::render(&error).contains("serin lint --update"));
+    assert!(crate::exit::render(&error).contains("serin lint --update"));
     assert_eq!(
         run(folder, Do::Update, false).unwrap(),
         "schema.yaml: the tables ask for no change\n"
