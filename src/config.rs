@@ -18,7 +18,6 @@ mod reading;
 mod tests;
 pub(crate) mod yaml;
 
-pub(crate) use cursor::nearest;
 pub use duration::{parse_duration, write_duration};
 pub(crate) use forms::key_location;
 pub use lint::{Baseline, Drift, DriftColumn, DriftLimits, Freshness, Lint, Volume};

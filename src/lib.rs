@@ -27,6 +27,7 @@ pub mod model;
 pub mod process;
 pub mod report;
 pub mod serve;
+mod settings;
 pub mod signals;
 pub mod steps;
 pub mod workspace;

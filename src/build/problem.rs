@@ -82,17 +82,3 @@ impl Problem {
         }
     }
 }
-
-/// `did you mean …?` with the name nearest to a wrong one, where one is near at all.
-pub(super) fn did_you_mean<'a>(
-    wrong: &str,
-    names: impl IntoIterator<Item = &'a str>,
-) -> Option<String> {
-    let bare = |name: &str| name.replace(['_', '-'], "").to_lowercase();
-    let wrong = bare(wrong);
-    let near = |name: &&str| strsim::normalized_damerau_levenshtein(&wrong, &bare(name));
-    let nearest = names
-        .into_iter()
-        .max_by(|a, b| near(a).total_cmp(&near(b)))?;
-    (near(&nearest) >= 0.5).then(|| format!("did you mean `{nearest}`?"))
-}

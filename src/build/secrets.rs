@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::config::{Build, Step, Text};
-use super::problem::did_you_mean;
 use super::resolve::Resolved;
 use crate::error::Input;
+use crate::settings::did_you_mean;
 pub(super) use masks::Masks;
 
 /// The bytes that Cloud Build allows a value.

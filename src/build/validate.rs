@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::config::{Build, Step, Text};
 use super::problem::{Mark, Problem};
+use crate::settings::did_you_mean;
 pub(super) use names::after;
 pub(super) use volumes::clean as clean_path;
 
@@ -160,7 +161,7 @@ fn check_order(steps: &[Step]) -> Result<(), Problem> {
                 return Err(match steps[index..].iter().position(later) {
                     Some(0) => problem.hint("a step cannot wait for itself"),
                     Some(_) => problem.hint("a step can wait only for steps above it"),
-                    None => match super::problem::did_you_mean(wanted_id, ids) {
+                    None => match did_you_mean(wanted_id, ids) {
                         Some(hint) => problem.hint(hint),
                         None => problem,
                     },

@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::yaml::{Key, Kind, Mark, Node};
 use super::{File, Spot, parse_duration};
 use crate::error::{Input, Place};
+use crate::settings::did_you_mean;
 
 /// The fields of a settings file by the section they stand in.
 pub(crate) type Sections = &'static [(&'static str, &'static [&'static str])];
@@ -355,8 +356,8 @@ impl<'a> Cursor<'a> {
             return Ok(*value);
         }
         let error = self.expected(&what);
-        Err(match nearest(&text, &names) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
+        Err(match did_you_mean(&text, names) {
+            Some(hint) => error.hint(hint),
             None => error,
         }
         .into())
@@ -365,8 +366,8 @@ impl<'a> Cursor<'a> {
 
 /// What to do about a field that its section does not know.
 fn advice(name: &str, known: &[&str], sections: Sections) -> String {
-    if let Some(near) = nearest(name, known) {
-        return format!("did you mean `{near}`?");
+    if let Some(hint) = did_you_mean(name, known.iter().copied()) {
+        return hint;
     }
     let elsewhere = sections.iter().find(|(_, names)| names.contains(&name));
     match elsewhere {
@@ -374,18 +375,6 @@ fn advice(name: &str, known: &[&str], sections: Sections) -> String {
         Some((section, _)) => format!("`{name}` is a field of `{section}`"),
         None => format!("known here: {}", listed(known, "and")),
     }
-}
-
-/// The most similar of some words, where one is similar at all.
-pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    let word = word.to_lowercase();
-    let scored = known
-        .iter()
-        .map(|name| (strsim::jaro_winkler(&word, name), *name));
-    scored
-        .filter(|(similarity, _)| *similarity > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
 }
 
 pub(crate) fn one_of(names: &[&str]) -> String {

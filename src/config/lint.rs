@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::cursor::{Cursor, Fields, nearest};
+use super::cursor::{Cursor, Fields};
 use super::reading::local;
 use super::{Spot, yaml::Kind};
 use crate::error::Place;
+use crate::settings::did_you_mean;
 use crate::workspace::records::Severity;
 
 #[derive(Clone, Debug, Default)]
@@ -224,8 +225,8 @@ fn against(field: &Cursor) -> Result<Baseline> {
         return Ok(Baseline::File(text));
     }
     let error = field.expected(what);
-    Err(match nearest(&text, &["champion"]) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
+    Err(match did_you_mean(&text, ["champion"]) {
+        Some(hint) => error.hint(hint),
         None => error,
     }
     .into())

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::exit::{code, exit_code, render};
+use crate::settings::nearest;
 use crate::workspace::records::Severity;
 
 const WHOLE: &str = r#"# what the build is about
@@ -469,7 +470,11 @@ fn a_missing_file_is_the_users_input() {
 fn a_field_is_nearest_to_itself() {
     for (section, names) in cursor::FIELDS {
         for name in *names {
-            assert_eq!(cursor::nearest(name, names), Some(*name), "{section}");
+            assert_eq!(
+                nearest(name, names.iter().copied()),
+                Some(*name),
+                "{section}"
+            );
         }
     }
 }

@@ -34,8 +34,9 @@ use super::schema::{ColumnRule, Schema, TableRule};
 use super::stats::{Overlap, Similar};
 use super::table::{Column, Kind, Table, Totals};
 use crate::clock::Timestamp;
-use crate::config::{Config, nearest};
+use crate::config::Config;
 use crate::error::Input;
+use crate::settings::did_you_mean;
 use crate::workspace::drift_report::DriftReport;
 use crate::workspace::records::Severity;
 use crate::workspace::table_profile::TableProfile;
@@ -336,8 +337,8 @@ pub fn explain(code: &str) -> Result<&'static str> {
 fn unknown(code: &str) -> Input {
     let error = Input::new(format!("there is no check `{}`", super::shown(code)));
     let codes: Vec<&str> = CHECKS.iter().map(|check| check.code).collect();
-    match nearest(code, &codes) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
+    match did_you_mean(code, codes.iter().copied()) {
+        Some(hint) => error.hint(hint),
         None => error.hint(format!("there are `{}`", codes.join("`, `"))),
     }
 }

@@ -25,6 +25,7 @@ use super::slices;
 use super::table::{self, Cell};
 use crate::config::{Gate, GateRule, Validate};
 use crate::error::Input;
+use crate::settings::did_you_mean;
 use crate::workspace::records::{
     GateResult, LabelColumn, MetricSets, MetricValue, Metrics, SliceMetrics, Verdict,
 };
@@ -104,25 +105,14 @@ fn gates<'a>(
             }
             None => format!("there is no metric `{name}`"),
         };
-        let hint = match nearest(name, known.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("use one of `{}`", known.join("`, `")),
-        };
+        let hint = did_you_mean(name, known.iter().copied())
+            .unwrap_or_else(|| format!("use one of `{}`", known.join("`, `")));
         Err(Input::new(message)
             .at(gate.metric.place.clone())
             .hint(hint)
             .into())
     };
     config.require.iter().map(gate).collect()
-}
-
-/// The known name that was probably meant.
-pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .map(|known| (strsim::jaro_winkler(name, known), known))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, known)| known)
 }
 
 /// The test part.
@@ -156,10 +146,9 @@ impl<'a> Test<'a> {
                     let known = schema.fields().iter().map(|f| f.name().as_str());
                     let input = Input::new(format!("there is no column `{name}` to slice by"))
                         .at(slice.place.clone());
-                    match nearest(name, known) {
-                        Some(near) => input.hint(format!("did you mean `{near}`?")),
-                        None => input.hint("slice by a feature, which `data.drop` does not name"),
-                    }
+                    input.hint(did_you_mean(name, known).unwrap_or_else(|| {
+                        "slice by a feature, which `data.drop` does not name".to_owned()
+                    }))
                 })?);
             }
             test.batches.push(batch);

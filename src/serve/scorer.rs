@@ -14,8 +14,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::model::encode::{IN_RANGE, MISSING};
-use crate::model::gate::nearest;
 use crate::model::predictor::Predictor;
+use crate::settings::nearest;
 
 /// The most instances of a request: with 150 bytes each, which is little, they are as much as a request may hold.
 pub(crate) const MOST_INSTANCES: usize = 10_000;

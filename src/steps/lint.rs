@@ -23,6 +23,7 @@ use crate::data::{checks, counted, drift, snapshot};
 use crate::error::Input;
 use crate::printable;
 use crate::report::progress::Progress;
+use crate::settings::did_you_mean;
 use crate::workspace::drift_report::DriftReport;
 use crate::workspace::records::{
     Dataset, Deployed, Feature, LintReport, Profile, Pushed, SourceTable, Trained, Validated,
@@ -129,13 +130,8 @@ impl Lint<'_> {
             .iter()
             .find(|t| !known.contains(&t.name.as_str()));
         if let Some(table) = stranger {
-            let near = known
-                .iter()
-                .find(|name| strsim::jaro_winkler(name, &table.name) > 0.8);
-            let hint = match near {
-                Some(name) => format!("did you mean `{name}`?"),
-                None => format!("its tables are `{}`", known.join("`, `")),
-            };
+            let hint = did_you_mean(&table.name, known.iter().copied())
+                .unwrap_or_else(|| format!("its tables are `{}`", known.join("`, `")));
             let message = format!("serin.yaml has no table `{}`", *table.name);
             let place = table.name.place.clone();
             return Err(Input::new(message).at(place).hint(hint).into());

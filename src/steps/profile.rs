@@ -15,6 +15,7 @@ use crate::error::Input;
 use crate::printable;
 use crate::report::progress::Progress;
 use crate::report::table_profile as report;
+use crate::settings::did_you_mean;
 use crate::workspace::table_profile::{NamedProfile, SCHEMA, TableProfile};
 use crate::workspace::write_atomically;
 
@@ -212,13 +213,8 @@ fn has_column(found: &[Found], column: &str) -> Result<()> {
         return Ok(());
     }
     let input = Input::new(format!("there is no column `{column}`"));
-    let near = |name: &&str| strsim::jaro_winkler(name, column) > 0.8;
-    let nearest = names().filter(near).max_by(|a, b| {
-        let likeness = |name: &str| strsim::jaro_winkler(name, column);
-        likeness(a).total_cmp(&likeness(b))
-    });
-    Err(match nearest {
-        Some(name) => input.hint(format!("did you mean `{name}`?")),
+    Err(match did_you_mean(column, names()) {
+        Some(hint) => input.hint(hint),
         None => input,
     }
     .into())

@@ -17,6 +17,7 @@ const LEAVES: &[&str] = &[
     "log",
     "printable",
     "process",
+    "settings",
     "signals",
     "workspace",
 ];
@@ -58,6 +59,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("log", &[]),
     ("printable", &[]),
     ("process", &[]),
+    ("settings", &[]),
     ("signals", &[]),
     ("workspace", &[]),
 ];

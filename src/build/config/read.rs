@@ -5,8 +5,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::schema::{Field, Kind, Message};
-use crate::build::problem::{Mark, Problem, did_you_mean};
+use crate::build::problem::{Mark, Problem};
 use crate::build::yaml::{Node, Scalar, Value};
+use crate::settings::did_you_mean;
 
 /// A value whose type was checked against the schema.
 #[derive(Clone)]

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 
-use crate::build::problem::did_you_mean;
 use crate::build::resolve::Resolved;
 use crate::error::Input;
+use crate::settings::did_you_mean;
 
 /// Which of a build's steps are run, each named by its id or its number. Where some are left out, the
 /// workspace of the last build is used as that build left it, under the source as it is now.

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 
 use super::{ColumnScope, TableScope};
-use crate::config::nearest;
 use crate::data::findings::{Evidence, Reporter};
 use crate::data::schema::ColumnRule;
 use crate::data::stats::cell::{self, Cell};
 use crate::data::types;
+use crate::settings::nearest;
 use crate::workspace::records::Severity;
 
 /// A table that the schema says nothing about.
@@ -39,7 +39,7 @@ pub(super) fn absent(scope: &TableScope, reporter: &mut Reporter) {
         let name: &str = &rule.name;
         if !there.contains(name) {
             reporter.found(scope.table.origin(), name, None, || {
-                let near = nearest(name, &unknown);
+                let near = nearest(name, unknown.iter().copied());
                 let near = near.map_or_else(String::new, |near| {
                     format!("; is it `{}`?", crate::data::shown(near))
                 });

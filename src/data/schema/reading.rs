@@ -5,11 +5,12 @@ use std::collections::{HashMap, HashSet};
 use anyhow::Result;
 
 use super::{ColumnRule, Moment, Pattern, Reference, Schema, TableRule};
-use crate::config::cursor::{Cursor, Fields, Sections, nearest};
+use crate::config::cursor::{Cursor, Fields, Sections};
 use crate::config::yaml::{self, Key, Kind};
 use crate::config::{File, Spot};
 use crate::data::stats::cell::{self, Cell};
 use crate::data::types;
+use crate::settings::did_you_mean;
 use crate::workspace::records::ColumnType;
 
 /// The fields of `schema.yaml`; `*` is a table's or a column's name.
@@ -137,8 +138,8 @@ fn table(name: Spot<String>, rules: Cursor) -> Result<TableRule> {
 fn unknown(field: &Cursor, what: &str, name: &str, known: &[&str]) -> anyhow::Error {
     let name = crate::data::shown(name);
     let error = field.error(format!("the schema describes no {what} `{name}`"));
-    match nearest(&name, known) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
+    match did_you_mean(&name, known.iter().copied()) {
+        Some(hint) => error.hint(hint),
         None => error,
     }
     .into()

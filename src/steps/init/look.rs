@@ -16,6 +16,7 @@ use crate::data::split::Partition;
 use crate::data::table::{Column, Table};
 use crate::data::types;
 use crate::error::{Input, Place};
+use crate::settings::did_you_mean;
 use crate::workspace::records::{ColumnType, Task};
 
 /// The share of test rows.
@@ -184,26 +185,15 @@ impl Look {
 fn no_column(flag: &str, column: &str, tables: &[Table]) -> Input {
     let paths: Vec<&str> = tables.iter().map(|table| table.path.as_str()).collect();
     let columns = || tables.iter().flat_map(|table| &table.columns);
-    let near = columns()
-        .map(|c| {
-            (
-                strsim::jaro_winkler(&c.name.to_lowercase(), &column.to_lowercase()),
-                c,
-            )
-        })
-        .filter(|(similarity, _)| *similarity > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let near = did_you_mean(column, columns().map(|c| c.name.as_str()));
     let message = format!(
         "{} has no column `{column}`, named by `{flag}`",
         paths.join(", ")
     );
-    Input::new(message).hint(match near {
-        Some((_, near)) => format!("did you mean `{}`?", near.name),
-        None => {
-            let names: Vec<&str> = columns().map(|c| c.name.as_str()).take(20).collect();
-            format!("its columns are `{}`", names.join("`, `"))
-        }
-    })
+    Input::new(message).hint(near.unwrap_or_else(|| {
+        let names: Vec<&str> = columns().map(|c| c.name.as_str()).take(20).collect();
+        format!("its columns are `{}`", names.join("`, `"))
+    }))
 }
 
 fn label_column<'a>(tables: &'a [Table], label: &str) -> Result<&'a Column> {
