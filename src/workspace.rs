@@ -62,6 +62,19 @@ impl Digest {
         &self.0
     }
 
+    /// The digest in the form of a random UUID, version 4: an id where the bytes differ each time.
+    pub fn uuid(&self) -> String {
+        let part = |from: usize, to: usize| self.0.get(from..to).unwrap_or_default();
+        format!(
+            "{}-{}-4{}-a{}-{}",
+            part(0, 8),
+            part(8, 12),
+            part(13, 16),
+            part(17, 20),
+            part(20, 32)
+        )
+    }
+
     /// A digest that is whole: 64 hexadecimal digits in lower case.
     pub fn parse(text: &str) -> Option<Self> {
         let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);

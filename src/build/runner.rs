@@ -267,17 +267,7 @@ fn listen() -> watch::Receiver<(u8, u32)> {
 /// An id in the form of Cloud Build's.
 fn new_build_id() -> String {
     let now = Timestamp::real_now().unix_micros();
-    let digest = Digest::of(format!("{now} {}", std::process::id()).as_bytes());
-    let hex = digest.as_str();
-    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-    format!(
-        "{}-{}-4{}-a{}-{}",
-        part(0, 8),
-        part(8, 12),
-        part(13, 16),
-        part(17, 20),
-        part(20, 32)
-    )
+    Digest::of(format!("{now} {}", std::process::id()).as_bytes()).uuid()
 }
 
 /// A build that is ready to run.

@@ -209,21 +209,8 @@ where
 
 /// An id in the form of Cloud Build's, never the same twice.
 fn new_id(cloudbuild: &CloudBuild) -> Result<String, ApiError> {
-    let n = cloudbuild.core.store.next_id("cloudbuild")?;
-    let seed = format!(
-        "{n} {} {}",
-        cloudbuild.core.clock.now(),
-        cloudbuild.core.url
-    );
-    let digest = crate::workspace::Digest::of(seed.as_bytes());
-    let hex = digest.as_str();
-    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-    Ok(format!(
-        "{}-{}-4{}-a{}-{}",
-        part(0, 8),
-        part(8, 12),
-        part(13, 16),
-        part(17, 20),
-        part(20, 32)
-    ))
+    let core = &cloudbuild.core;
+    let n = core.store.next_id("cloudbuild")?;
+    let seed = format!("{n} {} {}", core.clock.now(), core.url);
+    Ok(crate::workspace::Digest::of(seed.as_bytes()).uuid())
 }
