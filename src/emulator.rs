@@ -227,9 +227,7 @@ pub async fn start(options: Options) -> Result<Running> {
 /// # Errors
 /// As [`start`].
 pub async fn serve_until_interrupted(options: Options) -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let mut signals = crate::signals::Signals::listen()?;
     let state = options.state.clone();
     let faults: Vec<String> = options.faults.iter().map(ToString::to_string).collect();
     let running = start(options).await?;
@@ -262,10 +260,7 @@ pub async fn serve_until_interrupted(options: Options) -> Result<()> {
         "env     eval \"$(serin emulate env --url {})\"",
         running.url()
     );
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    signals.next().await;
     running.stop().await;
     Ok(())
 }
