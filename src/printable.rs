@@ -38,6 +38,17 @@ pub fn line(text: &str) -> Cow<'_, str> {
     escaped(text, is_hidden)
 }
 
+/// How many characters of a text a message repeats.
+const SHOWN: usize = 40;
+
+/// A text of others as a message repeats it: on its line, and cut after 40 characters.
+pub fn shown(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", line(text.get(..end).unwrap_or_default())),
+        None => line(text).into_owned(),
+    }
+}
+
 fn escaped(text: &str, hides: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !text.chars().any(&hides) {
         return Cow::Borrowed(text);
@@ -218,6 +229,13 @@ mod tests {
                 assert_eq!(String::from_utf8(printed.stdout).unwrap(), text, "{word}");
             }
         }
+    }
+
+    #[test]
+    fn a_shown_text_is_short_and_on_one_line() {
+        assert_eq!(shown("a\r\nb \"c\" é"), "a\\r\\nb \"c\" é");
+        assert_eq!(shown(&"x".repeat(50)), format!("{}…", "x".repeat(40)));
+        assert_eq!(shown(&"é".repeat(40)), "é".repeat(40));
     }
 
     proptest! {

@@ -35,9 +35,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::error::Input;
 use crate::listen::{self, Held, Limits, json_answer, json_bytes, refusal};
 use crate::log;
+use crate::printable::shown;
 use crate::signals::Signals;
 pub use address::Address;
-use scorer::{Scorer, cut};
+use scorer::Scorer;
 
 /// The largest request, in bytes: what a shared endpoint of Vertex AI lets through.
 const LARGEST_REQUEST_BYTES: usize = 1_500_000;
@@ -147,13 +148,13 @@ async fn answer(
         Method::POST if predict => server.predict(body).await.unwrap_or_else(|answer| *answer),
         _ if health || predict => refusal(
             StatusCode::METHOD_NOT_ALLOWED,
-            &format!("`{path}` does not take {}", cut(method.as_str())),
+            &format!("`{path}` does not take {}", shown(method.as_str())),
         ),
         _ => refusal(
             StatusCode::NOT_FOUND,
             &format!(
                 "there is nothing at `{}`; predictions are at `{}`, health is at `{}`",
-                cut(path),
+                shown(path),
                 server.predict_route,
                 server.health_route
             ),

@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::yaml::{Key, Kind, Mark, Node};
 use super::{File, Spot, parse_duration};
 use crate::error::{Input, Place};
+use crate::printable::shown;
 use crate::settings::did_you_mean;
 
 /// The fields of a settings file by the section they stand in.
@@ -216,7 +217,7 @@ impl<'a> Cursor<'a> {
     pub(crate) fn expected(&self, what: &str) -> Input {
         let found = match &self.node.kind {
             Kind::Null => "nothing".to_owned(),
-            Kind::Text(text) => format!("`{}`", shorten(text)),
+            Kind::Text(text) => format!("`{}`", shown(text)),
             Kind::List(_) => "a list".to_owned(),
             Kind::Map(_) => "a mapping".to_owned(),
         };
@@ -231,7 +232,7 @@ impl<'a> Cursor<'a> {
         let known = known.map_or(&[][..], |(_, known)| *known);
         for (key, _) in fields.entries {
             if !known.contains(&key.text.as_str()) {
-                let path = join(&fields.cursor.path, &shorten(&key.text));
+                let path = join(&fields.cursor.path, &shown(&key.text));
                 let error = fields
                     .cursor
                     .file
@@ -395,17 +396,5 @@ fn join(path: &str, name: &str) -> String {
     match (path, name) {
         ("", only) | (only, "") => only.to_owned(),
         _ => format!("{path}.{name}"),
-    }
-}
-
-/// A user's text in a message: on one line and not longer than 40 characters.
-fn shorten(text: &str) -> String {
-    let text = text
-        .escape_debug()
-        .collect::<String>()
-        .replace("\\\"", "\"");
-    match text.char_indices().nth(40) {
-        Some((cut, _)) => format!("{}…", text.get(..cut).unwrap_or_default()),
-        None => text,
     }
 }

@@ -335,7 +335,10 @@ pub fn explain(code: &str) -> Result<&'static str> {
 }
 
 fn unknown(code: &str) -> Input {
-    let error = Input::new(format!("there is no check `{}`", super::shown(code)));
+    let error = Input::new(format!(
+        "there is no check `{}`",
+        crate::printable::shown(code)
+    ));
     let codes: Vec<&str> = CHECKS.iter().map(|check| check.code).collect();
     match did_you_mean(code, codes.iter().copied()) {
         Some(hint) => error.hint(hint),

@@ -28,7 +28,7 @@ pub struct Evidence {
 impl Evidence {
     /// That a cell holds a value and something else was expected.
     pub fn holds(column: &str, value: &str, expected: impl Into<String>) -> Self {
-        let (expected, value) = (expected.into(), super::shown(value));
+        let (expected, value) = (expected.into(), crate::printable::shown(value));
         Self {
             sentence: format!("column `{column}` holds `{value}`, expected {expected}"),
             expected,

@@ -356,7 +356,8 @@ fn key_columns(table: &Table, on: &[String]) -> Vec<usize> {
 /// The row with its key as it was written.
 fn keyed(table: &Table, on: &[String], row: usize) -> Option<KeyedRow> {
     let parts = key_columns(table, on).into_iter();
-    let parts = parts.filter_map(|at| Some(super::shown(&table.columns.get(at)?.text(row))));
+    let parts =
+        parts.filter_map(|at| Some(crate::printable::shown(&table.columns.get(at)?.text(row))));
     let key = parts.collect::<Vec<_>>().join(", ");
     let (file, line) = table.kept_place(row)?;
     Some(KeyedRow { file, line, key })

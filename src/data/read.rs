@@ -224,7 +224,7 @@ fn order(
     let mut order = Vec::with_capacity(columns.len());
     for name in columns {
         let place = known.get(&**name).ok_or_else(|| {
-            let name = super::shown(name);
+            let name = crate::printable::shown(name);
             wrong(format!(
                 "has no column `{name}`, which `{}` has",
                 first.shown
@@ -234,7 +234,7 @@ fn order(
     }
     let all: std::collections::HashSet<&String> = columns.iter().collect();
     if let Some(more) = found.iter().find(|name| !all.contains(name)) {
-        let name = super::shown(more);
+        let name = crate::printable::shown(more);
         return Err(wrong(format!(
             "has a column `{name}`, which `{}` has not",
             first.shown

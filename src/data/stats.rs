@@ -108,7 +108,7 @@ impl Misfit {
     pub fn forced(&self, instead_of: crate::workspace::table_profile::ValueType) -> Forced {
         Forced {
             place: self.place.clone(),
-            value: super::shown(&self.value),
+            value: crate::printable::shown(&self.value),
             instead_of,
         }
     }

@@ -364,7 +364,7 @@ impl Table {
             let values = Values::concat(&parts, dates).ok_or_else(|| {
                 Input::new(format!(
                     "column `{}` holds more than 4 GiB of text",
-                    super::shown(name)
+                    crate::printable::shown(name)
                 ))
                 .at_file(Path::new(path))
                 .hint("only the first table of `data.tables` may be so large")

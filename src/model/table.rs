@@ -10,6 +10,7 @@ use arrow_array::{Array, RecordBatch};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::error::Input;
+use crate::printable;
 use crate::workspace::records::{LabelColumn, Task};
 
 /// The batches of a Parquet file, in its order.
@@ -67,7 +68,7 @@ pub(super) fn truth(path: &Path, batch: &RecordBatch, label: &LabelColumn) -> Re
             code(cell).ok_or_else(|| {
                 let found = match cell {
                     Cell::Missing => "no value".to_owned(),
-                    Cell::Text(text) => format!("`{}`", text.chars().take(40).collect::<String>()),
+                    Cell::Text(text) => format!("`{}`", printable::shown(text)),
                     Cell::Number(number) => format!("`{number}`"),
                 };
                 let expected = match label.task {

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::model::encode::{IN_RANGE, MISSING};
 use crate::model::predictor::Predictor;
+use crate::printable;
 use crate::settings::nearest;
 
 /// The most instances of a request: with 150 bytes each, which is little, they are as much as a request may hold.
@@ -23,8 +24,6 @@ pub(crate) const MOST_INSTANCES: usize = 10_000;
 const MOST_SCORES: usize = 100_000;
 /// Instances that are scored at a time.
 const BLOCK: usize = 256;
-/// Characters of a client's text that are repeated to it.
-const SHOWN: usize = 40;
 
 /// A model, ready to score.
 pub(super) struct Scorer {
@@ -96,7 +95,10 @@ impl Scorer {
         // Comparing takes time in proportion to both lengths.
         let near = (name.len() <= 200).then(|| nearest(name, names)).flatten();
         let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-        format!(": the model has no feature `{}`{hint}", cut(name))
+        format!(
+            ": the model has no feature `{}`{hint}",
+            printable::shown(name)
+        )
     }
 }
 
@@ -175,7 +177,8 @@ impl Reading<'_> {
                 Ok(())
             }
             Err(expected) => {
-                let shown = kind.map_or_else(|| cut(&value.to_string()), str::to_owned);
+                let shown =
+                    kind.map_or_else(|| printable::shown(&value.to_string()), str::to_owned);
                 let name = self.scorer.name(feature);
                 Err(self.refuse_instance(&format!(", feature `{name}`: {shown} is not {expected}")))
             }
@@ -331,7 +334,7 @@ macro_rules! scalars {
 
 impl Instance<'_, '_> {
     fn neither<E: Error>(self, value: Value) -> Result<(), E> {
-        let shown = cut(&value.to_string());
+        let shown = printable::shown(&value.to_string());
         Err(self.0.refuse_instance(&format!(
             ": {shown} is neither an object of features nor an array of them"
         )))
@@ -497,24 +500,7 @@ fn best(scores: &[f32]) -> usize {
 
 /// Follows `instance N`.
 fn twice(name: &str) -> String {
-    format!(": `{}` is there twice", cut(name))
-}
-
-/// A client's text as it is repeated to it: the first characters of it, and none that controls a terminal.
-pub(super) fn cut(text: &str) -> String {
-    let mut shown = String::new();
-    let mut chars = text.chars();
-    for c in chars.by_ref().take(SHOWN) {
-        if c.is_control() {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    if chars.next().is_some() {
-        shown.push('…');
-    }
-    shown
+    format!(": `{}` is there twice", printable::shown(name))
 }
 
 #[cfg(test)]

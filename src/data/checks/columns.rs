@@ -41,7 +41,7 @@ pub(super) fn absent(scope: &TableScope, reporter: &mut Reporter) {
             reporter.found(scope.table.origin(), name, None, || {
                 let near = nearest(name, unknown.iter().copied());
                 let near = near.map_or_else(String::new, |near| {
-                    format!("; is it `{}`?", crate::data::shown(near))
+                    format!("; is it `{}`?", crate::printable::shown(near))
                 });
                 let sentence = format!(
                     "column `{name}` is missing, {} asks for it{near}",
@@ -97,8 +97,8 @@ pub(super) fn rounded(scope: &ColumnScope, reporter: &mut Reporter) {
         let place = scope.table.place(*row);
         reporter.found(scope.table.origin(), &column.name, place, || {
             let (text, number) = (column.text(*row), column.number(*row).unwrap_or_default());
-            let kept = crate::data::shown(&format!("{number:.0}"));
-            let shown = crate::data::shown(&text);
+            let kept = crate::printable::shown(&format!("{number:.0}"));
+            let shown = crate::printable::shown(&text);
             let sentence = format!(
                 "column `{}` holds `{shown}`, which as a number loses its last digits ({kept}); `type: category` in \
                  the schema keeps them",
@@ -189,7 +189,7 @@ pub(super) fn listed(values: &[String]) -> String {
     let quoted = |values: &[String]| {
         let quoted = values
             .iter()
-            .map(|v| format!("`{}`", crate::data::shown(v)));
+            .map(|v| format!("`{}`", crate::printable::shown(v)));
         quoted.collect::<Vec<_>>().join(", ")
     };
     match values {

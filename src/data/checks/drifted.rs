@@ -2,7 +2,7 @@
 
 use super::{ProfileScope, counted, percent, short};
 use crate::data::findings::{Evidence, Reporter};
-use crate::data::shown;
+use crate::printable::shown;
 use crate::workspace::drift_report::{
     ColumnDrift, Contribution, DriftReport, DriftVerdict, ValueDrift,
 };

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::{ProfileScope, counted, percent, short};
 use crate::data::findings::{Evidence, Reporter};
-use crate::data::shown;
 use crate::data::stats::cell::is_padded;
+use crate::printable::shown;
 use crate::workspace::table_profile::{ColumnFigures, ValueType};
 
 /// With fewer rows, different values in all of them are no wonder.

@@ -7,8 +7,8 @@ use super::{ColumnScope, TableScope, counted};
 use crate::data::findings::{Evidence, Reporter};
 use crate::data::keys::{Key, KeyMap, key as key_of};
 use crate::data::schema::{ColumnRule, TableRule};
-use crate::data::shown;
 use crate::data::table::{Column, RowPlace, Table};
+use crate::printable::shown;
 use crate::workspace::records::Severity;
 
 /// Fewer rows than the schema asks for, or more than it allows.

@@ -6,7 +6,7 @@ use super::{ProfileScope, counted, percent};
 use crate::config::{SplitRule, Spot};
 use crate::data::drift;
 use crate::data::findings::{Evidence, Reporter};
-use crate::data::shown;
+use crate::printable::shown;
 use crate::workspace::table_profile::{ColumnFigures, TableProfile, ValueType};
 
 /// A class that is so many times as frequent as another leaves it hardly learnt.

@@ -109,7 +109,7 @@ pub(super) fn unseen(scope: &DatasetScope, reporter: &mut Reporter) {
     }
     for class in expected {
         if !target.classes.iter().any(|seen| seen == class) {
-            let shown = crate::data::shown(class);
+            let shown = crate::printable::shown(class);
             let sentence = format!(
                 "no row has the class `{shown}` of the label `{name}`; there are {}",
                 listed(&target.classes).trim_start_matches("one of ")
@@ -197,7 +197,7 @@ pub(super) fn class_in_part(scope: &DatasetScope, reporter: &mut Reporter) {
     for (class, counts) in target.classes.iter().zip(&target.counts) {
         for (count, part) in counts.iter().zip(["training", "test"]) {
             if *count == 0 {
-                let shown = crate::data::shown(class);
+                let shown = crate::printable::shown(class);
                 let sentence =
                     format!("the {part} part has no row of the class `{shown}`; is it too rare?");
                 let evidence = Evidence::new("rows in both parts", "none", sentence);

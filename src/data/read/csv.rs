@@ -166,7 +166,7 @@ fn named(names: &[String], line: u64, shown: &str) -> Result<Vec<String>> {
             return Err(wrong("has a control character or a line end in its name").into());
         }
         if let Some(first) = known.insert(name, n) {
-            let name = crate::data::shown(name);
+            let name = crate::printable::shown(name);
             return Err(wrong(&format!("is `{name}`, as is column {}", first + 1)).into());
         }
     }

@@ -422,7 +422,7 @@ fn column(metadata: &ParquetMetaData, at: usize, field: &FieldRef) -> Result<Col
     let refused = |kind: &str, hint: &str| {
         Input::new(format!(
             "column `{}` is {kind}, and a column of a table holds one value a row",
-            crate::data::shown(name)
+            crate::printable::shown(name)
         ))
         .hint(hint)
     };
@@ -481,7 +481,7 @@ fn check_codec(chunk: &ColumnChunkMetaData) -> Result<(), Input> {
     };
     let message = format!(
         "column `{}` is compressed with {codec}, which is not read",
-        crate::data::shown(chunk.column_descr().name())
+        crate::printable::shown(chunk.column_descr().name())
     );
     Err(Input::new(message).hint("write the file with zstd, snappy, gzip or lz4"))
 }

@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use crate::data::shown;
 use crate::data::stats::{self, frequent::Frequent};
 use crate::printable;
+use crate::printable::shown;
 use crate::workspace::records::ColumnType;
 use crate::workspace::table_profile::{ColumnFigures, NumberFigures, TableProfile, ValueType};
 

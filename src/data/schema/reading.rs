@@ -136,7 +136,7 @@ fn table(name: Spot<String>, rules: Cursor) -> Result<TableRule> {
 
 /// The error that the schema describes no such table or column.
 fn unknown(field: &Cursor, what: &str, name: &str, known: &[&str]) -> anyhow::Error {
-    let name = crate::data::shown(name);
+    let name = crate::printable::shown(name);
     let error = field.error(format!("the schema describes no {what} `{name}`"));
     match did_you_mean(&name, known.iter().copied()) {
         Some(hint) => error.hint(hint),
@@ -323,7 +323,7 @@ fn domain(column: &ColumnRule, field: &Cursor) -> Result<Vec<String>> {
         if number && types::number(&text).is_none() {
             return Err(value.expected("a number").into());
         }
-        let shown = crate::data::shown(&text);
+        let shown = crate::printable::shown(&text);
         if !seen.insert(column.comparable(&text).into_owned()) {
             return Err(value.error(format!("`{shown}` stands here twice")).into());
         }

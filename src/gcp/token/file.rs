@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use url::{Host, Url};
 
 use crate::error::Input;
+use crate::printable;
 
 const UNIVERSE: &str = "googleapis.com";
 const OAUTH: &str = "https://oauth2.googleapis.com/token";
@@ -161,7 +162,7 @@ impl Fields<'_> {
             )),
             other => Err(Input::new(format!(
                 "the credentials are of the type `{}`, which serin does not know",
-                short(other)
+                printable::shown(other)
             ))
             .hint(
                 "it takes `service_account`, `authorized_user`, `external_account`, \
@@ -434,9 +435,4 @@ fn subject_url(text: &str) -> Result<Url, Input> {
              address of this machine, and a token is not fetched in the open",
         )
     })
-}
-
-/// A word of a file, fit for a message.
-fn short(word: &str) -> String {
-    word.chars().filter(|c| !c.is_control()).take(40).collect()
 }

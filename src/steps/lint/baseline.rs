@@ -65,7 +65,7 @@ impl Lint<'_> {
                 (profile.train, true)
             }
             other => {
-                let schema = crate::data::shown(other.unwrap_or_default());
+                let schema = crate::printable::shown(other.unwrap_or_default());
                 let message = format!(
                     "has schema `{schema}`, not `{}` or `{}`",
                     table_profile::SCHEMA,

@@ -1,8 +1,9 @@
 //! What the log says of the tables and the findings.
 
+use crate::data::counted;
 use crate::data::findings::Group;
-use crate::data::{counted, shown};
 use crate::printable;
+use crate::printable::shown;
 use crate::workspace::records::{LintReport, Severity, Verdict};
 use crate::workspace::table_profile::Forced;
 use crate::workspace::{FOLDER, Record as _};
