@@ -417,27 +417,13 @@ pub struct ProfileFlags {
     pub delimiter: Option<u8>,
     /// How the letters of a text are written [default: UTF-8, or what a byte order mark says]
     #[arg(long, value_enum, value_name = "NAME")]
-    pub encoding: Option<Encoding>,
+    pub encoding: Option<crate::config::Encoding>,
     /// Keep in the JSON what a merge needs
     #[arg(long)]
     pub sketches: bool,
     /// Make one profile of all tables, as of shards or days
     #[arg(long)]
     pub merge: bool,
-}
-
-/// The encodings of a text, as the world calls them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Encoding {
-    #[value(name = "utf-8")]
-    Utf8,
-    #[value(name = "utf-16le")]
-    Utf16Le,
-    #[value(name = "utf-16be")]
-    Utf16Be,
-    /// Holds the letters of Latin-1
-    #[value(name = "windows-1252", alias = "latin-1", alias = "iso-8859-1")]
-    Windows1252,
 }
 
 fn delimiter(text: &str) -> Result<u8, String> {

@@ -81,13 +81,17 @@ pub struct Table {
     pub place: Place,
 }
 
-/// How the letters of a text are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How the letters of a text are written as bytes, by the names that the command line takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Encoding {
+    #[value(name = "utf-8")]
     Utf8,
+    #[value(name = "utf-16le")]
     Utf16Le,
+    #[value(name = "utf-16be")]
     Utf16Be,
-    /// Holds the letters of Latin-1.
+    /// Holds the letters of Latin-1
+    #[value(name = "windows-1252", alias = "latin-1", alias = "iso-8859-1")]
     Windows1252,
 }
 

@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 
 use serin::cli::{
-    self, Cli, CloudFlags, Command, CommonFlags, EmulateCommand, EmulateFlags, LintFlags,
-    ProfileFlags, RunFlags, ServeFlags,
+    Cli, CloudFlags, Command, CommonFlags, EmulateCommand, EmulateFlags, LintFlags, ProfileFlags,
+    RunFlags, ServeFlags,
 };
 use serin::config::Config;
 use serin::data::{checks, read};
@@ -178,12 +178,6 @@ fn lint(flags: LintFlags) -> Result<u8> {
 }
 
 fn profile_args(flags: ProfileFlags) -> steps::profile::Args {
-    let encoding = |encoding| match encoding {
-        cli::Encoding::Utf8 => read::Encoding::Utf8,
-        cli::Encoding::Utf16Le => read::Encoding::Utf16Le,
-        cli::Encoding::Utf16Be => read::Encoding::Utf16Be,
-        cli::Encoding::Windows1252 => read::Encoding::Windows1252,
-    };
     steps::profile::Args {
         tables: flags.tables,
         format: flags.format,
@@ -193,7 +187,7 @@ fn profile_args(flags: ProfileFlags) -> steps::profile::Args {
         label: flags.label,
         dialect: read::Dialect {
             delimiter: flags.delimiter,
-            encoding: flags.encoding.map(encoding),
+            encoding: flags.encoding,
             ..read::Dialect::default()
         },
         sketches: flags.sketches,

@@ -17,10 +17,10 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use super::batch::{BadRow, BadRowKind, Batch, Places, RowPlaces, Values};
+pub use crate::config::Encoding;
 use crate::error::Input;
 pub use files::{find, find_in, is_table};
 pub use parquet::is_decoding;
-pub use text::Encoding;
 
 /// How many bytes of text a block is cut to, about; records that are longer make it longer.
 const BLOCK: usize = 1 << 20;

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 
 use super::tables::Tables;
 use super::{Context, Outcome};
-use crate::config::{Baseline, Config, Encoding, JoinKind, SplitRule, Spot};
+use crate::config::{Baseline, Config, JoinKind, SplitRule, Spot};
 use crate::data::findings::Findings;
 use crate::data::freeze::{self, Frozen, Joined};
 use crate::data::read::{self, Dialect, File};
@@ -425,15 +425,9 @@ impl Lint<'_> {
 
 /// How the text of a table is written.
 pub(super) fn dialect(table: &crate::config::Table) -> Dialect {
-    let encoding = |encoding| match encoding {
-        Encoding::Utf8 => read::Encoding::Utf8,
-        Encoding::Utf16Le => read::Encoding::Utf16Le,
-        Encoding::Utf16Be => read::Encoding::Utf16Be,
-        Encoding::Windows1252 => read::Encoding::Windows1252,
-    };
     Dialect {
         delimiter: table.delimiter,
-        encoding: table.encoding.map(encoding),
+        encoding: table.encoding,
         ..Dialect::default()
     }
 }

@@ -10,6 +10,7 @@ use anyhow::Result;
 
 use super::File;
 use super::transcode::Transcoded;
+use crate::config::Encoding;
 use crate::error::{Input, Place};
 
 /// The longest record. A longer one is far more often a quote that was never closed.
@@ -28,16 +29,6 @@ const ZSTD_WINDOW: u32 = 27;
 
 /// How much of a file is looked at to tell what it is.
 const HEAD: usize = 64 << 10;
-
-/// How the letters of a text are written as bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
-    Utf8,
-    Utf16Le,
-    Utf16Be,
-    /// The one-byte letters of Windows in western Europe, which hold those of Latin-1.
-    Windows1252,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Packing {

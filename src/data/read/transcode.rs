@@ -2,7 +2,7 @@
 
 use std::io::{Error, ErrorKind, Read};
 
-use super::text::Encoding;
+use crate::config::Encoding;
 
 /// How many bytes are taken at once.
 const STEP: usize = 64 << 10;
