@@ -6,35 +6,19 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Input, Place};
+use crate::error::Place;
+use crate::settings::File;
 
-pub(crate) mod cursor;
-mod drawing;
-mod duration;
+mod fields;
 mod forms;
 mod lint;
 mod reading;
 #[cfg(test)]
 mod tests;
-pub(crate) mod yaml;
 
-pub use duration::{parse_duration, write_duration};
+pub use crate::settings::Spot;
 pub(crate) use forms::key_location;
 pub use lint::{Baseline, Drift, DriftColumn, DriftLimits, Freshness, Lint, Volume};
-
-/// A value of `serin.yaml` and where it stands, for messages that come after parsing.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Spot<T> {
-    pub value: T,
-    pub place: Place,
-}
-
-impl<T> std::ops::Deref for Spot<T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        &self.value
-    }
-}
 
 /// The whole of `serin.yaml`.
 #[derive(Clone, Debug)]
@@ -242,65 +226,13 @@ impl Config {
     pub fn read(path: &Path) -> Result<Self> {
         reading::config(&File::open(
             path,
-            cursor::FIELDS,
+            fields::FIELDS,
             "`serin init` writes a first one from your tables",
         )?)
     }
 
     #[cfg(test)]
     pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
-        reading::config(&File::new(path, bytes.to_vec(), cursor::FIELDS)?)
-    }
-}
-
-/// The text of a settings file, the name that messages give it, and the fields it may have.
-pub(crate) struct File {
-    pub(crate) path: PathBuf,
-    pub(crate) text: String,
-    fields: cursor::Sections,
-}
-
-impl File {
-    /// Reads a file; `hint` says what to do when there is none.
-    pub(crate) fn open(path: &Path, fields: cursor::Sections, hint: &str) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|error| {
-            if error.kind() == std::io::ErrorKind::NotFound {
-                Input::new("there is no such file").at_file(path).hint(hint)
-            } else {
-                Input::new(format!("cannot be read: {error}")).at_file(path)
-            }
-        })?;
-        Self::new(path, bytes, fields)
-    }
-
-    pub(crate) fn new(path: &Path, bytes: Vec<u8>, fields: cursor::Sections) -> Result<Self> {
-        match String::from_utf8(bytes) {
-            Ok(text) => Ok(Self {
-                path: path.to_owned(),
-                text,
-                fields,
-            }),
-            Err(error) => {
-                let valid = error.utf8_error().valid_up_to();
-                let before = error.as_bytes().get(..valid).unwrap_or_default();
-                let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-                let message = format!("line {line} is no UTF-8 text");
-                Err(Input::new(message).at_file(path).into())
-            }
-        }
-    }
-
-    pub(crate) fn place(&self, mark: &yaml::Mark) -> Place {
-        Place::Text {
-            path: self.path.clone(),
-            line: mark.line,
-            column: mark.column,
-        }
-    }
-
-    pub(crate) fn error(&self, mark: &yaml::Mark, message: String) -> Input {
-        Input::new(message)
-            .at(self.place(mark))
-            .drawing(drawing::draw(self, mark))
+        reading::config(&File::new(path, bytes.to_vec(), fields::FIELDS)?)
     }
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::cursor::{Cursor, Fields};
+use super::Spot;
 use super::reading::local;
-use super::{Spot, yaml::Kind};
 use crate::error::Place;
-use crate::settings::did_you_mean;
+use crate::settings::yaml::Kind;
+use crate::settings::{Cursor, Fields, did_you_mean};
 use crate::workspace::records::Severity;
 
 #[derive(Clone, Debug, Default)]

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::cursor::{Cursor, Fields, one_of};
 use super::forms::{
     is_bucket_name, is_date, is_endpoint_id, is_model_id, is_table_name, key_location,
 };
-use super::yaml::Kind;
 use super::{
     Builtin, Config, Data, Deploy, Encoding, File, Gate, GateRule, Join, JoinKind, Label, Limits,
-    Replay, Split, SplitRule, Spot, Table, Train, Validate, lint, yaml,
+    Replay, Split, SplitRule, Spot, Table, Train, Validate, lint,
 };
 use crate::error::Place;
+use crate::settings::yaml::{self, Kind};
+use crate::settings::{Cursor, Fields, one_of};
 
 /// The longest a custom job of Vertex AI may run.
 const LONGEST_JOB: Duration = Duration::from_secs(7 * 24 * 3600);

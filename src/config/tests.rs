@@ -4,6 +4,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::error::Input;
 use crate::exit::{code, exit_code, render};
 use crate::settings::nearest;
 use crate::workspace::records::Severity;
@@ -468,7 +469,7 @@ fn a_missing_file_is_the_users_input() {
 
 #[test]
 fn a_field_is_nearest_to_itself() {
-    for (section, names) in cursor::FIELDS {
+    for (section, names) in fields::FIELDS {
         for name in *names {
             assert_eq!(
                 nearest(name, names.iter().copied()),
@@ -481,7 +482,7 @@ fn a_field_is_nearest_to_itself() {
 
 /// Pieces that look like a config, so that random texts get past the first line.
 fn pieces() -> impl Strategy<Value = String> {
-    let names = cursor::FIELDS
+    let names = fields::FIELDS
         .iter()
         .flat_map(|(_, names)| names.iter().copied());
     let words: Vec<&str> = names

@@ -32,7 +32,7 @@ use regex::Regex;
 use super::stats::cell::{self, Cell};
 use super::table::Column;
 use super::types;
-use crate::config::{File, Spot};
+use crate::settings::{File, Spot};
 use crate::workspace::records::ColumnType;
 pub use infer::{Known, Seen, infer, label_type, quoted};
 pub use update::update;

@@ -5,12 +5,10 @@ use std::collections::{HashMap, HashSet};
 use anyhow::Result;
 
 use super::{ColumnRule, Moment, Pattern, Reference, Schema, TableRule};
-use crate::config::cursor::{Cursor, Fields, Sections};
-use crate::config::yaml::{self, Key, Kind};
-use crate::config::{File, Spot};
 use crate::data::stats::cell::{self, Cell};
 use crate::data::types;
-use crate::settings::did_you_mean;
+use crate::settings::yaml::{self, Key, Kind};
+use crate::settings::{Cursor, Fields, File, Sections, Spot, did_you_mean};
 use crate::workspace::records::ColumnType;
 
 /// The fields of `schema.yaml`; `*` is a table's or a column's name.

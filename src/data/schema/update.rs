@@ -12,10 +12,10 @@ use anyhow::{Context as _, Result};
 
 use super::infer::{Known, Seen, block, line, missing_margin, number, quoted};
 use super::{ColumnRule, Schema, TableRule};
-use crate::config::yaml::{self, Key, Kind, Node};
 use crate::data::stats::cell::{self, Cell};
 use crate::data::table::{Column, Table};
 use crate::data::types;
+use crate::settings::yaml::{self, Key, Kind, Node};
 use crate::workspace::records::ColumnType;
 
 /// With more new values than this a column has no domain, and it is left to people to say so.

@@ -12,9 +12,9 @@ use bytes::Bytes;
 use serde_json::json;
 
 use crate::clock::Timestamp;
-use crate::config::write_duration;
 use crate::gcp::vertex::{CustomJob, JobState, NewCustomJob};
 use crate::gcp::{Error, Logging, Precondition, resource_id};
+use crate::settings::write_duration;
 use crate::steps::Context;
 use crate::workspace::Digest;
 

@@ -1,4 +1,4 @@
-//! The line of `serin.yaml` that a message is about, drawn as compilers do.
+//! The line of a settings file that a message is about, drawn as compilers do.
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 

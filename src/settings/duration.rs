@@ -5,7 +5,7 @@ use std::time::Duration;
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 /// A duration such as `90s`, `10m`, `1h30m` or `500ms`: whole numbers with units that fall.
-pub fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut units = UNITS.as_slice();
     let mut millis = 0u64;
@@ -24,7 +24,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// The text of a duration: `90s` becomes `1m30s`. What is less than a millisecond is left out.
-pub fn write_duration(duration: Duration) -> String {
+pub(crate) fn write_duration(duration: Duration) -> String {
     let mut left = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
     for (unit, factor) in UNITS {
