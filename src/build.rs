@@ -1,6 +1,6 @@
 //! Runs a `cloudbuild.yaml` on this machine as Cloud Build would, and says what Cloud Build would refuse.
 //!
-//! The way of a file: [`yaml`] reads it into nodes, [`config`] into typed fields, [`validate`] holds
+//! The way of a file: `settings::yaml` reads it into nodes, [`config`] into typed fields, [`validate`] holds
 //! Cloud Build's limits and rules against them, [`substitute`] fills in the substitutions, all of it
 //! led by [`resolve`]. [`runner`] then runs the steps in the order that [`schedule`] gives.
 //!
@@ -23,7 +23,6 @@ mod secrets;
 mod source;
 mod substitute;
 mod validate;
-mod yaml;
 
 #[cfg(test)]
 mod corpus;

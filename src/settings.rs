@@ -2,6 +2,7 @@
 //! its place, a walk over it that words the errors, and what messages need besides.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::Result;
 
@@ -16,6 +17,7 @@ pub(crate) mod yaml;
 pub(crate) use cursor::{Cursor, Fields, Sections, one_of};
 pub(crate) use duration::{parse_duration, write_duration};
 pub(crate) use nearest::{did_you_mean, nearest};
+use yaml::{Mark, Node, Rules};
 
 /// A value of a settings file and where it stands, for messages that come after parsing.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,15 +70,21 @@ impl File {
         }
     }
 
-    pub(crate) fn place(&self, mark: &yaml::Mark) -> Place {
-        Place::Text {
-            path: self.path.clone(),
-            line: mark.line,
-            column: mark.column,
+    /// The tree of its text.
+    pub(crate) fn root(&self) -> Result<Rc<Node>> {
+        match yaml::read(&self.text, Rules::Own) {
+            Ok(document) => Ok(document
+                .root
+                .unwrap_or_else(|| Rc::new(Node::null(Mark::START)))),
+            Err(error) => Err(self.error(&error.mark, error.message).into()),
         }
     }
 
-    pub(crate) fn error(&self, mark: &yaml::Mark, message: String) -> Input {
+    pub(crate) fn place(&self, mark: &Mark) -> Place {
+        mark.place(&self.path)
+    }
+
+    pub(crate) fn error(&self, mark: &Mark, message: String) -> Input {
         Input::new(message)
             .at(self.place(mark))
             .drawing(drawing::draw(self, mark))

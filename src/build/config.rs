@@ -8,8 +8,8 @@ mod schema;
 
 use std::time::Duration;
 
-use super::problem::{Mark, Problem, Spot};
-use super::yaml;
+use super::problem::{Problem, Spot};
+use crate::settings::yaml::{self, Mark, Rules};
 pub(super) use read::{Data, Item};
 
 /// A build without a `timeout` has this long.
@@ -151,8 +151,13 @@ pub(super) struct Objects {
 
 /// Reads a config's text. What gcloud's loader and its check of names and types refuse is refused.
 pub(super) fn read(text: &str, warnings: &mut Vec<Problem>) -> Result<Item, Problem> {
-    let node = yaml::read(text, warnings)?;
-    read::read(&node, &schema::BUILD, warnings)
+    let document = yaml::read(text, Rules::Yaml11)?;
+    warnings.extend(document.warnings.into_iter().map(Problem::from));
+    let Some(root) = document.root else {
+        let message = "the file is empty, expected a build config";
+        return Err(Problem::new(Mark::START, message));
+    };
+    read::read(&root, &schema::BUILD, warnings)
 }
 
 impl Item {

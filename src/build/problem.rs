@@ -3,26 +3,7 @@
 use std::path::Path;
 
 use crate::error::{Input, Place};
-
-/// A place in the config; line and column count from 1, the column in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Mark {
-    pub(super) line: usize,
-    pub(super) column: usize,
-}
-
-impl Mark {
-    /// Where a file begins.
-    pub(super) const START: Self = Self { line: 1, column: 1 };
-
-    pub(super) fn place(self, path: &Path) -> Place {
-        Place::Text {
-            path: path.to_owned(),
-            line: self.line,
-            column: self.column,
-        }
-    }
-}
+use crate::settings::yaml::{self, Mark};
 
 /// A value of the config and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,5 +61,11 @@ impl Problem {
             Some(hint) => input.hint(hint),
             None => input,
         }
+    }
+}
+
+impl From<yaml::Error> for Problem {
+    fn from(error: yaml::Error) -> Self {
+        Self::new(error.mark, error.message)
     }
 }

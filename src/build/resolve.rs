@@ -10,12 +10,13 @@ use serde_json::{Map, Value, json};
 
 use super::config::{self, Build, DEFAULT_TIMEOUT, Data, Item};
 use super::git;
-use super::problem::{Mark, Problem};
+use super::problem::Problem;
 use super::substitute::{self, Given, Rules};
 use super::validate;
 use crate::emulator;
 use crate::error::Input;
 use crate::settings::did_you_mean;
+use crate::settings::yaml::Mark;
 
 /// The id of a build that is only checked.
 const NO_BUILD: &str = "00000000-0000-0000-0000-000000000000";

@@ -10,7 +10,8 @@ mod laws;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::problem::{Mark, Problem};
+use super::problem::Problem;
+use crate::settings::yaml::Mark;
 
 /// The longest value, also after its expansion: Cloud Build's limit of bytes for one value.
 pub(super) const VALUE_BYTES: usize = 4000;
@@ -304,7 +305,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const MARK: Mark = Mark { line: 1, column: 1 };
+    const MARK: Mark = Mark::START;
 
     fn given(pairs: &[(&str, &str)]) -> Vec<Given> {
         pairs

@@ -10,8 +10,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::config::{Build, Step, Text};
-use super::problem::{Mark, Problem};
+use super::problem::Problem;
 use crate::settings::did_you_mean;
+use crate::settings::yaml::Mark;
 pub(super) use names::after;
 pub(super) use volumes::clean as clean_path;
 

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::Spot;
 use super::reading::local;
 use crate::error::Place;
-use crate::settings::yaml::Kind;
+use crate::settings::yaml::{Scalar, Value};
 use crate::settings::{Cursor, Fields, did_you_mean};
 use crate::workspace::records::Severity;
 
@@ -240,9 +240,9 @@ fn columns(field: Cursor, usual: DriftLimits) -> Result<Vec<DriftColumn>> {
             value: key.text.clone(),
             place: field.file.place(&key.mark),
         };
-        let own = match &field.node.kind {
-            Kind::Text(text) if text == "off" => None,
-            Kind::Map(entries) if !entries.is_empty() => {
+        let own = match &field.node.value {
+            Value::Scalar(Scalar::Text, text) if text == "off" => None,
+            Value::Map(entries) if !entries.is_empty() => {
                 Some(limits(&field.fields("lint.drift.columns.*")?, usual)?)
             }
             _ => return Err(field.expected("`off`, or `{psi: 0.3}`").into()),

@@ -12,7 +12,7 @@ use super::{
     Replay, Split, SplitRule, Spot, Table, Train, Validate, lint,
 };
 use crate::error::Place;
-use crate::settings::yaml::{self, Kind};
+use crate::settings::yaml::{Scalar, Value};
 use crate::settings::{Cursor, Fields, one_of};
 
 /// The longest a custom job of Vertex AI may run.
@@ -28,16 +28,13 @@ const KEY: &str =
 const LONGEST_STAGE: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) fn config(file: &File) -> Result<Config> {
-    let root = match yaml::parse(&file.text) {
-        Ok(root) => root,
-        Err(error) => return Err(file.error(&error.mark, error.message).into()),
-    };
+    let root = file.root()?;
     let root = Cursor {
         file,
         node: &root,
         path: String::new(),
     };
-    if matches!(root.node.kind, Kind::Null) {
+    if root.node.is_null() {
         return Err(root
             .error("the file is empty")
             .hint("`serin init` writes a first one from your tables")
@@ -184,9 +181,11 @@ fn table(name: String, place: Place, field: Cursor) -> Result<Table> {
         encoding: None,
         place,
     };
-    match &field.node.kind {
-        Kind::Text(text) if text.starts_with("bq://") => read.bigquery = Some(bigquery(&field)?),
-        Kind::Text(_) => read.local = Some(files(&field)?),
+    match &field.node.value {
+        Value::Scalar(Scalar::Text, text) if text.starts_with("bq://") => {
+            read.bigquery = Some(bigquery(&field)?)
+        }
+        Value::Scalar(Scalar::Text, _) => read.local = Some(files(&field)?),
         _ => {
             let table = field.fields("data.tables.*")?;
             read.local = table.get("local").map(|field| files(&field)).transpose()?;
@@ -218,7 +217,7 @@ fn files(field: &Cursor) -> Result<Spot<String>> {
 /// What may stand between fields.
 fn delimiter(field: &Cursor) -> Result<u8> {
     let what = "one character such as `;`, or `tab`";
-    let Kind::Text(text) = &field.node.kind else {
+    let Value::Scalar(Scalar::Text, text) = &field.node.value else {
         return Err(field.expected(what).into());
     };
     match text.as_bytes() {

@@ -1,11 +1,12 @@
 //! A walk over the tree of a settings file that knows each field's path and words the errors.
 
 use std::collections::HashSet;
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Result;
 
-use super::yaml::{Key, Kind, Mark, Node};
+use super::yaml::{Key, Mark, Node, Scalar, Value};
 use super::{File, Spot, did_you_mean, parse_duration};
 use crate::error::{Input, Place};
 use crate::printable::shown;
@@ -24,7 +25,7 @@ pub(crate) struct Cursor<'a> {
 /// A mapping whose keys are all known, or any where the keys are the user's own names.
 pub(crate) struct Fields<'a> {
     pub(crate) cursor: Cursor<'a>,
-    entries: &'a [(Key, Node)],
+    entries: &'a [(Key, Rc<Node>)],
 }
 
 impl<'a> Fields<'a> {
@@ -32,7 +33,7 @@ impl<'a> Fields<'a> {
     pub(crate) fn get(&self, name: &str) -> Option<Cursor<'a>> {
         self.entries
             .iter()
-            .find(|(key, node)| key.text == name && !matches!(node.kind, Kind::Null))
+            .find(|(key, node)| key.text == name && !node.is_null())
             .map(|(_, node)| self.cursor.child(node, name))
     }
 
@@ -97,11 +98,11 @@ impl<'a> Cursor<'a> {
     }
 
     pub(crate) fn expected(&self, what: &str) -> Input {
-        let found = match &self.node.kind {
-            Kind::Null => "nothing".to_owned(),
-            Kind::Text(text) => format!("`{}`", shown(text)),
-            Kind::List(_) => "a list".to_owned(),
-            Kind::Map(_) => "a mapping".to_owned(),
+        let found = match &self.node.value {
+            Value::Scalar(Scalar::Null, _) => "nothing".to_owned(),
+            Value::Scalar(_, text) => format!("`{}`", shown(text)),
+            Value::List(_) => "a list".to_owned(),
+            Value::Map(_) => "a mapping".to_owned(),
         };
         self.error(format!("expected {what}, found {found}"))
     }
@@ -127,8 +128,8 @@ impl<'a> Cursor<'a> {
 
     /// A mapping whose keys are names that the user chose.
     pub(crate) fn map(self, what: &str) -> Result<Fields<'a>> {
-        match &self.node.kind {
-            Kind::Map(entries) => Ok(Fields {
+        match &self.node.value {
+            Value::Map(entries) => Ok(Fields {
                 entries,
                 cursor: self,
             }),
@@ -137,14 +138,14 @@ impl<'a> Cursor<'a> {
     }
 
     pub(crate) fn list(&self, what: &str) -> Result<Vec<Cursor<'a>>> {
-        match &self.node.kind {
-            Kind::List(items) => Ok(self.items(items)),
+        match &self.node.value {
+            Value::List(items) => Ok(self.items(items)),
             _ => Err(self.expected(what).into()),
         }
     }
 
-    fn items(&self, items: &'a [Node]) -> Vec<Cursor<'a>> {
-        let item = |(n, node)| Cursor {
+    fn items(&self, items: &'a [Rc<Node>]) -> Vec<Cursor<'a>> {
+        let item = |(n, node): (usize, &'a Rc<Node>)| Cursor {
             file: self.file,
             node,
             path: format!("{}[{n}]", self.path),
@@ -154,8 +155,8 @@ impl<'a> Cursor<'a> {
 
     /// One column's name or a list of them, none twice and none of them the label.
     pub(crate) fn names(&self, label: Option<&str>) -> Result<Vec<Spot<String>>> {
-        let (items, what) = match &self.node.kind {
-            Kind::List(items) => (self.items(items), "a column's name"),
+        let (items, what) = match &self.node.value {
+            Value::List(items) => (self.items(items), "a column's name"),
             _ => {
                 let alone = self.child(self.node, "");
                 (vec![alone], "a column's name or a list of them")
@@ -178,8 +179,8 @@ impl<'a> Cursor<'a> {
 
     /// A text as it was written, which is not empty.
     pub(crate) fn text(&self, what: &str) -> Result<Spot<String>> {
-        match &self.node.kind {
-            Kind::Text(text) if !text.trim().is_empty() => Ok(Spot {
+        match &self.node.value {
+            Value::Scalar(Scalar::Text, text) if !text.trim().is_empty() => Ok(Spot {
                 value: text.clone(),
                 place: self.place(),
             }),

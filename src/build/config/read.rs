@@ -5,9 +5,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::schema::{Field, Kind, Message};
-use crate::build::problem::{Mark, Problem};
-use crate::build::yaml::{Node, Scalar, Value};
+use crate::build::problem::Problem;
 use crate::settings::did_you_mean;
+use crate::settings::yaml::{Key, Mark, Node, Scalar, Value};
 
 /// A value whose type was checked against the schema.
 #[derive(Clone)]
@@ -104,14 +104,15 @@ impl Reader<'_> {
         })
     }
 
-    fn field(&self, key: &Node, message: &'static Message) -> Result<&'static Field, Problem> {
-        let Value::Scalar(Scalar::Text, name) = &key.value else {
-            let what = key.describe();
+    fn field(&self, key: &Key, message: &'static Message) -> Result<&'static Field, Problem> {
+        let name = &key.text;
+        if key.scalar != Scalar::Text {
+            let what = key.scalar.describe(name);
             return Err(Problem::new(
                 key.mark,
                 format!("a field's name must be a string, not {what}"),
             ));
-        };
+        }
         let known = |field: &&Field| field.name == name || snake_case(field.name) == **name;
         message.fields.iter().find(known).ok_or_else(|| {
             let name: String = name.chars().take(80).collect();
@@ -219,7 +220,11 @@ impl Reader<'_> {
         };
         let mut map = Vec::with_capacity(entries.len());
         for (key, value) in entries {
-            let name = self.text(key)?;
+            let name = &key.text;
+            if key.scalar != Scalar::Text {
+                let what = key.scalar.describe(name);
+                return Err(self.wrong(key.mark, Some(key.scalar), &what, "a string"));
+            }
             let value = match &value.value {
                 // A key left empty loads; nothing says what it means but the empty string.
                 Value::Scalar(Scalar::Null, _) => "",
@@ -258,13 +263,19 @@ impl Reader<'_> {
     }
 
     fn wrong_type(&self, node: &Node, expected: &str) -> Problem {
-        let (path, what) = (self.path(), node.describe());
-        let problem = Problem::new(
-            node.mark,
-            format!("`{path}` must be {expected}, not {what}"),
-        );
-        match &node.value {
-            Value::Scalar(scalar, _)
+        let scalar = match node.value {
+            Value::Scalar(scalar, _) => Some(scalar),
+            _ => None,
+        };
+        self.wrong(node.mark, scalar, &node.describe(), expected)
+    }
+
+    /// The error that `what` stands where something else is expected; `scalar` is its type, where it has one.
+    fn wrong(&self, mark: Mark, scalar: Option<Scalar>, what: &str, expected: &str) -> Problem {
+        let path = self.path();
+        let problem = Problem::new(mark, format!("`{path}` must be {expected}, not {what}"));
+        match scalar {
+            Some(scalar)
                 if expected == "a string" && !matches!(scalar, Scalar::Null | Scalar::Text) =>
             {
                 problem.hint("put quotes around it")

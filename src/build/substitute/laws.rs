@@ -9,9 +9,9 @@ use proptest::sample::select;
 
 use super::expansion::expand;
 use super::{Given, Rules, fill_one, is_user_key, match_keys};
-use crate::build::problem::Mark;
+use crate::settings::yaml::Mark;
 
-const MARK: Mark = Mark { line: 1, column: 1 };
+const MARK: Mark = Mark::START;
 
 /// A template with more references than chance would give it.
 fn template() -> impl Strategy<Value = String> {

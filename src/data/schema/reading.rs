@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{ColumnRule, Moment, Pattern, Reference, Schema, TableRule};
 use crate::data::stats::cell::{self, Cell};
 use crate::data::types;
-use crate::settings::yaml::{self, Key, Kind};
+use crate::settings::yaml::Key;
 use crate::settings::{Cursor, Fields, File, Sections, Spot, did_you_mean};
 use crate::workspace::records::ColumnType;
 
@@ -42,10 +42,7 @@ const MOST: u64 = 1 << 53;
 const DAY: i64 = 86_400_000_000;
 
 pub(super) fn schema(file: &File) -> Result<Schema> {
-    let root = match yaml::parse(&file.text) {
-        Ok(root) => root,
-        Err(error) => return Err(file.error(&error.mark, error.message).into()),
-    };
+    let root = file.root()?;
     let root = Cursor {
         file,
         node: &root,
@@ -63,7 +60,7 @@ pub(super) fn schema(file: &File) -> Result<Schema> {
     for (name, rules) in tables.entries() {
         let columns = rules.fields("tables.*")?.need("columns")?;
         for (column, rule) in columns.map("a mapping of columns")?.entries() {
-            if !matches!(rule.node.kind, Kind::Null)
+            if !rule.node.is_null()
                 && let Some(field) = rule.fields("tables.*.columns.*")?.get("references")
             {
                 check_reference(&schema, (&name.text, &column.text), &field)?;
@@ -177,7 +174,7 @@ fn column(name: Spot<String>, rule: Cursor) -> Result<ColumnRule> {
         matches: None,
         references: None,
     };
-    if matches!(rule.node.kind, Kind::Null) {
+    if rule.node.is_null() {
         return Ok(column);
     }
     let rule = rule.fields("tables.*.columns.*")?;

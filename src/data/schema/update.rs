@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::Path;
+use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
 
@@ -15,7 +16,7 @@ use super::{ColumnRule, Schema, TableRule};
 use crate::data::stats::cell::{self, Cell};
 use crate::data::table::{Column, Table};
 use crate::data::types;
-use crate::settings::yaml::{self, Key, Kind, Node};
+use crate::settings::yaml::{self, Key, Node, Rules, Value};
 use crate::workspace::records::ColumnType;
 
 /// With more new values than this a column has no domain, and it is left to people to say so.
@@ -34,7 +35,7 @@ pub fn update(
 ) -> Result<String> {
     let schema = Schema::parse(path, text)?;
     // It was read as a schema, so it is YAML, and what is not found here is not there.
-    let Ok(root) = yaml::parse(text) else {
+    let Ok(Some(root)) = yaml::read(text, Rules::Own).map(|document| document.root) else {
         return Ok(text.to_owned());
     };
     let mut edits = Edits {
@@ -68,9 +69,9 @@ fn field<'a>(node: &'a Node, name: &str) -> Option<(&'a Key, &'a Node)> {
     Some((&entry.0, &entry.1))
 }
 
-fn entries(node: &Node) -> &[(Key, Node)] {
-    match &node.kind {
-        Kind::Map(entries) => entries,
+fn entries(node: &Node) -> &[(Key, Rc<Node>)] {
+    match &node.value {
+        Value::Map(entries) => entries,
         _ => &[],
     }
 }
@@ -101,7 +102,7 @@ impl Edits<'_> {
 
     /// Whether a mapping or a list is written in brackets.
     fn is_flow(&self, node: &Node) -> bool {
-        let rest = self.text.get(node.mark.span.start..).unwrap_or_default();
+        let rest = self.text.get(node.mark.start..).unwrap_or_default();
         rest.starts_with(['{', '['])
     }
 
@@ -120,7 +121,7 @@ impl Edits<'_> {
 
     /// Puts an entry behind the last one of a mapping, whose entries are `indented` in the text.
     fn append(&mut self, map: &Node, flow: &str, lines: &[String]) {
-        let open = map.mark.span.start + 1;
+        let open = map.mark.start + 1;
         let last = entries(map).last();
         if self.is_flow(map) {
             match last {
@@ -128,8 +129,8 @@ impl Edits<'_> {
                 None => self.put(open..open, flow.to_owned()),
             }
         } else if let Some((key, node)) = last {
-            let end = self.line_end(node.end.max(key.mark.span.end));
-            let indent = self.line_start(key.mark.span.start).to_owned();
+            let end = self.line_end(node.end.max(key.mark.end));
+            let indent = self.line_start(key.mark.start).to_owned();
             let lines = lines.iter().map(|line| format!("\n{indent}{line}"));
             self.put(end..end, lines.collect());
         }
@@ -153,7 +154,7 @@ impl Edits<'_> {
         };
         let entries = entries(described).iter();
         let written: HashMap<&str, (&Key, &Node)> = entries
-            .map(|(key, node)| (key.text.as_str(), (key, node)))
+            .map(|(key, node)| (key.text.as_str(), (key, &**node)))
             .collect();
         let columns: HashMap<&str, &Column> = (table.columns.iter())
             .map(|column| (column.name.as_str(), column))
@@ -180,24 +181,24 @@ impl Edits<'_> {
     fn set_optional(&mut self, key: &Key, rule: &Node) {
         const FIELD: &str = "presence: optional";
         if let Some((_, told)) = field(rule, "presence") {
-            return self.put(told.mark.span.start..told.end, "optional".to_owned());
+            return self.put(told.mark.start..told.end, "optional".to_owned());
         }
-        let start = rule.mark.span.start;
-        match (&rule.kind, entries(rule).first()) {
-            (Kind::Map(_), None) => self.put(start + 1..start + 1, FIELD.to_owned()),
-            (Kind::Map(_), Some(_)) if self.is_flow(rule) => {
+        let start = rule.mark.start;
+        match (&rule.value, entries(rule).first()) {
+            (Value::Map(_), None) => self.put(start + 1..start + 1, FIELD.to_owned()),
+            (Value::Map(_), Some(_)) if self.is_flow(rule) => {
                 self.put(start + 1..start + 1, format!("{FIELD}, "));
             }
             (_, Some((first, _))) => {
-                let at = first.mark.span.start;
+                let at = first.mark.start;
                 let indent = self.line_start(at).to_owned();
                 self.put(at..at, format!("{FIELD}\n{indent}"));
             }
             (_, None) => {
                 // A rule that is left out, or `~`.
-                let behind = self.text.get(key.mark.span.end..).unwrap_or_default();
+                let behind = self.text.get(key.mark.end..).unwrap_or_default();
                 let colon = behind.find(':').map_or(0, |at| at + 1);
-                let from = key.mark.span.end + colon;
+                let from = key.mark.end + colon;
                 let written = self.text.get(start..rule.end).unwrap_or_default();
                 let to = if written.is_empty() {
                     from
@@ -225,7 +226,7 @@ impl Edits<'_> {
         ];
         for (name, bound) in bounds {
             if let (Some(bound), Some((_, told))) = (bound, field(node, name)) {
-                self.put(told.mark.span.start..told.end, bound);
+                self.put(told.mark.start..told.end, bound);
             }
         }
         if let Some((_, list)) = field(node, "domain")
@@ -240,7 +241,7 @@ impl Edits<'_> {
     }
 
     fn add_value(&mut self, list: &Node, value: &str) {
-        let Kind::List(items) = &list.kind else {
+        let Value::List(items) = &list.value else {
             return;
         };
         let Some(last) = items.last() else { return };
@@ -248,7 +249,7 @@ impl Edits<'_> {
             self.put(last.end..last.end, format!(", {value}"));
         } else {
             let end = self.line_end(last.end);
-            let before = self.line_start(last.mark.span.start).to_owned();
+            let before = self.line_start(last.mark.start).to_owned();
             self.put(end..end, format!("\n{before}{value}"));
         }
     }
@@ -268,14 +269,14 @@ impl Edits<'_> {
         let required = field(node, "required").filter(|_| rule.required);
         match (required, told) {
             (Some((_, required)), Some((_, told))) => {
-                self.put(required.mark.span.start..required.end, "false".to_owned());
-                self.put(told.mark.span.start..told.end, share);
+                self.put(required.mark.start..required.end, "false".to_owned());
+                self.put(told.mark.start..told.end, share);
             }
             (Some((key, required)), None) => {
-                let range = key.mark.span.start..required.end;
+                let range = key.mark.start..required.end;
                 self.put(range, format!("missing: {{at_most: {share}}}"));
             }
-            (None, Some((_, told))) => self.put(told.mark.span.start..told.end, share),
+            (None, Some((_, told))) => self.put(told.mark.start..told.end, share),
             (None, None) => {}
         }
     }

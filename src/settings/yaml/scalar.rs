@@ -1,8 +1,10 @@
-//! The types of plain scalars in YAML 1.1, as gcloud's loader takes them.
+//! The types of scalars in YAML 1.1, as gcloud's loader takes them.
+
+use granit_parser::Tag;
 
 /// The type of a scalar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::build) enum Scalar {
+pub(crate) enum Scalar {
     Null,
     Bool(bool),
     /// The value, kept within 64 bits.
@@ -42,8 +44,34 @@ impl Scalar {
         }
     }
 
+    /// The type that a tag gives to a scalar.
+    ///
+    /// # Errors
+    /// Why the tag is not for this text.
+    pub(super) fn of_tag(text: &str, tag: &Tag) -> Result<Self, String> {
+        let plain = Self::of_plain(text);
+        let fits = match (tag.core_suffix(), &plain) {
+            (Some("str"), _) => return Ok(Self::Text),
+            (Some("bool"), Self::Bool(_))
+            | (Some("int"), Self::Int(_))
+            | (Some("float"), Self::Float)
+            | (Some("null"), Self::Null) => true,
+            (Some("float"), Self::Int(_)) => return Ok(Self::Float),
+            (Some("bool" | "int" | "float" | "null"), _) => false,
+            _ => return Err(unknown_tag(tag)),
+        };
+        if fits {
+            Ok(plain)
+        } else {
+            Err(format!(
+                "`{text}` does not fit its tag `{}`",
+                tag.original()
+            ))
+        }
+    }
+
     /// A few words for messages.
-    pub(super) fn describe(self, text: &str) -> String {
+    pub(crate) fn describe(self, text: &str) -> String {
         let text: String = text.chars().take(60).collect();
         match self {
             Self::Null => "null".to_owned(),
@@ -55,6 +83,10 @@ impl Scalar {
             Self::Text => format!("the string `{text}`"),
         }
     }
+}
+
+pub(super) fn unknown_tag(tag: &Tag) -> String {
+    format!("unknown tag `{}`", tag.original())
 }
 
 /// Binary, octal with a leading zero, decimal, hexadecimal, and base 60 with colons; underscores
