@@ -19,14 +19,15 @@ pub(crate) use duration::{parse_duration, write_duration};
 pub(crate) use nearest::{did_you_mean, nearest};
 use yaml::{Mark, Node, Rules};
 
-/// A value of a settings file and where it stands, for messages that come after parsing.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Spot<T> {
+/// A value of a settings file and where it stands, for messages that come after parsing: its place with the
+/// file's path, or only a mark where the file is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spot<T, P = Place> {
     pub value: T,
-    pub place: Place,
+    pub place: P,
 }
 
-impl<T> std::ops::Deref for Spot<T> {
+impl<T, P> std::ops::Deref for Spot<T, P> {
     type Target = T;
     fn deref(&self) -> &T {
         &self.value

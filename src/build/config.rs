@@ -182,7 +182,7 @@ impl Item {
         match &self.data {
             Data::Text(text) | Data::Template(text) => Some(Spot {
                 value: text.clone(),
-                mark: self.mark,
+                place: self.mark,
             }),
             _ => None,
         }
@@ -209,7 +209,7 @@ impl Item {
         match item.data {
             Data::Duration(_, value) if !value.is_zero() => Some(Spot {
                 value,
-                mark: item.mark,
+                place: item.mark,
             }),
             _ => None,
         }
@@ -223,7 +223,7 @@ impl Item {
         entries.iter().map(|(key, mark, value)| {
             let key = Spot {
                 value: key.clone(),
-                mark: *mark,
+                place: *mark,
             };
             (key, value.clone())
         })
@@ -247,7 +247,7 @@ impl Item {
                 .iter()
                 .map(|(name, item)| Spot {
                     value: *name,
-                    mark: item.mark,
+                    place: item.mark,
                 })
                 .collect(),
             _ => Vec::new(),
@@ -311,7 +311,7 @@ fn step(item: &Item) -> Step {
     let exit_code = |item: &Item| match item.data {
         Data::Int32(value) => Some(Spot {
             value,
-            mark: item.mark,
+            place: item.mark,
         }),
         _ => None,
     };
@@ -351,7 +351,7 @@ fn options(item: &Item) -> Options {
         disk_size_gb: item.get("diskSizeGb").and_then(|item| match item.data {
             Data::Int64(value) => Some(Spot {
                 value,
-                mark: item.mark,
+                place: item.mark,
             }),
             _ => None,
         }),

@@ -103,7 +103,7 @@ pub(super) fn plan(resolved: &Resolved, here: &Here) -> Result<Plan> {
             }
             Err(why) => {
                 foreign = true;
-                let mark = step.name.as_ref().map_or(step.mark, |name| name.mark);
+                let mark = step.name.as_ref().map_or(step.mark, |name| name.place);
                 let image = step.image();
                 let message = format!("step {label}: the image `{image}` {why}");
                 refused.push(Problem::new(mark, message));
@@ -185,7 +185,7 @@ fn cannot(step: &Step, label: &str, launch: &Launch, build: &Build) -> Vec<Probl
         let mut secrets = step.secret_env.iter().chain(&build.options.secret_env);
         refused.extend(secrets.find(|name| !engine::can_be_secret(name)).map(|name| {
             Problem::new(
-                name.mark,
+                name.place,
                 format!(
                     "step {label}: the secret `{}` cannot be passed on by `docker`, which reads this variable itself",
                     name.value
@@ -204,7 +204,7 @@ fn cannot(step: &Step, label: &str, launch: &Launch, build: &Build) -> Vec<Probl
         && folder(Some(dir.as_str()), Path::new("")).is_none()
     {
         refused.push(Problem::new(
-            dir.mark,
+            dir.place,
             format!(
                 "step {label}: `dir` `{}` is a folder of the container, outside of {WORKSPACE}, and this step runs as a process of this machine",
                 dir.value
@@ -219,7 +219,7 @@ fn cannot_for_all(build: &Build, here: &Here) -> Vec<Problem> {
     let images = build.images.iter().chain(&build.artifacts.images);
     if let (Some(image), Some(why)) = (images.into_iter().next(), here.no_engine) {
         refused.push(Problem::new(
-            image.mark,
+            image.place,
             format!("`images`: nothing here can build `{}`: {why}", image.value),
         ));
     }
@@ -227,11 +227,12 @@ fn cannot_for_all(build: &Build, here: &Here) -> Vec<Problem> {
         .fields
         .iter()
         .find(|field| field.value == "dependencies");
-    refused.extend(
-        dependencies.map(|field| {
-            Problem::new(field.mark, "`dependencies` are not fetched on this machine")
-        }),
-    );
+    refused.extend(dependencies.map(|field| {
+        Problem::new(
+            field.place,
+            "`dependencies` are not fetched on this machine",
+        )
+    }));
     refused
 }
 
@@ -260,11 +261,11 @@ fn without_effect(build: &Build) -> Vec<Problem> {
         .filter(|f| OF_BUILD.contains(&f.value) && !(f.value == "artifacts" && only_objects));
     let of_options = build.options.fields.iter();
     let mut warnings: Vec<Problem> = of_build
-        .map(|field| (field.mark, field.value.to_owned()))
+        .map(|field| (field.place, field.value.to_owned()))
         .chain(
             of_options
                 .filter(|field| OF_OPTIONS.contains(&field.value))
-                .map(|field| (field.mark, format!("options.{}", field.value))),
+                .map(|field| (field.place, format!("options.{}", field.value))),
         )
         .map(|(mark, field)| match field.as_str() {
             "artifacts" => Problem::new(
@@ -291,20 +292,20 @@ fn warn(step: &Step, label: &str, launch: &Launch) -> Option<Problem> {
             let arg: String = arg.chars().take(80).collect();
             Some(
                 Problem::new(
-                    name.mark,
+                    name.place,
                     format!("step {label}: on this machine `{arg}` is not the build's workspace"),
                 )
                 .hint("name files relative to the workspace, where every step starts"),
             )
         }
         Launch::Program { program, .. } => Some(Problem::new(
-            name.mark,
+            name.place,
             format!(
                 "step {label}: `{program}` is taken from this machine; serin's image holds serin alone"
             ),
         )),
         Launch::Script { .. } => Some(Problem::new(
-            name.mark,
+            name.place,
             format!(
                 "step {label}: the script is run by this machine's shell; serin's image has none"
             ),

@@ -3,21 +3,11 @@
 use std::path::Path;
 
 use crate::error::{Input, Place};
+use crate::settings;
 use crate::settings::yaml::{self, Mark};
 
 /// A value of the config and where it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Spot<T> {
-    pub(super) value: T,
-    pub(super) mark: Mark,
-}
-
-impl<T> std::ops::Deref for Spot<T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        &self.value
-    }
-}
+pub(super) type Spot<T> = settings::Spot<T, Mark>;
 
 /// Why a config is refused, or what it is warned about.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -234,13 +234,13 @@ fn given(build: &Build, overrides: &BTreeMap<String, String>) -> Result<Vec<Give
     for (key, value) in &build.substitutions {
         if !substitute::is_user_key(key) {
             let message = format!("`.substitutions`: `{}` is no key of your own", key.value);
-            return Err(Problem::new(key.mark, message)
+            return Err(Problem::new(key.place, message)
                 .hint("a key is `_` followed by capital letters, digits and `_`"));
         }
         given.push(Given {
             key: key.value.clone(),
             value: overrides.get(&key.value).unwrap_or(value).clone(),
-            mark: Some(key.mark),
+            mark: Some(key.place),
         });
     }
     for (key, value) in overrides {
@@ -278,7 +278,7 @@ fn warn_of_plain_env(build: &Build, warnings: &mut Vec<Problem>) {
         if refers {
             warnings.push(
                 Problem::new(
-                    entry.mark,
+                    entry.place,
                     format!("`.options.env[{i}]`: no substitution is filled in here"),
                 )
                 .hint("put it into the `env` of the steps"),

@@ -106,7 +106,7 @@ impl Secrets {
                 names.join(", "),
                 if names.len() == 1 { "has" } else { "have" },
             ))
-            .at(first.mark.place(&resolved.path))
+            .at(first.place.place(&resolved.path))
             .hint(format!("give the values in files: `{}`", flags.join(" ")))
             .into());
         }

@@ -42,7 +42,7 @@ pub(super) fn before(build: &Build) -> Result<(), Problem> {
     for timeout in [&build.timeout, &build.queue_ttl].into_iter().flatten() {
         if timeout.value > TIMEOUT {
             let message = "a build's time is at most 24 hours (`86400s`)";
-            return Err(Problem::new(timeout.mark, message));
+            return Err(Problem::new(timeout.place, message));
         }
     }
     for (index, step) in build.steps.iter().enumerate() {
@@ -117,14 +117,14 @@ fn check_step(index: usize, step: &Step, build: &Build) -> Result<(), Problem> {
         };
         if !beside.is_empty() {
             let message = format!("`{path}.script`: {beside}");
-            return Err(Problem::new(script.mark, message));
+            return Err(Problem::new(script.place, message));
         }
     }
     if let Some(timeout) = &step.timeout {
         let whole = build.timeout();
         if timeout.value > whole {
             return Err(Problem::new(
-                timeout.mark,
+                timeout.place,
                 format!(
                     "`{path}.timeout`: a step may not have longer than its build ({}s)",
                     whole.as_secs_f64()
@@ -135,7 +135,7 @@ fn check_step(index: usize, step: &Step, build: &Build) -> Result<(), Problem> {
     for code in &step.allow_exit_codes {
         if !(0..=255).contains(&code.value) {
             return Err(Problem::new(
-                code.mark,
+                code.place,
                 format!("`{path}.allowExitCodes`: {} is no exit code", code.value),
             )
             .hint("exit codes go from 0 to 255"));
@@ -153,7 +153,7 @@ fn check_order(steps: &[Step]) -> Result<(), Problem> {
             if wanted.value != "-" && !ids.contains(wanted.as_str()) {
                 let wanted_id = &wanted.value;
                 let problem = Problem::new(
-                    wanted.mark,
+                    wanted.place,
                     format!(
                         "build step {label} depends on \"{wanted_id}\", which has not been defined"
                     ),
@@ -172,14 +172,14 @@ fn check_order(steps: &[Step]) -> Result<(), Problem> {
         let Some(id) = &step.id else { continue };
         if id.value == "-" {
             let message = format!("`.steps[{index}].id`: `-` cannot be an id");
-            return Err(Problem::new(id.mark, message));
+            return Err(Problem::new(id.place, message));
         }
         if !ids.insert(id.as_str()) {
             let message = format!(
                 "`.steps[{index}].id`: \"{}\" is the id of two steps",
                 id.value
             );
-            return Err(Problem::new(id.mark, message));
+            return Err(Problem::new(id.place, message));
         }
     }
     Ok(())
@@ -191,7 +191,7 @@ fn check_options(build: &Build) -> Result<(), Problem> {
         && !(0..=DISK_GB).contains(&size.value)
     {
         let message = format!("`.options.diskSizeGb`: a disk has at most {DISK_GB} GB");
-        return Err(Problem::new(size.mark, message));
+        return Err(Problem::new(size.place, message));
     }
     if let Some(account) = &build.service_account
         && build.logs_bucket.is_none()
@@ -202,7 +202,7 @@ fn check_options(build: &Build) -> Result<(), Problem> {
         && options.logs_bucket_behavior.as_deref() != Some("REGIONAL_USER_OWNED_BUCKET")
     {
         return Err(Problem::new(
-            account.mark,
+            account.place,
             "`.serviceAccount`: a build with a service account of its own must say where its logs go",
         )
         .hint("set `logsBucket`, or `options.logging` to CLOUD_LOGGING_ONLY or NONE, or `options.defaultLogsBucketBehavior` to REGIONAL_USER_OWNED_BUCKET"));
@@ -217,7 +217,7 @@ fn env(path: &str, entries: &[Text]) -> Result<(), Problem> {
         if !entry.contains('=') {
             let shown: String = entry.chars().take(60).collect();
             return Err(Problem::new(
-                entry.mark,
+                entry.place,
                 format!("`{path}[{i}]`: `{shown}` is no `KEY=VALUE`"),
             ));
         }
@@ -229,7 +229,7 @@ fn count(path: &str, list: &[Text], most: usize) -> Result<(), Problem> {
     match list.get(most) {
         None => Ok(()),
         Some(first) => Err(Problem::new(
-            first.mark,
+            first.place,
             format!(
                 "`{path}`: {} entries, at most {most} are allowed",
                 list.len()
@@ -243,7 +243,7 @@ fn bytes(path: &str, text: &Text, most: usize) -> Result<(), Problem> {
         return Ok(());
     }
     Err(Problem::new(
-        text.mark,
+        text.place,
         format!("`{path}`: {} bytes, at most {most} are allowed", text.len()),
     ))
 }

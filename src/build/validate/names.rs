@@ -14,7 +14,7 @@ pub(in crate::build) fn after(build: &Build) -> Result<(), Problem> {
     for (index, step) in build.steps.iter().enumerate() {
         let image = step.image();
         if !is_image(image) {
-            let mark = step.name.as_ref().map_or(step.mark, |name| name.mark);
+            let mark = step.name.as_ref().map_or(step.mark, |name| name.place);
             return Err(Problem::new(
                 mark,
                 format!(
@@ -33,19 +33,19 @@ pub(in crate::build) fn after(build: &Build) -> Result<(), Problem> {
         && set(&build.images) != set(&artifacts.images)
     {
         let message = "`.artifacts.images` and `.images` are different";
-        return Err(Problem::new(image.mark, message).hint("give one of the two"));
+        return Err(Problem::new(image.place, message).hint("give one of the two"));
     }
     if let Some(tag) = build.tags.get(TAGS) {
         let message = format!(
             "`.tags`: {} tags, at most {TAGS} are allowed",
             build.tags.len()
         );
-        return Err(Problem::new(tag.mark, message));
+        return Err(Problem::new(tag.place, message));
     }
     for (i, tag) in build.tags.iter().enumerate() {
         if !is_tag(tag) {
             let message = format!("`.tags[{i}]`: invalid build tag `{}`", tag.value);
-            return Err(Problem::new(tag.mark, message).hint(
+            return Err(Problem::new(tag.place, message).hint(
                 "letters, digits, `_`, `.` and `-`, at most 128, not beginning with `.` or `-`",
             ));
         }
@@ -62,7 +62,7 @@ fn check_images(path: &str, images: &[Text]) -> Result<(), Problem> {
             let shown: String = image.chars().take(200).collect();
             let message =
                 format!("`{path}[{i}]`: invalid image name \"{shown}\": could not parse reference");
-            return Err(Problem::new(image.mark, message));
+            return Err(Problem::new(image.place, message));
         }
     }
     Ok(())
@@ -72,7 +72,7 @@ fn check_objects(objects: &Objects) -> Result<(), Problem> {
     let path = ".artifacts.objects";
     let location = objects.location.as_ref();
     if !location.is_some_and(|text| text.starts_with("gs://") && text.len() > 5) {
-        let mark = location.map_or(objects.mark, |text| text.mark);
+        let mark = location.map_or(objects.mark, |text| text.place);
         let message = format!("`{path}.location` must begin with `gs://` and name a bucket");
         return Err(Problem::new(mark, message));
     }
@@ -82,7 +82,7 @@ fn check_objects(objects: &Objects) -> Result<(), Problem> {
     }
     if let Some(first) = objects.paths.get(PATHS) {
         let message = format!("`{path}.paths`: at most {PATHS} paths are allowed");
-        return Err(Problem::new(first.mark, message));
+        return Err(Problem::new(first.place, message));
     }
     let mut seen = BTreeSet::new();
     for (i, text) in objects.paths.iter().enumerate() {
@@ -96,7 +96,7 @@ fn check_objects(objects: &Objects) -> Result<(), Problem> {
             continue;
         };
         let message = format!("`{path}.paths[{i}]`: `{}` {wrong}", text.value);
-        return Err(Problem::new(text.mark, message));
+        return Err(Problem::new(text.place, message));
     }
     Ok(())
 }

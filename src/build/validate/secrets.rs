@@ -33,7 +33,7 @@ pub(super) fn check(build: &Build) -> Result<(), Problem> {
             let name = &variable.name;
             if defined.insert(name.as_str(), name).is_some() {
                 let message = format!("secretEnv \"{}\" is defined twice", name.value);
-                return Err(Problem::new(name.mark, message));
+                return Err(Problem::new(name.place, message));
             }
         }
     }
@@ -42,7 +42,7 @@ pub(super) fn check(build: &Build) -> Result<(), Problem> {
     for name in &build.options.secret_env {
         if !global.insert(name.as_str()) {
             let message = format!("`.options.secretEnv`: \"{}\" is there twice", name.value);
-            return Err(Problem::new(name.mark, message));
+            return Err(Problem::new(name.place, message));
         }
     }
     for name in &build.options.secret_env {
@@ -55,11 +55,11 @@ pub(super) fn check(build: &Build) -> Result<(), Problem> {
             let path = format!("`.steps[{index}].secretEnv`");
             if !own.insert(name.as_str()) {
                 let message = format!("{path}: \"{}\" is there twice", name.value);
-                return Err(Problem::new(name.mark, message));
+                return Err(Problem::new(name.place, message));
             }
             if global.contains(name.as_str()) {
                 let message = format!("{path}: \"{}\" is in the options already", name.value);
-                return Err(Problem::new(name.mark, message));
+                return Err(Problem::new(name.place, message));
             }
             use_one(name, &defined)?;
             used.insert(name.as_str());
@@ -68,7 +68,7 @@ pub(super) fn check(build: &Build) -> Result<(), Problem> {
     match defined.iter().find(|(name, _)| !used.contains(*name)) {
         None => Ok(()),
         Some((name, text)) => Err(Problem::new(
-            text.mark,
+            text.place,
             format!("secretEnv \"{name}\" is defined without being used"),
         )
         .hint("name it in a step's `secretEnv`")),
@@ -80,7 +80,7 @@ fn use_one(name: &Text, defined: &BTreeMap<&str, &Text>) -> Result<(), Problem> 
         return Ok(());
     }
     let message = format!("secretEnv \"{}\" is used without being defined", name.value);
-    Err(Problem::new(name.mark, message)
+    Err(Problem::new(name.place, message)
         .hint("define it in `availableSecrets.secretManager` as the `env` of a secret"))
 }
 
@@ -100,7 +100,7 @@ fn check_values(secret: &Secret) -> Result<(), Problem> {
             }
             Ok(_) => continue,
         };
-        return Err(Problem::new(name.mark, message));
+        return Err(Problem::new(name.place, message));
     }
     Ok(())
 }
