@@ -231,7 +231,7 @@ pub struct RunFlags {
     pub from: Option<String>,
     /// Lines for people, or a JSON object for each event
     #[arg(long, value_enum, default_value = "text")]
-    pub format: crate::build::Format,
+    pub format: crate::cloudbuild::Format,
     /// The build's id
     #[arg(long, value_name = "ID", hide = true)]
     pub build_id: Option<String>,
@@ -297,7 +297,7 @@ pub struct CloudFlags {
     /// as for an image that has no entrypoint. The program runs in the workspace with the step's environment and
     /// this machine's PATH.
     #[arg(long = "host", value_name = "IMAGE[=PROGRAM]")]
-    pub hosts: Vec<crate::build::HostImage>,
+    pub hosts: Vec<crate::cloudbuild::HostImage>,
 }
 
 fn repository(text: &str) -> Result<(String, String), String> {

@@ -10,9 +10,9 @@
 #[macro_use]
 pub mod printable;
 
-pub mod build;
 pub mod cli;
 pub mod clock;
+pub mod cloudbuild;
 pub mod config;
 pub mod data;
 pub mod emulator;

@@ -20,7 +20,7 @@ use serin::image::SelfImages;
 use serin::process::Groups;
 use serin::steps::{self, Context, summary};
 use serin::workspace::Workspace;
-use serin::{build, emulator, eprintln, log, printable, println, serve};
+use serin::{cloudbuild, emulator, eprintln, log, printable, println, serve};
 
 fn main() -> ExitCode {
     if !serin::process::wait_for_word() {
@@ -208,10 +208,10 @@ async fn run(flags: RunFlags) -> Result<u8> {
     let [source] = <[PathBuf; 1]>::try_from(flags.sources)
         .map_err(|_| Input::new("one build is run at a time; only `--check` takes several"))?;
     let emulator = flags.emulator.clone();
-    let options = build::RunOptions {
+    let options = cloudbuild::RunOptions {
         source,
         config: flags.config,
-        substitutions: build::parse_substitutions(&flags.substitutions)?,
+        substitutions: cloudbuild::parse_substitutions(&flags.substitutions)?,
         workspace: flags.workspace,
         state: flags.cloud.state,
         self_images: SelfImages {
@@ -226,17 +226,17 @@ async fn run(flags: RunFlags) -> Result<u8> {
         repositories: flags.cloud.repositories.into_iter().collect(),
         secrets: secrets(&flags.cloud.secrets)?,
         part: match flags.from {
-            Some(step) => build::Part::From(step),
-            None if flags.only.is_empty() => build::Part::All,
-            None => build::Part::Only(flags.only),
+            Some(step) => cloudbuild::Part::From(step),
+            None if flags.only.is_empty() => cloudbuild::Part::All,
+            None => cloudbuild::Part::Only(flags.only),
         },
         build_id: flags.build_id,
         submitted: flags.submitted,
         follow_links: flags.follow_links,
         format: flags.format,
     };
-    let report = build::run(options).await?;
-    if flags.format == build::Format::Json {
+    let report = cloudbuild::run(options).await?;
+    if flags.format == cloudbuild::Format::Json {
         return Ok(report.code);
     }
     let cloud = match emulator.as_deref() {
@@ -255,26 +255,28 @@ async fn run(flags: RunFlags) -> Result<u8> {
 fn check(flags: RunFlags) -> Result<u8> {
     if flags.as_written {
         for source in &flags.sources {
-            println!("{}", printable::json(&build::as_written(source)?));
+            println!("{}", printable::json(&cloudbuild::as_written(source)?));
         }
         return Ok(code::DONE);
     }
-    let options = build::CheckOptions {
+    let options = cloudbuild::CheckOptions {
         sources: flags.sources,
-        substitutions: build::parse_substitutions(&flags.substitutions)?,
+        substitutions: cloudbuild::parse_substitutions(&flags.substitutions)?,
         format: flags.format,
         build_id: flags.build_id,
         submitted: flags.submitted,
     };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let code = build::check(&options, &mut out)?;
+    let code = cloudbuild::check(&options, &mut out)?;
     out.flush()?;
     Ok(code)
 }
 
-fn secrets(flags: &[String]) -> Result<Vec<build::SecretFile>> {
+fn secrets(flags: &[String]) -> Result<Vec<cloudbuild::SecretFile>> {
     let files = flags.iter();
-    files.map(|flag| build::SecretFile::parse(flag)).collect()
+    files
+        .map(|flag| cloudbuild::SecretFile::parse(flag))
+        .collect()
 }
 
 async fn emulate(flags: EmulateFlags) -> Result<()> {

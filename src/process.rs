@@ -4,11 +4,11 @@
 //! handled, but `kill -9` cannot: therefore a watchdog, this same binary as `serin watchdog`, holds
 //! the other end of a pipe. It is told of each group, and when the pipe closes because this process
 //! is gone, it kills the groups that are left. Between a child's start and its being told of, a kill
-//! would leave it behind; so a child that is serin itself first waits for a word ([`wait_for_word`]).
+//! would leave it behind; a child that is serin itself can wait for a word first ([`Groups::spawn_serin`]).
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,11 +21,7 @@ const WAITS: &str = "SERIN_WAITS";
 
 /// Starts children in groups of their own and reports them to the watchdog.
 #[derive(Clone)]
-pub struct Groups {
-    lifeline: Arc<Mutex<std::process::ChildStdin>>,
-    /// This program's own file.
-    serin: PathBuf,
-}
+pub struct Groups(Arc<Mutex<std::process::ChildStdin>>);
 
 impl Groups {
     /// Starts the watchdog; `serin` is this program's own file.
@@ -46,10 +42,7 @@ impl Groups {
             .stdin
             .take()
             .ok_or_else(|| io::Error::other("the watchdog has no standard input"))?;
-        Ok(Self {
-            lifeline: Arc::new(Mutex::new(lifeline)),
-            serin: serin.to_owned(),
-        })
+        Ok(Self(Arc::new(Mutex::new(lifeline))))
     }
 
     /// Starts a command as the leader of a new group.
@@ -57,12 +50,7 @@ impl Groups {
     /// # Errors
     /// When the program cannot be started.
     pub fn spawn(&self, command: &mut Command) -> io::Result<Group> {
-        let waits = command.as_std().get_program() == self.serin;
-        if waits {
-            command.env(WAITS, "1").stdin(Stdio::piped());
-        }
-        let mut child = command.process_group(0).spawn()?;
-        let word = child.stdin.take().filter(|_| waits);
+        let child = command.process_group(0).spawn()?;
         let id = child
             .id()
             .and_then(|id| i32::try_from(id).ok())
@@ -74,7 +62,17 @@ impl Groups {
             groups: self.clone(),
         };
         self.tell('+', id)?;
-        if let Some(word) = word {
+        Ok(group)
+    }
+
+    /// The same for a command that is serin itself: it does nothing before the watchdog knows of it, so that
+    /// not even a kill between its start and that leaves it behind. It sees one variable more than it was given.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn spawn_serin(&self, command: &mut Command) -> io::Result<Group> {
+        let mut group = self.spawn(command.env(WAITS, "1").stdin(Stdio::piped()))?;
+        if let Some(word) = group.child.stdin.take() {
             // A child that has ended meanwhile is waited for as any other.
             let _heard = std::fs::File::from(word.into_owned_fd()?).write_all(b"\n");
         }
@@ -82,7 +80,7 @@ impl Groups {
     }
 
     fn tell(&self, sign: char, id: Pid) -> io::Result<()> {
-        let mut lifeline = self.lifeline.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lifeline = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         lifeline.write_all(format!("{sign}{}\n", id.as_raw_nonzero()).as_bytes())
     }
 }

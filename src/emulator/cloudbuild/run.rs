@@ -279,7 +279,7 @@ async fn work(
     if cloudbuild.core.builds == Builds::Host {
         command.args(&cloudbuild.settings.arguments);
     }
-    let group = cloudbuild.core.groups.spawn(&mut command)?;
+    let group = cloudbuild.core.groups.spawn_serin(&mut command)?;
     let mut followed = Followed::since(fetching);
     let status = followed.follow(cloudbuild, group, stop, log).await?;
     let end = followed.end(cloudbuild, build, status);

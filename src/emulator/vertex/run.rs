@@ -181,7 +181,7 @@ async fn attempt_once(
         Ok(prepared) => prepared,
         Err(why) => return failed(why),
     };
-    let mut group = match vertex.core.groups.spawn(&mut command) {
+    let mut group = match vertex.core.groups.spawn_serin(&mut command) {
         Ok(group) => group,
         Err(e) => return failed(format!("The container could not be started: {e}.")),
     };

@@ -244,7 +244,7 @@ async fn live(
         Ok(prepared) => prepared,
         Err(why) => return never(why),
     };
-    let mut group = match vertex.core.groups.spawn(&mut command) {
+    let mut group = match vertex.core.groups.spawn_serin(&mut command) {
         Ok(group) => group,
         Err(e) => return never(format!("It could not be started: {e}.")),
     };

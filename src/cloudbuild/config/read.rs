@@ -5,19 +5,19 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::schema::{Field, Kind, Message};
-use crate::build::problem::Problem;
+use crate::cloudbuild::problem::Problem;
 use crate::settings::did_you_mean;
 use crate::settings::yaml::{Key, Mark, Node, Scalar, Value};
 
 /// A value whose type was checked against the schema.
 #[derive(Clone)]
-pub(in crate::build) struct Item {
-    pub(in crate::build) mark: Mark,
-    pub(in crate::build) data: Data,
+pub(in crate::cloudbuild) struct Item {
+    pub(in crate::cloudbuild) mark: Mark,
+    pub(in crate::cloudbuild) data: Data,
 }
 
 #[derive(Clone)]
-pub(in crate::build) enum Data {
+pub(in crate::cloudbuild) enum Data {
     Text(String),
     /// A string that takes substitutions.
     Template(String),

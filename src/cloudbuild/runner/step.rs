@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::container;
-use crate::build::log::Log;
-use crate::build::schedule::End;
+use crate::cloudbuild::log::Log;
+use crate::cloudbuild::schedule::End;
 use crate::engine::Engine;
 use crate::process::{Group, Groups};
 

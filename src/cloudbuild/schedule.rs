@@ -157,7 +157,7 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::config;
+    use crate::cloudbuild::config;
 
     /// Steps in YAML, without their images.
     fn schedule(steps: &[&str]) -> Schedule {

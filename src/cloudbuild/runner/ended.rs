@@ -5,9 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::{BuiltImage, StepReport};
-use crate::build::artifacts::Uploaded;
-use crate::build::schedule::Status;
 use crate::clock::Timestamp;
+use crate::cloudbuild::artifacts::Uploaded;
+use crate::cloudbuild::schedule::Status;
 
 /// When the phases of a build ended, on its clock; none where it did not come so far.
 pub(super) struct Times {

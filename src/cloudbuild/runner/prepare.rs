@@ -9,8 +9,8 @@ use tokio::process::Command;
 
 use super::Job;
 use super::step::Ready;
-use crate::build::config::Text;
-use crate::build::image::{self, Launch};
+use crate::cloudbuild::config::Text;
+use crate::cloudbuild::image::{self, Launch};
 
 /// The `PATH` of a container, for programs and scripts that are taken from this machine.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

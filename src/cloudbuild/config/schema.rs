@@ -4,7 +4,7 @@
 
 /// What a field holds.
 #[derive(Clone, Copy)]
-pub(in crate::build) enum Kind {
+pub(in crate::cloudbuild) enum Kind {
     Text,
     /// A string in which substitutions are filled in.
     Template,
@@ -24,17 +24,17 @@ pub(in crate::build) enum Kind {
     Refused(&'static str),
 }
 
-pub(in crate::build) struct Field {
+pub(in crate::cloudbuild) struct Field {
     /// As in the API's JSON; the snake_case form is taken too.
-    pub(in crate::build) name: &'static str,
-    pub(in crate::build) kind: Kind,
-    pub(in crate::build) list: bool,
+    pub(in crate::cloudbuild) name: &'static str,
+    pub(in crate::cloudbuild) kind: Kind,
+    pub(in crate::cloudbuild) list: bool,
 }
 
-pub(in crate::build) struct Message {
+pub(in crate::cloudbuild) struct Message {
     /// For messages, with its article.
-    pub(in crate::build) name: &'static str,
-    pub(in crate::build) fields: &'static [Field],
+    pub(in crate::cloudbuild) name: &'static str,
+    pub(in crate::cloudbuild) fields: &'static [Field],
 }
 
 const fn one(name: &'static str, kind: Kind) -> Field {
@@ -59,7 +59,7 @@ const fn message(message: &'static Message) -> Kind {
     Kind::Message(message)
 }
 
-pub(in crate::build) static BUILD: Message = Message {
+pub(in crate::cloudbuild) static BUILD: Message = Message {
     name: "a build",
     fields: &[
         many("steps", message(&STEP)),

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 
-use crate::build::config::{Build, Secret, Text};
-use crate::build::problem::Problem;
+use crate::cloudbuild::config::{Build, Secret, Text};
+use crate::cloudbuild::problem::Problem;
 
 /// How many secret values a build may have, and the bytes of one.
 const VALUES: usize = 100;

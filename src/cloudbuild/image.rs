@@ -335,7 +335,7 @@ pub(super) fn folder(dir: Option<&str>, workspace: &Path) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::resolve::{Builtins, resolve};
+    use crate::cloudbuild::resolve::{Builtins, resolve};
     use std::collections::BTreeMap;
 
     fn planned(text: &str) -> Result<Plan> {

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use super::budget::Budget;
 use super::step::{self, Ended, Stop};
 use super::{Halt, Job, StepReport};
-use crate::build::image::Launch;
-use crate::build::schedule::{End, Next, Schedule, Status};
+use crate::cloudbuild::image::Launch;
+use crate::cloudbuild::schedule::{End, Next, Schedule, Status};
 
 impl Job {
     /// Runs the steps in their order.

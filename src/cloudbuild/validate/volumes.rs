@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::build::config::{Build, Volume};
-use crate::build::problem::Problem;
+use crate::cloudbuild::config::{Build, Volume};
+use crate::cloudbuild::problem::Problem;
 
 pub(super) fn check(build: &Build) -> Result<(), Problem> {
     let everywhere = &build.options.volumes;
@@ -103,7 +103,7 @@ fn is_reserved(path: &str) -> bool {
 }
 
 /// An absolute path without `.`, `..` and doubled slashes; none where it is relative.
-pub(in crate::build) fn clean(path: &str) -> Option<String> {
+pub(in crate::cloudbuild) fn clean(path: &str) -> Option<String> {
     let mut parts = Vec::new();
     for part in path.strip_prefix('/')?.split('/') {
         match part {

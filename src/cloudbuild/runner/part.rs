@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 
-use crate::build::resolve::Resolved;
+use crate::cloudbuild::resolve::Resolved;
 use crate::error::Input;
 use crate::settings::did_you_mean;
 

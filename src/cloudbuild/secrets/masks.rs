@@ -21,7 +21,7 @@ const EDGE: usize = 3;
 
 /// The texts that are replaced wherever a log would show them.
 #[derive(Clone, Default)]
-pub(in crate::build) struct Masks {
+pub(in crate::cloudbuild) struct Masks {
     needles: Vec<Needle>,
     /// The needles that may begin with a byte, by the byte; empty where there are none.
     starts: Vec<Vec<usize>>,
@@ -78,14 +78,14 @@ impl Masks {
     }
 
     /// The text without the values of secrets.
-    pub(in crate::build) fn hide(&self, text: &str) -> String {
+    pub(in crate::cloudbuild) fn hide(&self, text: &str) -> String {
         let hidden = self.hide_bytes(text.as_bytes());
         // What is replaced begins and ends with characters, so this is never lossy.
         String::from_utf8_lossy(&hidden).into_owned()
     }
 
     /// The same for what may be no text.
-    pub(in crate::build) fn hide_bytes(&self, bytes: &[u8]) -> Vec<u8> {
+    pub(in crate::cloudbuild) fn hide_bytes(&self, bytes: &[u8]) -> Vec<u8> {
         let mut hidden = Vec::with_capacity(bytes.len());
         let mut shown = 0;
         for Range { start, end } in self.find(bytes) {
@@ -98,7 +98,7 @@ impl Masks {
     }
 
     /// How many bytes at the end of a piece of text may be the beginning of a secret.
-    pub(in crate::build) fn overlap(&self) -> usize {
+    pub(in crate::cloudbuild) fn overlap(&self) -> usize {
         self.overlap
     }
 

@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::build::glob::Glob;
+use crate::cloudbuild::glob::Glob;
 use crate::error::{Input, Place};
 
 /// Patterns in the order of their files; the last one that fits a path decides.

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::build::config::Step;
-use crate::build::glob::Glob;
+use crate::cloudbuild::config::Step;
+use crate::cloudbuild::glob::Glob;
 use crate::image::repository;
 
 /// Cloud Build's own images of which each has the entrypoint that it is named after.

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::prepare::{PATH, interpreter};
 use super::*;
-use crate::build::CONFIG;
+use crate::cloudbuild::CONFIG;
 
 /// A log that a test reads.
 #[derive(Clone, Default)]

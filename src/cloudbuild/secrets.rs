@@ -145,7 +145,7 @@ fn used(build: &Build) -> BTreeMap<&str, &Text> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::resolve::{Builtins, resolve};
+    use crate::cloudbuild::resolve::{Builtins, resolve};
 
     const BUILD: &str = "steps:\n\
         - {name: serin, secretEnv: [A]}\n\
