@@ -1,6 +1,7 @@
 //! A call of an API method before it is sent, and its answer.
 
 use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
@@ -46,7 +47,7 @@ impl Call {
             .push(if self.url.contains('?') { '&' } else { '?' });
         self.url.push_str(key);
         self.url.push('=');
-        self.url.push_str(&encode(value, b""));
+        self.url.push_str(&segment(value));
         self
     }
 
@@ -135,17 +136,22 @@ impl Reply {
     }
 }
 
-/// Percent-encodes all but letters, digits, `-._~` and the bytes of `keep`.
-pub(super) fn encode(text: &str, keep: &[u8]) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || keep.contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
+/// What stands for itself in a segment of a path: letters, digits and `-._~`.
+const UNRESERVED: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+const RESOURCE: AsciiSet = UNRESERVED.remove(b'/').remove(b'@');
+
+/// A text as one segment of a path.
+pub(super) fn segment(text: &str) -> String {
+    utf8_percent_encode(text, &UNRESERVED).to_string()
+}
+
+/// A resource's name, `KIND/ID/…@VERSION`, as a path.
+pub(super) fn resource(name: &str) -> String {
+    utf8_percent_encode(name, &RESOURCE).to_string()
 }
 
 #[cfg(test)]
@@ -154,7 +160,7 @@ mod tests {
 
     #[test]
     fn names_are_encoded_as_one_segment() {
-        assert_eq!(encode("d/ü 1\t%@", b""), "d%2F%C3%BC%201%09%25%40");
-        assert_eq!(encode("models/m@1", b"/@"), "models/m@1");
+        assert_eq!(segment("d/ü 1\t%@"), "d%2F%C3%BC%201%09%25%40");
+        assert_eq!(resource("models/m@1"), "models/m@1");
     }
 }

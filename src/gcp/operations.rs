@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::call::encode;
+use super::call::resource;
 use super::client::Client;
 use super::endpoint::Base;
 use super::error::{Error, Status, clean};
@@ -80,7 +80,7 @@ pub(super) async fn wait(
         }
         clock.sleep(pause.min(left)).await;
         pause = pause.mul_f64(1.5).min(LONGEST_POLL);
-        let path = format!("/v1/{}", encode(&operation.name, b"/@"));
+        let path = format!("/v1/{}", resource(&operation.name));
         let call = base.call(
             "operations.get",
             &operation.name,

@@ -3,7 +3,6 @@
 //! Waits are of the build's clock, so that a rehearsal waits less. Time alone ends the tries: a number
 //! of them would be used up in seconds by waits that happen to be short.
 
-use std::hash::{BuildHasher, RandomState};
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
@@ -132,7 +131,7 @@ impl Tries {
     pub async fn again(&mut self, failed: Failed) -> Result<(), Error> {
         let asked = failed.retry_after.unwrap_or_default();
         let wait = longest_wait(self.made, &self.clock)
-            .mul_f64(random())
+            .mul_f64(fastrand::f64())
             .max(asked);
         let ends = self.since.elapsed() + self.clock.to_real(wait);
         if !self.twice.allows(failed.effect) || ends > self.budget.on(&self.clock) {
@@ -173,11 +172,6 @@ fn longest_wait(made: u32, clock: &Clock) -> Duration {
     doubled.min(cap)
 }
 
-/// A number of 0 to 1. The keys of std's hash maps are the one random source that needs no crate.
-fn random() -> f64 {
-    f64::from((RandomState::new().hash_one(0) >> 32) as u32) / f64::from(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,7 +189,6 @@ mod tests {
         };
         assert_eq!(longest(1), [1, 2, 4, 8, 16, 32, 32, 32, 32, 32, 32]);
         assert_eq!(longest(100), [1, 2, 4, 8, 16, 32, 64, 100, 100, 100, 100]);
-        assert!((0.0..=1.0).contains(&random()));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde::{Deserialize, Serialize};
 
-use super::call::{Call, Patience, Reply, encode};
+use super::call::{Call, Patience, Reply, segment};
 use super::client::Client;
 use super::endpoint::Base;
 use super::error::Error;
@@ -130,7 +130,7 @@ impl Storage {
     /// # Errors
     /// When the cloud fails or refuses; 403 where the bucket is somebody else's.
     pub async fn buckets_get(&self, bucket: &str) -> Result<Option<Bucket>, Error> {
-        let path = format!("/storage/v1/b/{}", encode(bucket, b""));
+        let path = format!("/storage/v1/b/{}", segment(bucket));
         let uri = format!("gs://{bucket}");
         let call = self
             .base
@@ -271,7 +271,7 @@ impl Storage {
     /// # Errors
     /// When the cloud fails or refuses.
     pub async fn objects_list(&self, bucket: &str, prefix: &str) -> Result<Vec<Object>, Error> {
-        let path = format!("/storage/v1/b/{}/o", encode(bucket, b""));
+        let path = format!("/storage/v1/b/{}/o", segment(bucket));
         let uri = GsUri::new(bucket, prefix).to_string();
         let mut objects = Vec::new();
         let mut token: Option<String> = None;
@@ -341,11 +341,7 @@ impl Storage {
         verb: Method,
         twice: Twice,
     ) -> Call {
-        let path = format!(
-            "/storage/v1/b/{}/o/{}",
-            encode(bucket, b""),
-            encode(name, b"")
-        );
+        let path = format!("/storage/v1/b/{}/o/{}", segment(bucket), segment(name));
         let uri = GsUri::new(bucket, name).to_string();
         self.base.call(method, &uri, verb, &path, twice)
     }
@@ -364,7 +360,7 @@ impl Storage {
         pre: Precondition,
         twice: Twice,
     ) -> Call {
-        let path = format!("/upload/storage/v1/b/{}/o", encode(bucket, b""));
+        let path = format!("/upload/storage/v1/b/{}/o", segment(bucket));
         let uri = GsUri::new(bucket, name).to_string();
         let call = self
             .base

@@ -15,7 +15,7 @@ pub use endpoints::{DeployedModel, Endpoint, NewDeployedModel, Prediction};
 pub use jobs::{CustomJob, JobState, NewCustomJob};
 pub use models::{Model, NewModel};
 
-use super::call::{Call, encode};
+use super::call::{Call, resource};
 use super::client::Client;
 use super::endpoint::Base;
 use super::error::Error;
@@ -93,7 +93,7 @@ impl Vertex {
         suffix: &str,
         twice: Twice,
     ) -> Call {
-        let path = format!("/v1/{}{suffix}", encode(name, b"/@"));
+        let path = format!("/v1/{}{suffix}", resource(name));
         self.base.call(method, name, verb, &path, twice)
     }
 
