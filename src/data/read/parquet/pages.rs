@@ -1,5 +1,6 @@
-//! The pages of a column chunk. The library unpacks them into as much memory as their headers say, at most 2 GiB, but
-//! one that is packed with gzip into as much as comes out of it: those are unpacked here, within limits.
+//! The pages of a column chunk, which the library unpacks into as much memory as their headers say or as comes out of
+//! them. Those packed with gzip or zstd, of which a thousand times their size and more can come, are unpacked here,
+//! within limits; of snappy and LZ4 comes at most 21 and 255 times as much.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -23,13 +24,14 @@ pub(super) fn of<R: ChunkReader + 'static>(
     rows: usize,
 ) -> Result<Box<dyn PageIterator>, ParquetError> {
     let pages: Box<dyn PageReader> = match chunk.compression() {
-        Compression::GZIP(_) => {
+        packing @ (Compression::GZIP(_) | Compression::ZSTD(_)) => {
             // As if they were not packed, so that they come as they are.
             let chunk = chunk.clone().into_builder();
             let chunk = chunk.set_compression(Compression::UNCOMPRESSED).build()?;
-            Box::new(Gzipped(SerializedPageReader::new(
-                input, &chunk, rows, None,
-            )?))
+            Box::new(Packed {
+                pages: SerializedPageReader::new(input, &chunk, rows, None)?,
+                packing,
+            })
         }
         _ => Box::new(SerializedPageReader::new(input, chunk, rows, None)?),
     };
@@ -48,36 +50,41 @@ impl Iterator for ChunkPages {
 
 impl PageIterator for ChunkPages {}
 
-/// Pages that are packed with gzip.
-struct Gzipped<R: ChunkReader>(SerializedPageReader<R>);
+/// Pages that are packed with gzip or zstd.
+struct Packed<R: ChunkReader> {
+    pages: SerializedPageReader<R>,
+    packing: Compression,
+}
 
-impl<R: ChunkReader> PageReader for Gzipped<R> {
+impl<R: ChunkReader> PageReader for Packed<R> {
     fn get_next_page(&mut self) -> Result<Option<Page>, ParquetError> {
-        self.0.get_next_page()?.map(unpacked).transpose()
+        let page = self.pages.get_next_page()?;
+        page.map(|page| unpacked(page, self.packing)).transpose()
     }
 
     fn peek_next_page(&mut self) -> Result<Option<PageMetadata>, ParquetError> {
-        self.0.peek_next_page()
+        self.pages.peek_next_page()
     }
 
     fn skip_next_page(&mut self) -> Result<(), ParquetError> {
-        self.0.skip_next_page()
+        self.pages.skip_next_page()
     }
 
     fn supports_deferred_dictionary(&self) -> bool {
-        self.0.supports_deferred_dictionary()
+        self.pages.supports_deferred_dictionary()
     }
 
     fn take_deferred_dictionary(&mut self) -> Result<Option<Page>, ParquetError> {
-        self.0.take_deferred_dictionary()?.map(unpacked).transpose()
+        let page = self.pages.take_deferred_dictionary()?;
+        page.map(|page| unpacked(page, self.packing)).transpose()
     }
 
     fn at_record_boundary(&mut self) -> Result<bool, ParquetError> {
-        self.0.at_record_boundary()
+        self.pages.at_record_boundary()
     }
 }
 
-impl<R: ChunkReader> Iterator for Gzipped<R> {
+impl<R: ChunkReader> Iterator for Packed<R> {
     type Item = Result<Page, ParquetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -85,9 +92,11 @@ impl<R: ChunkReader> Iterator for Gzipped<R> {
     }
 }
 
-fn unpacked(mut page: Page) -> Result<Page, ParquetError> {
+fn unpacked(mut page: Page, packing: Compression) -> Result<Page, ParquetError> {
     match &mut page {
-        Page::DataPage { buf, .. } | Page::DictionaryPage { buf, .. } => *buf = unzipped(buf, 0)?,
+        Page::DataPage { buf, .. } | Page::DictionaryPage { buf, .. } => {
+            *buf = bytes_of(buf, 0, packing)?;
+        }
         Page::DataPageV2 {
             buf,
             def_levels_byte_len,
@@ -96,7 +105,7 @@ fn unpacked(mut page: Page) -> Result<Page, ParquetError> {
             ..
         } => {
             let levels = u64::from(*def_levels_byte_len) + u64::from(*rep_levels_byte_len);
-            *buf = unzipped(buf, usize::try_from(levels)?)?;
+            *buf = bytes_of(buf, usize::try_from(levels)?, packing)?;
         }
         Page::DataPageV2 { .. } => {}
     }
@@ -104,7 +113,7 @@ fn unpacked(mut page: Page) -> Result<Page, ParquetError> {
 }
 
 /// The bytes of a page whose first ones, its levels, are not packed.
-fn unzipped(bytes: &[u8], levels: usize) -> Result<Bytes, ParquetError> {
+fn bytes_of(bytes: &[u8], levels: usize, packing: Compression) -> Result<Bytes, ParquetError> {
     let wrong = |what: &str| ParquetError::General(what.to_owned());
     let (levels, packed) = bytes
         .split_at_checked(levels)
@@ -115,9 +124,11 @@ fn unzipped(bytes: &[u8], levels: usize) -> Result<Bytes, ParquetError> {
         return Ok(unpacked.into());
     }
     let most = ALWAYS_BYTES.max(RATIO * packed.len() as u64);
-    let got = MultiGzDecoder::new(packed)
-        .take(most + 1)
-        .read_to_end(&mut unpacked)?;
+    let unpacker: Box<dyn Read> = match packing {
+        Compression::ZSTD(_) => Box::new(zstd::Decoder::with_buffer(packed)?),
+        _ => Box::new(MultiGzDecoder::new(packed)),
+    };
+    let got = unpacker.take(most + 1).read_to_end(&mut unpacked)?;
     match got as u64 > most {
         true => Err(ParquetError::General(format!(
             "a page of {} bytes unpacks to more than {most} bytes",
@@ -131,29 +142,45 @@ fn unzipped(bytes: &[u8], levels: usize) -> Result<Bytes, ParquetError> {
 mod tests {
     use std::io::Write;
 
-    use flate2::Compression;
     use flate2::write::GzEncoder;
+    use parquet::basic::{GzipLevel, ZstdLevel};
 
     use super::*;
 
     fn zipped(length: u64) -> Vec<u8> {
-        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        let mut packed = GzEncoder::new(Vec::new(), flate2::Compression::fast());
         std::io::copy(&mut std::io::repeat(0).take(length), &mut packed).unwrap();
         packed.flush().unwrap();
         packed.finish().unwrap()
     }
 
+    fn zstandard(length: u64) -> Vec<u8> {
+        let mut packed = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        std::io::copy(&mut std::io::repeat(0).take(length), &mut packed).unwrap();
+        packed.finish().unwrap()
+    }
+
     #[test]
     fn a_page_unpacks_within_limits() {
-        let page = [&[1, 2][..], &zipped(1 << 20)].concat();
-        let out = unzipped(&page, 2).unwrap();
-        assert_eq!((out.len(), &out[..3]), ((1 << 20) + 2, &[1, 2, 0][..]));
-        assert_eq!(&*unzipped(&[1], 1).unwrap(), &[1]);
-        assert!(unzipped(&[1], 2).is_err());
-        let error = unzipped(&zipped(ALWAYS_BYTES + 1), 0).unwrap_err();
-        assert!(
-            error.to_string().contains("more than 67108864 bytes"),
-            "{error}"
+        let gzip = (
+            Compression::GZIP(GzipLevel::default()),
+            zipped as fn(u64) -> Vec<u8>,
         );
+        let zstd = (
+            Compression::ZSTD(ZstdLevel::default()),
+            zstandard as fn(u64) -> Vec<u8>,
+        );
+        for (packing, packed) in [gzip, zstd] {
+            let page = [&[1, 2][..], &packed(1 << 20)].concat();
+            let out = bytes_of(&page, 2, packing).unwrap();
+            assert_eq!((out.len(), &out[..3]), ((1 << 20) + 2, &[1, 2, 0][..]));
+            assert_eq!(&*bytes_of(&[1], 1, packing).unwrap(), &[1]);
+            assert!(bytes_of(&[1], 2, packing).is_err());
+            let error = bytes_of(&packed(ALWAYS_BYTES + 1), 0, packing).unwrap_err();
+            assert!(
+                error.to_string().contains("more than 67108864 bytes"),
+                "{error}"
+            );
+        }
     }
 }
