@@ -19,7 +19,7 @@ fn leaving(file: &std::path::Path) -> Value {
     json!({"steps": [{"name": "serin", "script": format!("touch '{}'", file.display())}]})
 }
 
-/// Sends a request as it is written, and gives the status line and the body.
+/// Sends a request as it is written, and gives the answer's head and body.
 fn raw(url: &str, request: &str) -> (String, String) {
     let address = url.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
@@ -30,7 +30,13 @@ fn raw(url: &str, request: &str) -> (String, String) {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.lines().next().unwrap().to_owned(), body.to_owned())
+    (head.to_owned(), body.to_owned())
+}
+
+fn make_bucket(url: &str) {
+    let bucket = json!({"name": "a-bucket"});
+    let (code, made) = post(&format!("{url}/storage/v1/b?project=p"), &bucket);
+    assert_eq!(code, 200, "{made}");
 }
 
 #[test]
@@ -39,10 +45,11 @@ fn a_host_that_is_not_the_emulators_is_refused() {
     let flags = ["--allow-host", "cloud.test", "--allow-host=Other.test"];
     let (_emulator, url) = emulate_with(&project, "cloud", &flags);
     let ask = |host: &str, path: &str| {
-        raw(
+        let (head, body) = raw(
             &url,
             &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"),
-        )
+        );
+        (head.lines().next().unwrap().to_owned(), body)
     };
     for host in ["localhost:80", "127.0.0.1", "cloud.test", "other.test:8085"] {
         let (status, _) = ask(host, "/storage/v1/b?project=p");
@@ -84,14 +91,7 @@ fn a_message_that_does_not_say_it_is_json_is_refused() {
         .header("content-type", "text/plain");
     assert_eq!(text_answer(named.body(r#"{"name":"a-bucket"}"#)).0, 400);
     // An upload has whatever type its object has.
-    assert_eq!(
-        post(
-            &format!("{url}/storage/v1/b?project=p"),
-            &json!({"name": "a-bucket"})
-        )
-        .0,
-        200
-    );
+    make_bucket(&url);
     let upload = format!("{url}/upload/storage/v1/b/a-bucket/o?uploadType=media&name=o");
     crate::emulate::post_text(&upload, "text".into());
     assert!(!file.exists());
@@ -213,25 +213,16 @@ fn a_job_of_serins_own_image_reads_nothing_of_this_machine() {
 fn a_stored_page_runs_no_script_in_the_emulators_name() {
     let project = Project::empty();
     let (_emulator, url) = emulate(&project, "cloud");
-    assert_eq!(
-        post(
-            &format!("{url}/storage/v1/b?project=p"),
-            &json!({"name": "a-bucket"})
-        )
-        .0,
-        200
-    );
+    make_bucket(&url);
     let upload = format!("{url}/upload/storage/v1/b/a-bucket/o?uploadType=media&name=page.html");
     let page = client().post(upload).header("content-type", "text/html");
     assert_eq!(text_answer(page.body("<script>1</script>")).0, 200);
     let asked = "GET /a-bucket/page.html HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
-    stream.write_all(asked.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    let (head, _) = raw(&url, asked);
     assert!(
-        answer.contains("content-security-policy: sandbox\r\n"),
-        "{answer}"
+        head.lines()
+            .any(|line| line == "content-security-policy: sandbox"),
+        "{head}"
     );
 }
 

@@ -98,9 +98,7 @@ impl Guard {
     }
 
     fn check_host(&self, host: &str) -> Result<(), ApiError> {
-        let authority: Option<Authority> = host.parse().ok();
-        let name = authority.as_ref().filter(|a| !a.as_str().contains('@'));
-        let name = name.map(|authority| plain(authority.host()));
+        let name = name_of(host);
         let gateways = || self.gateways.read().unwrap_or_else(PoisonError::into_inner);
         match name {
             Some(name)
@@ -131,8 +129,8 @@ struct Admission {
 
 async fn admit(core: Arc<Core>, request: Request) -> Answer {
     // No container lets others in.
-    let host = request.header("host").and_then(|host| host.parse().ok());
-    if !host.is_some_and(|host: Authority| is_loopback(&plain(host.host()))) {
+    let host = request.header("host").and_then(name_of);
+    if !host.is_some_and(|name| is_loopback(&name)) {
         return Err(refused(
             "Only a program of this machine says where containers are.",
         ));
@@ -150,6 +148,12 @@ pub(in crate::emulator) fn sandbox(mut response: Response) -> Response {
         HeaderValue::from_static("sandbox"),
     );
     response
+}
+
+/// The name in a `Host`, without its port; `None` where it is no host.
+fn name_of(host: &str) -> Option<String> {
+    let authority: Authority = host.parse().ok()?;
+    (!host.contains('@')).then(|| plain(authority.host()))
 }
 
 /// A host in one spelling: lower case, without the brackets of an address and the dot of the root.
