@@ -249,6 +249,10 @@ pub struct RunFlags {
     pub workspace: Option<PathBuf>,
     #[command(flatten)]
     pub cloud: CloudFlags,
+    /// How many times faster than real time the waits of the build go by; what it computes takes the time that it takes
+    #[arg(long, value_name = "N", default_value_t = crate::emulator::DEFAULT_TIME_SCALE,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub time_scale: u32,
     /// Use an emulator that runs already, or a proxy before it
     #[arg(long, value_name = "URL", conflicts_with_all = ["time_scale", "faults", "seed_from"])]
     pub emulator: Option<String>,
@@ -259,10 +263,6 @@ pub struct CloudFlags {
     /// Where the emulated cloud keeps its state [default: .serin beside the config]
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
-    /// How much faster than real time the build's clock runs
-    #[arg(long, value_name = "N", default_value_t = crate::emulator::DEFAULT_TIME_SCALE,
-          value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub time_scale: u32,
     /// An image that is serin's own, beside those whose repository ends in `serin`
     #[arg(long = "self", value_name = "IMAGE")]
     pub own_images: Vec<String>,
@@ -322,6 +322,12 @@ pub struct EmulateFlags {
     pub allowed_hosts: Vec<String>,
     #[command(flatten)]
     pub cloud: CloudFlags,
+    /// How many times faster than real time the emulator's clock goes, unless a build works under it
+    ///
+    /// A client that tells the time by its own clock may then miss what was just written, or find it in the future.
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub time_scale: u32,
 }
 
 fn host(text: &str) -> Result<String, String> {

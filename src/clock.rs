@@ -1,16 +1,23 @@
-//! The clock of a build: real in production, affine and faster in a rehearsal.
+//! The clock of a build: real in production; in a rehearsal its waits go by faster.
 //!
-//! The emulator owns a rehearsal's clock, keeps it in its state and tells it at `/_serin/clock`;
-//! steps find it in `SERIN_CLOCK`. It stretches sleeps, windows, leases and time stamps, never the
-//! time-outs of requests: those are measured by the operating system's clock.
+//! The emulator owns a rehearsal's clock, keeps it in its state and tells it at `/_serin/clock`; steps find it in
+//! `SERIN_CLOCK`. While all that works in a rehearsal waits, the clock goes fast; while anything computes, it goes
+//! as real time does. So windows, leases and time-outs see waits in full and work as it is. Time-outs of requests are
+//! measured by the operating system's clock.
+
+mod remote;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::sync::watch;
+
+pub use remote::{Work, follow, waits_at};
 
 /// The variable in which a build hands its clock to the steps.
 pub const CLOCK_VARIABLE: &str = "SERIN_CLOCK";
@@ -107,32 +114,64 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// An affine clock: at the real instant `real` it shows `shown`, and it runs `scale` times as fast.
+/// How a clock goes: at the real instant `real` it showed `shown`, and since then it goes `pace` times as fast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Clock {
+pub struct Course {
+    /// The pace of waits.
     pub scale: u32,
+    /// The present pace: `scale`, or 1 while somebody works.
+    pub pace: u32,
     pub real: Timestamp,
     pub shown: Timestamp,
 }
 
+impl Course {
+    /// The time that is shown at a real instant.
+    fn at(&self, real: Timestamp) -> Timestamp {
+        let elapsed = real.unix_micros().saturating_sub(self.real.unix_micros());
+        Timestamp::from_unix_micros(
+            self.shown
+                .unix_micros()
+                .saturating_add(elapsed.saturating_mul(i64::from(self.pace))),
+        )
+    }
+}
+
+/// A build's clock. Clones are the same clock.
+#[derive(Clone, Debug)]
+pub struct Clock(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    course: watch::Sender<Course>,
+    /// Where its keeper is told of waits; none for a clock that goes by itself.
+    waits: Option<String>,
+}
+
 impl Clock {
-    /// The operating system's clock.
-    pub fn real() -> Self {
-        let now = Timestamp::real_now();
-        Self {
-            scale: 1,
-            real: now,
-            shown: now,
-        }
+    /// A clock on a course; where `waits` says so, one whose waits a keeper is told of.
+    pub fn new(course: Course, waits: Option<String>) -> Self {
+        Self(Arc::new(Inner {
+            course: watch::Sender::new(course),
+            waits,
+        }))
     }
 
-    /// A clock that shows `shown` now and runs `scale` times as fast as the operating system's.
+    /// The operating system's clock.
+    pub fn real() -> Self {
+        Self::starting_at(Timestamp::real_now(), 1)
+    }
+
+    /// A clock that shows `shown` now and goes `scale` times as fast as the operating system's.
     pub fn starting_at(shown: Timestamp, scale: u32) -> Self {
-        Self {
-            scale: scale.max(1),
+        let scale = scale.max(1);
+        let course = Course {
+            scale,
+            pace: scale,
             real: Timestamp::real_now(),
             shown,
-        }
+        };
+        Self::new(course, None)
     }
 
     /// The build's clock: `SERIN_CLOCK` where it is set, else the operating system's.
@@ -148,39 +187,103 @@ impl Clock {
 
     /// The time that this clock shows now.
     pub fn now(&self) -> Timestamp {
-        self.at(Timestamp::real_now())
+        self.course().at(Timestamp::real_now())
     }
 
-    /// The time that this clock shows at a real instant.
-    pub fn at(&self, real: Timestamp) -> Timestamp {
-        let elapsed = real.unix_micros().saturating_sub(self.real.unix_micros());
-        Timestamp::from_unix_micros(
-            self.shown
-                .unix_micros()
-                .saturating_add(elapsed.saturating_mul(i64::from(self.scale))),
-        )
+    /// How it goes.
+    pub fn course(&self) -> Course {
+        *self.0.course.borrow()
     }
 
-    /// How long a duration of this clock takes in reality.
+    /// How many times as fast as real time waits go by.
+    pub fn scale(&self) -> u32 {
+        self.course().scale
+    }
+
+    /// How long a wait of this clock takes in reality.
     pub fn to_real(&self, shown: Duration) -> Duration {
-        shown / self.scale.max(1)
+        shown / self.scale()
     }
 
-    /// Waits for a duration of this clock.
+    /// Goes on at another pace from now on.
+    pub fn set_pace(&self, pace: u32) {
+        self.0.course.send_if_modified(|course| {
+            let real = Timestamp::real_now();
+            let changed = course.pace != pace.max(1);
+            if changed {
+                *course = Course {
+                    scale: course.scale,
+                    pace: pace.max(1),
+                    real,
+                    shown: course.at(real),
+                };
+            }
+            changed
+        });
+    }
+
+    /// Takes over the course of the clock that this one follows, unless a later one is known.
+    fn follow(&self, course: Course) {
+        self.0.course.send_if_modified(|known| {
+            let later = course.real >= known.real;
+            if later {
+                *known = course;
+            }
+            later
+        });
+    }
+
+    /// The courses from now on.
+    pub fn changes(&self) -> watch::Receiver<Course> {
+        self.0.course.subscribe()
+    }
+
+    /// Waits for a duration of this clock, with nothing else to do: in a rehearsal that time goes by faster.
     pub async fn sleep(&self, shown: Duration) {
-        tokio::time::sleep(self.to_real(shown)).await;
+        let until = self.now() + shown;
+        match &self.0.waits {
+            Some(keeper) => remote::wait(self, keeper, until).await,
+            None => self.reach(until).await,
+        }
+    }
+
+    /// Waits until this clock shows an instant, beside work or waits that make it go on.
+    pub async fn reach(&self, until: Timestamp) {
+        let mut changes = self.changes();
+        loop {
+            let course = *changes.borrow_and_update();
+            let left = until.since(course.at(Timestamp::real_now()));
+            if left.is_zero() {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(left / course.pace) => {}
+                // The sender is in `self`.
+                _always = changes.changed() => {}
+            }
+        }
     }
 }
 
-/// The text of a clock: `SCALE@REAL=SHOWN`, as in `300@2026-01-01T00:00:00Z=2026-01-02T00:00:00Z`.
+/// The text of a clock: `SCALE@REAL=SHOWN`, as in `300@2026-01-01T00:00:00Z=2026-01-02T00:00:00Z`, for one that
+/// always goes at that pace; with `@URL` behind it, that of a process at work, whose waits are asked for there.
 impl fmt::Display for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}={}", self.scale, self.real, self.shown)
+        let Course {
+            scale, real, shown, ..
+        } = self.course();
+        write!(f, "{scale}@{real}={shown}")?;
+        match &self.0.waits {
+            Some(url) => write!(f, "@{url}"),
+            None => Ok(()),
+        }
     }
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no clock: expected SCALE@REAL=SHOWN, the times in RFC 3339")]
+#[error(
+    "`{0}` is no clock: expected SCALE@REAL=SHOWN or SCALE@REAL=SHOWN@URL, the times in RFC 3339"
+)]
 pub struct ParseClockError(String);
 
 impl FromStr for Clock {
@@ -189,12 +292,18 @@ impl FromStr for Clock {
         let parse = || {
             let (scale, times) = text.split_once('@')?;
             let (real, shown) = times.split_once('=')?;
+            let (shown, waits) = match shown.split_once('@') {
+                Some((shown, url)) => (shown, Some(url.to_owned())),
+                None => (shown, None),
+            };
             let scale = scale.parse().ok().filter(|n| *n >= 1)?;
-            Some(Self {
+            let course = Course {
                 scale,
+                pace: if waits.is_some() { 1 } else { scale },
                 real: real.parse().ok()?,
                 shown: shown.parse().ok()?,
-            })
+            };
+            Some(Self::new(course, waits))
         };
         parse().ok_or_else(|| ParseClockError(text.to_owned()))
     }
@@ -206,8 +315,15 @@ mod tests {
 
     #[test]
     fn text_round_trips() {
-        let clock = Clock::starting_at(Timestamp::from_unix_micros(1_700_000_000_000_001), 300);
-        assert_eq!(clock.to_string().parse::<Clock>().unwrap(), clock);
+        let text = "300@2026-01-01T00:00:00.000001Z=2026-01-02T00:00:00.000000Z";
+        let clock: Clock = text.parse().unwrap();
+        assert_eq!(clock.course().pace, 300);
+        assert_eq!(clock.to_string(), text);
+
+        let text = format!("{text}@http://h:1/_serin/clock/waits?worker=1");
+        let clock: Clock = text.parse().unwrap();
+        assert_eq!((clock.course().pace, clock.scale()), (1, 300));
+        assert_eq!(clock.to_string(), text);
     }
 
     #[test]
@@ -219,21 +335,29 @@ mod tests {
     #[test]
     fn a_scaled_clock_runs_faster() {
         let shown = Timestamp::from_unix_micros(0);
-        let clock = Clock {
-            scale: 60,
-            real: shown,
-            shown,
-        };
-        assert_eq!(
-            clock
-                .at(Timestamp::from_unix_micros(1_000_000))
-                .unix_micros(),
-            60_000_000
-        );
-        assert_eq!(
-            clock.to_real(Duration::from_secs(60)),
-            Duration::from_secs(1)
-        );
+        let clock = Clock::starting_at(shown, 60);
+        let course = clock.course();
+        let second = Duration::from_secs(1);
+        assert_eq!(course.at(course.real + second), shown + 60 * second);
+        assert_eq!(clock.to_real(60 * second), second);
+    }
+
+    #[tokio::test]
+    async fn a_wait_sees_that_the_pace_changes() {
+        let clock = Clock::starting_at(Timestamp::from_unix_micros(0), 1);
+        let hour = Timestamp::from_unix_micros(3_600_000_000);
+        let waiting = clock.clone();
+        let waiter = tokio::spawn(async move { waiting.reach(hour).await });
+        clock.set_pace(100_000);
+        waiter.await.unwrap();
+        clock.set_pace(1);
+        assert!(clock.now() >= hour);
+        let late = clock.course();
+        clock.follow(Course {
+            real: Timestamp::from_unix_micros(0),
+            ..late
+        });
+        assert_eq!(clock.course(), late, "an earlier course is old news");
     }
 
     #[test]

@@ -29,6 +29,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use self::core::clock::Keeper;
+pub use self::core::clock::Pace;
 pub use self::core::numbers::project_number;
 pub(crate) use self::core::store::folder::claim as claim_state;
 use self::core::store::{self, Kind, Store};
@@ -46,7 +48,7 @@ use monitoring::Monitoring;
 use storage::Storage;
 use vertex::Vertex;
 
-/// How much faster than real time a rehearsal runs where nobody says otherwise.
+/// How much faster than real time a build's waits go by where nobody says otherwise.
 pub const DEFAULT_TIME_SCALE: u32 = 300;
 
 /// The path that is answered however much the emulator has to do.
@@ -58,8 +60,10 @@ pub struct Options {
     pub state: PathBuf,
     /// The port on 127.0.0.1; 0 takes any free one.
     pub port: u16,
-    /// How many times faster than the operating system's the emulator's clock runs; at least 1.
+    /// How many times faster than the operating system's the emulator's clock goes; at least 1.
     pub time_scale: u32,
+    /// When it goes so fast.
+    pub pace: Pace,
     /// The program that stands for serin's own images.
     pub serin: PathBuf,
     /// Which images those are.
@@ -121,7 +125,7 @@ impl Running {
 
     /// The clock of the build that runs against it.
     pub fn clock(&self) -> Clock {
-        self.emulator.core.clock
+        self.emulator.core.clock.clone()
     }
 
     /// Ends it: no new requests, children ended, state written, folder unlocked.
@@ -140,8 +144,10 @@ impl Running {
         core.tasks.shutdown().await;
         // The children ended with the tasks that watched them.
         monitoring::keep(&self.emulator.monitoring);
-        if let Err(error) =
-            clock::settle(&core.store, &core.clock).and_then(|()| core.store.close())
+        if let Err(error) = core
+            .keeper
+            .settle(&core.store)
+            .and_then(|()| core.store.close())
         {
             eprintln!("warning: the emulator's state: {error}");
         }
@@ -155,7 +161,8 @@ impl Running {
 /// [`Input`] when the folder is in use by another serin, the port is taken or the seed is wrong.
 pub async fn start(options: Options) -> Result<Running> {
     let store = Store::open(&options.state, kinds())?;
-    let clock = clock::start(&store, options.time_scale).context("starting the clock")?;
+    let keeper =
+        Keeper::start(&store, options.time_scale, options.pace).context("starting the clock")?;
     let listener = TcpListener::bind(("127.0.0.1", options.port))
         .await
         .map_err(|e| {
@@ -165,7 +172,8 @@ pub async fn start(options: Options) -> Result<Running> {
     let url = format!("http://{}", listener.local_addr()?);
     let core = Arc::new(Core {
         store,
-        clock,
+        clock: keeper.clock.clone(),
+        keeper,
         faults: faults::Faults::new(options.faults),
         guard: guard::Guard::new(&options.allowed_hosts),
         under_way: operations::UnderWay::default(),
@@ -200,7 +208,7 @@ pub async fn start(options: Options) -> Result<Running> {
         None => None,
     };
     let ticking = core.clone();
-    core.spawn(async move { clock::keep(&ticking.store, &ticking.clock).await });
+    core.spawn(async move { ticking.keeper.keep(&ticking.store).await });
     monitoring::start(&emulator.monitoring);
     vertex::start(&emulator.vertex)
         .await
@@ -233,10 +241,14 @@ pub async fn serve_until_interrupted(options: Options) -> Result<()> {
     let running = start(options).await?;
     println!("serving {}", running.url());
     println!("state   {}", state.display());
+    let clock = running.clock();
     println!(
-        "clock   {} times as fast, now {}",
-        running.clock().scale,
-        running.clock().now()
+        "clock   {}, now {}",
+        match clock.scale() {
+            1 => "real time".to_owned(),
+            scale => format!("{scale} times as fast"),
+        },
+        clock.now()
     );
     if let Some(seeded) = running.seeded() {
         println!("seed    {seeded}");

@@ -219,7 +219,7 @@ async fn run(flags: RunFlags) -> Result<u8> {
         },
         hosts: flags.cloud.hosts,
         emulator: flags.emulator,
-        time_scale: flags.cloud.time_scale,
+        time_scale: flags.time_scale,
         faults: flags.cloud.faults,
         builds: flags.cloud.builds,
         seed_from: flags.cloud.seed_from,
@@ -282,7 +282,6 @@ fn secrets(flags: &[String]) -> Result<Vec<cloudbuild::SecretFile>> {
 async fn emulate(flags: EmulateFlags) -> Result<()> {
     let CloudFlags {
         state,
-        time_scale,
         own_images,
         faults,
         seed_from,
@@ -304,7 +303,8 @@ async fn emulate(flags: EmulateFlags) -> Result<()> {
     emulator::serve_until_interrupted(emulator::Options {
         state: state.unwrap_or_else(|| PathBuf::from(".serin")),
         port: flags.port,
-        time_scale,
+        time_scale: flags.time_scale,
+        pace: emulator::Pace::Always,
         serin,
         own_images: SelfImages { named: own_images },
         faults,

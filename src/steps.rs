@@ -75,7 +75,7 @@ impl Context {
         Ok(Self {
             config,
             workspace,
-            clock,
+            clock: clock.clone(),
             project,
             region,
             client: Client::from_env(clock)?,

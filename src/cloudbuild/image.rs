@@ -37,16 +37,6 @@ pub(super) enum Launch {
     Container,
 }
 
-impl Launch {
-    /// Whether its work takes the time that it takes: nothing in it waits for the emulator's clock.
-    pub(super) fn is_real_time(&self) -> bool {
-        matches!(
-            self,
-            Self::HostProgram { .. } | Self::HostScript { .. } | Self::Container
-        )
-    }
-}
-
 /// What this machine can run steps with.
 pub(super) struct Here<'a> {
     pub(super) own: &'a SelfImages,

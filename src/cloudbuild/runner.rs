@@ -3,10 +3,9 @@
 //! A step starts in the workspace with an empty environment, to which are added `HOME`,
 //! `BUILDER_OUTPUT`, the variables that point its clients at the emulator, the build's clock, and what
 //! the config says; a program or script of this machine gets a plain `PATH` as well. Time-outs of steps
-//! and build count on the build's clock: at 300 times real time `600s` are two seconds. Only the work
-//! of containers, and of programs in their place, is real and counts in real time.
+//! and build count on the build's clock, which goes as real time does while a step computes, and faster while all
+//! that run wait.
 
-mod budget;
 mod cloud;
 mod container;
 mod ended;
@@ -36,7 +35,7 @@ use super::resolve::{Builtins, Resolved, resolve};
 use super::schedule::Status;
 use super::secrets::{SecretFile, Secrets};
 use super::{Format, artifacts, locate, source, warn};
-use crate::clock::{CLOCK_VARIABLE, Clock, Timestamp};
+use crate::clock::{CLOCK_VARIABLE, Clock, Timestamp, Work};
 use crate::emulator::{self, faults::Fault, seed::Seed};
 use crate::engine::Engine;
 use crate::error::Input;
@@ -68,7 +67,7 @@ pub struct RunOptions {
     pub hosts: Vec<HostImage>,
     /// The URL of an emulator that runs already; it has its own clock and faults.
     pub emulator: Option<String>,
-    /// How many times faster than real time the emulator's clock runs.
+    /// How many times faster than real time waits go by.
     pub time_scale: u32,
     /// What goes wrong in the emulated cloud.
     pub faults: Vec<Fault>,
@@ -222,7 +221,7 @@ pub async fn run(options: RunOptions) -> Result<RunReport> {
             own: options.self_images.clone(),
             serin,
             url: cloud.url.clone(),
-            clock: cloud.clock,
+            clock: cloud.clock.clone(),
             groups: groups.clone(),
             state,
             log: Arc::new(Log::stdout(
@@ -316,17 +315,16 @@ impl Job {
     async fn run(self, interrupts: watch::Receiver<(u8, u32)>) -> Result<RunReport> {
         let started = Instant::now();
         let mut times = Times::new(self.clock.now());
-        let variables = self.cloud_variables();
         let log = &self.log;
         log.begin(&self.build_id, self.resolved.json().into());
-        self.head(&variables);
+        self.head();
         log.line(&format!("starting build \"{}\"", self.build_id));
         log.line("");
         log.line("FETCHSOURCE");
         self.fetch().await?;
         times.fetched = Some(self.clock.now());
         log.line("BUILD");
-        let (steps, mut halt) = self.steps(&variables, interrupts, started).await?;
+        let (steps, mut halt) = self.steps(interrupts, times.started).await?;
         times.built = Some(self.clock.now());
         let mut uploaded = None;
         let mut images = Vec::new();
@@ -338,7 +336,7 @@ impl Job {
             }
         }
         if halt.is_none() {
-            match self.deliver(&variables).await {
+            match self.deliver().await {
                 Ok(delivered) => uploaded = delivered,
                 Err(error) => {
                     halt = Some(Halt::Undelivered {
@@ -395,22 +393,29 @@ impl Job {
             duration: started.elapsed(),
         };
         if !self.log.is_events() {
-            table(&self.log, &report, self.clock);
+            let shown = times.took();
+            table(
+                &self.log,
+                &report,
+                (self.clock.scale() > 1).then_some(shown),
+            );
         }
         Ok(report)
     }
 
     /// Uploads what the build has to deliver, when its steps are done.
-    async fn deliver(&self, variables: &[(String, String)]) -> Result<Option<artifacts::Uploaded>> {
+    async fn deliver(&self) -> Result<Option<artifacts::Uploaded>> {
         let Some(objects) = &self.resolved.build.artifacts.objects else {
             return Ok(None);
         };
+        let work = Work::begin(&self.url, &self.clock).await;
         // The same as the steps' own: never the environment of whoever started the build.
+        let variables = self.variables_at(&self.url, &work);
         let variable = |name: &str| {
             let found = variables.iter().find(|(key, _)| key == name);
             found.map(|(_, value)| value.clone())
         };
-        let storage = Storage::new(&Client::from_variables(self.clock, variable)?);
+        let storage = Storage::new(&Client::from_variables(work.clock_at(&self.url), variable)?);
         let (workspace, id) = (&self.workspace.path, &self.build_id);
         artifacts::upload(objects, workspace, id, &storage, &self.log)
             .await
@@ -438,30 +443,25 @@ impl Job {
         }
     }
 
-    /// What redirects the clients of this machine's steps, and their clock.
-    fn cloud_variables(&self) -> Vec<(String, String)> {
-        self.variables_at(&self.url)
-    }
-
-    fn variables_at(&self, url: &str) -> Vec<(String, String)> {
+    /// What redirects the clients of a step, which reaches the emulator at `url`, and its clock.
+    fn variables_at(&self, url: &str, work: &Work) -> Vec<(String, String)> {
         let mut variables = emulator::variables(url);
-        variables.push((CLOCK_VARIABLE.to_owned(), self.clock.to_string()));
+        variables.push((CLOCK_VARIABLE.to_owned(), work.clock_at(url).to_string()));
         variables
     }
 
-    fn head(&self, variables: &[(String, String)]) {
+    fn head(&self) {
         let log = &self.log;
         log.line(&format!("config     {}", self.resolved.path.display()));
         log.line(&format!("workspace  {}", self.workspace.path.display()));
         log.line(&format!("state      {}", self.state.display()));
         log.line(&format!(
-            "clock      {} times real time, now {}; the timeout of {} is {} here",
-            self.clock.scale,
+            "clock      now {}; waits go by {} times as fast; the timeout is {}",
             self.clock.now(),
+            self.clock.scale(),
             seconds(self.resolved.build.timeout()),
-            seconds(self.clock.to_real(self.resolved.build.timeout())),
         ));
-        for (name, value) in variables {
+        for (name, value) in emulator::variables(&self.url) {
             log.line(&format!("env        {name}={value}"));
         }
         if let Some(containers) = &self.containers {
@@ -517,8 +517,9 @@ impl Job {
     }
 }
 
-/// The end of the log: what became of the build and of each step, in real time.
-fn table(log: &Log, report: &RunReport, clock: Clock) {
+/// The end of the log: what became of the build and of each step, in real time, and how long the build took on its
+/// own clock.
+fn table(log: &Log, report: &RunReport, shown: Option<Duration>) {
     log.line("");
     let mut rows = vec![Row {
         name: "build".to_owned(),
@@ -536,8 +537,7 @@ fn table(log: &Log, report: &RunReport, clock: Clock) {
         });
     }
     log.table(&rows);
-    if clock.scale > 1 {
-        let shown = report.duration.saturating_mul(clock.scale);
+    if let Some(shown) = shown {
         log.line(&format!("on the build's clock: {}", seconds(shown)));
     }
 }

@@ -150,7 +150,7 @@ pub struct ProfileScope<'a> {
     pub drift: Option<&'a DriftReport>,
     /// The joined table's rows in earlier runs, the latest last.
     pub history: &'a [u64],
-    /// On the build's clock.
+    /// In real time, as the data is.
     pub now: Timestamp,
 }
 

@@ -12,7 +12,7 @@ pub(in crate::emulator) mod variables;
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::JoinSet;
 
@@ -40,6 +40,8 @@ pub enum Builds {
 pub(in crate::emulator) struct Core {
     pub store: Store,
     pub clock: Clock,
+    /// Who works and waits under the clock.
+    pub keeper: Arc<clock::Keeper>,
     pub faults: Faults,
     pub guard: Guard,
     pub under_way: UnderWay,

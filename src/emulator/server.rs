@@ -30,7 +30,8 @@ pub(in crate::emulator) fn app(emulator: Arc<Emulator>) -> Router {
     table.add(&emulator.core, operations::routes());
     table.add(&emulator.monitoring, monitoring::routes());
     table.add(&emulator.core, logging::routes());
-    table.add(&emulator.core, [clock::route(), guard::route()]);
+    table.add(&emulator.core, clock::routes());
+    table.add(&emulator.core, [guard::route()]);
     let table = Arc::new(table);
     Router::new().fallback(move |request: axum::extract::Request| {
         let (emulator, table) = (emulator.clone(), table.clone());

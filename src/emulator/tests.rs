@@ -6,6 +6,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::clock::Course;
 
 /// An emulator on a folder, at sixty times the speed.
 pub(in crate::emulator) async fn on(folder: &Path, faults: &[&str]) -> Running {
@@ -13,6 +14,7 @@ pub(in crate::emulator) async fn on(folder: &Path, faults: &[&str]) -> Running {
         state: folder.join("state"),
         port: 0,
         time_scale: 60,
+        pace: Pace::Always,
         serin: "/bin/false".into(),
         own_images: SelfImages::default(),
         faults: faults.iter().map(|fault| fault.parse().unwrap()).collect(),
@@ -35,7 +37,7 @@ async fn the_clock_is_told_and_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let running = on(folder.path(), &[]).await;
     let url = format!("{}/_serin/clock", running.url());
-    let told: Clock = client()
+    let told: Course = client()
         .get(url)
         .send()
         .await
@@ -43,8 +45,8 @@ async fn the_clock_is_told_and_goes_on() {
         .json()
         .await
         .unwrap();
-    assert_eq!(told, running.clock());
-    assert_eq!(told.scale, 60);
+    assert_eq!(told, running.clock().course());
+    assert_eq!(told.pace, 60);
     let last = running.clock().now();
     running.stop().await;
     let again = on(folder.path(), &[]).await;
@@ -82,6 +84,7 @@ async fn a_second_emulator_on_a_state_is_refused() {
         state: folder.path().join("state"),
         port: 0,
         time_scale: 1,
+        pace: Pace::Always,
         serin: "/bin/false".into(),
         own_images: SelfImages::default(),
         faults: Vec::new(),

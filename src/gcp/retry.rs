@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use super::error::Error;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::printable::Printable;
 
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -36,10 +36,6 @@ impl Budget {
         shown: Duration::from_secs(600),
         ..Self::USUAL
     };
-
-    fn on(self, clock: &Clock) -> Duration {
-        clock.to_real(self.shown).max(self.real)
-    }
 }
 
 /// Whether a request may be sent twice.
@@ -107,6 +103,7 @@ impl Failed {
 pub(super) struct Tries {
     pub made: u32,
     since: Instant,
+    began: Timestamp,
     clock: Clock,
     budget: Budget,
     twice: Twice,
@@ -118,10 +115,18 @@ impl Tries {
         Self {
             made: 1,
             since: Instant::now(),
-            clock: *clock,
+            began: clock.now(),
+            clock: clock.clone(),
             budget,
             twice,
         }
+    }
+
+    /// Whether the time for tries is over after another wait.
+    fn is_last(&self, wait: Duration) -> bool {
+        let shown = self.clock.now().since(self.began) + wait;
+        let real = self.since.elapsed() + self.clock.to_real(wait);
+        shown > self.budget.shown && real > self.budget.real
     }
 
     /// Waits before the next try, which the caller then makes, and says so on standard error.
@@ -133,8 +138,7 @@ impl Tries {
         let wait = longest_wait(self.made, &self.clock)
             .mul_f64(fastrand::f64())
             .max(asked);
-        let ends = self.since.elapsed() + self.clock.to_real(wait);
-        if !self.twice.allows(failed.effect) || ends > self.budget.on(&self.clock) {
+        if !self.twice.allows(failed.effect) || self.is_last(wait) {
             // A try may have been several of its own.
             let tries = self.made.max(failed.error.tries);
             return Err(Error {
@@ -167,7 +171,7 @@ fn line(wait: Duration, next: u32, error: Error) -> String {
 /// The longest wait after so many tries, on the build's clock: it doubles up to its cap. The true one
 /// is anything between none and this, so that many builds do not come back at once.
 fn longest_wait(made: u32, clock: &Clock) -> Duration {
-    let cap = MAX_WAIT.max(MAX_WAIT_REAL.saturating_mul(clock.scale));
+    let cap = MAX_WAIT.max(MAX_WAIT_REAL.saturating_mul(clock.scale()));
     let doubled = FIRST_WAIT.saturating_mul(1 << made.saturating_sub(1).min(20));
     doubled.min(cap)
 }
@@ -175,7 +179,6 @@ fn longest_wait(made: u32, clock: &Clock) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
 
     fn clock(scale: u32) -> Clock {
         Clock::starting_at(Timestamp::from_unix_micros(0), scale)
@@ -193,11 +196,19 @@ mod tests {
 
     #[test]
     fn the_budget_is_two_minutes_of_the_build_and_ten_real_seconds_at_least() {
-        let secs = |budget: Budget, scale| budget.on(&clock(scale)).as_secs();
-        assert_eq!(secs(Budget::USUAL, 1), 120);
-        assert_eq!(secs(Budget::PATIENT, 1), 600);
-        assert_eq!(secs(Budget::USUAL, 300), 10);
-        assert_eq!(secs(Budget::PATIENT, 300), 10);
+        let last = |budget, scale, wait| {
+            let tries = Tries::start(&clock(scale), budget, Twice::Always);
+            tries.is_last(Duration::from_secs(wait))
+        };
+        for (budget, scale, longest) in [
+            (Budget::USUAL, 1, 119),
+            (Budget::PATIENT, 1, 599),
+            (Budget::USUAL, 300, 2990),
+            (Budget::PATIENT, 300, 2990),
+        ] {
+            assert!(!last(budget, scale, longest), "{scale}");
+            assert!(last(budget, scale, longest + 20), "{scale}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 
 use super::tables::Tables;
 use super::{Context, Outcome};
+use crate::clock::Timestamp;
 use crate::config::{Baseline, Config, JoinKind, SplitRule, Spot};
 use crate::data::findings::Findings;
 use crate::data::freeze::{self, Frozen, Joined};
@@ -340,7 +341,7 @@ impl Lint<'_> {
             &ctx.config,
             drift.as_ref(),
             &history,
-            ctx.clock.now(),
+            Timestamp::real_now(),
             findings,
         );
         self.write(&judge::record(&joined, read))?;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use axum::http::Method;
 use serde_json::{Map, Value, json};
-use serin::clock::{CLOCK_VARIABLE, Clock};
+use serin::clock::{self, CLOCK_VARIABLE, Clock, Work};
 use tokio::runtime::Runtime;
 
 use crate::emulate;
@@ -60,7 +60,7 @@ struct Google {
     /// The certificate authority of this Google's hosts.
     root: PathBuf,
     _running: Running,
-    _runtime: Runtime,
+    runtime: Runtime,
 }
 
 impl Google {
@@ -87,15 +87,18 @@ impl Google {
         let allowed = hosts.iter().flat_map(|host| ["--allow-host", host]);
         let flags: Vec<&str> = faults.chain(allowed).collect();
         let (running, emulator) = emulate::emulate_with(&project, "state", &flags);
-        let (_, clock) = emulate::get(&format!("{emulator}/_serin/clock"));
-        let clock: Clock = serde_json::from_value(clock).unwrap();
+        let (_, course) = emulate::get(&format!("{emulator}/_serin/clock"));
+        let course = serde_json::from_value(course).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .unwrap();
         let tokens = Arc::new(Tokens::new(wanted.habits));
-        let rules = Rules::new(wanted.dedicated, clock);
+        let inside = runtime.enter();
+        let clock = clock::follow(&emulator, course);
+        drop(inside);
+        let rules = Rules::new(wanted.dedicated, clock.clone());
         let front = Front::new(&emulator, tokens.clone(), rules);
         runtime.spawn(tokens::serve_metadata(tokens));
         runtime.block_on(front::serve(front.clone(), &certificate));
@@ -106,7 +109,7 @@ impl Google {
             emulator,
             root: certificate.root,
             _running: running,
-            _runtime: runtime,
+            runtime,
         };
         google.make_bucket();
         Some(google)
@@ -131,13 +134,26 @@ impl Google {
             .env("PATH", folder.join("no-programs"))
             .env("HOME", folder.join("home"))
             .env("BUILDER_OUTPUT", folder.join("outputs"))
-            .env(CLOCK_VARIABLE, self.clock.to_string())
+            // Nobody's work, where it is not begun.
+            .env(
+                CLOCK_VARIABLE,
+                self.work().clock_at(&self.emulator).to_string(),
+            )
             .env("SSL_CERT_FILE", &self.root);
         command
     }
 
+    /// Work under the emulator's clock, for as long as it is kept.
+    fn work(&self) -> Work {
+        self.runtime
+            .block_on(Work::begin(&self.emulator, &self.clock))
+    }
+
     fn serin(&self, arguments: &[&str]) -> Ended {
-        ended(self.command(arguments).output().unwrap())
+        let work = self.work();
+        let clock = work.clock_at(&self.emulator).to_string();
+        let mut command = self.command(arguments);
+        ended(command.env(CLOCK_VARIABLE, clock).output().unwrap())
     }
 
     /// A step with what the example's cloudbuild.yaml gives it.

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::RunOptions;
-use crate::clock::Clock;
+use crate::clock::{self, Clock, Course};
 use crate::emulator::{self, seed::Seed};
 use crate::error::Input;
 use crate::process::Groups;
@@ -32,7 +32,7 @@ pub(super) async fn start(
 ) -> Result<Cloud> {
     if let Some(url) = &options.emulator {
         let url = url.trim_end_matches('/').to_owned();
-        let clock = ask_clock(&url).await?;
+        let clock = clock::follow(&url, ask_clock(&url).await?);
         return Ok(Cloud {
             url,
             clock,
@@ -44,6 +44,7 @@ pub(super) async fn start(
         state: state.to_owned(),
         port: 0,
         time_scale: options.time_scale,
+        pace: emulator::Pace::InWaits,
         serin: serin.to_owned(),
         own_images: options.self_images.clone(),
         faults: options.faults.clone(),
@@ -71,7 +72,7 @@ const TRIES: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 
 /// The clock of an emulator that runs already.
-async fn ask_clock(url: &str) -> Result<Clock> {
+async fn ask_clock(url: &str) -> Result<Course> {
     let asked = |client: &reqwest::Client| client.get(format!("{url}/_serin/clock"));
     ask(url, asked).await
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
@@ -16,8 +15,9 @@ use tokio::time::Instant;
 use super::forward::{Reached, reach};
 use super::ownership;
 use super::prepare::interpreter;
-use super::step::{self, Ended, Stop, Target};
+use super::step::{self, Ended, Limit, Stop, Target};
 use super::{BuiltImage, Halt, Job};
+use crate::clock::Work;
 use crate::cloudbuild::config::{Build, Step};
 use crate::cloudbuild::image::{self, WORKSPACE};
 use crate::cloudbuild::log::Log;
@@ -60,7 +60,7 @@ pub(super) struct Ready {
     pub(super) index: usize,
     pub(super) container: Container,
     /// In real time, from the container's start.
-    pub(super) timeout: Option<Duration>,
+    pub(super) limit: Option<Limit>,
     /// Its `$BUILDER_OUTPUT`, on this machine.
     pub(super) outputs: PathBuf,
 }
@@ -254,7 +254,7 @@ impl Containers {
             };
             let client = self.engine.start(&id);
             let end = lines
-                .follow(client, container, ready.timeout, stop.clone())
+                .follow(client, container, ready.limit.as_ref(), stop.clone())
                 .await;
             let state = self.engine.state(&id).await;
             if let Err(error) = self.engine.remove(&id).await {
@@ -340,7 +340,12 @@ impl Containers {
 
 impl Job {
     /// The container of a step: command, folders, environment.
-    pub(super) fn prepare_container(&self, containers: &Containers, index: usize) -> Result<Ready> {
+    pub(super) fn prepare_container(
+        &self,
+        containers: &Containers,
+        index: usize,
+        work: &Work,
+    ) -> Result<Ready> {
         let build = &self.resolved.build;
         let step = &build.steps[index];
         let dir = step.dir.as_ref().map(|dir| dir.as_str());
@@ -369,7 +374,7 @@ impl Job {
         let secrets = self.secrets.of(step, build);
         let mut secrets: BTreeMap<String, String> = secrets.into_iter().collect();
         env.retain(|name, _| !secrets.contains_key(name));
-        for (name, value) in self.container_variables(containers) {
+        for (name, value) in self.container_variables(containers, work) {
             secrets.remove(&name);
             env.insert(name, value);
         }
@@ -389,14 +394,14 @@ impl Job {
         Ok(Ready {
             index,
             container: containers.container(build, index, &folders, process),
-            timeout: self.step_timeout(index),
+            limit: self.step_limit(index),
             outputs,
         })
     }
 
     /// What redirects the clients in containers: the emulator has another address there.
-    fn container_variables(&self, containers: &Containers) -> Vec<(String, String)> {
-        let mut variables = self.variables_at(containers.url());
+    fn container_variables(&self, containers: &Containers, work: &Work) -> Vec<(String, String)> {
+        let mut variables = self.variables_at(containers.url(), work);
         // Google's libraries ask the metadata server who they are; this one has no scheme in its name.
         if let Some((_, address)) = containers.url().split_once("://") {
             variables.push(("GCE_METADATA_HOST".to_owned(), address.to_owned()));
@@ -467,7 +472,7 @@ impl Lines {
         &self,
         mut command: Command,
         target: Target<'_>,
-        timeout: Option<Duration>,
+        limit: Option<&Limit>,
         stop: watch::Receiver<Stop>,
     ) -> std::io::Result<End> {
         step::follow(
@@ -476,7 +481,7 @@ impl Lines {
             &self.groups,
             &self.log,
             self.index,
-            timeout,
+            limit,
             stop,
         )
         .await

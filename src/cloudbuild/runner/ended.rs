@@ -1,5 +1,7 @@
 //! What the API adds to a build that ended: statuses, times, results.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
@@ -11,7 +13,7 @@ use crate::cloudbuild::schedule::Status;
 
 /// When the phases of a build ended, on its clock; none where it did not come so far.
 pub(super) struct Times {
-    started: Timestamp,
+    pub(super) started: Timestamp,
     pub(super) fetched: Option<Timestamp>,
     pub(super) built: Option<Timestamp>,
     pub(super) finished: Option<Timestamp>,
@@ -25,6 +27,12 @@ impl Times {
             built: None,
             finished: None,
         }
+    }
+
+    /// How long the build took.
+    pub(super) fn took(&self) -> Duration {
+        self.finished
+            .map_or(Duration::ZERO, |finished| finished.since(self.started))
     }
 }
 

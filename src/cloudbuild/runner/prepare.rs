@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::process::Command;
 
 use super::Job;
-use super::step::Ready;
+use super::step::{Limit, Ready};
+use crate::clock::Work;
 use crate::cloudbuild::config::Text;
 use crate::cloudbuild::image::{self, Launch};
 
@@ -17,7 +17,7 @@ pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 
 impl Job {
     /// The process of a step: program, folder, environment.
-    pub(super) fn prepare(&self, index: usize, variables: &[(String, String)]) -> Result<Ready> {
+    pub(super) fn prepare(&self, index: usize, work: &Work) -> Result<Ready> {
         let step = &self.resolved.build.steps[index];
         let dir = step.dir.as_ref().map(|dir| dir.as_str());
         let folder = image::folder(dir, &self.workspace.path).context("a step's folder")?;
@@ -51,13 +51,11 @@ impl Job {
         command.envs(self.environment(index));
         command.envs(self.secrets.of(step, &self.resolved.build));
         // Last, so that no step of a rehearsal reaches the real cloud.
-        for (name, value) in variables {
-            command.env(name, value);
-        }
+        command.envs(self.variables_at(&self.url, work));
         Ok(Ready {
             index,
             command,
-            timeout: self.step_timeout(index),
+            limit: self.step_limit(index),
             outputs,
         })
     }
@@ -110,13 +108,10 @@ impl Job {
         all
     }
 
-    /// In real time.
-    pub(super) fn step_timeout(&self, index: usize) -> Option<Duration> {
+    pub(super) fn step_limit(&self, index: usize) -> Option<Limit> {
         let timeout = self.resolved.build.steps[index].timeout.as_ref()?.value;
-        Some(match self.plan.launches[index].is_real_time() {
-            true => timeout,
-            false => self.clock.to_real(timeout),
-        })
+        let clock = self.clock.clone();
+        Some(Limit { clock, timeout })
     }
 }
 

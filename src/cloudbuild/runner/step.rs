@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::container;
+use crate::clock::Clock;
 use crate::cloudbuild::log::Log;
 use crate::cloudbuild::schedule::End;
 use crate::engine::Engine;
@@ -38,12 +39,25 @@ pub(super) enum Stop {
     AtOnce,
 }
 
+/// How long a step may take on the build's clock.
+#[derive(Clone)]
+pub(super) struct Limit {
+    pub(super) clock: Clock,
+    pub(super) timeout: Duration,
+}
+
+impl Limit {
+    /// Waits until so much time has passed.
+    async fn reach(&self) {
+        self.clock.reach(self.clock.now() + self.timeout).await;
+    }
+}
+
 /// A step that is ready to start.
 pub(super) struct Ready {
     pub(super) index: usize,
     pub(super) command: Command,
-    /// In real time.
-    pub(super) timeout: Option<Duration>,
+    pub(super) limit: Option<Limit>,
     /// Its `$BUILDER_OUTPUT`.
     pub(super) outputs: PathBuf,
 }
@@ -74,7 +88,7 @@ pub(super) async fn run(
         &groups,
         &log,
         ready.index,
-        ready.timeout,
+        ready.limit.as_ref(),
         stop,
     );
     let (end, trouble) = match followed.await {
@@ -130,7 +144,7 @@ pub(super) async fn follow(
     groups: &Groups,
     log: &Arc<Log>,
     index: usize,
-    timeout: Option<Duration>,
+    limit: Option<&Limit>,
     stop: watch::Receiver<Stop>,
 ) -> std::io::Result<End> {
     command
@@ -143,7 +157,7 @@ pub(super) async fn follow(
         Target::Group => pump(err, log, index),
         Target::Container { engine, id } => container::pump_errors(err, engine, id, log, index),
     });
-    let end = finish(&mut group, target, timeout, stop).await;
+    let end = finish(&mut group, target, limit, stop).await;
     for mut pump in [stdout, stderr].into_iter().flatten() {
         if tokio::time::timeout(LAST_LINES, &mut pump).await.is_err() {
             pump.abort();
@@ -156,12 +170,12 @@ pub(super) async fn follow(
 async fn finish(
     group: &mut Group,
     target: Target<'_>,
-    timeout: Option<Duration>,
+    limit: Option<&Limit>,
     mut stop: watch::Receiver<Stop>,
 ) -> End {
     let time_is_up = async {
-        match timeout {
-            Some(timeout) => tokio::time::sleep(timeout).await,
+        match limit {
+            Some(limit) => limit.reach().await,
             None => std::future::pending().await,
         }
     };

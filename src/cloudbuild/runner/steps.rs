@@ -1,13 +1,14 @@
 //! The steps of a build on their way: started in their order, followed to their ends.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
-use super::budget::Budget;
 use super::step::{self, Ended, Stop};
 use super::{Halt, Job, StepReport};
+use crate::clock::{Timestamp, Work};
 use crate::cloudbuild::image::Launch;
 use crate::cloudbuild::schedule::{End, Next, Schedule, Status};
 
@@ -15,9 +16,8 @@ impl Job {
     /// Runs the steps in their order.
     pub(super) async fn steps(
         &self,
-        variables: &[(String, String)],
         mut interrupts: watch::Receiver<(u8, u32)>,
-        started: Instant,
+        started: Timestamp,
     ) -> Result<(Vec<StepReport>, Option<Halt>)> {
         let build = &self.resolved.build;
         let mut reports: Vec<StepReport> = build
@@ -38,7 +38,8 @@ impl Job {
         let mut halt = None;
         let (stop, stopped) = watch::channel(Stop::GoOn);
         let mut running: JoinSet<Ended> = JoinSet::new();
-        let mut budget = Budget::new(build.timeout(), started, self.clock.scale);
+        let deadline = started + build.timeout();
+        let mut works = BTreeMap::new();
         loop {
             // A signal that came while the source was copied counts, too.
             if halt.is_none() && interrupts.has_changed().unwrap_or(false) {
@@ -48,32 +49,27 @@ impl Job {
             for index in schedule.start() {
                 reports[index].started = Some(self.clock.now());
                 self.announce(index);
+                // Whatever a step computes counts in real time.
+                let work = Work::begin(&self.url, &self.clock).await;
                 let (groups, log) = (self.groups.clone(), self.log.clone());
                 match &self.containers {
                     Some(containers) if self.plan.launches[index] == Launch::Container => {
-                        let ready = self.prepare_container(containers, index)?;
+                        let ready = self.prepare_container(containers, index, &work)?;
                         let containers = containers.clone();
                         running.spawn(containers.run(ready, groups, log, stopped.clone()));
                     }
                     _ => {
-                        let ready = self.prepare(index, variables)?;
+                        let ready = self.prepare(index, &work)?;
                         running.spawn(step::run(ready, groups, log, stopped.clone()));
                     }
                 }
+                works.insert(index, work);
             }
-            let is_real = |index: usize| {
-                schedule.status(index) == Status::Working
-                    && self.plan.launches[index].is_real_time()
-            };
-            budget.set_pace(match (0..build.steps.len()).any(is_real) {
-                true => 1,
-                false => self.clock.scale,
-            });
-            let deadline = budget.deadline();
             tokio::select! {
                 joined = running.join_next() => {
                     let Some(joined) = joined else { break };
                     let ended = joined.context("following a step")?;
+                    works.remove(&ended.index);
                     if let Some(failed) = self.end(ended, &mut schedule, &mut reports)
                         && halt.is_none()
                     {
@@ -81,7 +77,7 @@ impl Job {
                         stop.send_replace(Stop::AtOnce);
                     }
                 }
-                () = tokio::time::sleep_until(deadline), if halt.is_none() => {
+                () = self.clock.reach(deadline), if halt.is_none() => {
                     halt = Some(Halt::Timeout);
                     schedule.stop();
                     stop.send_replace(Stop::AtOnce);

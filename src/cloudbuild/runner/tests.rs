@@ -88,7 +88,7 @@ impl Bench {
             builder: claim(&state.join("builder"), Content::Emptied).unwrap(),
             state: state.canonicalize().unwrap(),
             url: "http://127.0.0.1:9".to_owned(),
-            clock,
+            clock: clock.clone(),
             left_out: Vec::new(),
             groups: Groups::new(&serin).unwrap(),
             serin,

@@ -152,8 +152,8 @@ fn is_stopping(cloudbuild: &CloudBuild) -> bool {
 }
 
 async fn run(cloudbuild: &Arc<CloudBuild>, build: &Build, stop: &Notify) -> Result<End, ApiError> {
-    let clock = cloudbuild.core.clock;
-    let rest = (build.queued + build.queue_ttl()).since(clock.now());
+    let clock = &cloudbuild.core.clock;
+    let expires = build.queued + build.queue_ttl();
     let slots = &cloudbuild.slots;
     let _slot = tokio::select! {
         biased;
@@ -162,7 +162,7 @@ async fn run(cloudbuild: &Arc<CloudBuild>, build: &Build, stop: &Notify) -> Resu
             false => End::plain(Status::Cancelled, ""),
         }),
         slot = slots.acquire() => slot.map_err(|e| ApiError::internal(e.to_string()))?,
-        () = clock.sleep(rest) => {
+        () = clock.reach(expires) => {
             return Ok(End::plain(Status::Expired, "the build waited longer than its queueTtl"));
         }
     };

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use super::clock::Working;
 use super::variables::variables;
 use super::{Builds, Core};
 use crate::clock::CLOCK_VARIABLE;
@@ -67,6 +68,7 @@ pub(in crate::emulator) fn prepare(
     core: &Core,
     container: &Container,
     contract: Vec<(String, String)>,
+    work: &Working,
 ) -> Result<(Command, TempDir), String> {
     if !core.own_images.contains(container.image) {
         return Err(format!(
@@ -103,9 +105,9 @@ pub(in crate::emulator) fn prepare(
         .env("HOME", folder.path())
         .env("TMPDIR", folder.path())
         .envs(env)
-        // What a laptop lacks: where the cloud is, and how fast its clock runs.
+        // What a laptop lacks: where the cloud is, and its clock.
         .envs(variables(&core.url))
-        .env(CLOCK_VARIABLE, core.clock.to_string())
+        .env(CLOCK_VARIABLE, work.clock(&core.url).to_string())
         // And what a container has: a network of its own, which is not that of this machine's neighbours.
         .env(CONTAINER_NETWORK_VARIABLE, "127.0.0.1")
         .stdin(Stdio::null())

@@ -183,8 +183,7 @@ fn run<F>(
     let shared = core.clone();
     core.spawn(async move {
         let core = shared;
-        let rest = operation.due.since(core.clock.now());
-        core.clock.sleep(rest).await;
+        core.clock.reach(operation.due).await;
         let cancelled = core
             .store
             .get::<Operation>(&key(&operation.name))

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::jobs::{ContainerSpec, Job, State, WAITING};
 use super::names::Place;
 use super::told;
+use crate::clock::Timestamp;
 use crate::emulator::core::container::{self, Container};
 use crate::emulator::core::faults::WorkFault;
 use crate::emulator::logging::{self, Source};
@@ -81,14 +82,13 @@ fn finish(vertex: &Vertex, place: &Place, end: End) -> Result<(), ApiError> {
 }
 
 async fn run(vertex: &Arc<Vertex>, job: &Job, cancelled: &Notify) -> Result<End, ApiError> {
-    let clock = vertex.core.clock;
+    let clock = &vertex.core.clock;
     if vertex.core.faults.on_work(WorkFault::JobNeverStarts) {
         cancelled.notified().await;
         return Ok(End::Cancelled);
     }
-    let rest = (job.created + WAITING).since(clock.now());
     tokio::select! {
-        () = clock.sleep(rest) => {}
+        () = clock.reach(job.created + WAITING) => {}
         () = cancelled.notified() => return Ok(End::Cancelled),
     }
     let now = clock.now();
@@ -136,8 +136,7 @@ async fn run(vertex: &Arc<Vertex>, job: &Job, cancelled: &Notify) -> Result<End,
         .as_ref()
         .is_some_and(|s| s.disable_retries);
     for attempt in 1.. {
-        let time = deadline.since(clock.now());
-        let code = match attempt_once(vertex, job, container, time, cancelled).await {
+        let code = match attempt_once(vertex, job, container, deadline, cancelled).await {
             Attempt::Ended(0) => return Ok(End::Succeeded),
             Attempt::Ended(code) => code,
             Attempt::Other(end) => return Ok(end),
@@ -167,7 +166,7 @@ async fn attempt_once(
     vertex: &Arc<Vertex>,
     job: &Job,
     spec: &ContainerSpec,
-    time: Duration,
+    deadline: Timestamp,
     cancelled: &Notify,
 ) -> Attempt {
     let failed = |text: String| Attempt::Other(End::Failed(3, text));
@@ -177,7 +176,10 @@ async fn attempt_once(
         args: &spec.args,
         env: &spec.env,
     };
-    let (mut command, _folder) = match container::prepare(&vertex.core, &container, contract(job)) {
+    // What the container computes counts in real time.
+    let work = vertex.core.keeper.work();
+    let prepared = container::prepare(&vertex.core, &container, contract(job), &work);
+    let (mut command, _folder) = match prepared {
         Ok(prepared) => prepared,
         Err(why) => return failed(why),
     };
@@ -208,7 +210,7 @@ async fn attempt_once(
                 Err(e) => failed(format!("Internal error occurred for the current attempt: {e}.")),
             };
         }
-        () = vertex.core.clock.sleep(time) => End::Failed(
+        () = vertex.core.clock.reach(deadline) => End::Failed(
             4,
             format!("The job exceeded its timeout of {} seconds.", job.timeout().as_secs()),
         ),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use super::Vertex;
+use crate::emulator::core::clock::Working;
 use crate::emulator::core::container::{self, Container, EnvVar};
 use crate::emulator::logging::{self, Source};
 use crate::emulator::wire::error::ApiError;
@@ -240,7 +241,10 @@ async fn live(
         args: &args,
         env: &spec.env,
     };
-    let (mut command, _folder) = match container::prepare(&vertex.core, &container, contract) {
+    // What a server does until it is healthy counts in real time.
+    let work = vertex.core.keeper.work();
+    let prepared = container::prepare(&vertex.core, &container, contract, &work);
+    let (mut command, _folder) = match prepared {
         Ok(prepared) => prepared,
         Err(why) => return never(why),
     };
@@ -268,7 +272,7 @@ async fn live(
             Ok(status) => format!("It ended with {status}."),
             Err(e) => e.to_string(),
         }),
-        why = probe(vertex, spec, port, health, &mut was_healthy) => Some(why),
+        why = probe(vertex, spec, port, health, work, &mut was_healthy) => Some(why),
         () = stop.notified() => None,
     };
     if let Err(error) = group.stop(GRACE).await {
@@ -302,6 +306,7 @@ async fn probe(
     spec: &Spec,
     port: u16,
     health: &watch::Sender<Health>,
+    starting: Working,
     was_healthy: &mut bool,
 ) -> String {
     let client = match vertex.serving.client() {
@@ -310,11 +315,13 @@ async fn probe(
     };
     let url = format!("http://127.0.0.1:{port}{}", spec.health_route);
     let mut bad = 0;
+    let mut starting = Some(starting);
     loop {
         let answer = client.get(&url).timeout(PROBE_TIMEOUT).send().await;
         if answer.is_ok_and(|answer| answer.status() == 200) {
             bad = 0;
             *was_healthy = true;
+            drop(starting.take());
             health.send_if_modified(|now| {
                 let changed = *now != Health::Up(port);
                 *now = Health::Up(port);

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::emulator::{Options, Running, start};
+use crate::emulator::{Options, Pace, Running, start};
 use crate::image::SelfImages;
 use crate::process::Groups;
 
@@ -86,6 +86,7 @@ impl Cloud {
             state: folder.path().join("state"),
             port: 0,
             time_scale: 5000,
+            pace: Pace::Always,
             // The program stands for serin's, and does what serin does not.
             builds: crate::emulator::BuildSettings {
                 allowed: crate::emulator::core::Builds::Host,

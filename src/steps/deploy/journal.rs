@@ -152,9 +152,10 @@ impl<'a> Journal<'a> {
     pub async fn hold<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let mut work = std::pin::pin!(work);
         loop {
+            let renewal = self.ctx.clock.now() + RENEWED;
             tokio::select! {
                 done = &mut work => return done,
-                () = self.ctx.clock.sleep(RENEWED) => {}
+                () = self.ctx.clock.reach(renewal) => {}
             }
             self.write().await?;
         }

@@ -85,7 +85,8 @@ impl Replay {
                 )]
                 let answered = self.answered.load(Ordering::Relaxed) as f64;
                 if answered > allowed || !self.send(ctx, challenger).await {
-                    ctx.clock.sleep(PAUSE).await;
+                    // Beside the waits of the rollout, which make the clock go on.
+                    ctx.clock.reach(ctx.clock.now() + PAUSE).await;
                 }
             }
         };

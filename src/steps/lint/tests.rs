@@ -41,7 +41,7 @@ pub(crate) fn run(folder: &Path, source: Source, out: &mut Vec<u8>) -> Result<Ou
     let ctx = Context {
         config: Config::read(&folder.join("serin.yaml"))?,
         workspace: Workspace::new(folder),
-        clock,
+        clock: clock.clone(),
         project: "p".into(),
         region: "us-central1".into(),
         client: Client::from_variables(clock, |_| None)?,
