@@ -80,7 +80,7 @@ async fn jobs_fail_are_cancelled_time_out_and_begin_anew() {
     let failed = create(job(json!(["fit", "7"]), IMAGE)).await;
     let foreign = create(job(json!(["fit", "0"]), "python:3.12")).await;
     let mut late = job(json!(["sleep"]), IMAGE);
-    late["jobSpec"]["scheduling"] = json!({"timeout": "60s"});
+    late["jobSpec"]["scheduling"] = json!({"timeout": "1s"});
     let late = create(late).await;
     let cancelled = create(job(json!(["sleep"]), IMAGE)).await;
     cloud
