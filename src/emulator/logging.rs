@@ -268,7 +268,7 @@ async fn list(core: Arc<Core>, request: Request) -> Answer {
     if !entries.is_empty() {
         reply.insert("entries".into(), entries.into());
     }
-    json(&reply)
+    Ok(json(reply))
 }
 
 fn matching(core: &Core, projects: &[String], filter: &Filter) -> Vec<(Timestamp, String, Value)> {

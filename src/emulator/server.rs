@@ -6,15 +6,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
 
 use crate::emulator::core::faults::{Service, Trouble};
 use crate::emulator::core::{clock, guard, operations};
 use crate::emulator::storage::batch;
-use crate::emulator::wire::error::{ApiError, Dialect};
-use crate::emulator::wire::http::{Answer, Request, Table, empty};
+use crate::emulator::wire::error::{self, ApiError};
+use crate::emulator::wire::http::{Answer, Dialect, Reply, Request, Table, empty, render};
 use crate::emulator::wire::mask;
 use crate::emulator::{Emulator, cloudbuild, logging, metadata, monitoring, storage, vertex};
 
@@ -45,91 +45,95 @@ async fn serve(
     table: &Table,
     request: axum::extract::Request,
 ) -> Response {
-    let (head, body) = request.into_parts();
-    let path = head.uri.path();
+    let path = request.uri().path();
     let xml = storage::xml::names(path);
     let service = match &xml {
         Some(_) => Some(Service::Storage),
         None => service_of(path),
     };
-    let dialect = match service {
-        _ if xml.is_some() => Dialect::Xml,
-        Some(Service::Storage) => Dialect::Storage,
-        _ => Dialect::Status,
+    let dialect: Dialect = match service {
+        _ if xml.is_some() => storage::xml::error,
+        Some(Service::Storage) => error::with_reason,
+        _ => error::with_status,
     };
-    if let Err(error) = emulator.core.guard.check(&head) {
-        return error.respond(dialect);
-    }
+    let mut trouble = Trouble::default();
+    let answer = answer(emulator, table, request, service, xml, &mut trouble).await;
+    trouble.cut(render(answer, dialect))
+}
+
+/// The answer to one request; `trouble` is what happens to it on its way back.
+async fn answer(
+    emulator: &Arc<Emulator>,
+    table: &Table,
+    request: axum::extract::Request,
+    service: Option<Service>,
+    xml: Option<(String, String)>,
+    trouble: &mut Trouble,
+) -> Answer {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path();
+    emulator.core.guard.check(&head)?;
     if head.method == Method::GET && metadata::serves(path) {
-        return metadata::answer(path, &head.headers);
+        return Ok(metadata::answer(path, &head.headers).into());
     }
     if path == batch::PATH && head.method == Method::POST {
-        return serve_batch(emulator, table, &head.headers, body)
-            .await
-            .unwrap_or_else(|e| e.respond(Dialect::Storage));
+        return serve_batch(emulator, table, &head.headers, body).await;
     }
-    let trouble = match service {
-        Some(service) => emulator.core.faults.next(service),
-        None => Trouble::default(),
-    };
+    let mut next = service.map_or_else(Trouble::default, |s| emulator.core.faults.next(s));
     // Even a sleep of nothing lasts until the timer's next millisecond.
-    if !trouble.delay.is_zero() {
-        tokio::time::sleep(trouble.delay).await;
+    if !next.delay.is_zero() {
+        tokio::time::sleep(next.delay).await;
     }
-    if let Some(error) = &trouble.before {
-        return error.respond(dialect);
+    if let Some(error) = next.before.take() {
+        return Err(error);
     }
     if head.method == Method::OPTIONS {
         // As a bucket without CORS settings: no header allows anything.
-        return empty(StatusCode::OK);
+        return Ok(empty(StatusCode::OK).into());
     }
     let query = head.uri.query().unwrap_or_default();
     let mut request = Request::new(query, head.headers);
-    if service == Some(Service::Storage)
-        && let Err(error) = storage::check_headers(&request)
-    {
-        return error.respond(dialect);
+    if service == Some(Service::Storage) {
+        storage::check_headers(&request)?;
     }
     if let Some((bucket, object)) = xml {
         request.wild = vec![bucket, object];
         request.set_stream(body);
+        *trouble = next;
         let answer = storage::xml::serve(emulator.storage.clone(), &head.method, request).await;
-        let answer = answer.unwrap_or_else(|error| error.respond(dialect));
-        return trouble.after(answer, dialect);
+        return trouble.replace(answer);
     }
     // The answer to HEAD is that to GET; its body is not sent.
     let method = match &head.method {
         &Method::HEAD => &Method::GET,
         method => method,
     };
-    let Some((row, wild)) = table.find(method, path) else {
-        return missing(&head.method, path).respond(dialect);
-    };
+    let (row, wild) = table
+        .find(method, path)
+        .ok_or_else(|| missing(&head.method, path))?;
     request.wild = wild;
-    let mask = request.get("fields").or_else(|| request.get("$fields"));
-    let mask = mask
+    let fields = request.get("fields").or_else(|| request.get("$fields"));
+    let fields = fields
         .filter(|_| request.get("alt") != Some("media"))
         .map(str::to_owned);
     if row.streams {
         request.set_stream(body);
     } else {
-        match axum::body::to_bytes(body, MAX_BODY_BYTES).await {
-            Ok(bytes) => request.body = bytes,
-            Err(_) => {
-                return ApiError::too_large("Request payload size exceeds the limit.")
-                    .respond(dialect);
-            }
-        }
+        request.body = read(body).await?;
     }
-    let answer = row.answer(request).await;
-    let answer = match (answer, mask) {
-        (Ok(response), Some(mask)) => mask::select(response, &mask).await,
+    *trouble = next;
+    let answer = match (row.answer(request).await, fields) {
+        (Ok(Reply::Json(message)), Some(fields)) => mask::select(message, &fields).map(Reply::Json),
         (answer, _) => answer,
     };
-    trouble.after(
-        answer.unwrap_or_else(|error| error.respond(dialect)),
-        dialect,
-    )
+    trouble.replace(answer)
+}
+
+/// A body that is read into memory.
+async fn read(body: Body) -> Result<Bytes, ApiError> {
+    axum::body::to_bytes(body, MAX_BODY_BYTES)
+        .await
+        .map_err(|_| ApiError::too_large("Request payload size exceeds the limit."))
 }
 
 /// The requests of a batch, one after the other; each meets its own faults.
@@ -140,9 +144,7 @@ fn serve_batch<'a>(
     body: Body,
 ) -> Pin<Box<dyn Future<Output = Answer> + Send + 'a>> {
     Box::pin(async move {
-        let body = axum::body::to_bytes(body, MAX_BODY_BYTES)
-            .await
-            .map_err(|_| ApiError::too_large("Request payload size exceeds the limit."))?;
+        let body = read(body).await?;
         let mut answers = Vec::new();
         for (id, mut request) in batch::read(headers, &body)? {
             if let Some(host) = headers.get(header::HOST) {

@@ -359,21 +359,23 @@ async fn get_regional_operation(cloudbuild: Arc<CloudBuild>, request: Request) -
         return operations::get(cloudbuild.core.clone(), request).await;
     };
     match of_operation(&cloudbuild, project, location, word) {
-        Ok(build) => json(&build.operation()),
+        Ok(build) => Ok(json(build.operation())),
         Err(_) => operations::get(cloudbuild.core.clone(), request).await,
     }
 }
 
 async fn get_operation(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
     let (project, word) = (&request.wild[0], &request.wild[1]);
-    json(&of_operation(&cloudbuild, project, GLOBAL, word)?.operation())
+    Ok(json(
+        of_operation(&cloudbuild, project, GLOBAL, word)?.operation(),
+    ))
 }
 
 async fn cancel_operation(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
     let (project, word) = (&request.wild[0], &request.wild[1]);
     let build = of_operation(&cloudbuild, project, GLOBAL, word)?;
     end_now(&cloudbuild, &build.place).await?;
-    json(&json!({}))
+    Ok(json(json!({})))
 }
 
 pub(super) fn find(cloudbuild: &CloudBuild, place: &Place) -> Result<Build, ApiError> {
@@ -386,13 +388,15 @@ async fn create(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
     request.knows(&["projectId", "parent"])?;
     let place = Place::of(&request, "builds")?;
     let sent: message::Build = parse_body(&request)?;
-    json(&accept(&cloudbuild, &place, &sent, None).await?.operation())
+    Ok(json(
+        accept(&cloudbuild, &place, &sent, None).await?.operation(),
+    ))
 }
 
 async fn get_build(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
     request.knows(&["projectId", "id", "name"])?;
     let build = find(&cloudbuild, &Place::of(&request, "builds")?)?;
-    json(&build.message())
+    Ok(json(build.message()))
 }
 
 async fn list_builds(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
@@ -430,7 +434,7 @@ async fn cancel(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
     let place = Place::of(&request, "builds")?;
     let _repeated: message::BuildRequest = parse_body(&request)?;
     end_now(&cloudbuild, &place).await?;
-    json(&find(&cloudbuild, &place)?.message())
+    Ok(json(find(&cloudbuild, &place)?.message()))
 }
 
 /// Cancels a build and waits until it has ended.
@@ -480,11 +484,11 @@ async fn retry(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
         id,
         approval_required: build.approval.is_some(),
     });
-    json(
-        &begin(&cloudbuild, &place, build.sent, trigger)
+    Ok(json(
+        begin(&cloudbuild, &place, build.sent, trigger)
             .await?
             .operation(),
-    )
+    ))
 }
 
 async fn approve(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
@@ -535,5 +539,5 @@ async fn approve(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
     if approved {
         run::begin(&cloudbuild, &build);
     }
-    json(&build.operation())
+    Ok(json(build.operation()))
 }

@@ -129,7 +129,7 @@ async fn run(cloudbuild: &Arc<CloudBuild>, place: &Place, asked: &message::RepoS
     };
     let collection = trigger.place.with_id("builds", "");
     let build = builds::accept(cloudbuild, &collection, &build, Some(triggered)).await?;
-    json(&build.operation())
+    Ok(json(build.operation()))
 }
 
 /// The repository that a trigger builds; none where its inline build needs no source.

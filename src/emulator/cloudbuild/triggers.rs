@@ -284,12 +284,14 @@ async fn create(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
         place,
         created: cloudbuild.core.clock.now(),
     };
-    json(&keep(&cloudbuild, trigger)?.message())
+    Ok(json(keep(&cloudbuild, trigger)?.message()))
 }
 
 async fn get(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
     request.knows(&["projectId", "triggerId", "name"])?;
-    json(&find(&cloudbuild, &Place::of(&request, "triggers")?)?.message())
+    Ok(json(
+        find(&cloudbuild, &Place::of(&request, "triggers")?)?.message(),
+    ))
 }
 
 async fn list_triggers(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
@@ -338,7 +340,7 @@ async fn patch(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
         sent: read(&cloudbuild, &old.place, merged).await?,
         ..old
     };
-    json(&keep(&cloudbuild, trigger)?.message())
+    Ok(json(keep(&cloudbuild, trigger)?.message()))
 }
 
 /// Puts a value at a path, or takes away what is there.
@@ -370,7 +372,7 @@ async fn delete(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
     request.knows(&["projectId", "triggerId", "name"])?;
     let trigger = find(&cloudbuild, &Place::of(&request, "triggers")?)?;
     cloudbuild.core.store.delete(&trigger.place.key())?;
-    json(&json!({}))
+    Ok(json(json!({})))
 }
 
 #[cfg(test)]

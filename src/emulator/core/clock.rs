@@ -227,7 +227,7 @@ pub(in crate::emulator) fn routes() -> Vec<Route<Core>> {
         http::route(
             Method::GET,
             "_serin/clock",
-            async |core: Arc<Core>, _request| json(&core.clock.course()),
+            async |core: Arc<Core>, _request| Ok(json(serde_json::json!(core.clock.course()))),
         ),
         http::route(Method::POST, "_serin/clock/changes", changes),
         http::route(Method::POST, "_serin/clock/work", work),
@@ -236,13 +236,13 @@ pub(in crate::emulator) fn routes() -> Vec<Route<Core>> {
 }
 
 async fn changes(core: Arc<Core>, _request: Request) -> Answer {
-    Ok(lines(&core.clock, None, None::<()>, None))
+    Ok(lines(&core.clock, None, None::<()>, None).into())
 }
 
 async fn work(core: Arc<Core>, _request: Request) -> Answer {
     let working = core.keeper.work();
     let worker = working.worker;
-    Ok(lines(&core.clock, Some(worker), Some(working), None))
+    Ok(lines(&core.clock, Some(worker), Some(working), None).into())
 }
 
 async fn waits(core: Arc<Core>, request: Request) -> Answer {
@@ -250,7 +250,7 @@ async fn waits(core: Arc<Core>, request: Request) -> Answer {
         .parse("until")?
         .ok_or_else(|| ApiError::invalid_argument("The parameter until is required."))?;
     let waiting = core.keeper.wait(request.parse("worker")?);
-    Ok(lines(&core.clock, None, Some(waiting), Some(until)))
+    Ok(lines(&core.clock, None, Some(waiting), Some(until)).into())
 }
 
 /// A line of a stream.

@@ -12,7 +12,8 @@ use axum::body::{Body, Bytes};
 use axum::response::Response;
 use futures_util::StreamExt;
 
-use crate::emulator::wire::error::{ApiError, Dialect};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::Answer;
 
 /// The words of `--fault`, for its help.
 pub const HELP: &str = "\
@@ -256,6 +257,7 @@ pub(in crate::emulator) struct Trouble {
     pub delay: Duration,
     /// The answer, in the place of the method's effect.
     pub before: Option<ApiError>,
+    /// The answer in the place of the method's own, which took effect.
     lost: Option<ApiError>,
     reset: bool,
     truncate: bool,
@@ -361,20 +363,25 @@ fn hits(fault: usize, count: &AtomicU64, share: f64) -> (bool, bool) {
 }
 
 impl Trouble {
-    /// The answer, as far as it gets through.
-    pub(in crate::emulator) fn after(self, response: Response, dialect: Dialect) -> Response {
-        if self.reset {
-            let (head, _) = response.into_parts();
-            return Response::from_parts(head, broken());
+    /// The method's answer, unless it is lost.
+    pub(in crate::emulator) fn replace(&self, answer: Answer) -> Answer {
+        match &self.lost {
+            Some(error) => Err(error.clone()),
+            None => answer,
         }
-        if let Some(error) = &self.lost {
-            return error.respond(dialect);
-        }
-        if self.truncate {
-            let (head, body) = response.into_parts();
-            return Response::from_parts(head, half(body));
-        }
-        response
+    }
+
+    /// The response, as far as it gets through.
+    pub(in crate::emulator) fn cut(&self, response: Response) -> Response {
+        let (head, body) = response.into_parts();
+        let body = if self.reset {
+            broken()
+        } else if self.truncate && self.lost.is_none() {
+            half(body)
+        } else {
+            body
+        };
+        Response::from_parts(head, body)
     }
 }
 

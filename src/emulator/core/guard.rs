@@ -137,7 +137,7 @@ async fn admit(core: Arc<Core>, request: Request) -> Answer {
     }
     let sent: Admission = parse_body(&request)?;
     core.guard.admit(&sent.host)?;
-    json(&serde_json::json!({}))
+    Ok(json(serde_json::json!({})))
 }
 
 /// Takes its own origin from an answer that a browser shows as a page: what somebody stored as an object

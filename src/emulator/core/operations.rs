@@ -315,7 +315,7 @@ fn find(core: &Core, request: &Request) -> Result<Operation, ApiError> {
 /// # Errors
 /// `NOT_FOUND` when there is no such operation.
 pub(in crate::emulator) async fn get(core: Arc<Core>, request: Request) -> Answer {
-    json(&find(&core, &request)?.message())
+    Ok(json(find(&core, &request)?.message()))
 }
 
 async fn list_operations(core: Arc<Core>, request: Request) -> Answer {
@@ -354,7 +354,7 @@ async fn wait(core: Arc<Core>, request: Request) -> Answer {
     loop {
         let operation = find(&core, &request)?;
         if operation.outcome.is_some() || tokio::time::Instant::now() >= until {
-            return json(&operation.message());
+            return Ok(json(operation.message()));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -375,7 +375,7 @@ async fn cancel(core: Arc<Core>, request: Request) -> Answer {
             }
             Ok(())
         })?;
-    json(&json!({}))
+    Ok(json(json!({})))
 }
 
 /// Forgets an operation that is done.
@@ -388,5 +388,5 @@ async fn delete(core: Arc<Core>, request: Request) -> Answer {
         )));
     }
     core.store.delete(&key(&operation.name))?;
-    json(&json!({}))
+    Ok(json(json!({})))
 }

@@ -194,7 +194,7 @@ pub(super) async fn create(monitoring: Arc<Monitoring>, request: Request) -> Ans
         }
     }
     match wrong.is_empty() {
-        true => json(&json!({})),
+        true => Ok(json(json!({}))),
         false => {
             let mut error = ApiError::invalid_argument(format!(
                 "One or more TimeSeries could not be written: {}",

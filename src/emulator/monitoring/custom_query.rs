@@ -132,7 +132,7 @@ pub(super) fn list(monitoring: &Monitoring, request: &Request, metric: &str) -> 
         Reducer::None => told,
         reducer => reduce(told, reducer, &group_by),
     };
-    json(&page(told, full, skip, size))
+    Ok(json(page(told, full, skip, size)))
 }
 
 /// The points of a series in an interval, put into windows that end where the interval does.

@@ -237,7 +237,7 @@ pub(super) async fn list(monitoring: Arc<Monitoring>, request: Request) -> Answe
     if !found.is_empty() {
         reply["metricDescriptors"] = found.into();
     }
-    json(&reply)
+    Ok(json(reply))
 }
 
 fn find(monitoring: &Monitoring, project: &str, metric: &str) -> Result<Descriptor, ApiError> {
@@ -253,7 +253,7 @@ fn find(monitoring: &Monitoring, project: &str, metric: &str) -> Result<Descript
 pub(super) async fn get(monitoring: Arc<Monitoring>, request: Request) -> Answer {
     request.knows(&[])?;
     let (project, metric) = (&request.wild[0], &request.wild[1]);
-    json(&find(&monitoring, project, metric)?.message(project))
+    Ok(json(find(&monitoring, project, metric)?.message(project)))
 }
 
 pub(super) async fn create(monitoring: Arc<Monitoring>, request: Request) -> Answer {
@@ -289,7 +289,7 @@ pub(super) async fn create(monitoring: Arc<Monitoring>, request: Request) -> Ans
         ..sent
     };
     monitoring.core.store.put(&key, &descriptor)?;
-    json(&descriptor.message(project))
+    Ok(json(descriptor.message(project)))
 }
 
 /// Removes a metric of the user's own with all its points.
@@ -306,5 +306,5 @@ pub(super) async fn delete(monitoring: Arc<Monitoring>, request: Request) -> Ans
     let _one_by_one = monitoring.writing();
     custom::forget(&monitoring, &number, metric)?;
     monitoring.core.store.delete(&key(&number, metric))?;
-    json(&json!({}))
+    Ok(json(json!({})))
 }

@@ -197,7 +197,7 @@ pub(super) async fn list(monitoring: Arc<Monitoring>, request: Request) -> Answe
         (last - MINUTE_MICROS).saturating_add(1),
     );
     let series = query.series(&cells);
-    json(&query.page(series, skip, size))
+    Ok(json(query.page(series, skip, size)))
 }
 
 /// How many points the page holds at most, and how many come before it.

@@ -70,7 +70,7 @@ fn tell(bucket: &Bucket) -> Value {
 }
 
 pub(super) async fn get_policy(storage: Arc<Storage>, request: Request) -> Answer {
-    json(&tell(&Bucket::find(&storage, &request.wild[0])?))
+    Ok(json(tell(&Bucket::find(&storage, &request.wild[0])?)))
 }
 
 pub(super) async fn set_policy(storage: Arc<Storage>, request: Request) -> Answer {
@@ -118,7 +118,7 @@ pub(super) async fn set_policy(storage: Arc<Storage>, request: Request) -> Answe
         count: count + 1,
     });
     bucket.keep(&storage)?;
-    json(&tell(&bucket))
+    Ok(json(tell(&bucket)))
 }
 
 /// Everybody has every permission of Storage's.
@@ -142,16 +142,18 @@ pub(super) async fn test_permissions(storage: Arc<Storage>, request: Request) ->
             ApiError::invalid_argument("Required parameter: permissions").reason("required"),
         );
     }
-    json(&json!({"kind": "storage#testIamPermissionsResponse", "permissions": permissions}))
+    Ok(json(
+        json!({"kind": "storage#testIamPermissionsResponse", "permissions": permissions}),
+    ))
 }
 
 /// The account that Storage itself acts as in a project.
 pub(super) async fn service_account(_storage: Arc<Storage>, request: Request) -> Answer {
     let number = project_number(&request.wild[0]);
-    json(&json!({
+    Ok(json(json!({
         "kind": "storage#serviceAccount",
         "email_address": format!("service-{number}@gs-project-accounts.iam.gserviceaccount.com"),
-    }))
+    })))
 }
 
 /// What Google says of access control lists under uniform access, else that there are none here.

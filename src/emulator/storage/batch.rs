@@ -8,6 +8,7 @@ use axum::response::Response;
 
 use super::multipart;
 use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::Answer;
 
 /// The path of a batch.
 pub(in crate::emulator) const PATH: &str = "/batch/storage/v1";
@@ -82,9 +83,7 @@ fn request(text: &str) -> Option<Request> {
 ///
 /// # Errors
 /// When an answer's body cannot be read.
-pub(in crate::emulator) async fn write(
-    answers: Vec<(Option<String>, Response)>,
-) -> Result<Response, ApiError> {
+pub(in crate::emulator) async fn write(answers: Vec<(Option<String>, Response)>) -> Answer {
     let mut text = Vec::new();
     for (id, answer) in answers {
         text.extend_from_slice(
@@ -114,7 +113,7 @@ pub(in crate::emulator) async fn write(
     if let Ok(kind) = HeaderValue::from_str(&format!("multipart/mixed; boundary={BOUNDARY}")) {
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
     }
-    Ok(response)
+    Ok(response.into())
 }
 
 #[cfg(test)]

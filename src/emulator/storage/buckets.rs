@@ -280,25 +280,25 @@ pub(super) async fn insert(storage: Arc<Storage>, request: Request) -> Answer {
         }
         bucket.keep(&storage)?;
     }
-    json(&bucket.resource(&request.base_url(&storage.core.url)))
+    Ok(json(bucket.resource(&request.base_url(&storage.core.url))))
 }
 
 pub(super) async fn get(storage: Arc<Storage>, request: Request) -> Answer {
     let bucket = Bucket::find(&storage, &request.wild[0])?;
     let preconditions = Preconditions::of(&request)?;
     preconditions.check(0, bucket.metageneration)?;
-    json(&bucket.resource(&request.base_url(&storage.core.url)))
+    Ok(json(bucket.resource(&request.base_url(&storage.core.url))))
 }
 
 pub(super) async fn layout(storage: Arc<Storage>, request: Request) -> Answer {
     let bucket = Bucket::find(&storage, &request.wild[0])?;
-    json(&json!({
+    Ok(json(json!({
         "kind": "storage#storageLayout",
         "bucket": bucket.name,
         "location": bucket.location,
         "locationType": bucket.location_type(),
         "hierarchicalNamespace": {"enabled": false},
-    }))
+    })))
 }
 
 pub(super) async fn list(storage: Arc<Storage>, request: Request) -> Answer {
@@ -333,7 +333,7 @@ pub(super) async fn list(storage: Arc<Storage>, request: Request) -> Answer {
     if !found.is_empty() {
         page["items"] = found.iter().map(|bucket| bucket.resource(&base)).collect();
     }
-    json(&page)
+    Ok(json(page))
 }
 
 pub(super) async fn patch(storage: Arc<Storage>, request: Request) -> Answer {
@@ -375,7 +375,7 @@ fn alter(
     bucket.metageneration += 1;
     bucket.updated = storage.core.clock.now();
     bucket.keep(storage)?;
-    json(&bucket.resource(&request.base_url(&storage.core.url)))
+    Ok(json(bucket.resource(&request.base_url(&storage.core.url))))
 }
 
 pub(super) async fn delete(storage: Arc<Storage>, request: Request) -> Answer {
@@ -400,5 +400,5 @@ pub(super) async fn delete(storage: Arc<Storage>, request: Request) -> Answer {
         }
     }
     storage.core.store.delete(&Bucket::document(&bucket.name))?;
-    Ok(empty(StatusCode::NO_CONTENT))
+    Ok(empty(StatusCode::NO_CONTENT).into())
 }

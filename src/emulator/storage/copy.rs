@@ -116,7 +116,7 @@ pub(super) async fn compose(storage: Arc<Storage>, request: Request) -> Answer {
         Ok(object.resource(&request.base_url(&storage.core.url)))
     })
     .await?;
-    json(&resource)
+    Ok(json(resource))
 }
 
 /// The source of a copy, checked, and what its copy is to be called.
@@ -199,7 +199,7 @@ pub(super) async fn copy(storage: Arc<Storage>, request: Request) -> Answer {
         Ok(object.resource(&request.base_url(&storage.core.url)))
     })
     .await?;
-    json(&resource)
+    Ok(json(resource))
 }
 
 pub(super) async fn rewrite(storage: Arc<Storage>, request: Request) -> Answer {
@@ -234,7 +234,7 @@ pub(super) async fn rewrite(storage: Arc<Storage>, request: Request) -> Answer {
         Ok(answer)
     })
     .await?;
-    json(&answer)
+    Ok(json(answer))
 }
 
 /// How far a rewrite of a generation has come.

@@ -16,7 +16,7 @@ use super::object::{self, Object, Preconditions};
 use crate::clock::Timestamp;
 use crate::emulator::storage::Storage;
 use crate::emulator::wire::error::ApiError;
-use crate::emulator::wire::http::{Answer, Request, json};
+use crate::emulator::wire::http::{Answer, Reply, Request, json};
 
 pub(super) async fn get(storage: Arc<Storage>, request: Request) -> Answer {
     let preconditions = Preconditions::of(&request)?;
@@ -29,11 +29,15 @@ pub(super) async fn get(storage: Arc<Storage>, request: Request) -> Answer {
     if request.get("alt") == Some("media") {
         let (object, file) = bytes::open_object(&storage, bucket, name, generation)?;
         check(&object)?;
-        return media(&request, &object, file);
+        let bytes = media(&request, &object, file);
+        return bytes.map(Reply::Raw).map_err(|error| match error.code {
+            416 => error.header("content-range", format!("bytes */{}", object.size)),
+            _ => error,
+        });
     }
     let object = object::find(&storage, bucket, name, generation)?;
     check(&object)?;
-    json(&object.resource(&request.base_url(&storage.core.url)))
+    Ok(json(object.resource(&request.base_url(&storage.core.url))))
 }
 
 /// HTTP's own conditions on a read: `If-Match` and `If-Unmodified-Since` fail with 412,
@@ -75,7 +79,14 @@ pub(super) fn check_headers(
 }
 
 /// The bytes that a request asks for, with what the object's headers say.
-pub(super) fn media(request: &Request, object: &Object, mut file: Blob) -> Answer {
+///
+/// # Errors
+/// 416 for a range that lies outside.
+pub(super) fn media(
+    request: &Request,
+    object: &Object,
+    mut file: Blob,
+) -> Result<Response, ApiError> {
     let mut headers = headers(object);
     let packed = object.attributes.content_encoding.as_deref() == Some("gzip");
     let accepts = request.header("accept-encoding").unwrap_or_default();
@@ -97,14 +108,9 @@ pub(super) fn media(request: &Request, object: &Object, mut file: Blob) -> Answe
         None => None,
         Some(Some(range)) => Some(range),
         Some(None) => {
-            let error = ApiError::unsatisfiable_range("The requested range cannot be satisfied.");
-            let mut response = error.respond(crate::emulator::wire::error::Dialect::Storage);
-            insert(
-                response.headers_mut(),
-                header::CONTENT_RANGE,
-                &format!("bytes */{}", object.size),
-            );
-            return Ok(response);
+            return Err(ApiError::unsatisfiable_range(
+                "The requested range cannot be satisfied.",
+            ));
         }
     };
     let (first, length) = range.unwrap_or((0, object.size));

@@ -206,7 +206,7 @@ pub(super) async fn list(storage: Arc<Storage>, request: Request) -> Answer {
     if !found.prefixes.is_empty() {
         answer["prefixes"] = found.prefixes.into();
     }
-    json(&answer)
+    Ok(json(answer))
 }
 
 /// Every generation below a prefix, by name and age.

@@ -50,7 +50,7 @@ async fn answer(
         Ok(object.resource(&request.base_url(&storage.core.url)))
     })
     .await?;
-    json(&resource)
+    Ok(json(resource))
 }
 
 pub(super) async fn delete(storage: Arc<Storage>, request: Request) -> Answer {
@@ -61,5 +61,5 @@ pub(super) async fn delete(storage: Arc<Storage>, request: Request) -> Answer {
         object::delete(&storage, bucket, name, generation, preconditions)
     })
     .await?;
-    Ok(empty(StatusCode::NO_CONTENT))
+    Ok(empty(StatusCode::NO_CONTENT).into())
 }

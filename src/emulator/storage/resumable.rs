@@ -113,7 +113,7 @@ pub(super) async fn start(storage: Arc<Storage>, mut request: Request) -> Answer
     if let Ok(id) = HeaderValue::from_str(&id) {
         headers.insert("x-guploader-uploadid", id);
     }
-    Ok(response)
+    Ok(response.into())
 }
 
 /// What a PUT says about its bytes.
@@ -189,7 +189,7 @@ async fn take(storage: Arc<Storage>, mut request: Request) -> Answer {
     };
     let whole = request.header("content-range").is_none();
     if let Some(object) = &session.object {
-        return json(&object.resource(&request.base_url(&storage.core.url)));
+        return Ok(json(object.resource(&request.base_url(&storage.core.url))));
     }
     if let Some(total) = range.total {
         if session.total.is_some_and(|known| known != total) || total < session.kept {
@@ -282,7 +282,7 @@ async fn take(storage: Arc<Storage>, mut request: Request) -> Answer {
         *hasher = Some(sums.finish().await?);
     }
     if session.total != Some(session.kept) {
-        return Ok(go_on(&request, session.kept));
+        return Ok(go_on(&request, session.kept).into());
     }
     let (crc32c, md5) = bytes::goog_hash(request.header("x-goog-hash"));
     if let Some(crc32c) = crc32c {
@@ -298,7 +298,7 @@ async fn take(storage: Arc<Storage>, mut request: Request) -> Answer {
     let (shared, name) = (storage.clone(), key.clone());
     let object = blocking(move || finish(&shared, &name, session, known)).await;
     forget(&storage, &key);
-    json(&object?.resource(&request.base_url(&storage.core.url)))
+    Ok(json(object?.resource(&request.base_url(&storage.core.url))))
 }
 
 fn check_quantum(length: u64) -> Result<(), ApiError> {
@@ -464,7 +464,7 @@ pub(super) async fn cancel(storage: Arc<Storage>, request: Request) -> Answer {
         return Err(gone(key.trim_start_matches(SESSIONS)));
     }
     let _left_for_the_sweep = fs::remove_file(storage.core.store.blob(&blob(&key)));
-    Ok(empty(StatusCode::from_u16(499).unwrap_or(StatusCode::GONE)))
+    Ok(empty(StatusCode::from_u16(499).unwrap_or(StatusCode::GONE)).into())
 }
 
 /// Drops what is kept of a session in memory.

@@ -92,7 +92,7 @@ async fn media(storage: Arc<Storage>, mut request: Request) -> Answer {
         incoming.write(piece).await?;
     }
     let object = target.finish(&storage, incoming).await?;
-    json(&object.resource(&request.base_url(&storage.core.url)))
+    Ok(json(object.resource(&request.base_url(&storage.core.url))))
 }
 
 async fn multipart(storage: Arc<Storage>, mut request: Request) -> Answer {
@@ -114,5 +114,5 @@ async fn multipart(storage: Arc<Storage>, mut request: Request) -> Answer {
     let object = Target::new(&request, sent)?
         .finish(&storage, incoming)
         .await?;
-    json(&object.resource(&request.base_url(&storage.core.url)))
+    Ok(json(object.resource(&request.base_url(&storage.core.url))))
 }

@@ -9,7 +9,7 @@ mod parts;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use base64::Engine;
@@ -25,8 +25,8 @@ use super::list;
 use super::object::{self, Attributes, New, Object, Preconditions};
 use super::{blocking, copy};
 use crate::emulator::storage::Storage;
-use crate::emulator::wire::error::{ApiError, xml_text};
-use crate::emulator::wire::http::{Answer, Request, empty, percent_decode};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{self, Answer, Request, empty, percent_decode};
 
 /// First words of the paths of other APIs.
 const OTHERS: [&str; 7] = [
@@ -38,6 +38,7 @@ const OTHERS: [&str; 7] = [
     "upload",
     "v1beta1",
 ];
+const CONTENT_TYPE: &str = "application/xml; charset=UTF-8";
 const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 
 /// The bucket and the object, which may be empty, that a raw path names; `None` for the path of
@@ -55,7 +56,7 @@ pub(in crate::emulator) fn names(path: &str) -> Option<(String, String)> {
 /// Answers a request whose `wild` holds the bucket and the object.
 ///
 /// # Errors
-/// What is wrong, for [`crate::emulator::wire::error::Dialect::Xml`].
+/// What is wrong, for [`error`].
 pub(in crate::emulator) async fn serve(
     storage: Arc<Storage>,
     method: &Method,
@@ -74,7 +75,7 @@ pub(in crate::emulator) async fn serve(
     let has = |name| request.get(name).is_some();
     let whole_bucket = request.wild[1].is_empty();
     match (method.as_str(), whole_bucket) {
-        ("HEAD", true) => Ok(empty(StatusCode::OK)),
+        ("HEAD", true) => Ok(empty(StatusCode::OK).into()),
         ("GET", true) => list_objects(&storage, request),
         ("GET" | "HEAD", false) if !has("uploadId") => read(&storage, &request),
         ("PUT", false) if has("uploadId") => parts::put(storage, request).await,
@@ -97,12 +98,47 @@ fn document(root: &str, inner: &str) -> Response {
     let text = format!(
         "<?xml version='1.0' encoding='UTF-8'?><{root} xmlns='{NAMESPACE}'>{inner}</{root}>"
     );
-    let mut response = Response::new(Body::from(text));
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/xml; charset=UTF-8"),
+    http::document(StatusCode::OK, CONTENT_TYPE, text)
+}
+
+/// `<Error><Code>…`: how this API writes an error; its words begin with a capital.
+pub(in crate::emulator) fn error(error: &ApiError) -> (&'static str, String) {
+    let word = match (error.reason, error.code) {
+        (reason, _) if reason.starts_with(|c: char| c.is_ascii_uppercase()) => reason,
+        (_, 404) => "NoSuchKey",
+        (_, 409) => "Conflict",
+        (_, 412) => "PreconditionFailed",
+        (_, 413) => "EntityTooLarge",
+        (_, 416) => "InvalidRange",
+        (_, 429) => "SlowDown",
+        (_, 501) => "NotImplemented",
+        (_, 503) => "ServiceUnavailable",
+        (_, 500..) => "InternalError",
+        (_, 403) => "AccessDenied",
+        _ => "InvalidArgument",
+    };
+    let message = xml_text(&error.message);
+    let text = format!(
+        "<?xml version='1.0' encoding='UTF-8'?><Error><Code>{word}</Code><Message>{message}</Message><Details>{message}</Details></Error>"
     );
-    response
+    (CONTENT_TYPE, text)
+}
+
+/// Text that stands between two tags.
+fn xml_text(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            // What XML cannot hold, escaped or not.
+            c if c < ' ' && !matches!(c, '\t' | '\n' | '\r') => escaped.push('\u{fffd}'),
+            c => escaped.push(c),
+        }
+    }
+    escaped
 }
 
 /// The MD5 in quotes; where there is none, a word that no other generation has.
@@ -150,11 +186,6 @@ fn read(storage: &Arc<Storage>, request: &Request) -> Answer {
     Preconditions::of(request)?.check_read(&object)?;
     download::check_headers(request, &etag(&object), object.updated)?;
     let mut response = download::media(request, &object, file)?;
-    if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
-        return Err(ApiError::unsatisfiable_range(
-            "The requested range cannot be satisfied.",
-        ));
-    }
     tell(&mut response, &object);
     let headers = response.headers_mut();
     download::insert(headers, header::LAST_MODIFIED, &http_date(object.updated));
@@ -166,7 +197,7 @@ fn read(storage: &Arc<Storage>, request: &Request) -> Answer {
             download::insert(headers, name, value);
         }
     }
-    Ok(response)
+    Ok(response.into())
 }
 
 /// A header's text; bytes that are no UTF-8 are Latin-1, as Python's clients send them.
@@ -261,7 +292,7 @@ async fn put(storage: Arc<Storage>, mut request: Request) -> Answer {
     .await?;
     let mut response = empty(StatusCode::OK);
     tell(&mut response, &object);
-    Ok(response)
+    Ok(response.into())
 }
 
 async fn copy_object(storage: Arc<Storage>, mut request: Request) -> Answer {
@@ -307,7 +338,7 @@ async fn copy_object(storage: Arc<Storage>, mut request: Request) -> Answer {
     );
     let mut response = document("CopyObjectResult", &inner);
     tell(&mut response, &object);
-    Ok(response)
+    Ok(response.into())
 }
 
 async fn delete(storage: Arc<Storage>, request: Request) -> Answer {
@@ -318,7 +349,7 @@ async fn delete(storage: Arc<Storage>, request: Request) -> Answer {
         object::delete(&storage, bucket, name, generation, preconditions)
     })
     .await?;
-    Ok(empty(StatusCode::NO_CONTENT))
+    Ok(empty(StatusCode::NO_CONTENT).into())
 }
 
 /// `GET /BUCKET`, in its first and its second version.
@@ -418,5 +449,5 @@ fn list_objects(storage: &Arc<Storage>, mut request: Request) -> Answer {
             xml_text(prefix)
         ));
     }
-    Ok(document("ListBucketResult", &inner))
+    Ok(document("ListBucketResult", &inner).into())
 }

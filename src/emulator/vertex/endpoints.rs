@@ -336,7 +336,9 @@ pub(super) fn finish_create(
 
 async fn get_endpoint(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&[])?;
-    json(&find(&vertex, &Place::of(&request, "endpoints")?)?.message(&vertex))
+    Ok(json(
+        find(&vertex, &Place::of(&request, "endpoints")?)?.message(&vertex),
+    ))
 }
 
 async fn list_endpoints(vertex: Arc<Vertex>, request: Request) -> Answer {

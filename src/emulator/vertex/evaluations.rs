@@ -134,7 +134,7 @@ async fn import(vertex: Arc<Vertex>, request: Request) -> Answer {
         evaluation.id
     );
     vertex.core.store.put(&key, &evaluation)?;
-    json(&evaluation.message())
+    Ok(json(evaluation.message()))
 }
 
 async fn list_evaluations(vertex: Arc<Vertex>, request: Request) -> Answer {
@@ -176,7 +176,7 @@ async fn get_evaluation(vertex: Arc<Vertex>, request: Request) -> Answer {
             named.name()
         ))
     })?;
-    json(&evaluation.message())
+    Ok(json(evaluation.message()))
 }
 
 /// Forgets the evaluations of a version, or of all of them.

@@ -367,7 +367,7 @@ async fn create(vertex: Arc<Vertex>, request: Request) -> Answer {
     let message = job.message(now);
     run::begin(&vertex, &job);
     vertex.core.faults.lose(WorkFault::JobAnswerLost)?;
-    json(&message)
+    Ok(json(message))
 }
 
 fn find(vertex: &Vertex, place: &Place) -> Result<Job, ApiError> {
@@ -378,7 +378,7 @@ fn find(vertex: &Vertex, place: &Place) -> Result<Job, ApiError> {
 async fn get_job(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.knows(&[])?;
     let job = find(&vertex, &Place::of(&request, "customJobs")?)?;
-    json(&job.message(vertex.core.clock.now()))
+    Ok(json(job.message(vertex.core.clock.now())))
 }
 
 async fn list_jobs(vertex: Arc<Vertex>, request: Request) -> Answer {
@@ -426,7 +426,7 @@ async fn cancel(vertex: Arc<Vertex>, request: Request) -> Answer {
     if let Some(cancelled) = cancels.get(&place.key()) {
         cancelled.notify_one();
     }
-    json(&json!({}))
+    Ok(json(json!({})))
 }
 
 async fn delete(vertex: Arc<Vertex>, request: Request) -> Answer {

@@ -249,7 +249,12 @@ pub(super) fn tell(vertex: &Vertex, named: &Place) -> Answer {
     } else {
         format!("@{number}")
     };
-    json(&model.message(number, version, &deployed(vertex, &place), &end))
+    Ok(json(model.message(
+        number,
+        version,
+        &deployed(vertex, &place),
+        &end,
+    )))
 }
 
 async fn get_model(vertex: Arc<Vertex>, request: Request) -> Answer {

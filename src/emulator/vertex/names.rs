@@ -268,7 +268,7 @@ pub(super) fn begin(
         lasting,
         move |operation| resume(service, operation),
     )?;
-    json(&operation.message())
+    Ok(json(operation.message()))
 }
 
 /// A `response` of a type of Vertex AI's.

@@ -56,5 +56,5 @@ pub(super) async fn patch(vertex: Arc<Vertex>, request: Request) -> Answer {
             endpoint.etag = etag;
             Ok(endpoint.message(&vertex))
         })?;
-    json(&patched)
+    Ok(json(patched))
 }

@@ -16,8 +16,8 @@ use super::names::Place;
 use crate::emulator::core::faults::WorkFault;
 use crate::emulator::monitoring::{Measured, Target};
 use crate::emulator::vertex::Vertex;
-use crate::emulator::wire::error::{ApiError, Dialect};
-use crate::emulator::wire::http::{Answer, Request, Route, json, route};
+use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::{Answer, Reply, Request, Route, json, route};
 use crate::emulator::wire::json::parse_body;
 
 /// What an endpoint bears, shared and dedicated: the largest request and answer, and how long it waits
@@ -92,7 +92,7 @@ struct PredictMessage {
 }
 
 /// What a container answered.
-struct Reply {
+struct Predicted {
     status: StatusCode,
     kind: Option<HeaderValue>,
     body: bytes::Bytes,
@@ -201,7 +201,7 @@ impl Turn {
         vertex: &Vertex,
         body: bytes::Bytes,
         kind: &HeaderValue,
-    ) -> Result<Reply, ApiError> {
+    ) -> Result<Predicted, ApiError> {
         let (fails, delay) = vertex.core.faults.next_model(self.newest);
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
@@ -244,7 +244,7 @@ impl Turn {
                 self.bounds.most_bytes
             )));
         }
-        Ok(Reply { status, kind, body })
+        Ok(Predicted { status, kind, body })
     }
 }
 
@@ -252,9 +252,9 @@ async fn predict(vertex: Arc<Vertex>, request: Request) -> Answer {
     let turn = choose(&vertex, &request, Instant::now())?;
     let asked = Instant::now();
     match predict_on(&vertex, &request, &turn).await {
-        Ok((response, predictions, model)) => {
-            turn.record(&vertex, response.status().as_u16(), predictions, model);
-            Ok(response)
+        Ok((reply, predictions, model)) => {
+            turn.record(&vertex, reply.status().as_u16(), predictions, model);
+            Ok(reply)
         }
         Err(error) => {
             turn.record(&vertex, error.code, 0, asked.elapsed());
@@ -267,7 +267,7 @@ async fn predict_on(
     vertex: &Vertex,
     request: &Request,
     turn: &Turn,
-) -> Result<(Response, u64, Duration), ApiError> {
+) -> Result<(Reply, u64, Duration), ApiError> {
     let sent: PredictMessage = parse_body(request)?;
     if sent.instances.is_empty() {
         return Err(
@@ -282,12 +282,12 @@ async fn predict_on(
     let body = Value::Object(body).to_string();
     let asked = Instant::now();
     let kind = HeaderValue::from_static("application/json");
-    let reply = turn.ask(vertex, body.into(), &kind).await?;
+    let predicted = turn.ask(vertex, body.into(), &kind).await?;
     let model = asked.elapsed();
-    if !reply.status.is_success() {
-        return Ok((pass_on(reply), 0, model));
+    if !predicted.status.is_success() {
+        return Ok((pass_on(predicted).into(), 0, model));
     }
-    let answer: Option<Value> = serde_json::from_slice(&reply.body).ok();
+    let answer: Option<Value> = serde_json::from_slice(&predicted.body).ok();
     let Some(Value::Object(mut answer)) = answer else {
         return Err(ApiError::internal(
             "The model server's answer is no JSON object.",
@@ -309,7 +309,7 @@ async fn predict_on(
     if let Some(metadata) = answer.remove("metadata") {
         response["metadata"] = metadata;
     }
-    Ok((json(&response)?, count, model))
+    Ok((json(response), count, model))
 }
 
 async fn raw_predict(vertex: Arc<Vertex>, request: Request) -> Answer {
@@ -320,30 +320,36 @@ async fn raw_predict(vertex: Arc<Vertex>, request: Request) -> Answer {
         .get(header::CONTENT_TYPE)
         .unwrap_or(&default);
     let asked = Instant::now();
-    let reply = turn.ask(&vertex, request.body.clone(), kind).await;
+    let predicted = turn.ask(&vertex, request.body.clone(), kind).await;
     let model = asked.elapsed();
-    let mut response = match reply {
-        Ok(reply) => pass_on(reply),
-        Err(error) => error.respond(Dialect::Status),
-    };
     let ids = [
         ("x-vertex-ai-endpoint-id", &turn.place.id),
         ("x-vertex-ai-deployed-model-id", &turn.deployed.id),
     ];
-    for (name, id) in ids {
-        if let Ok(id) = HeaderValue::from_str(id) {
-            response.headers_mut().insert(name, id);
+    match predicted {
+        Ok(predicted) => {
+            let code = predicted.status;
+            turn.record(&vertex, code.as_u16(), u64::from(code.is_success()), model);
+            let mut response = pass_on(predicted);
+            for (name, id) in ids {
+                if let Ok(id) = HeaderValue::from_str(id) {
+                    response.headers_mut().insert(name, id);
+                }
+            }
+            Ok(response.into())
+        }
+        Err(error) => {
+            turn.record(&vertex, error.code, 0, model);
+            let headed = |error: ApiError, (name, id): (_, &String)| error.header(name, id.clone());
+            Err(ids.into_iter().fold(error, headed))
         }
     }
-    let code = response.status();
-    turn.record(&vertex, code.as_u16(), u64::from(code.is_success()), model);
-    Ok(response)
 }
 
-fn pass_on(reply: Reply) -> Response {
-    let mut response = Response::new(Body::from(reply.body));
-    *response.status_mut() = reply.status;
-    if let Some(kind) = reply.kind {
+fn pass_on(predicted: Predicted) -> Response {
+    let mut response = Response::new(Body::from(predicted.body));
+    *response.status_mut() = predicted.status;
+    if let Some(kind) = predicted.kind {
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
     }
     response

@@ -1,9 +1,9 @@
-//! Errors as Google's APIs answer them, in their two dialects.
+//! Errors as Google's APIs answer them, in their two dialects of JSON.
 
-use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::Response;
 use serde_json::{Map, Value, json};
+
+/// The content type of messages and errors in JSON.
+pub(super) const JSON: &str = "application/json; charset=UTF-8";
 
 /// An answer that is no success.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,17 +17,8 @@ pub(in crate::emulator) struct ApiError {
     pub reason: &'static str,
     /// Google's typed details.
     pub details: Vec<Value>,
-}
-
-/// How a service writes its errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::emulator) enum Dialect {
-    /// `status` and `details`: every API but Storage.
-    Status,
-    /// `errors[{message,domain,reason}]`: the JSON API of Cloud Storage.
-    Storage,
-    /// `<Error><Code>…`: the XML API of Cloud Storage.
-    Xml,
+    /// Headers of the answer that it becomes.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 macro_rules! kinds {
@@ -36,7 +27,7 @@ macro_rules! kinds {
             $(
                 #[doc = concat!("HTTP ", stringify!($code), ", `", $status, "`; in Storage `", $reason, "`.")]
                 pub(in crate::emulator) fn $name(message: impl Into<String>) -> Self {
-                    Self { code: $code, status: $status, message: message.into(), reason: $reason, details: Vec::new() }
+                    Self { code: $code, status: $status, message: message.into(), reason: $reason, details: Vec::new(), headers: Vec::new() }
                 }
             )*
         }
@@ -103,88 +94,38 @@ impl ApiError {
         }
     }
 
-    /// The body in a service's dialect.
-    pub(in crate::emulator) fn body(&self, dialect: Dialect) -> Value {
-        let mut error = Map::new();
-        error.insert("code".into(), self.code.into());
-        error.insert("message".into(), self.message.clone().into());
-        match dialect {
-            Dialect::Status => {
-                error.insert("status".into(), self.status.into());
-                if !self.details.is_empty() {
-                    error.insert("details".into(), self.details.clone().into());
-                }
-            }
-            Dialect::Storage | Dialect::Xml => {
-                let entry =
-                    json!({"message": self.message, "domain": "global", "reason": self.reason});
-                error.insert("errors".into(), vec![entry].into());
-            }
-        }
-        json!({ "error": error })
+    /// The same error with a header of its answer.
+    #[must_use]
+    pub(in crate::emulator) fn header(mut self, name: &'static str, value: String) -> Self {
+        self.headers.push((name, value));
+        self
     }
 
-    /// The whole answer; one of 304 has no body.
-    pub(in crate::emulator) fn respond(&self, dialect: Dialect) -> Response {
-        if self.code == 304 {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            return response;
-        }
-        let (text, kind) = match dialect {
-            Dialect::Xml => (self.xml(), "application/xml; charset=UTF-8"),
-            _ => (
-                self.body(dialect).to_string(),
-                "application/json; charset=UTF-8",
-            ),
-        };
-        let mut response = Response::new(Body::from(text));
-        *response.status_mut() =
-            StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-        response
-    }
-
-    /// The body in the XML API, whose words begin with a capital.
-    fn xml(&self) -> String {
-        let word = match (self.reason, self.code) {
-            (reason, _) if reason.starts_with(|c: char| c.is_ascii_uppercase()) => reason,
-            (_, 404) => "NoSuchKey",
-            (_, 409) => "Conflict",
-            (_, 412) => "PreconditionFailed",
-            (_, 413) => "EntityTooLarge",
-            (_, 416) => "InvalidRange",
-            (_, 429) => "SlowDown",
-            (_, 501) => "NotImplemented",
-            (_, 503) => "ServiceUnavailable",
-            (_, 500..) => "InternalError",
-            (_, 403) => "AccessDenied",
-            _ => "InvalidArgument",
-        };
-        format!(
-            "<?xml version='1.0' encoding='UTF-8'?><Error><Code>{word}</Code><Message>{message}</Message><Details>{message}</Details></Error>",
-            message = xml_text(&self.message)
-        )
+    /// What every dialect in JSON begins with.
+    fn code_and_message(&self) -> Map<String, Value> {
+        Map::from_iter([
+            ("code".to_owned(), self.code.into()),
+            ("message".to_owned(), self.message.clone().into()),
+        ])
     }
 }
 
-/// Text that stands between two tags.
-pub(in crate::emulator) fn xml_text(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            // What XML cannot hold, escaped or not.
-            c if c < ' ' && !matches!(c, '\t' | '\n' | '\r') => escaped.push('\u{fffd}'),
-            c => escaped.push(c),
-        }
+/// `status` and `details`: how most APIs write an error.
+pub(in crate::emulator) fn with_status(error: &ApiError) -> (&'static str, String) {
+    let mut fields = error.code_and_message();
+    fields.insert("status".into(), error.status.into());
+    if !error.details.is_empty() {
+        fields.insert("details".into(), error.details.clone().into());
     }
-    escaped
+    (JSON, json!({ "error": fields }).to_string())
+}
+
+/// `errors[{message,domain,reason}]`: how the older APIs write one, such as Cloud Storage.
+pub(in crate::emulator) fn with_reason(error: &ApiError) -> (&'static str, String) {
+    let mut fields = error.code_and_message();
+    let entry = json!({"message": error.message, "domain": "global", "reason": error.reason});
+    fields.insert("errors".into(), vec![entry].into());
+    (JSON, json!({ "error": fields }).to_string())
 }
 
 impl std::fmt::Display for ApiError {

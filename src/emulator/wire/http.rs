@@ -12,12 +12,62 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use serde::Serialize;
+use serde_json::Value;
 
 use super::case::camel;
-use super::error::ApiError;
+use super::error::{ApiError, JSON};
 
-pub(in crate::emulator) type Answer = Result<Response, ApiError>;
+/// What a handler answers with; the server writes it, once.
+pub(in crate::emulator) enum Reply {
+    /// A message, of which the caller may want some fields only.
+    Json(Value),
+    /// What is no message: an object's bytes, a document of another form, a bare status.
+    Raw(Response),
+}
+
+impl Reply {
+    /// The HTTP code.
+    pub(in crate::emulator) fn status(&self) -> StatusCode {
+        match self {
+            Self::Json(_) => StatusCode::OK,
+            Self::Raw(response) => response.status(),
+        }
+    }
+}
+
+impl From<Response> for Reply {
+    fn from(response: Response) -> Self {
+        Self::Raw(response)
+    }
+}
+
+pub(in crate::emulator) type Answer = Result<Reply, ApiError>;
+/// How a service writes its errors: the content type and the body.
+pub(in crate::emulator) type Dialect = fn(&ApiError) -> (&'static str, String);
+
+/// The one place where an answer becomes a response.
+pub(in crate::emulator) fn render(answer: Answer, dialect: Dialect) -> Response {
+    let error = match answer {
+        Ok(Reply::Json(message)) => {
+            return document(StatusCode::OK, JSON, message.to_string());
+        }
+        Ok(Reply::Raw(response)) => return response,
+        Err(error) => error,
+    };
+    let status = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if status == StatusCode::NOT_MODIFIED {
+        return empty(status);
+    }
+    let (content_type, text) = dialect(&error);
+    let mut response = document(status, content_type, text);
+    for (name, value) in &error.headers {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response.headers_mut().insert(*name, value);
+        }
+    }
+    response
+}
+
 type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// A request as handlers see it.
@@ -303,24 +353,29 @@ pub(in crate::emulator) fn percent_encode(text: &str) -> String {
     utf8_percent_encode(text, &UNRESERVED).to_string()
 }
 
-/// A 200 with a JSON body.
-///
-/// # Errors
-/// When the body cannot be written as JSON, which is a bug.
-pub(in crate::emulator) fn json(body: &impl Serialize) -> Answer {
-    let text = serde_json::to_string(body).map_err(|e| ApiError::internal(e.to_string()))?;
-    let mut response = Response::new(Body::from(text));
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json; charset=UTF-8"),
-    );
-    Ok(response)
+/// A 200 with a message.
+pub(in crate::emulator) fn json(message: impl Into<Value>) -> Reply {
+    Reply::Json(message.into())
 }
 
 /// An answer without a body.
 pub(in crate::emulator) fn empty(status: StatusCode) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
+    response
+}
+
+/// An answer whose body is a text.
+pub(in crate::emulator) fn document(
+    status: StatusCode,
+    content_type: &'static str,
+    text: String,
+) -> Response {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 

@@ -2,44 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use axum::body::Body;
-use axum::http::header;
-use axum::response::Response;
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
-use super::http::Answer;
 
 /// What is wanted of each field; an empty one wants all of it.
 #[derive(Debug, Default, PartialEq)]
 struct Mask(BTreeMap<String, Mask>);
 
-/// A JSON answer reduced to what the mask names; any other answer as it is.
+/// A message reduced to the fields that a caller selects; one without any of them is empty.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` when the mask cannot be read.
-pub(in crate::emulator) async fn select(response: Response, mask: &str) -> Answer {
-    let is_json = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json; charset"));
-    if !is_json || !response.status().is_success() {
-        return Ok(response);
-    }
-    let invalid = || {
-        ApiError::invalid_argument(format!("Invalid field selection {mask}"))
+/// `INVALID_ARGUMENT` when the selection cannot be read.
+pub(in crate::emulator) fn select(message: Value, fields: &str) -> Result<Value, ApiError> {
+    let wanted = parse(fields).ok_or_else(|| {
+        ApiError::invalid_argument(format!("Invalid field selection {fields}"))
             .reason("invalidParameter")
-    };
-    let mask = parse(mask).ok_or_else(invalid)?;
-    let (mut head, body) = response.into_parts();
-    let bytes = axum::body::to_bytes(body, usize::MAX)
-        .await
-        .map_err(|e| ApiError::internal(e.to_string()))?;
-    let value: Value =
-        serde_json::from_slice(&bytes).map_err(|e| ApiError::internal(e.to_string()))?;
-    let reduced = mask.apply(value).unwrap_or(Value::Object(Map::new()));
-    head.headers.remove(header::CONTENT_LENGTH);
-    Ok(Response::from_parts(head, Body::from(reduced.to_string())))
+    })?;
+    Ok(wanted.apply(message).unwrap_or(Value::Object(Map::new())))
 }
 
 /// A resource reduced to what a mask names; one without any of it is empty.

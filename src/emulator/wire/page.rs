@@ -142,7 +142,7 @@ pub(in crate::emulator) fn page_shown(
         }
         reply.insert(field.into(), items.into());
     }
-    json(&reply)
+    Ok(json(reply))
 }
 
 /// The texts of a field; of a list, those of its items. `list` and `filtered` are those of [`page`].

@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::{attributes, document, etag, quoted_hex, receive, tell};
+use super::{attributes, document, etag, quoted_hex, receive, tell, xml_text};
 use crate::clock::Timestamp;
 use crate::emulator::core::store::{Kind, Store, kind};
 use crate::emulator::storage::Storage;
@@ -19,7 +19,7 @@ use crate::emulator::storage::blob::Blob;
 use crate::emulator::storage::bytes::Sums;
 use crate::emulator::storage::object::{self, Attributes, New, Preconditions};
 use crate::emulator::storage::{blocking, download};
-use crate::emulator::wire::error::{ApiError, xml_text};
+use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, empty, percent_encode};
 
 /// Where uploads are kept, and below each one its parts by their number.
@@ -119,7 +119,7 @@ pub(super) async fn start(storage: Arc<Storage>, request: Request) -> Answer {
         ))
     })
     .await?;
-    Ok(document("InitiateMultipartUploadResult", &inner))
+    Ok(document("InitiateMultipartUploadResult", &inner).into())
 }
 
 pub(super) async fn put(storage: Arc<Storage>, mut request: Request) -> Answer {
@@ -162,7 +162,7 @@ pub(super) async fn put(storage: Arc<Storage>, mut request: Request) -> Answer {
     let headers = response.headers_mut();
     download::insert(headers, header::ETAG, &etag);
     download::insert(headers, HeaderName::from_static("x-goog-hash"), &hash);
-    Ok(response)
+    Ok(response.into())
 }
 
 /// The numbers and ETags of a `CompleteMultipartUpload`, in its order.
@@ -274,13 +274,13 @@ pub(super) async fn complete(storage: Arc<Storage>, mut request: Request) -> Ans
     );
     let mut response = document("CompleteMultipartUploadResult", &inner);
     tell(&mut response, &object);
-    Ok(response)
+    Ok(response.into())
 }
 
 pub(super) async fn abort(storage: Arc<Storage>, request: Request) -> Answer {
     let (id, _) = find(&storage, &request)?;
     blocking(move || Ok(forget(&storage.core.store, &format!("{UPLOADS}{id}"))?)).await?;
-    Ok(empty(StatusCode::NO_CONTENT))
+    Ok(empty(StatusCode::NO_CONTENT).into())
 }
 
 #[cfg(test)]
