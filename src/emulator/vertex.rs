@@ -3,21 +3,12 @@
 //! Left out: pipelines, batch prediction, explanations, private endpoints ([`left_out`] says so). A project's
 //! id and its number name the same resources; answers carry the number.
 
-mod copies;
-mod deploy;
 mod endpoints;
-mod evaluations;
 mod jobs;
 mod models;
 mod names;
-mod patch;
-mod predict;
-mod run;
-mod serving;
 #[cfg(test)]
 mod tests;
-mod upload;
-mod versions;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +24,9 @@ use crate::emulator::monitoring::Monitoring;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::Route;
 use crate::emulator::wire::message::{self, Kept};
+use endpoints::{deploy, predict, serving};
+use jobs::run;
+use models::{evaluations, upload, versions};
 
 /// The service, with what it keeps in memory only.
 pub(in crate::emulator) struct Vertex {
@@ -167,11 +161,7 @@ pub(in crate::emulator) fn left_out(path: &str) -> Option<ApiError> {
 pub(in crate::emulator) fn routes() -> Vec<Route<Vertex>> {
     let mut routes = jobs::routes();
     routes.extend(models::routes());
-    routes.extend(versions::routes());
-    routes.extend(evaluations::routes());
     routes.extend(endpoints::routes());
-    routes.extend(deploy::routes());
-    routes.extend(predict::routes());
     routes
 }
 

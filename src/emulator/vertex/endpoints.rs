@@ -1,5 +1,10 @@
 //! Endpoints: the resource, and the methods that make, read and delete it.
 
+pub(super) mod deploy;
+mod patch;
+pub(super) mod predict;
+pub(super) mod serving;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +15,7 @@ use serde_json::{Value, json};
 
 use super::jobs::MachineSpec;
 use super::names::{self, EncryptionSpec, Place};
-use super::{KEPT, told};
-use super::{Work, patch};
+use super::{KEPT, Work, told};
 use crate::clock::Timestamp;
 use crate::emulator::core::operations::Operation;
 use crate::emulator::monitoring::endpoint_number;
@@ -28,7 +32,7 @@ pub(super) const DEDICATED_DOMAIN: &str = "prediction.localhost";
 
 pub(super) fn routes() -> Vec<Route<Vertex>> {
     let get = Method::GET;
-    vec![
+    let mut routes = vec![
         route(Method::POST, "v1/projects/*/locations/*/endpoints", create),
         route(
             get.clone(),
@@ -46,7 +50,10 @@ pub(super) fn routes() -> Vec<Route<Vertex>> {
             "v1/projects/*/locations/*/endpoints/*",
             delete,
         ),
-    ]
+    ];
+    routes.extend(deploy::routes());
+    routes.extend(predict::routes());
+    routes
 }
 
 /// An endpoint's document.

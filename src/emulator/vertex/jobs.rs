@@ -1,4 +1,6 @@
-//! Custom jobs: the resource and its methods; [`super::run`] runs them.
+//! Custom jobs: the resource and its methods; [`run`] runs them.
+
+pub(super) mod run;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -9,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::names::{self, EncryptionSpec, Place};
-use super::{Work, run, told};
+use super::{Work, told};
 use crate::clock::Timestamp;
 use crate::emulator::core::container::{EnvVar, check_env};
 use crate::emulator::core::faults::WorkFault;

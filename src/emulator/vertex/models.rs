@@ -1,5 +1,10 @@
 //! The model registry: the resource, and the methods that read it or change its words.
 
+mod copies;
+pub(super) mod evaluations;
+pub(super) mod upload;
+pub(super) mod versions;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,7 +14,6 @@ use serde_json::{Value, json};
 
 use super::endpoints::Endpoint;
 use super::names::{self, EncryptionSpec, Place};
-use super::upload;
 use super::{KEPT, told};
 use crate::clock::Timestamp;
 use crate::emulator::core::container::EnvVar;
@@ -25,7 +29,7 @@ pub(super) const DEFAULT: &str = "default";
 
 pub(super) fn routes() -> Vec<Route<Vertex>> {
     let get = Method::GET;
-    vec![
+    let mut routes = vec![
         route(
             Method::POST,
             "v1/projects/*/locations/*/models:upload",
@@ -39,7 +43,10 @@ pub(super) fn routes() -> Vec<Route<Vertex>> {
             list_versions,
         ),
         route(Method::PATCH, "v1/projects/*/locations/*/models/*", patch),
-    ]
+    ];
+    routes.extend(versions::routes());
+    routes.extend(evaluations::routes());
+    routes
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -7,13 +7,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::models::{ContainerSpec, DEFAULT, Model, ModelMessage, Version, find, split};
-use super::names::{self, Place};
-use super::{Work, copies};
+use super::{ContainerSpec, DEFAULT, Model, ModelMessage, Version, copies, find, split};
 use crate::emulator::core::container::check_env;
 use crate::emulator::core::faults::WorkFault;
 use crate::emulator::core::operations::Operation;
-use crate::emulator::vertex::Vertex;
+use crate::emulator::vertex::names::{self, Place};
+use crate::emulator::vertex::{Vertex, Work};
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request};
 use crate::emulator::wire::json::parse_body;
@@ -32,7 +31,7 @@ struct UploadMessage {
 
 /// What an upload has to do.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Upload {
+pub(in crate::emulator::vertex) struct Upload {
     model: Place,
     /// Whether it is a version of a model that is there already.
     next: bool,
@@ -202,7 +201,7 @@ fn check_container(container: &ContainerSpec, location: &str) -> Result<(), ApiE
 ///
 /// # Errors
 /// What Google's operation fails with: artifacts that are not there, a model that is gone.
-pub(super) async fn finish(
+pub(in crate::emulator::vertex) async fn finish(
     vertex: &Arc<Vertex>,
     operation: &Operation,
     upload: Upload,

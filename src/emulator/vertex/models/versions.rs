@@ -7,10 +7,11 @@ use axum::http::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::models::{DEFAULT, Model, deployed, find, find_version, split, tell};
-use super::names::{self, Place};
-use super::{Work, copies, evaluations, upload};
-use crate::emulator::vertex::Vertex;
+use super::{
+    DEFAULT, Model, copies, deployed, evaluations, find, find_version, split, tell, upload,
+};
+use crate::emulator::vertex::names::{self, Place};
+use crate::emulator::vertex::{Vertex, Work};
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, route};
 use crate::emulator::wire::json::parse_body;
@@ -114,7 +115,7 @@ fn check_not_deployed(
     version: Option<u64>,
 ) -> Result<(), ApiError> {
     let all = deployed(vertex, place);
-    let here = |d: &&super::models::Deployed| {
+    let here = |d: &&super::Deployed| {
         d.model == place.key() && version.is_none_or(|version| version == d.version)
     };
     match all.iter().find(here) {
@@ -155,7 +156,10 @@ async fn delete_model(vertex: Arc<Vertex>, request: Request) -> Answer {
 
 /// # Errors
 /// When the model was deployed meanwhile, or the state cannot be written.
-pub(super) async fn finish_delete(vertex: &Arc<Vertex>, place: &Place) -> Result<Value, ApiError> {
+pub(in crate::emulator::vertex) async fn finish_delete(
+    vertex: &Arc<Vertex>,
+    place: &Place,
+) -> Result<Value, ApiError> {
     check_not_deployed(vertex, place, None)?;
     if let Some(model) = vertex.core.store.get::<Model>(&place.key()) {
         for version in model.versions.values() {
@@ -184,7 +188,7 @@ async fn delete_version(vertex: Arc<Vertex>, request: Request) -> Answer {
 
 /// # Errors
 /// When the version was deployed meanwhile or became the only one, or the state cannot be written.
-pub(super) async fn finish_delete_version(
+pub(in crate::emulator::vertex) async fn finish_delete_version(
     vertex: &Arc<Vertex>,
     place: &Place,
     number: u64,

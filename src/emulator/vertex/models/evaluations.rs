@@ -6,12 +6,11 @@ use axum::http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::models::find_version;
-use super::names::{self, Place};
-use super::told;
+use super::find_version;
 use crate::clock::Timestamp;
 use crate::emulator::core::store::{self, Kind};
-use crate::emulator::vertex::Vertex;
+use crate::emulator::vertex::names::{self, Place};
+use crate::emulator::vertex::{Vertex, told};
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
 use crate::emulator::wire::json::parse_body;
@@ -74,7 +73,7 @@ struct Evaluation {
     sent: Sent,
 }
 
-pub(super) fn kind() -> Kind {
+pub(in crate::emulator::vertex) fn kind() -> Kind {
     store::kind::<Evaluation>("evaluations/**")
 }
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::endpoints::{Endpoint, EndpointMessage, find};
-use super::models::stale;
-use super::names::{self, Place};
+use super::{Endpoint, EndpointMessage, find};
 use crate::emulator::vertex::Vertex;
+use crate::emulator::vertex::models::stale;
+use crate::emulator::vertex::names::{self, Place};
 use crate::emulator::wire::http::{Answer, Request, json};
 use crate::emulator::wire::json::parse_body;
 use crate::emulator::wire::message;

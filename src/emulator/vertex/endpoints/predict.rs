@@ -11,11 +11,11 @@ use serde::Deserialize;
 use serde_json::{Map, Number, Value, json};
 
 use super::deploy::server_key;
-use super::endpoints::{DEDICATED_DOMAIN, DeployedModel, Endpoint, find};
-use super::names::Place;
+use super::{DEDICATED_DOMAIN, DeployedModel, Endpoint, find};
 use crate::emulator::core::faults::WorkFault;
 use crate::emulator::monitoring::{Measured, Target};
 use crate::emulator::vertex::Vertex;
+use crate::emulator::vertex::names::Place;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Reply, Request, Route, json, route};
 use crate::emulator::wire::json::parse_body;
@@ -55,7 +55,7 @@ pub(super) fn routes() -> Vec<Route<Vertex>> {
 
 /// Whose turn it is: smooth weighted round robin, so that the shares are exact.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+pub(in crate::emulator::vertex) struct Turns {
     split: BTreeMap<String, i32>,
     credits: BTreeMap<String, i64>,
 }

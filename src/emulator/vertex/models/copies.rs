@@ -7,9 +7,9 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::names::Place;
 use crate::emulator::storage::inside::TENANT;
 use crate::emulator::vertex::Vertex;
+use crate::emulator::vertex::names::Place;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::percent_encode;
 

@@ -8,14 +8,13 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::Notify;
 
-use super::jobs::{ContainerSpec, Job, State, WAITING};
-use super::names::Place;
-use super::told;
+use super::{ContainerSpec, Job, State, WAITING};
 use crate::clock::Timestamp;
 use crate::emulator::core::container::{self, Container};
 use crate::emulator::core::faults::WorkFault;
 use crate::emulator::logging::{self, Source};
-use crate::emulator::vertex::Vertex;
+use crate::emulator::vertex::names::Place;
+use crate::emulator::vertex::{Vertex, told};
 use crate::emulator::wire::error::ApiError;
 
 /// Real time between SIGTERM and SIGKILL.
@@ -36,7 +35,7 @@ enum End {
 ///
 /// # Errors
 /// When the state cannot be written.
-pub(super) fn start(vertex: &Arc<Vertex>) -> Result<(), ApiError> {
+pub(in crate::emulator::vertex) fn start(vertex: &Arc<Vertex>) -> Result<(), ApiError> {
     for (_, job) in vertex.core.store.list::<Job>("customJobs/") {
         match job.state {
             State::Cancelling => finish(vertex, &job.place, End::Cancelled)?,

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use super::Vertex;
 use crate::emulator::core::clock::Working;
 use crate::emulator::core::container::{self, Container, EnvVar};
 use crate::emulator::logging::{self, Source};
+use crate::emulator::vertex::Vertex;
 use crate::emulator::wire::error::ApiError;
 
 /// Real time between two looks at a server that is coming up.
@@ -71,7 +71,7 @@ pub(super) struct Server {
 
 /// The servers of this run, by the endpoint's key and the deployed model's id.
 #[derive(Default)]
-pub(super) struct Servers {
+pub(in crate::emulator::vertex) struct Servers {
     servers: Mutex<BTreeMap<String, Arc<Server>>>,
     client: OnceLock<reqwest::Client>,
 }

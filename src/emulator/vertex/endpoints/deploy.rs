@@ -9,17 +9,16 @@ use axum::http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Work;
-use super::endpoints::{
+use super::serving::{self, Spec};
+use super::{
     DedicatedResources, DeployOptions, DeployedModel, Endpoint, check_resources, fill_resources,
     find,
 };
-use super::models::{self, Version};
-use super::names::{self, Place};
-use super::serving::{self, Spec};
 use crate::emulator::core::faults::WorkFault;
 use crate::emulator::core::operations::{self, Operation};
-use crate::emulator::vertex::Vertex;
+use crate::emulator::vertex::models::{self, Version};
+use crate::emulator::vertex::names::{self, Place};
+use crate::emulator::vertex::{Vertex, Work};
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, route};
 use crate::emulator::wire::json::parse_body;
@@ -55,7 +54,7 @@ pub(super) fn routes() -> Vec<Route<Vertex>> {
 }
 
 /// Brings up the servers of every deployed model again.
-pub(super) fn start(vertex: &Arc<Vertex>) {
+pub(in crate::emulator::vertex) fn start(vertex: &Arc<Vertex>) {
     for (_, endpoint) in vertex.core.store.list::<Endpoint>("endpoints/") {
         for deployed in &endpoint.deployed {
             match spec(vertex, &endpoint, deployed) {
@@ -110,7 +109,7 @@ struct DeployedMessage {
 
 /// What a deployment has to do.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Deploy {
+pub(in crate::emulator::vertex) struct Deploy {
     endpoint: Place,
     deployed: DeployedModel,
     /// As it was sent; empty leaves the endpoint's as it is.
@@ -119,7 +118,7 @@ pub(super) struct Deploy {
 
 /// What an undeployment has to do.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Undeploy {
+pub(in crate::emulator::vertex) struct Undeploy {
     endpoint: Place,
     id: String,
     split: BTreeMap<String, i32>,
@@ -127,7 +126,7 @@ pub(super) struct Undeploy {
 
 /// What a change of a deployed model has to do.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Mutate {
+pub(in crate::emulator::vertex) struct Mutate {
     endpoint: Place,
     id: String,
     options: DeployOptions,
@@ -241,7 +240,7 @@ fn stage(vertex: &Vertex, operation: &Operation, stage: &str) {
 ///
 /// # Errors
 /// When the server does not become healthy, or what it needs is gone.
-pub(super) async fn finish_deploy(
+pub(in crate::emulator::vertex) async fn finish_deploy(
     vertex: &Arc<Vertex>,
     operation: &Operation,
     deploy: Deploy,
@@ -445,7 +444,7 @@ async fn undeploy(vertex: Arc<Vertex>, request: Request) -> Answer {
 ///
 /// # Errors
 /// When it got traffic meanwhile, or the state cannot be written.
-pub(super) async fn finish_undeploy(
+pub(in crate::emulator::vertex) async fn finish_undeploy(
     vertex: &Arc<Vertex>,
     undeploy: Undeploy,
 ) -> Result<Value, ApiError> {
@@ -548,7 +547,10 @@ async fn mutate(vertex: Arc<Vertex>, request: Request) -> Answer {
 
 /// # Errors
 /// When the model was undeployed meanwhile, or the state cannot be written.
-pub(super) fn finish_mutate(vertex: &Vertex, mutate: Mutate) -> Result<Value, ApiError> {
+pub(in crate::emulator::vertex) fn finish_mutate(
+    vertex: &Vertex,
+    mutate: Mutate,
+) -> Result<Value, ApiError> {
     let Mutate {
         endpoint: place,
         id,
