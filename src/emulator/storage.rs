@@ -11,29 +11,21 @@ pub(in crate::emulator) mod batch;
 pub(in crate::emulator) mod blob;
 mod buckets;
 mod bytes;
-mod copy;
-mod download;
 pub(in crate::emulator) mod inside;
-mod list;
-mod multipart;
-mod object;
-mod patch;
-mod resumable;
+mod objects;
 pub(in crate::emulator) mod seeded;
 #[cfg(test)]
 mod tests;
-mod upload;
 pub(in crate::emulator) mod xml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use axum::http::Method;
-
 use crate::emulator::core::Core;
 use crate::emulator::core::store::{Kind, kind};
 use crate::emulator::wire::error::ApiError;
-use crate::emulator::wire::http::{Request, Route, route, streaming};
+use crate::emulator::wire::http::{Request, Route};
+use objects::resumable;
 
 /// The service, with what it keeps in memory only.
 pub(in crate::emulator) struct Storage {
@@ -56,77 +48,17 @@ impl Storage {
 }
 
 pub(in crate::emulator) fn routes() -> Vec<Route<Storage>> {
-    let (get, post, put) = (Method::GET, Method::POST, Method::PUT);
-    let (patch, delete) = (Method::PATCH, Method::DELETE);
-    let mut routes = vec![
-        route(get.clone(), "storage/v1/b", buckets::list),
-        route(post.clone(), "storage/v1/b", buckets::insert),
-        route(get.clone(), "storage/v1/b/*", buckets::get),
-        route(patch.clone(), "storage/v1/b/*", buckets::patch),
-        route(put.clone(), "storage/v1/b/*", buckets::update),
-        route(delete.clone(), "storage/v1/b/*", buckets::delete),
-        route(get.clone(), "storage/v1/b/*/storageLayout", buckets::layout),
-        route(get.clone(), "storage/v1/b/*/iam", access::get_policy),
-        route(put.clone(), "storage/v1/b/*/iam", access::set_policy),
-        route(
-            get.clone(),
-            "storage/v1/b/*/iam/testPermissions",
-            access::test_permissions,
-        ),
-        route(
-            get.clone(),
-            "storage/v1/projects/*/serviceAccount",
-            access::service_account,
-        ),
-        route(get.clone(), "storage/v1/b/*/o", list::list),
-        route(get.clone(), "storage/v1/b/*/o/*", download::get),
-        route(get, "download/storage/v1/b/*/o/*", download::get),
-        route(patch, "storage/v1/b/*/o/*", patch::patch),
-        route(put.clone(), "storage/v1/b/*/o/*", patch::update),
-        route(delete.clone(), "storage/v1/b/*/o/*", patch::delete),
-        route(post.clone(), "storage/v1/b/*/o/*/compose", copy::compose),
-        route(
-            post.clone(),
-            "storage/v1/b/*/o/*/rewriteTo/b/*/o/*",
-            copy::rewrite,
-        ),
-        route(
-            post.clone(),
-            "storage/v1/b/*/o/*/copyTo/b/*/o/*",
-            copy::copy,
-        ),
-    ];
-    for (all, one) in [
-        ("storage/v1/b/*/acl", "storage/v1/b/*/acl/*"),
-        (
-            "storage/v1/b/*/defaultObjectAcl",
-            "storage/v1/b/*/defaultObjectAcl/*",
-        ),
-        ("storage/v1/b/*/o/*/acl", "storage/v1/b/*/o/*/acl/*"),
-    ] {
-        for method in [Method::GET, Method::POST] {
-            routes.push(route(method, all, access::lists));
-        }
-        for method in [Method::GET, Method::PUT, Method::PATCH, Method::DELETE] {
-            routes.push(route(method, one, access::lists));
-        }
-    }
-    for uploads in [
-        "upload/storage/v1/b/*/o",
-        "resumable/upload/storage/v1/b/*/o",
-    ] {
-        routes.push(streaming(post.clone(), uploads, upload::insert));
-        routes.push(streaming(put.clone(), uploads, resumable::put));
-        routes.push(route(delete.clone(), uploads, resumable::cancel));
-    }
+    let mut routes = buckets::routes();
+    routes.extend(access::routes());
+    routes.extend(objects::routes());
     routes
 }
 
 pub(in crate::emulator) fn kinds() -> Vec<Kind> {
     let mut kinds = vec![
         kind::<buckets::Bucket>("buckets/*"),
-        kind::<object::Object>("objects/*/**"),
-        kind::<object::Object>("noncurrent/*/**"),
+        kind::<objects::Object>("objects/*/**"),
+        kind::<objects::Object>("noncurrent/*/**"),
         kind::<resumable::Session>("uploads/*"),
     ];
     kinds.extend(xml::kinds());
@@ -142,10 +74,11 @@ pub(in crate::emulator) fn start(storage: &Arc<Storage>) -> anyhow::Result<()> {
     let store = &storage.core.store;
     let mut named = BTreeSet::new();
     let mut uploaded = BTreeMap::new();
-    let live = store.list::<object::Object>(object::LIVE);
-    for (key, object) in store.list::<object::Object>(object::OLD) {
+    let live = store.list::<objects::Object>(objects::LIVE);
+    for (key, object) in store.list::<objects::Object>(objects::OLD) {
         // A generation that was about to become noncurrent when the kill came, and is live still.
-        let live = store.get::<object::Object>(&object::Object::key(&object.bucket, &object.name));
+        let live =
+            store.get::<objects::Object>(&objects::Object::key(&object.bucket, &object.name));
         if live.is_some_and(|live| live.generation == object.generation) {
             store.delete(&key)?;
             continue;

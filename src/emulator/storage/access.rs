@@ -3,17 +3,46 @@
 
 use std::sync::{Arc, PoisonError};
 
+use axum::http::Method;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::buckets::Bucket;
-use super::object::{message, not_met};
+use super::objects::{message, not_met};
 use crate::emulator::core::numbers::project_number;
 use crate::emulator::storage::Storage;
 use crate::emulator::wire::error::ApiError;
-use crate::emulator::wire::http::{Answer, Request, json};
+use crate::emulator::wire::http::{Answer, Request, Route, json, route};
+
+pub(super) fn routes() -> Vec<Route<Storage>> {
+    let policy = "storage/v1/b/*/iam";
+    let permissions = "storage/v1/b/*/iam/testPermissions";
+    let account = "storage/v1/projects/*/serviceAccount";
+    let mut routes = vec![
+        route(Method::GET, policy, get_policy),
+        route(Method::PUT, policy, set_policy),
+        route(Method::GET, permissions, test_permissions),
+        route(Method::GET, account, service_account),
+    ];
+    for (all, one) in [
+        ("storage/v1/b/*/acl", "storage/v1/b/*/acl/*"),
+        (
+            "storage/v1/b/*/defaultObjectAcl",
+            "storage/v1/b/*/defaultObjectAcl/*",
+        ),
+        ("storage/v1/b/*/o/*/acl", "storage/v1/b/*/o/*/acl/*"),
+    ] {
+        for method in [Method::GET, Method::POST] {
+            routes.push(route(method, all, lists));
+        }
+        for method in [Method::GET, Method::PUT, Method::PATCH, Method::DELETE] {
+            routes.push(route(method, one, lists));
+        }
+    }
+    routes
+}
 
 /// A policy as it was set.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -69,11 +98,11 @@ fn tell(bucket: &Bucket) -> Value {
     told
 }
 
-pub(super) async fn get_policy(storage: Arc<Storage>, request: Request) -> Answer {
+async fn get_policy(storage: Arc<Storage>, request: Request) -> Answer {
     Ok(json(tell(&Bucket::find(&storage, &request.wild[0])?)))
 }
 
-pub(super) async fn set_policy(storage: Arc<Storage>, request: Request) -> Answer {
+async fn set_policy(storage: Arc<Storage>, request: Request) -> Answer {
     let sent = message(&request)?;
     let invalid = |what: &str| ApiError::invalid_argument(format!("Invalid policy: {what}."));
     let bindings = match &sent["bindings"] {
@@ -122,7 +151,7 @@ pub(super) async fn set_policy(storage: Arc<Storage>, request: Request) -> Answe
 }
 
 /// Everybody has every permission of Storage's.
-pub(super) async fn test_permissions(storage: Arc<Storage>, request: Request) -> Answer {
+async fn test_permissions(storage: Arc<Storage>, request: Request) -> Answer {
     Bucket::find(&storage, &request.wild[0])?;
     let mut permissions = Vec::new();
     for (_, permission) in request
@@ -148,7 +177,7 @@ pub(super) async fn test_permissions(storage: Arc<Storage>, request: Request) ->
 }
 
 /// The account that Storage itself acts as in a project.
-pub(super) async fn service_account(_storage: Arc<Storage>, request: Request) -> Answer {
+async fn service_account(_storage: Arc<Storage>, request: Request) -> Answer {
     let number = project_number(&request.wild[0]);
     Ok(json(json!({
         "kind": "storage#serviceAccount",
@@ -176,6 +205,6 @@ pub(super) fn names_lists(sent: &Value) -> bool {
         .any(|name| sent[name].as_array().is_some_and(|list| !list.is_empty()))
 }
 
-pub(super) async fn lists(storage: Arc<Storage>, request: Request) -> Answer {
+async fn lists(storage: Arc<Storage>, request: Request) -> Answer {
     Err(no_lists(&storage, &request.wild[0]))
 }

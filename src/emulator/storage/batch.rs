@@ -6,7 +6,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::response::Response;
 
-use super::multipart;
+use super::objects::multipart;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::Answer;
 

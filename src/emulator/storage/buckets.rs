@@ -3,20 +3,20 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::access::{self, Policy};
-use super::object::{LIVE, OLD, Preconditions, message};
+use super::objects::{LIVE, OLD, Preconditions, message};
 use crate::clock::Timestamp;
 use crate::emulator::core::numbers::project_number;
 use crate::emulator::kms;
 use crate::emulator::storage::Storage;
 use crate::emulator::wire::error::ApiError;
-use crate::emulator::wire::http::{Answer, Request, empty, json};
+use crate::emulator::wire::http::{Answer, Request, Route, empty, json, route};
 use crate::emulator::wire::labels;
 
 const BUCKETS: &str = "buckets/";
@@ -40,6 +40,18 @@ const SETTINGS: &[&str] = &[
     "versioning",
     "website",
 ];
+
+pub(super) fn routes() -> Vec<Route<Storage>> {
+    vec![
+        route(Method::GET, "storage/v1/b", list),
+        route(Method::POST, "storage/v1/b", insert),
+        route(Method::GET, "storage/v1/b/*", get),
+        route(Method::PATCH, "storage/v1/b/*", patch),
+        route(Method::PUT, "storage/v1/b/*", update),
+        route(Method::DELETE, "storage/v1/b/*", delete),
+        route(Method::GET, "storage/v1/b/*/storageLayout", layout),
+    ]
+}
 
 /// A bucket's document.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -248,7 +260,7 @@ pub(super) fn check_name(name: &str) -> Result<(), ApiError> {
     }
 }
 
-pub(super) async fn insert(storage: Arc<Storage>, request: Request) -> Answer {
+async fn insert(storage: Arc<Storage>, request: Request) -> Answer {
     let project = request
         .get("project")
         .filter(|p| !p.is_empty())
@@ -283,14 +295,14 @@ pub(super) async fn insert(storage: Arc<Storage>, request: Request) -> Answer {
     Ok(json(bucket.resource(&request.base_url(&storage.core.url))))
 }
 
-pub(super) async fn get(storage: Arc<Storage>, request: Request) -> Answer {
+async fn get(storage: Arc<Storage>, request: Request) -> Answer {
     let bucket = Bucket::find(&storage, &request.wild[0])?;
     let preconditions = Preconditions::of(&request)?;
     preconditions.check(0, bucket.metageneration)?;
     Ok(json(bucket.resource(&request.base_url(&storage.core.url))))
 }
 
-pub(super) async fn layout(storage: Arc<Storage>, request: Request) -> Answer {
+async fn layout(storage: Arc<Storage>, request: Request) -> Answer {
     let bucket = Bucket::find(&storage, &request.wild[0])?;
     Ok(json(json!({
         "kind": "storage#storageLayout",
@@ -301,7 +313,7 @@ pub(super) async fn layout(storage: Arc<Storage>, request: Request) -> Answer {
     })))
 }
 
-pub(super) async fn list(storage: Arc<Storage>, request: Request) -> Answer {
+async fn list(storage: Arc<Storage>, request: Request) -> Answer {
     let project = request
         .get("project")
         .filter(|p| !p.is_empty())
@@ -336,7 +348,7 @@ pub(super) async fn list(storage: Arc<Storage>, request: Request) -> Answer {
     Ok(json(page))
 }
 
-pub(super) async fn patch(storage: Arc<Storage>, request: Request) -> Answer {
+async fn patch(storage: Arc<Storage>, request: Request) -> Answer {
     alter(&storage, &request, |settings, sent| {
         let mut merged = Value::Object(std::mem::take(settings));
         merge(&mut merged, &Value::Object(sent));
@@ -346,7 +358,7 @@ pub(super) async fn patch(storage: Arc<Storage>, request: Request) -> Answer {
     })
 }
 
-pub(super) async fn update(storage: Arc<Storage>, request: Request) -> Answer {
+async fn update(storage: Arc<Storage>, request: Request) -> Answer {
     alter(&storage, &request, |settings, mut sent| {
         sent.retain(|_, value| !value.is_null());
         *settings = sent;
@@ -378,7 +390,7 @@ fn alter(
     Ok(json(bucket.resource(&request.base_url(&storage.core.url))))
 }
 
-pub(super) async fn delete(storage: Arc<Storage>, request: Request) -> Answer {
+async fn delete(storage: Arc<Storage>, request: Request) -> Answer {
     let preconditions = Preconditions::of(&request)?;
     let commit = &storage.commit;
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::blob::{Blob, Damaged};
 use super::blocking;
-use super::object::{self, Object, crc32c_text};
+use super::objects::{self, Object, crc32c_text};
 use crate::emulator::storage::Storage;
 use crate::emulator::wire::error::ApiError;
 
@@ -288,7 +288,7 @@ pub(super) fn open_object(
 ) -> Result<(Object, Blob), ApiError> {
     let mut tries = 0;
     loop {
-        let object = object::find(storage, bucket, name, generation)?;
+        let object = objects::find(storage, bucket, name, generation)?;
         let path = storage.core.store.blob(&object.blob());
         let named = format!("gs://{}/{}", object.bucket, object.name);
         match Blob::open(&path, &named, object.size, object.crc32c) {

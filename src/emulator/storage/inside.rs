@@ -6,7 +6,7 @@ use super::blob::Blob;
 use super::blocking;
 use super::buckets::Bucket;
 use super::bytes::{self, Incoming};
-use super::object::{self, Attributes, New, Preconditions};
+use super::objects::{self, Attributes, New, Preconditions};
 use crate::emulator::storage::Storage;
 use crate::emulator::wire::error::ApiError;
 
@@ -38,7 +38,7 @@ pub(in crate::emulator) async fn write(
     content_type: &str,
     content: Vec<u8>,
 ) -> Result<(), ApiError> {
-    object::check_name(name)?;
+    objects::check_name(name)?;
     let new = |sums| New {
         bucket: bucket.to_owned(),
         name: name.to_owned(),
@@ -58,7 +58,7 @@ pub(in crate::emulator) async fn write(
     let new = new(sums);
     blocking(move || {
         file.as_file().sync_all()?;
-        object::commit(&storage, new, file.path())
+        objects::commit(&storage, new, file.path())
     })
     .await?;
     Ok(())

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use super::buckets::{self, Bucket};
 use super::bytes::Hasher;
-use super::object::{self, Attributes, New, Object, Preconditions};
+use super::objects::{self, Attributes, New, Object, Preconditions};
 use crate::emulator::storage::Storage;
 use crate::emulator::wire::error::ApiError;
 
@@ -17,7 +17,7 @@ pub(in crate::emulator) fn check_bucket(name: &str) -> Result<(), ApiError> {
 /// # Errors
 /// 400 for what no object may be called.
 pub(in crate::emulator) fn check_object(name: &str) -> Result<(), ApiError> {
-    object::check_name(name)
+    objects::check_name(name)
 }
 
 /// # Errors
@@ -94,6 +94,6 @@ pub(in crate::emulator) fn insert(
         component_count: None,
         upload: None,
     };
-    object::commit(storage, new, file.path())?;
+    objects::commit(storage, new, file.path())?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
-use super::object::crc32c_text;
+use super::objects::crc32c_text;
 use crate::emulator::Running;
 use crate::emulator::tests::{client, on};
 

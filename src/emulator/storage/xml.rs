@@ -18,12 +18,11 @@ use tempfile::NamedTempFile;
 
 pub(in crate::emulator::storage) use parts::{kinds, sweep};
 
+use super::blocking;
 use super::buckets::{self, Bucket};
 use super::bytes::{self, Incoming, Sums};
-use super::download::{self, http_date};
-use super::list;
-use super::object::{self, Attributes, New, Object, Preconditions};
-use super::{blocking, copy};
+use super::objects::download::{self, http_date};
+use super::objects::{self, Attributes, New, Object, Preconditions, copy, list};
 use crate::emulator::storage::Storage;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{self, Answer, Request, empty, percent_decode};
@@ -272,7 +271,7 @@ impl Received {
 }
 
 async fn put(storage: Arc<Storage>, mut request: Request) -> Answer {
-    object::check_name(&request.wild[1])?;
+    objects::check_name(&request.wild[1])?;
     let preconditions = Preconditions::of(&request)?;
     let attributes = attributes(&request);
     let received = receive(&storage, &mut request).await?;
@@ -287,7 +286,7 @@ async fn put(storage: Arc<Storage>, mut request: Request) -> Answer {
             component_count: None,
             upload: None,
         };
-        object::commit(&storage, new, file.path())
+        objects::commit(&storage, new, file.path())
     })
     .await?;
     let mut response = empty(StatusCode::OK);
@@ -346,7 +345,7 @@ async fn delete(storage: Arc<Storage>, request: Request) -> Answer {
     let generation = request.parse("generation")?;
     blocking(move || {
         let [bucket, name] = [&request.wild[0], &request.wild[1]];
-        object::delete(&storage, bucket, name, generation, preconditions)
+        objects::delete(&storage, bucket, name, generation, preconditions)
     })
     .await?;
     Ok(empty(StatusCode::NO_CONTENT).into())

@@ -16,9 +16,9 @@ use crate::clock::Timestamp;
 use crate::emulator::core::store::{Kind, Store, kind};
 use crate::emulator::storage::Storage;
 use crate::emulator::storage::blob::Blob;
+use crate::emulator::storage::blocking;
 use crate::emulator::storage::bytes::Sums;
-use crate::emulator::storage::object::{self, Attributes, New, Preconditions};
-use crate::emulator::storage::{blocking, download};
+use crate::emulator::storage::objects::{self, Attributes, New, Preconditions, download};
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, empty, percent_encode};
 
@@ -102,7 +102,7 @@ fn find(storage: &Storage, request: &Request) -> Result<(String, Upload), ApiErr
 
 pub(super) async fn start(storage: Arc<Storage>, request: Request) -> Answer {
     let [bucket, name] = [request.wild[0].clone(), request.wild[1].clone()];
-    object::check_name(&name)?;
+    objects::check_name(&name)?;
     let upload = Upload {
         bucket,
         name,
@@ -155,7 +155,7 @@ pub(super) async fn put(storage: Arc<Storage>, mut request: Request) -> Answer {
     })
     .await?;
     let mut response = empty(StatusCode::OK);
-    let mut hash = format!("crc32c={}", object::crc32c_text(sums.crc32c));
+    let mut hash = format!("crc32c={}", objects::crc32c_text(sums.crc32c));
     if let Some(md5) = sums.md5 {
         hash.push_str(&format!(",md5={md5}"));
     }
@@ -205,7 +205,7 @@ pub(super) async fn complete(storage: Arc<Storage>, mut request: Request) -> Ans
         let store = &storage.core.store;
         let key = format!("{UPLOADS}{id}");
         // A kill may have come between the object and the upload's end.
-        if let Ok(live) = object::find(&storage, &upload.bucket, &upload.name, None)
+        if let Ok(live) = objects::find(&storage, &upload.bucket, &upload.name, None)
             && live.upload.as_ref() == Some(&key)
         {
             forget(store, &key)?;
@@ -256,7 +256,7 @@ pub(super) async fn complete(storage: Arc<Storage>, mut request: Request) -> Ans
             component_count: None,
             upload: Some(key.clone()),
         };
-        let object = object::commit(&storage, new, whole.path())?;
+        let object = objects::commit(&storage, new, whole.path())?;
         forget(store, &key)?;
         Ok(object)
     })

@@ -10,7 +10,7 @@ use crate::emulator::wire::error::ApiError;
 const MAX_HEAD_BYTES: usize = 4 << 20;
 
 /// The boundary in a `Content-Type` of `multipart/…`; it may stand in double or single quotes.
-pub(super) fn boundary(content_type: &str) -> Option<String> {
+pub(in crate::emulator::storage) fn boundary(content_type: &str) -> Option<String> {
     let (kind, parameters) = content_type.split_once(';')?;
     if !kind.trim().to_ascii_lowercase().starts_with("multipart/") {
         return None;

@@ -7,9 +7,9 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::json;
 
-use super::buckets::Bucket;
-use super::object::{LIVE, OLD, Object};
+use super::{LIVE, OLD, Object};
 use crate::emulator::storage::Storage;
+use crate::emulator::storage::buckets::Bucket;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, json};
 
@@ -94,7 +94,7 @@ impl Page<'_> {
 }
 
 /// A page of a list.
-pub(super) struct Found {
+pub(in crate::emulator::storage) struct Found {
     pub items: Vec<Object>,
     pub prefixes: Vec<String>,
     /// The token of the next page, and the name or prefix that this one ends with.
@@ -102,7 +102,7 @@ pub(super) struct Found {
 }
 
 /// The token of a page that begins after a name, or after everything below a prefix.
-pub(super) fn token_after(name: &str, delimiter: Option<&str>) -> String {
+pub(in crate::emulator::storage) fn token_after(name: &str, delimiter: Option<&str>) -> String {
     let folder = delimiter.is_some_and(|delimiter| name.ends_with(delimiter));
     let entry = if folder {
         Entry::Prefix(name.to_owned())
@@ -116,7 +116,10 @@ pub(super) fn token_after(name: &str, delimiter: Option<&str>) -> String {
 ///
 /// # Errors
 /// 404 for the bucket, 400 for a token or size that is none.
-pub(super) fn find(storage: &Storage, request: &Request) -> Result<Found, ApiError> {
+pub(in crate::emulator::storage) fn find(
+    storage: &Storage,
+    request: &Request,
+) -> Result<Found, ApiError> {
     let bucket = &request.wild[0];
     Bucket::find(storage, bucket)?;
     if request.flag("softDeleted") {
@@ -185,7 +188,7 @@ pub(super) fn find(storage: &Storage, request: &Request) -> Result<Found, ApiErr
             Entry::Prefix(prefix) => found.prefixes.push(prefix),
             // One deleted since the names were read is left out.
             Entry::Item(name, generation) => {
-                let object = super::object::find(storage, bucket, &name, generation);
+                let object = super::find(storage, bucket, &name, generation);
                 found.items.extend(object.ok());
             }
         }

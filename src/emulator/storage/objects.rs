@@ -1,10 +1,19 @@
 //! An object: what is kept of it, how it is told, and how a new generation takes its place.
 
+pub(super) mod copy;
+pub(super) mod download;
+pub(super) mod list;
+pub(super) mod multipart;
+mod patch;
+pub(super) mod resumable;
+mod upload;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::PoisonError;
 
+use axum::http::Method;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
@@ -16,7 +25,7 @@ use crate::clock::Timestamp;
 use crate::emulator::kms;
 use crate::emulator::storage::Storage;
 use crate::emulator::wire::error::ApiError;
-use crate::emulator::wire::http::{Request, percent_encode};
+use crate::emulator::wire::http::{Request, Route, percent_encode, route, streaming};
 
 /// Where live objects are kept, by bucket and name.
 pub(super) const LIVE: &str = "objects/";
@@ -25,6 +34,33 @@ pub(super) const OLD: &str = "noncurrent/";
 /// Google's generations are microseconds, too long for a double's neighbourhood of small numbers;
 /// counted ones begin as high, so that a client that reads them as small integers is found out.
 const FIRST_GENERATION: u64 = 1_700_000_000_000_000;
+
+pub(super) fn routes() -> Vec<Route<Storage>> {
+    let (objects, object) = ("storage/v1/b/*/o", "storage/v1/b/*/o/*");
+    let compose = "storage/v1/b/*/o/*/compose";
+    let rewrite = "storage/v1/b/*/o/*/rewriteTo/b/*/o/*";
+    let copy = "storage/v1/b/*/o/*/copyTo/b/*/o/*";
+    let mut routes = vec![
+        route(Method::GET, objects, list::list),
+        route(Method::GET, object, download::get),
+        route(Method::GET, "download/storage/v1/b/*/o/*", download::get),
+        route(Method::PATCH, object, patch::patch),
+        route(Method::PUT, object, patch::update),
+        route(Method::DELETE, object, patch::delete),
+        route(Method::POST, compose, copy::compose),
+        route(Method::POST, rewrite, copy::rewrite),
+        route(Method::POST, copy, copy::copy),
+    ];
+    for uploads in [
+        "upload/storage/v1/b/*/o",
+        "resumable/upload/storage/v1/b/*/o",
+    ] {
+        routes.push(streaming(Method::POST, uploads, upload::insert));
+        routes.push(streaming(Method::PUT, uploads, resumable::put));
+        routes.push(route(Method::DELETE, uploads, resumable::cancel));
+    }
+    routes
+}
 
 /// What a caller may set and change.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -10,19 +10,18 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
-use super::blob::Damaged;
-use super::blocking;
-use super::buckets::Bucket;
-use super::bytes::{self, Hasher, Summing};
-use super::object::{self, New, Object, Preconditions, Sent};
 use super::upload::Target;
+use super::{New, Object, Preconditions, Sent};
 use crate::clock::Timestamp;
-use crate::emulator::storage::Storage;
+use crate::emulator::storage::blob::Damaged;
+use crate::emulator::storage::buckets::Bucket;
+use crate::emulator::storage::bytes::{self, Hasher, Summing};
+use crate::emulator::storage::{Storage, blocking, objects};
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, empty, json, percent_encode};
 
 /// Where sessions are kept.
-pub(super) const SESSIONS: &str = "uploads/";
+pub(in crate::emulator::storage) const SESSIONS: &str = "uploads/";
 /// Every chunk but the last is a multiple of this.
 const QUANTUM: u64 = 262_144;
 const LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -30,7 +29,7 @@ const MAX_MESSAGE_BYTES: usize = 4 << 20;
 
 /// A session's document.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Session {
+pub(in crate::emulator::storage) struct Session {
     bucket: String,
     started: Timestamp,
     sent: Sent,
@@ -45,27 +44,27 @@ pub(super) struct Session {
 
 impl Session {
     /// Whether it is over: a session lives for a week.
-    pub(super) fn expired(&self, now: Timestamp) -> bool {
+    pub(in crate::emulator::storage) fn expired(&self, now: Timestamp) -> bool {
         now.since(self.started) > LIFE
     }
 
     /// Whether its object is made.
-    pub(super) fn ended(&self) -> bool {
+    pub(in crate::emulator::storage) fn ended(&self) -> bool {
         self.object.is_some()
     }
 
     /// Its object is made.
-    pub(super) fn end(&mut self, object: Object) {
+    pub(in crate::emulator::storage) fn end(&mut self, object: Object) {
         self.kept = object.size;
         self.object = Some(object);
     }
 }
 
 /// A session's lock, and what is hashed of the bytes kept, unless a restart or a broken chunk lost it.
-pub(super) type Progress = Arc<tokio::sync::Mutex<Option<Hasher>>>;
+pub(in crate::emulator::storage) type Progress = Arc<tokio::sync::Mutex<Option<Hasher>>>;
 
 /// The name of a session's blob.
-pub(super) fn blob(key: &str) -> String {
+pub(in crate::emulator::storage) fn blob(key: &str) -> String {
     format!("upload-{}", key.trim_start_matches(SESSIONS))
 }
 
@@ -384,7 +383,7 @@ fn finish(
         let sent = &session.sent;
         let name = sent.name.clone().unwrap_or_default();
         // The disk may have refused the session's end, but not the object.
-        if let Ok(live) = object::find(storage, &session.bucket, &name, None)
+        if let Ok(live) = objects::find(storage, &session.bucket, &name, None)
             && live.upload.as_deref() == Some(key)
         {
             return Ok(live);
@@ -410,7 +409,7 @@ fn finish(
             component_count: None,
             upload: Some(key.to_owned()),
         };
-        object::commit(storage, new, &linked)
+        objects::commit(storage, new, &linked)
     };
     let result = made();
     match &result {

@@ -10,10 +10,10 @@ use serde::Deserialize;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::bytes::{self, Sums};
-use super::object::{self, Attributes, New, Object, Preconditions, Sent};
-use super::{blocking, buckets::Bucket};
-use crate::emulator::storage::Storage;
+use super::{Attributes, New, Object, Preconditions, Sent};
+use crate::emulator::storage::buckets::Bucket;
+use crate::emulator::storage::bytes::{self, Sums};
+use crate::emulator::storage::{Storage, blocking, objects};
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, json};
 
@@ -60,7 +60,7 @@ fn int64<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64
 
 pub(super) async fn compose(storage: Arc<Storage>, request: Request) -> Answer {
     let sent: Compose =
-        serde_json::from_slice(request.json_body()?).map_err(object::parse_error)?;
+        serde_json::from_slice(request.json_body()?).map_err(objects::parse_error)?;
     if sent.source_objects.is_empty() || sent.source_objects.len() > MAX_SOURCES {
         return Err(ApiError::invalid_argument(format!(
             "The number of source components provided ({}) is not between 1 and {MAX_SOURCES}.",
@@ -70,7 +70,7 @@ pub(super) async fn compose(storage: Arc<Storage>, request: Request) -> Answer {
     let preconditions = Preconditions::of(&request)?;
     let resource = blocking(move || {
         let [bucket, name] = [&request.wild[0], &request.wild[1]];
-        object::check_name(name)?;
+        objects::check_name(name)?;
         let mut sums = Sums {
             size: 0,
             crc32c: 0,
@@ -112,7 +112,7 @@ pub(super) async fn compose(storage: Arc<Storage>, request: Request) -> Answer {
             component_count: Some(components),
             upload: None,
         };
-        let object = object::commit(&storage, new, whole.path())?;
+        let object = objects::commit(&storage, new, whole.path())?;
         Ok(object.resource(&request.base_url(&storage.core.url)))
     })
     .await?;
@@ -120,7 +120,7 @@ pub(super) async fn compose(storage: Arc<Storage>, request: Request) -> Answer {
 }
 
 /// The source of a copy, checked, and what its copy is to be called.
-pub(super) struct Plan {
+pub(in crate::emulator::storage) struct Plan {
     source: Object,
     attributes: Attributes,
     bucket: String,
@@ -132,12 +132,15 @@ pub(super) struct Plan {
 ///
 /// # Errors
 /// 404 for either bucket or the source, 412 for a precondition of the source.
-pub(super) fn plan(storage: &Storage, request: &Request) -> Result<Plan, ApiError> {
+pub(in crate::emulator::storage) fn plan(
+    storage: &Storage,
+    request: &Request,
+) -> Result<Plan, ApiError> {
     let [from, source, to, name] = request.wild.as_slice() else {
         return Err(ApiError::internal("a copy with another number of names"));
     };
-    object::check_name(name)?;
-    let source = object::find(storage, from, source, request.parse("sourceGeneration")?)?;
+    objects::check_name(name)?;
+    let source = objects::find(storage, from, source, request.parse("sourceGeneration")?)?;
     Preconditions::of_source(request)?.check(source.generation, source.metageneration)?;
     Bucket::find(storage, to)?;
     // Attributes that are sent replace the source's as a whole; a type stays.
@@ -162,7 +165,10 @@ pub(super) fn plan(storage: &Storage, request: &Request) -> Result<Plan, ApiErro
 }
 
 impl Plan {
-    pub(super) fn carry_out(self, storage: &Storage) -> Result<Object, ApiError> {
+    pub(in crate::emulator::storage) fn carry_out(
+        self,
+        storage: &Storage,
+    ) -> Result<Object, ApiError> {
         let folder: TempDir = tempfile::Builder::new()
             .prefix(".incoming-")
             .tempdir_in(storage.core.store.blob(""))?;
@@ -189,7 +195,7 @@ impl Plan {
             component_count: self.source.component_count,
             upload: None,
         };
-        object::commit(storage, new, &file)
+        objects::commit(storage, new, &file)
     }
 }
 

@@ -10,11 +10,10 @@ use flate2::read::MultiGzDecoder;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
-use super::blob::Blob;
-use super::bytes;
-use super::object::{self, Object, Preconditions};
+use super::{Object, Preconditions};
 use crate::clock::Timestamp;
-use crate::emulator::storage::Storage;
+use crate::emulator::storage::blob::Blob;
+use crate::emulator::storage::{Storage, bytes, objects};
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Reply, Request, json};
 
@@ -35,7 +34,7 @@ pub(super) async fn get(storage: Arc<Storage>, request: Request) -> Answer {
             _ => error,
         });
     }
-    let object = object::find(&storage, bucket, name, generation)?;
+    let object = objects::find(&storage, bucket, name, generation)?;
     check(&object)?;
     Ok(json(object.resource(&request.base_url(&storage.core.url))))
 }
@@ -45,7 +44,7 @@ pub(super) async fn get(storage: Arc<Storage>, request: Request) -> Answer {
 ///
 /// # Errors
 /// The condition that does not hold.
-pub(super) fn check_headers(
+pub(in crate::emulator::storage) fn check_headers(
     request: &Request,
     etag: &str,
     updated: Timestamp,
@@ -63,9 +62,9 @@ pub(super) fn check_headers(
         Some(date.unix_timestamp() < updated.unix_micros().div_euclid(1_000_000))
     };
     match request.header("if-match").map(names) {
-        Some(false) => return Err(object::not_met()),
+        Some(false) => return Err(objects::not_met()),
         Some(true) => {}
-        None if since("if-unmodified-since") == Some(true) => return Err(object::not_met()),
+        None if since("if-unmodified-since") == Some(true) => return Err(objects::not_met()),
         None => {}
     }
     let unchanged = match request.header("if-none-match").map(names) {
@@ -82,7 +81,7 @@ pub(super) fn check_headers(
 ///
 /// # Errors
 /// 416 for a range that lies outside.
-pub(super) fn media(
+pub(in crate::emulator::storage) fn media(
     request: &Request,
     object: &Object,
     mut file: Blob,
@@ -186,7 +185,7 @@ fn headers(object: &Object) -> HeaderMap {
 }
 
 /// A time as HTTP writes it.
-pub(super) fn http_date(time: Timestamp) -> String {
+pub(in crate::emulator::storage) fn http_date(time: Timestamp) -> String {
     let seconds = time.unix_micros().div_euclid(1_000_000);
     let date = OffsetDateTime::from_unix_timestamp(seconds).ok();
     let text = date.and_then(|date| date.format(&Rfc2822).ok());
@@ -194,7 +193,7 @@ pub(super) fn http_date(time: Timestamp) -> String {
 }
 
 /// A header whose value comes from a caller and may be no header's text; then it is left out.
-pub(super) fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+pub(in crate::emulator::storage) fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use super::bytes::{self, Incoming};
 use super::multipart::{Multipart, boundary};
-use super::object::{self, New, Object, Preconditions, Sent};
-use super::{blocking, resumable};
-use crate::emulator::storage::Storage;
+use super::{New, Object, Preconditions, Sent, resumable};
+use crate::emulator::storage::bytes::{self, Incoming};
+use crate::emulator::storage::{Storage, blocking, objects};
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, json};
 
@@ -23,7 +22,7 @@ impl Target {
         if let Some(name) = request.get("name") {
             sent.name = Some(name.to_owned());
         }
-        object::check_name(sent.name.as_deref().unwrap_or_default())?;
+        objects::check_name(sent.name.as_deref().unwrap_or_default())?;
         if let Some(encoding) = request.get("contentEncoding") {
             sent.attributes.content_encoding = Some(encoding.to_owned());
         }
@@ -62,7 +61,7 @@ impl Target {
                 component_count: None,
                 upload: None,
             };
-            object::commit(&storage, new, file.path())
+            objects::commit(&storage, new, file.path())
         })
         .await
     }

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use serde_json::Value;
 
-use super::access::{names_lists, no_lists};
-use super::blocking;
-use super::buckets::merge;
-use super::object::{self, Attributes, Preconditions, Sent, message, parse_error};
-use crate::emulator::storage::Storage;
+use super::{Attributes, Preconditions, Sent, message, parse_error};
+use crate::emulator::storage::access::{names_lists, no_lists};
+use crate::emulator::storage::buckets::merge;
+use crate::emulator::storage::{Storage, blocking, objects};
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, empty, json};
 
@@ -46,7 +45,7 @@ async fn answer(
     change: impl FnOnce(&Attributes) -> Result<Attributes, ApiError> + Send + 'static,
 ) -> Answer {
     let resource = blocking(move || {
-        let object = object::alter(&storage, &request, change)?;
+        let object = objects::alter(&storage, &request, change)?;
         Ok(object.resource(&request.base_url(&storage.core.url)))
     })
     .await?;
@@ -58,7 +57,7 @@ pub(super) async fn delete(storage: Arc<Storage>, request: Request) -> Answer {
     let generation = request.parse("generation")?;
     blocking(move || {
         let [bucket, name] = [&request.wild[0], &request.wild[1]];
-        object::delete(&storage, bucket, name, generation, preconditions)
+        objects::delete(&storage, bucket, name, generation, preconditions)
     })
     .await?;
     Ok(empty(StatusCode::NO_CONTENT).into())
