@@ -104,16 +104,16 @@ const KEPT: Kept = Kept {
 };
 
 /// A message as it is told.
-fn told(message: &impl Serialize) -> serde_json::Value {
-    wire::message::told(message, &KEPT)
+fn to_json(message: &impl Serialize) -> serde_json::Value {
+    wire::message::to_json(message, &KEPT)
 }
 
 /// The location that paths without one mean.
 const GLOBAL: &str = "global";
 
-/// A resource of one project and location, or the place for one while `id` is empty.
+/// The name of a resource of one project and location; of a collection while `id` is empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Place {
+struct ResourceName {
     /// As the caller named it: an id or a number.
     project: String,
     location: String,
@@ -122,13 +122,13 @@ struct Place {
     id: String,
 }
 
-impl Place {
+impl ResourceName {
     /// The resource in a request's path, or the collection where the path names none.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when the location cannot be one.
     fn of(request: &Request, kind: &str) -> Result<Self, ApiError> {
-        let segment = |i: usize| request.wild.get(i).cloned().unwrap_or_default();
+        let segment = |i: usize| request.params.get(i).cloned().unwrap_or_default();
         let location = segment(1);
         let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         if !location.bytes().all(word) {
@@ -191,7 +191,11 @@ pub(in crate::emulator) fn routes() -> Vec<Route<CloudBuild>> {
 
 /// A method under both of its paths: `rest` after the project, and after the project and a location.
 /// The handler is told the location `global` where the path has none.
-fn both<H, F>(method: Method, paths: [&'static str; 2], handler: H) -> [Route<CloudBuild>; 2]
+fn global_and_regional<H, F>(
+    method: Method,
+    paths: [&'static str; 2],
+    handler: H,
+) -> [Route<CloudBuild>; 2]
 where
     H: Fn(Arc<CloudBuild>, Request) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
@@ -200,7 +204,7 @@ where
     let global = handler.clone();
     [
         route(method.clone(), legacy, move |cloudbuild, mut request| {
-            request.wild.insert(1, GLOBAL.to_owned());
+            request.params.insert(1, GLOBAL.to_owned());
             global(cloudbuild, request)
         }),
         route(method, regional, handler),

@@ -29,7 +29,7 @@ const GROWTH: f64 = 1.1;
 /// Real time between two writes of what was counted.
 const EVERY: Duration = Duration::from_secs(5);
 /// Counts older than Monitoring keeps them are forgotten.
-const KEPT: Duration = Duration::from_secs(42 * 24 * 3600);
+const RETENTION: Duration = Duration::from_secs(42 * 24 * 3600);
 /// Minutes of one document.
 const BLOCK_MINUTES: i64 = 60;
 const MINUTE_MICROS: i64 = 60_000_000;
@@ -268,7 +268,7 @@ pub(in crate::emulator) fn start(monitoring: &Arc<Monitoring>) {
 
 /// Writes what changed, and forgets what is too old.
 pub(in crate::emulator) fn keep(monitoring: &Monitoring) {
-    let oldest = block((monitoring.core.clock.now() - KEPT).unix_micros());
+    let oldest = block((monitoring.core.clock.now() - RETENTION).unix_micros());
     let (written, forgotten) = {
         let mut counts = monitoring.counts();
         let old: BTreeSet<i64> = (counts.cells.keys())

@@ -97,7 +97,7 @@ async fn answer(
         storage::check_headers(&request)?;
     }
     if let Some((bucket, object)) = xml {
-        request.wild = vec![bucket, object];
+        request.params = vec![bucket, object];
         request.set_stream(body);
         *trouble = next;
         let answer = storage::xml::serve(emulator.storage.clone(), &head.method, request).await;
@@ -108,10 +108,10 @@ async fn answer(
         &Method::HEAD => &Method::GET,
         method => method,
     };
-    let (row, wild) = table
+    let (row, params) = table
         .find(method, path)
         .ok_or_else(|| missing(&head.method, path))?;
-    request.wild = wild;
+    request.params = params;
     let fields = request.get("fields").or_else(|| request.get("$fields"));
     let fields = fields
         .filter(|_| request.get("alt") != Some("media"))

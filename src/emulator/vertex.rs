@@ -39,8 +39,8 @@ pub(in crate::emulator) struct Vertex {
     admission: Mutex<()>,
     /// How to tell a running job that it is cancelled, by its key.
     cancels: Mutex<BTreeMap<String, Arc<Notify>>>,
-    /// Whose turn it is on an endpoint, by its key.
-    turns: Mutex<BTreeMap<String, predict::Turns>>,
+    /// Which model is next on an endpoint, by its key.
+    round_robins: Mutex<BTreeMap<String, predict::RoundRobin>>,
 }
 
 impl Vertex {
@@ -52,7 +52,7 @@ impl Vertex {
             serving: serving::Servers::default(),
             admission: Mutex::default(),
             cancels: Mutex::default(),
-            turns: Mutex::default(),
+            round_robins: Mutex::default(),
         }
     }
 
@@ -70,8 +70,8 @@ const KEPT: Kept = Kept {
 };
 
 /// A message as it is told, or a part of one.
-fn told(message: &impl Serialize) -> Value {
-    message::told(message, &KEPT)
+fn to_json(message: &impl Serialize) -> Value {
+    message::to_json(message, &KEPT)
 }
 
 /// What an operation has to do once its time is over.
@@ -79,11 +79,14 @@ fn told(message: &impl Serialize) -> Value {
 #[serde(tag = "work", rename_all = "camelCase")]
 enum Work {
     UploadModel(Box<upload::Upload>),
-    DeleteModel(names::Place),
-    DeleteVersion { model: names::Place, version: u64 },
-    DeleteJob(names::Place),
+    DeleteModel(names::ResourceName),
+    DeleteVersion {
+        model: names::ResourceName,
+        version: u64,
+    },
+    DeleteJob(names::ResourceName),
     CreateEndpoint(endpoints::NewEndpoint),
-    DeleteEndpoint(names::Place),
+    DeleteEndpoint(names::ResourceName),
     Deploy(deploy::Deploy),
     Undeploy(deploy::Undeploy),
     MutateDeployed(deploy::Mutate),

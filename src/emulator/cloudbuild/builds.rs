@@ -8,8 +8,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::told;
-use super::{GLOBAL, Place, both, check, message, new_id, run, source};
+use super::to_json;
+use super::{GLOBAL, ResourceName, check, global_and_regional, message, new_id, run, source};
 use crate::clock::Timestamp;
 use crate::emulator::cloudbuild::CloudBuild;
 use crate::emulator::core::numbers::project_number;
@@ -55,9 +55,9 @@ pub(super) fn routes() -> Vec<Route<CloudBuild>> {
         "v1/projects/*/locations/*/builds/*",
     ];
     let mut routes = Vec::new();
-    routes.extend(both(post.clone(), collection, create));
-    routes.extend(both(get.clone(), collection, list_builds));
-    routes.extend(both(get.clone(), item, get_build));
+    routes.extend(global_and_regional(post.clone(), collection, create));
+    routes.extend(global_and_regional(get.clone(), collection, list_builds));
+    routes.extend(global_and_regional(get.clone(), item, get_build));
     let verb = |verb: &'static str| match verb {
         "cancel" => [
             "v1/projects/*/builds/*:cancel",
@@ -72,9 +72,9 @@ pub(super) fn routes() -> Vec<Route<CloudBuild>> {
             "v1/projects/*/locations/*/builds/*:approve",
         ],
     };
-    routes.extend(both(post.clone(), verb("cancel"), cancel));
-    routes.extend(both(post.clone(), verb("retry"), retry));
-    routes.extend(both(post.clone(), verb("approve"), approve));
+    routes.extend(global_and_regional(post.clone(), verb("cancel"), cancel));
+    routes.extend(global_and_regional(post.clone(), verb("retry"), retry));
+    routes.extend(global_and_regional(post.clone(), verb("approve"), approve));
     routes.push(route(get.clone(), "v1/operations/build/*/*", get_operation));
     routes.push(route(
         get,
@@ -113,7 +113,8 @@ impl Status {
 /// A build's document.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Build {
-    pub place: Place,
+    #[serde(rename = "place")]
+    pub resource: ResourceName,
     /// The message that was accepted.
     pub sent: Value,
     /// The same with its substitutions filled in, as the runner sees it.
@@ -144,12 +145,12 @@ impl Build {
     }
 
     pub(super) fn message(&self) -> Value {
-        let Place {
+        let ResourceName {
             project,
             location,
             id,
             ..
-        } = &self.place;
+        } = &self.resource;
         let mut message = self.resolved.clone();
         for field in ["source", "substitutions"] {
             if let Some(sent) = self.sent.get(field) {
@@ -158,7 +159,7 @@ impl Build {
         }
         let mut set = |field: &str, value: Value| message[field] = value;
         set("id", id.clone().into());
-        set("name", self.place.name().into());
+        set("name", self.resource.name().into());
         set("projectId", project.clone().into());
         set("status", json!(self.status));
         set("createTime", json!(self.created));
@@ -172,12 +173,12 @@ impl Build {
             "logUrl",
             format!(
                 "https://console.cloud.google.com/cloud-build/builds{region}/{id}?project={}",
-                self.place.number()
+                self.resource.number()
             )
             .into(),
         );
         if self.sent["logsBucket"].is_null() {
-            let bucket = super::log::default_bucket(&self.place);
+            let bucket = super::log::default_bucket(&self.resource);
             set("logsBucket", format!("gs://{bucket}").into());
         }
         let detail = (!self.status_detail.is_empty()).then(|| self.status_detail.clone().into());
@@ -226,12 +227,12 @@ impl Build {
 
     /// The build's operation, which is the build seen from another side.
     pub(super) fn operation(&self) -> Value {
-        let Place {
+        let ResourceName {
             project,
             location,
             id,
             ..
-        } = &self.place;
+        } = &self.resource;
         let word = BASE64_STANDARD.encode(id);
         let name = match location.as_str() {
             GLOBAL => format!("operations/build/{project}/{word}"),
@@ -285,7 +286,7 @@ pub(super) struct Triggered {
 /// `INVALID_ARGUMENT` with what is refused.
 pub(super) async fn accept(
     cloudbuild: &Arc<CloudBuild>,
-    collection: &Place,
+    collection: &ResourceName,
     sent: &message::Build,
     trigger: Option<Triggered>,
 ) -> Result<Build, ApiError> {
@@ -294,23 +295,23 @@ pub(super) async fn accept(
     }
     duration(&sent.queue_ttl, "build.queue_ttl")?;
     duration(&sent.timeout, "build.timeout")?;
-    begin(cloudbuild, collection, told(sent), trigger).await
+    begin(cloudbuild, collection, to_json(sent), trigger).await
 }
 
 async fn begin(
     cloudbuild: &Arc<CloudBuild>,
-    collection: &Place,
+    collection: &ResourceName,
     sent: Value,
     trigger: Option<Triggered>,
 ) -> Result<Build, ApiError> {
     check::permit(cloudbuild, None)?;
-    let place = collection.with_id("builds", new_id(cloudbuild)?);
-    let accepted = check::check(cloudbuild, &place, &sent).await?;
+    let resource = collection.with_id("builds", new_id(cloudbuild)?);
+    let accepted = check::check(cloudbuild, &resource, &sent).await?;
     check::permit(cloudbuild, accepted.resolved.get("steps"))?;
     let approval = trigger.as_ref().filter(|t| t.approval_required);
     let now = cloudbuild.core.clock.now();
     let build = Build {
-        place,
+        resource,
         sent,
         resolved: accepted.resolved,
         status: match approval {
@@ -330,7 +331,7 @@ async fn begin(
         provenance: None,
         ended: Value::Null,
     };
-    cloudbuild.core.store.put(&build.place.key(), &build)?;
+    cloudbuild.core.store.put(&build.resource.key(), &build)?;
     if build.status == Status::Queued {
         run::begin(cloudbuild, &build);
     }
@@ -355,7 +356,7 @@ fn of_operation(
 
 /// The operation of a build, or else of another service's resource under the same path.
 async fn get_regional_operation(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
-    let [project, location, word] = request.wild.as_slice() else {
+    let [project, location, word] = request.params.as_slice() else {
         return operations::get(cloudbuild.core.clone(), request).await;
     };
     match of_operation(&cloudbuild, project, location, word) {
@@ -365,54 +366,56 @@ async fn get_regional_operation(cloudbuild: Arc<CloudBuild>, request: Request) -
 }
 
 async fn get_operation(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
-    let (project, word) = (&request.wild[0], &request.wild[1]);
+    let (project, word) = (&request.params[0], &request.params[1]);
     Ok(json(
         of_operation(&cloudbuild, project, GLOBAL, word)?.operation(),
     ))
 }
 
 async fn cancel_operation(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
-    let (project, word) = (&request.wild[0], &request.wild[1]);
+    let (project, word) = (&request.params[0], &request.params[1]);
     let build = of_operation(&cloudbuild, project, GLOBAL, word)?;
-    end_now(&cloudbuild, &build.place).await?;
+    end_now(&cloudbuild, &build.resource).await?;
     Ok(json(json!({})))
 }
 
-pub(super) fn find(cloudbuild: &CloudBuild, place: &Place) -> Result<Build, ApiError> {
-    let found = cloudbuild.core.store.get(&place.key());
+pub(super) fn find(cloudbuild: &CloudBuild, resource: &ResourceName) -> Result<Build, ApiError> {
+    let found = cloudbuild.core.store.get(&resource.key());
     found
         .ok_or_else(|| ApiError::not_found("Requested entity was not found.").violation("build_id"))
 }
 
 async fn create(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
-    request.knows(&["projectId", "parent"])?;
-    let place = Place::of(&request, "builds")?;
+    request.allow_query(&["projectId", "parent"])?;
+    let resource = ResourceName::of(&request, "builds")?;
     let sent: message::Build = parse_body(&request)?;
     Ok(json(
-        accept(&cloudbuild, &place, &sent, None).await?.operation(),
+        accept(&cloudbuild, &resource, &sent, None)
+            .await?
+            .operation(),
     ))
 }
 
 async fn get_build(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
-    request.knows(&["projectId", "id", "name"])?;
-    let build = find(&cloudbuild, &Place::of(&request, "builds")?)?;
+    request.allow_query(&["projectId", "id", "name"])?;
+    let build = find(&cloudbuild, &ResourceName::of(&request, "builds")?)?;
     Ok(json(build.message()))
 }
 
 async fn list_builds(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
-    request.knows(&["projectId", "parent", "filter", "pageSize", "pageToken"])?;
-    let place = Place::of(&request, "builds")?;
+    request.allow_query(&["projectId", "parent", "filter", "pageSize", "pageToken"])?;
+    let resource = ResourceName::of(&request, "builds")?;
     let items = cloudbuild
         .core
         .store
-        .list::<Build>(&place.key())
+        .list::<Build>(&resource.key())
         .into_iter();
     let items = items.map(|(_, build)| {
         let mut message = build.message();
         // Names of the filter that the resource has not.
         message["triggerId"] = message["buildTriggerId"].clone();
         message["buildId"] = message["id"].clone();
-        (format!("{}|{}", build.created, build.place.id), message)
+        (format!("{}|{}", build.created, build.resource.id), message)
     });
     let hidden = |item: &mut Value| {
         if let Some(fields) = item.as_object_mut() {
@@ -431,24 +434,24 @@ async fn list_builds(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
 }
 
 async fn cancel(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
-    let place = Place::of(&request, "builds")?;
+    let resource = ResourceName::of(&request, "builds")?;
     let _repeated: message::BuildRequest = parse_body(&request)?;
-    end_now(&cloudbuild, &place).await?;
-    Ok(json(find(&cloudbuild, &place)?.message()))
+    end_now(&cloudbuild, &resource).await?;
+    Ok(json(find(&cloudbuild, &resource)?.message()))
 }
 
 /// Cancels a build and waits until it has ended.
-async fn end_now(cloudbuild: &Arc<CloudBuild>, place: &Place) -> Result<(), ApiError> {
-    find(cloudbuild, place)?;
+async fn end_now(cloudbuild: &Arc<CloudBuild>, resource: &ResourceName) -> Result<(), ApiError> {
+    find(cloudbuild, resource)?;
     let now = cloudbuild.core.clock.now();
     cloudbuild
         .core
         .store
-        .update(&place.key(), |build: &mut Build| {
+        .update(&resource.key(), |build: &mut Build| {
             if build.status.is_final() {
                 return Err(ApiError::failed_precondition(format!(
                     "Cannot cancel build {}: its status is {}.",
-                    build.place.id,
+                    build.resource.id,
                     json!(build.status).as_str().unwrap_or_default()
                 )));
             }
@@ -463,7 +466,7 @@ async fn end_now(cloudbuild: &Arc<CloudBuild>, place: &Place) -> Result<(), ApiE
             }
             Ok(())
         })?;
-    let active = cloudbuild.active().get(&place.key()).cloned();
+    let active = cloudbuild.active().get(&resource.key()).cloned();
     if let Some(active) = active {
         active.cancel().await;
     }
@@ -471,13 +474,13 @@ async fn end_now(cloudbuild: &Arc<CloudBuild>, place: &Place) -> Result<(), ApiE
 }
 
 async fn retry(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
-    let place = Place::of(&request, "builds")?;
+    let resource = ResourceName::of(&request, "builds")?;
     let _repeated: message::BuildRequest = parse_body(&request)?;
-    let build = find(&cloudbuild, &place)?;
+    let build = find(&cloudbuild, &resource)?;
     if !build.status.is_final() {
         return Err(ApiError::failed_precondition(format!(
             "Build {} has not ended: it cannot be retried.",
-            place.id
+            resource.id
         )));
     }
     let trigger = build.trigger.map(|id| Triggered {
@@ -485,14 +488,14 @@ async fn retry(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
         approval_required: build.approval.is_some(),
     });
     Ok(json(
-        begin(&cloudbuild, &place, build.sent, trigger)
+        begin(&cloudbuild, &resource, build.sent, trigger)
             .await?
             .operation(),
     ))
 }
 
 async fn approve(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
-    let place = Place::of(&request, "builds")?;
+    let resource = ResourceName::of(&request, "builds")?;
     let sent: message::ApproveBuildRequest = parse_body(&request)?;
     let result = sent.approval_result.unwrap_or_default();
     let approved = match result.decision {
@@ -505,21 +508,21 @@ async fn approve(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
             .violation("approval_result.decision"));
         }
     };
-    let build = find(&cloudbuild, &place)?;
+    let build = find(&cloudbuild, &resource)?;
     if approved && build.status == Status::Pending {
         check::permit(&cloudbuild, build.steps())?;
     }
     let now = cloudbuild.core.clock.now();
-    let mut result = told(&result);
+    let mut result = to_json(&result);
     result["approvalTime"] = json!(now);
     cloudbuild
         .core
         .store
-        .update(&place.key(), |build: &mut Build| {
+        .update(&resource.key(), |build: &mut Build| {
             if build.status != Status::Pending {
                 return Err(ApiError::failed_precondition(format!(
                     "Build {} is not waiting for an approval.",
-                    build.place.id
+                    build.resource.id
                 )));
             }
             let state = if approved { "APPROVED" } else { "REJECTED" };
@@ -535,7 +538,7 @@ async fn approve(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
             }
             Ok(())
         })?;
-    let build = find(&cloudbuild, &place)?;
+    let build = find(&cloudbuild, &resource)?;
     if approved {
         run::begin(&cloudbuild, &build);
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::{Place, child};
+use super::{ResourceName, child};
 use crate::emulator::cloudbuild::CloudBuild;
 use crate::emulator::core::Builds;
 use crate::emulator::wire::error::ApiError;
@@ -66,7 +66,7 @@ impl Submission {
     }
 
     /// `serin run` for this build, without what says whether it is checked or run.
-    pub(super) fn command(&self, cloudbuild: &CloudBuild, build: &Place) -> Command {
+    pub(super) fn command(&self, cloudbuild: &CloudBuild, build: &ResourceName) -> Command {
         let mut command = Command::new(&cloudbuild.core.serin);
         command
             .args(["run", "--format", "json"])
@@ -105,7 +105,7 @@ fn begin_in(build: &mut Value, dir: &str) {
 /// `INVALID_ARGUMENT` with the reason, as at submission.
 pub(super) async fn check(
     cloudbuild: &CloudBuild,
-    build: &Place,
+    build: &ResourceName,
     sent: &Value,
 ) -> Result<Accepted, ApiError> {
     let submission = Submission::of(sent);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 
-use super::Place;
+use super::ResourceName;
 use crate::emulator::cloudbuild::CloudBuild;
 use crate::emulator::logging::{self, Source};
 use crate::emulator::storage::inside;
@@ -35,16 +35,16 @@ impl Log {
     /// Opens the log of a build; says so where the bucket that the build names is not there.
     pub(super) fn open(
         cloudbuild: &Arc<CloudBuild>,
-        place: &Place,
+        resource: &ResourceName,
         trigger: Option<&str>,
         build: &Value,
     ) -> (Self, Option<String>) {
         let mode = build["options"]["logging"].as_str().unwrap_or_default();
         let mut warning = None;
         let in_bucket = !matches!(mode, "NONE" | "CLOUD_LOGGING_ONLY" | "STACKDRIVER_ONLY");
-        let object = bucket(place, build).filter(|_| in_bucket);
+        let object = bucket(resource, build).filter(|_| in_bucket);
         let object = object.filter(|(bucket, _)| {
-            let own = *bucket == default_bucket(place);
+            let own = *bucket == default_bucket(resource);
             if own && let Err(error) = inside::ensure_bucket(&cloudbuild.storage, bucket) {
                 warning = Some(format!("the bucket {bucket} cannot be made: {error}"));
                 return false;
@@ -59,10 +59,10 @@ impl Log {
         });
         let logging = (!matches!(mode, "NONE" | "GCS_ONLY")).then(|| {
             let (end, reader) = tokio::io::duplex(1 << 16);
-            let mut labels = BTreeMap::from([("build_id".to_owned(), place.id.clone())]);
+            let mut labels = BTreeMap::from([("build_id".to_owned(), resource.id.clone())]);
             labels.insert("build_trigger_id".into(), trigger.unwrap_or("").into());
             let source = Source {
-                project: place.project.clone(),
+                project: resource.project.clone(),
                 kind: logging::BUILD,
                 labels,
                 task: "cloudbuild",
@@ -138,17 +138,20 @@ impl Log {
 }
 
 /// The bucket for the logs of a project's builds that name none.
-pub(super) fn default_bucket(place: &Place) -> String {
-    format!("{}.cloudbuild-logs.googleusercontent.com", place.number())
+pub(super) fn default_bucket(resource: &ResourceName) -> String {
+    format!(
+        "{}.cloudbuild-logs.googleusercontent.com",
+        resource.number()
+    )
 }
 
 /// The bucket and the object of a build's log.
-fn bucket(place: &Place, build: &Value) -> Option<(String, String)> {
+fn bucket(resource: &ResourceName, build: &Value) -> Option<(String, String)> {
     let named = build["logsBucket"].as_str().unwrap_or_default();
     let named = named.strip_prefix("gs://").unwrap_or(named);
-    let name = format!("log-{}.txt", place.id);
+    let name = format!("log-{}.txt", resource.id);
     if named.is_empty() {
-        return Some((default_bucket(place), name));
+        return Some((default_bucket(resource), name));
     }
     let (bucket, folder) = named.split_once('/').unwrap_or((named, ""));
     let folder = folder.trim_matches('/');

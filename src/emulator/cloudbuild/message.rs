@@ -448,7 +448,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::emulator::cloudbuild::told;
+    use crate::emulator::cloudbuild::to_json;
     use crate::emulator::wire::json::parse_value;
 
     #[test]
@@ -461,7 +461,7 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(
-            told(&build),
+            to_json(&build),
             json!({
                 "steps": [{"name": "serin", "args": [""], "automapSubstitutions": false}],
                 "substitutions": {"_EMPTY": ""},

@@ -94,7 +94,7 @@ pub(in crate::emulator) fn start(cloudbuild: &Arc<CloudBuild>) -> Result<(), Api
     for mut build in queued {
         // The clock leaps ahead after a kill: that is no time in the queue.
         build.queued = now;
-        cloudbuild.core.store.put(&build.place.key(), &build)?;
+        cloudbuild.core.store.put(&build.resource.key(), &build)?;
         begin(cloudbuild, &build);
     }
     Ok(())
@@ -114,16 +114,16 @@ pub(super) fn begin(cloudbuild: &Arc<CloudBuild>, build: &Build) {
         stop: Notify::new(),
         ended: watch::Sender::new(false),
     });
-    let key = build.place.key();
+    let key = build.resource.key();
     cloudbuild.active().insert(key, active.clone());
     let (shared, build) = (cloudbuild.clone(), build.clone());
     cloudbuild.core.spawn(async move {
         let end = run(&shared, &build, &active.stop).await;
         let end = end.unwrap_or_else(|e| End::plain(Status::InternalError, e.to_string()));
         if let Err(error) = finish(&shared, &build, end) {
-            eprintln!("warning: {}: {error}", build.place.name());
+            eprintln!("warning: {}: {error}", build.resource.name());
         }
-        shared.active().remove(&build.place.key());
+        shared.active().remove(&build.resource.key());
         active.ended.send_replace(true);
     });
 }
@@ -133,7 +133,7 @@ fn finish(cloudbuild: &CloudBuild, build: &Build, end: End) -> Result<(), ApiErr
         return Ok(());
     };
     let now = cloudbuild.core.clock.now();
-    let key = build.place.key();
+    let key = build.resource.key();
     cloudbuild.core.store.update(&key, |build: &mut Build| {
         build.status = match status {
             // What a cancelled build's processes still did is nobody's result.
@@ -171,7 +171,7 @@ async fn run(cloudbuild: &Arc<CloudBuild>, build: &Build, stop: &Notify) -> Resu
         return Ok(End::plain(Status::Failure, refused.message));
     }
     let now = clock.now();
-    let key = build.place.key();
+    let key = build.resource.key();
     let working = cloudbuild.core.store.update(&key, |build: &mut Build| {
         if build.cancelling {
             return Ok(false);
@@ -185,7 +185,7 @@ async fn run(cloudbuild: &Arc<CloudBuild>, build: &Build, stop: &Notify) -> Resu
     }
     let (mut log, warning) = Log::open(
         cloudbuild,
-        &build.place,
+        &build.resource,
         build.trigger.as_deref(),
         &build.message(),
     );
@@ -195,7 +195,7 @@ async fn run(cloudbuild: &Arc<CloudBuild>, build: &Build, stop: &Notify) -> Resu
             Ok(())
         })?;
     }
-    let folder = folder(cloudbuild).join(&build.place.id);
+    let folder = folder(cloudbuild).join(&build.resource.id);
     let end = work(cloudbuild, build, stop, &folder, &mut log).await;
     log.close(cloudbuild).await;
     let removed = tokio::task::spawn_blocking(move || archive::remove(&folder));
@@ -216,7 +216,7 @@ async fn work(
     let fetching = cloudbuild.core.clock.now();
     let source = folder.join("source");
     fs::create_dir_all(&source)?;
-    log.line(None, &format!("starting build \"{}\"", build.place.id))
+    log.line(None, &format!("starting build \"{}\"", build.resource.id))
         .await;
     log.line(None, "").await;
     if build.sent.get("source").is_some() {
@@ -237,7 +237,7 @@ async fn work(
             return Ok(End::Is(Status::Failure, detail, ended));
         }
     };
-    let key = build.place.key();
+    let key = build.resource.key();
     cloudbuild.core.store.update(&key, |build: &mut Build| {
         build.provenance = provenance;
         Ok(())
@@ -245,7 +245,7 @@ async fn work(
     let config = folder.join(CONFIG);
     let submission = Submission::of(&build.sent);
     fs::write(&config, &submission.config)?;
-    let mut command = submission.command(cloudbuild, &build.place);
+    let mut command = submission.command(cloudbuild, &build.resource);
     command
         .arg(&source)
         .arg("--config")
@@ -404,7 +404,7 @@ impl Followed {
             }
             let words: Vec<&str> = self.last_words.iter().map(String::as_str).collect();
             let error = words.iter().find_map(|word| word.strip_prefix("error: "));
-            let config = folder(cloudbuild).join(&build.place.id).join(CONFIG);
+            let config = folder(cloudbuild).join(&build.resource.id).join(CONFIG);
             let detail = error.map_or_else(
                 || format!("the runner ended: {status}"),
                 |error| check::without_place(error, &config),
@@ -419,23 +419,23 @@ impl Followed {
         if self.stopped && is_stopping(cloudbuild) {
             return stopped(cloudbuild);
         }
-        let mut told = event["build"].take();
+        let mut reported = event["build"].take();
         // The source was fetched before the runner took it over.
         match build.sent.get("source") {
-            Some(_) => told["timing"]["FETCHSOURCE"]["startTime"] = json!(self.fetching),
+            Some(_) => reported["timing"]["FETCHSOURCE"]["startTime"] = json!(self.fetching),
             None => {
-                if let Some(phases) = told["timing"].as_object_mut() {
+                if let Some(phases) = reported["timing"].as_object_mut() {
                     phases.remove("FETCHSOURCE");
                 }
             }
         }
         let status = serde_json::from_value(event["status"].take());
         let status = status.unwrap_or_else(|e| {
-            eprintln!("warning: {}: {e}", build.place.name());
+            eprintln!("warning: {}: {e}", build.resource.name());
             Status::InternalError
         });
         let detail = match status {
-            Status::Failure => told["failureInfo"]["detail"]
+            Status::Failure => reported["failureInfo"]["detail"]
                 .as_str()
                 .map_or_else(String::new, |detail| {
                     format!("Build step failure: {detail}")
@@ -443,6 +443,6 @@ impl Followed {
             Status::Timeout => "Build timed out".to_owned(),
             _ => String::new(),
         };
-        End::Is(status, detail, told)
+        End::Is(status, detail, reported)
     }
 }

@@ -9,9 +9,9 @@ use crate::emulator::tests::{client, on};
 fn leave(running: &Running, builds: &[(&str, &str, bool)]) {
     for (i, (id, status, cancelling)) in builds.iter().enumerate() {
         let time = format!("2026-01-01T00:00:0{i}.000000Z");
-        let place = json!({"project": "p", "location": "global", "kind": "builds", "id": id});
+        let resource = json!({"project": "p", "location": "global", "kind": "builds", "id": id});
         let document = json!({
-            "place": place,
+            "place": resource,
             "sent": {"steps": [{"name": "serin"}], "tags": [format!("tag-{i}"), "all"]},
             "resolved": {"steps": [{"name": "serin"}], "tags": [format!("tag-{i}"), "all"]},
             "trigger": null, "status": status, "status_detail": "",
@@ -19,7 +19,7 @@ fn leave(running: &Running, builds: &[(&str, &str, bool)]) {
             "finished": null, "warnings": [], "approval": null, "provenance": null, "ended": null,
         });
         let build: Build = serde_json::from_value(document).unwrap();
-        let key = build.place.key();
+        let key = build.resource.key();
         running.emulator.core.store.put(&key, &build).unwrap();
     }
 }

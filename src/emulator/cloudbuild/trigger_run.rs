@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::builds::{self, Triggered};
-use super::told;
+use super::to_json;
 use super::triggers::Trigger;
-use super::{GLOBAL, Place, check, child, git, message, source, triggers};
+use super::{GLOBAL, ResourceName, check, child, git, message, source, triggers};
 use crate::emulator::cloudbuild::CloudBuild;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
@@ -34,17 +34,27 @@ pub(super) fn routes() -> Vec<Route<CloudBuild>> {
 
 /// The legacy form: the body is the source alone.
 async fn run_bare(cloudbuild: Arc<CloudBuild>, mut request: Request) -> Answer {
-    request.knows(&["projectId", "triggerId", "name"])?;
-    request.wild.insert(1, GLOBAL.to_owned());
+    request.allow_query(&["projectId", "triggerId", "name"])?;
+    request.params.insert(1, GLOBAL.to_owned());
     let source: message::RepoSource = parse_body(&request)?;
-    run(&cloudbuild, &Place::of(&request, "triggers")?, &source).await
+    run(
+        &cloudbuild,
+        &ResourceName::of(&request, "triggers")?,
+        &source,
+    )
+    .await
 }
 
 async fn run_request(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
-    request.knows(&["projectId", "triggerId", "name"])?;
+    request.allow_query(&["projectId", "triggerId", "name"])?;
     let sent: message::RunBuildTriggerRequest = parse_body(&request)?;
     let source = sent.source.unwrap_or_default();
-    run(&cloudbuild, &Place::of(&request, "triggers")?, &source).await
+    run(
+        &cloudbuild,
+        &ResourceName::of(&request, "triggers")?,
+        &source,
+    )
+    .await
 }
 
 /// A repository that a trigger builds.
@@ -74,8 +84,12 @@ impl Repository {
     }
 }
 
-async fn run(cloudbuild: &Arc<CloudBuild>, place: &Place, asked: &message::RepoSource) -> Answer {
-    let trigger = triggers::find(cloudbuild, place)?;
+async fn run(
+    cloudbuild: &Arc<CloudBuild>,
+    resource: &ResourceName,
+    asked: &message::RepoSource,
+) -> Answer {
+    let trigger = triggers::find(cloudbuild, resource)?;
     let sent = trigger.read()?;
     if sent.disabled {
         return Err(ApiError::failed_precondition(format!(
@@ -119,15 +133,15 @@ async fn run(cloudbuild: &Arc<CloudBuild>, place: &Place, asked: &message::RepoS
         build["substitutions"][key] = value.clone().into();
     }
     let tags = sent.tags.iter().cloned();
-    let tags = tags.chain([format!("trigger-{}", trigger.place.id)]);
+    let tags = tags.chain([format!("trigger-{}", trigger.resource.id)]);
     let own = build["tags"].as_array().cloned().unwrap_or_default();
     build["tags"] = own.into_iter().chain(tags.map(Value::from)).collect();
     let build: message::Build = parse_value(build)?;
     let triggered = Triggered {
-        id: trigger.place.id.clone(),
+        id: trigger.resource.id.clone(),
         approval_required: sent.approval_config.is_some_and(|c| c.approval_required),
     };
-    let collection = trigger.place.with_id("builds", "");
+    let collection = trigger.resource.with_id("builds", "");
     let build = builds::accept(cloudbuild, &collection, &build, Some(triggered)).await?;
     Ok(json(build.operation()))
 }
@@ -160,9 +174,9 @@ fn repository(
         })
     };
     if let Some(template) = &sent.trigger_template {
-        let mut source = told(template);
+        let mut source = to_json(template);
         source["projectId"] = match template.project_id.as_str() {
-            "" => trigger.place.project.clone().into(),
+            "" => trigger.resource.project.clone().into(),
             project => project.into(),
         };
         for field in ["branchName", "tagName", "invertRegex", "substitutions"] {
@@ -305,7 +319,7 @@ async fn config(
     builtins: &mut BTreeMap<&'static str, String>,
 ) -> Result<Value, ApiError> {
     if let Some(build) = &sent.build {
-        return Ok(told(build));
+        return Ok(to_json(build));
     }
     let mut within = checkout.to_owned();
     let path = match &sent.git_file_source {

@@ -6,8 +6,8 @@ use axum::http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::told;
-use super::{Place, both, check, message, new_id, trigger_run};
+use super::to_json;
+use super::{ResourceName, check, global_and_regional, message, new_id, trigger_run};
 use crate::clock::Timestamp;
 use crate::emulator::cloudbuild::CloudBuild;
 use crate::emulator::wire::case::camel;
@@ -29,11 +29,11 @@ pub(super) fn routes() -> Vec<Route<CloudBuild>> {
         "v1/projects/*/locations/*/triggers/*",
     ];
     let mut routes = Vec::new();
-    routes.extend(both(Method::POST, collection, create));
-    routes.extend(both(Method::GET, collection, list_triggers));
-    routes.extend(both(Method::GET, item, get));
-    routes.extend(both(Method::PATCH, item, patch));
-    routes.extend(both(Method::DELETE, item, delete));
+    routes.extend(global_and_regional(Method::POST, collection, create));
+    routes.extend(global_and_regional(Method::GET, collection, list_triggers));
+    routes.extend(global_and_regional(Method::GET, item, get));
+    routes.extend(global_and_regional(Method::PATCH, item, patch));
+    routes.extend(global_and_regional(Method::DELETE, item, delete));
     routes.extend(trigger_run::routes());
     routes
 }
@@ -41,7 +41,8 @@ pub(super) fn routes() -> Vec<Route<CloudBuild>> {
 /// A trigger's document.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Trigger {
-    pub place: Place,
+    #[serde(rename = "place")]
+    pub resource: ResourceName,
     /// As it was sent, its `name` always there.
     sent: Value,
     created: Timestamp,
@@ -60,9 +61,9 @@ impl Trigger {
 
     fn message(&self) -> Value {
         let mut message = self.sent.clone();
-        message["id"] = self.place.id.clone().into();
+        message["id"] = self.resource.id.clone().into();
         message["createTime"] = json!(self.created);
-        message["resourceName"] = self.place.name().into();
+        message["resourceName"] = self.resource.name().into();
         message
     }
 }
@@ -71,11 +72,11 @@ impl Trigger {
 ///
 /// # Errors
 /// `NOT_FOUND`.
-pub(super) fn find(cloudbuild: &CloudBuild, place: &Place) -> Result<Trigger, ApiError> {
-    if let Some(trigger) = cloudbuild.core.store.get(&place.key()) {
+pub(super) fn find(cloudbuild: &CloudBuild, resource: &ResourceName) -> Result<Trigger, ApiError> {
+    if let Some(trigger) = cloudbuild.core.store.get(&resource.key()) {
         return Ok(trigger);
     }
-    let collection = place.with_id("triggers", "").key();
+    let collection = resource.with_id("triggers", "").key();
     let all = cloudbuild
         .core
         .store
@@ -83,7 +84,7 @@ pub(super) fn find(cloudbuild: &CloudBuild, place: &Place) -> Result<Trigger, Ap
         .into_iter();
     let named = all
         .map(|(_, trigger)| trigger)
-        .find(|t| t.name() == place.id);
+        .find(|t| t.name() == resource.id);
     named.ok_or_else(|| {
         ApiError::not_found("Requested entity was not found.").violation("trigger_id")
     })
@@ -229,32 +230,36 @@ fn events(
 }
 
 /// Reads and checks a trigger, an inline build in it included.
-async fn read(cloudbuild: &CloudBuild, place: &Place, sent: Value) -> Result<Value, ApiError> {
+async fn read(
+    cloudbuild: &CloudBuild,
+    resource: &ResourceName,
+    sent: Value,
+) -> Result<Value, ApiError> {
     let trigger: message::BuildTrigger = parse_value(sent)?;
     validate(&trigger)?;
     if let Some(build) = &trigger.build {
         if let Some(source) = &build.source {
             super::source::check(cloudbuild, source)?;
         }
-        let mut build = told(build);
+        let mut build = to_json(build);
         check::loosen(&mut build);
         for (key, value) in &trigger.substitutions {
             build["substitutions"][key] = value.clone().into();
         }
-        check::check(cloudbuild, place, &build).await?;
+        check::check(cloudbuild, resource, &build).await?;
     }
-    Ok(told(&trigger))
+    Ok(to_json(&trigger))
 }
 
 /// Writes a trigger under a name that no other trigger of the project has.
 fn keep(cloudbuild: &CloudBuild, mut trigger: Trigger) -> Result<Trigger, ApiError> {
     let naming = &cloudbuild.naming;
     let _naming = naming.lock().unwrap_or_else(PoisonError::into_inner);
-    let prefix = format!("cloudbuild/triggers/{}/", trigger.place.number());
+    let prefix = format!("cloudbuild/triggers/{}/", trigger.resource.number());
     let others = cloudbuild.core.store.list::<Trigger>(&prefix).into_iter();
     let others: Vec<Trigger> = others
         .map(|(_, other)| other)
-        .filter(|other| other.place.id != trigger.place.id)
+        .filter(|other| other.resource.id != trigger.resource.id)
         .collect();
     let taken = |name: &str| others.iter().any(|other| other.name() == name);
     if trigger.name().is_empty() {
@@ -270,40 +275,43 @@ fn keep(cloudbuild: &CloudBuild, mut trigger: Trigger) -> Result<Trigger, ApiErr
             trigger.name()
         )));
     }
-    cloudbuild.core.store.put(&trigger.place.key(), &trigger)?;
+    cloudbuild
+        .core
+        .store
+        .put(&trigger.resource.key(), &trigger)?;
     Ok(trigger)
 }
 
 async fn create(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
-    request.knows(&["projectId", "parent"])?;
-    let collection = Place::of(&request, "triggers")?;
-    let place = collection.with_id("triggers", new_id(&cloudbuild)?);
+    request.allow_query(&["projectId", "parent"])?;
+    let collection = ResourceName::of(&request, "triggers")?;
+    let resource = collection.with_id("triggers", new_id(&cloudbuild)?);
     let sent: Map<String, Value> = parse_body(&request)?;
     let trigger = Trigger {
-        sent: read(&cloudbuild, &place, sent.into()).await?,
-        place,
+        sent: read(&cloudbuild, &resource, sent.into()).await?,
+        resource,
         created: cloudbuild.core.clock.now(),
     };
     Ok(json(keep(&cloudbuild, trigger)?.message()))
 }
 
 async fn get(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
-    request.knows(&["projectId", "triggerId", "name"])?;
+    request.allow_query(&["projectId", "triggerId", "name"])?;
     Ok(json(
-        find(&cloudbuild, &Place::of(&request, "triggers")?)?.message(),
+        find(&cloudbuild, &ResourceName::of(&request, "triggers")?)?.message(),
     ))
 }
 
 async fn list_triggers(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
-    request.knows(&["projectId", "parent", "pageSize", "pageToken"])?;
-    let place = Place::of(&request, "triggers")?;
+    request.allow_query(&["projectId", "parent", "pageSize", "pageToken"])?;
+    let resource = ResourceName::of(&request, "triggers")?;
     let items = cloudbuild
         .core
         .store
-        .list::<Trigger>(&place.key())
+        .list::<Trigger>(&resource.key())
         .into_iter();
     let items = items.map(|(_, trigger)| {
-        let word = format!("{}|{}", trigger.created, trigger.place.id);
+        let word = format!("{}|{}", trigger.created, trigger.resource.id);
         (word, trigger.message())
     });
     let order = page::Order::NEWEST;
@@ -312,11 +320,11 @@ async fn list_triggers(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer 
 
 /// Without a mask all of the trigger is replaced, else the fields that it names, at any depth.
 async fn patch(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
-    request.knows(&["projectId", "triggerId", "resourceName", "updateMask"])?;
-    let old = find(&cloudbuild, &Place::of(&request, "triggers")?)?;
+    request.allow_query(&["projectId", "triggerId", "resourceName", "updateMask"])?;
+    let old = find(&cloudbuild, &ResourceName::of(&request, "triggers")?)?;
     let sent: Map<String, Value> = parse_body(&request)?;
     // Read before it is merged, so that a wrong field that the mask leaves out is found too.
-    let sent = told(&parse_value::<message::BuildTrigger>(sent.into())?);
+    let sent = to_json(&parse_value::<message::BuildTrigger>(sent.into())?);
     let mask = request.get("updateMask").unwrap_or_default();
     let mut merged = match mask {
         "" => sent,
@@ -337,7 +345,7 @@ async fn patch(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
         merged["name"] = old.name().into();
     }
     let trigger = Trigger {
-        sent: read(&cloudbuild, &old.place, merged).await?,
+        sent: read(&cloudbuild, &old.resource, merged).await?,
         ..old
     };
     Ok(json(keep(&cloudbuild, trigger)?.message()))
@@ -369,9 +377,9 @@ fn put(target: &mut Value, path: &[&str], value: Option<&Value>) {
 }
 
 async fn delete(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
-    request.knows(&["projectId", "triggerId", "name"])?;
-    let trigger = find(&cloudbuild, &Place::of(&request, "triggers")?)?;
-    cloudbuild.core.store.delete(&trigger.place.key())?;
+    request.allow_query(&["projectId", "triggerId", "name"])?;
+    let trigger = find(&cloudbuild, &ResourceName::of(&request, "triggers")?)?;
+    cloudbuild.core.store.delete(&trigger.resource.key())?;
     Ok(json(json!({})))
 }
 

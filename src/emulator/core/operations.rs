@@ -287,15 +287,15 @@ pub(in crate::emulator) fn routes() -> Vec<Route<Core>> {
 
 /// The operation that a path names: its id decides, and project, location and resource must agree.
 fn find(core: &Core, request: &Request) -> Result<Operation, ApiError> {
-    let wild = &request.wild;
-    let id = wild.last().map_or("", String::as_str);
+    let params = &request.params;
+    let id = params.last().map_or("", String::as_str);
     let missing = || ApiError::not_found(format!("Operation {id} is not found."));
     let operation: Operation = core
         .store
         .get(&format!("operations/{id}"))
         .ok_or_else(missing)?;
     let segments: Vec<&str> = operation.name.split('/').collect();
-    let named = match wild.as_slice() {
+    let named = match params.as_slice() {
         [project, location, _] => [project, location].map(String::as_str).to_vec(),
         [project, location, kind, resource, _] => [project, location, kind, resource]
             .map(String::as_str)
@@ -321,10 +321,10 @@ pub(in crate::emulator) async fn get(core: Arc<Core>, request: Request) -> Answe
 async fn list_operations(core: Arc<Core>, request: Request) -> Answer {
     let mut prefix = format!(
         "projects/{}/locations/{}/",
-        project_number(&request.wild[0]),
-        request.wild[1]
+        project_number(&request.params[0]),
+        request.params[1]
     );
-    if let [_, _, kind, resource] = request.wild.as_slice() {
+    if let [_, _, kind, resource] = request.params.as_slice() {
         prefix.push_str(&format!("{kind}/{resource}/"));
     }
     let found = core.store.list::<Operation>("operations/");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::KEPT;
+use super::RETENTION;
 use super::descriptors::{self, Descriptor, Kind, ValueType};
 use crate::clock::Timestamp;
 use crate::emulator::core::numbers::project_number;
@@ -177,7 +177,7 @@ pub(super) fn forget(monitoring: &Monitoring, number: &str, metric: &str) -> Res
 
 /// Each series is written or refused by itself: what is fine stays, whatever else is wrong.
 pub(super) async fn create(monitoring: Arc<Monitoring>, request: Request) -> Answer {
-    request.knows(&[])?;
+    request.allow_query(&[])?;
     let sent: CreateRequest = parse_body(&request)?;
     let count = sent.time_series.len();
     if !(1..=MOST_SERIES).contains(&count) {
@@ -189,7 +189,7 @@ pub(super) async fn create(monitoring: Arc<Monitoring>, request: Request) -> Ans
     let mut seen = BTreeSet::new();
     let mut wrong = Vec::new();
     for (i, one) in sent.time_series.into_iter().enumerate() {
-        if let Err(why) = write(&monitoring, &request.wild[0], i, one, &mut seen) {
+        if let Err(why) = write(&monitoring, &request.params[0], i, one, &mut seen) {
             wrong.push(why.message);
         }
     }
@@ -327,7 +327,7 @@ fn write(
             "Points must be written in order. One or more of the points specified had an older start time than the most recent point.: timeSeries[{i}]: {name}"
         )));
     }
-    series.points.retain(|point| point.end + KEPT > now);
+    series.points.retain(|point| point.end + RETENTION > now);
     series.points.push(Point { start, end, value });
     monitoring.core.store.put(&key, &series)?;
     // What Monitoring keeps beside a series is not asked for here.

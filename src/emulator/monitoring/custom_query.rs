@@ -74,7 +74,7 @@ fn word<T: Copy>(request: &Request, field: &str, words: &[(T, &str)]) -> Result<
 }
 
 /// A series as it is told: of one kind and type, its points by their ends.
-struct Told {
+struct AlignedSeries {
     metric: Labelled,
     resource: Labelled,
     kind: Kind,
@@ -99,7 +99,7 @@ pub(super) fn list(monitoring: &Monitoring, request: &Request, metric: &str) -> 
             "Field aggregation.perSeriesAligner must be set when series are reduced.",
         ));
     }
-    let project = &request.wild[0];
+    let project = &request.params[0];
     let number = project_number(project);
     let filter = Filter::parse(request.get("filter").unwrap_or_default())?;
     filter.check(|field| {
@@ -110,7 +110,7 @@ pub(super) fn list(monitoring: &Monitoring, request: &Request, metric: &str) -> 
             "Cannot find metric(s) that match type = \"{metric}\". If a metric was created recently, it could take up to 10 minutes to become available. Please try again soon."
         )));
     }
-    let mut told = Vec::new();
+    let mut aligned = Vec::new();
     for series in custom::series(monitoring, &number, metric) {
         let passes = filter.matches(&|field| match label(field) {
             Some(("metric", name)) => series.metric.labels.get(name).cloned(),
@@ -124,15 +124,15 @@ pub(super) fn list(monitoring: &Monitoring, request: &Request, metric: &str) -> 
         if passes {
             let one = align(series, aligner, (start, end), period)?;
             if !one.points.is_empty() {
-                told.push(one);
+                aligned.push(one);
             }
         }
     }
-    let told = match reducer {
-        Reducer::None => told,
-        reducer => reduce(told, reducer, &group_by),
+    let aligned = match reducer {
+        Reducer::None => aligned,
+        reducer => reduce(aligned, reducer, &group_by),
     };
-    Ok(json(page(told, full, skip, size)))
+    Ok(json(page(aligned, full, skip, size)))
 }
 
 /// The points of a series in an interval, put into windows that end where the interval does.
@@ -141,7 +141,7 @@ fn align(
     aligner: Aligner,
     (start, end): (i64, i64),
     period: i64,
-) -> Result<Told, ApiError> {
+) -> Result<AlignedSeries, ApiError> {
     let Series {
         metric,
         resource,
@@ -149,7 +149,7 @@ fn align(
         value_type,
         points,
     } = series;
-    let told = |kind, value_type, points| Told {
+    let aligned = |kind, value_type, points| AlignedSeries {
         metric,
         resource,
         kind,
@@ -163,7 +163,7 @@ fn align(
     if aligner == Aligner::None {
         let points = points.into_iter().filter(inside);
         let points = points.map(|point| (point.end.unix_micros(), point));
-        return Ok(told(kind, value_type, points.collect()));
+        return Ok(aligned(kind, value_type, points.collect()));
     }
     let numeric = matches!(value_type, ValueType::Int64 | ValueType::Double)
         || (value_type == ValueType::Bool && aligner == Aligner::Count);
@@ -196,7 +196,7 @@ fn align(
         }
         before = Some(point);
     }
-    let (told_kind, told_type) = match aligner {
+    let (aligned_kind, aligned_type) = match aligner {
         Aligner::Delta => (Kind::Delta, value_type),
         Aligner::Rate | Aligner::Mean => (Kind::Gauge, ValueType::Double),
         Aligner::Count => (Kind::Gauge, ValueType::Int64),
@@ -211,14 +211,14 @@ fn align(
             Aligner::Max => values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
             Aligner::None | Aligner::Delta | Aligner::Sum => sum(&values),
         };
-        let begin = match told_kind {
+        let begin = match aligned_kind {
             Kind::Delta => window - period,
             _ => window,
         };
-        (window, point(begin, window, value, told_type))
+        (window, point(begin, window, value, aligned_type))
     });
     let points = points.collect();
-    Ok(told(told_kind, told_type, points))
+    Ok(aligned(aligned_kind, aligned_type, points))
 }
 
 fn sum(values: &[f64]) -> f64 {
@@ -237,14 +237,14 @@ fn point(start: i64, end: i64, value: f64, value_type: ValueType) -> Point {
 }
 
 /// Puts aligned series together that agree in the labels that are kept.
-fn reduce(series: Vec<Told>, reducer: Reducer, group_by: &[String]) -> Vec<Told> {
+fn reduce(series: Vec<AlignedSeries>, reducer: Reducer, group_by: &[String]) -> Vec<AlignedSeries> {
     type Group = (BTreeMap<String, String>, BTreeMap<String, String>);
     let kept = |of: &str, labels: BTreeMap<String, String>| -> BTreeMap<String, String> {
         let mut labels = labels;
         labels.retain(|name, _| group_by.contains(&format!("{of}.{name}")));
         labels
     };
-    let mut groups: BTreeMap<Group, Vec<Told>> = BTreeMap::new();
+    let mut groups: BTreeMap<Group, Vec<AlignedSeries>> = BTreeMap::new();
     for mut one in series {
         one.metric.labels = kept("metric", one.metric.labels);
         let project = one.resource.labels.remove("project_id");
@@ -281,7 +281,7 @@ fn reduce(series: Vec<Told>, reducer: Reducer, group_by: &[String]) -> Vec<Told>
             };
             (end, point(start, end, value, value_type))
         });
-        reduced.push(Told {
+        reduced.push(AlignedSeries {
             points: points.collect(),
             value_type,
             ..first
@@ -291,7 +291,7 @@ fn reduce(series: Vec<Told>, reducer: Reducer, group_by: &[String]) -> Vec<Told>
 }
 
 /// So many points, the newest of each series first, after those of the pages before.
-fn page(series: Vec<Told>, full: bool, skip: usize, size: usize) -> Value {
+fn page(series: Vec<AlignedSeries>, full: bool, skip: usize, size: usize) -> Value {
     let (mut at, mut given, mut more) = (0, 0, false);
     let mut found = Vec::new();
     for one in series {

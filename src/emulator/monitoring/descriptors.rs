@@ -14,7 +14,7 @@ use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::filter::Filter;
 use crate::emulator::wire::http::{Answer, Request, json};
 use crate::emulator::wire::json::parse_body;
-use crate::emulator::wire::message::{Kept, told};
+use crate::emulator::wire::message::{Kept, to_json};
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),* $(,)? }) => {
@@ -98,7 +98,7 @@ impl Descriptor {
         metric_kind: Kind,
         value_type: ValueType,
         labels: &BTreeMap<String, String>,
-        told: (String, String),
+        unit_and_description: (String, String),
     ) -> Self {
         let labels = labels.keys().map(|key| Label {
             key: key.clone(),
@@ -109,14 +109,14 @@ impl Descriptor {
             metric_kind,
             value_type,
             labels: labels.collect(),
-            unit: told.0,
-            description: told.1,
+            unit: unit_and_description.0,
+            description: unit_and_description.1,
             ..Self::default()
         }
     }
 
     fn message(&self, project: &str) -> Value {
-        let mut message = told(self, &KEPT);
+        let mut message = to_json(self, &KEPT);
         message["name"] = format!("projects/{project}/metricDescriptors/{}", self.metric).into();
         message
     }
@@ -212,8 +212,8 @@ fn all(monitoring: &Monitoring, number: &str) -> Vec<Descriptor> {
 }
 
 pub(super) async fn list(monitoring: Arc<Monitoring>, request: Request) -> Answer {
-    request.knows(&["filter", "pageSize", "pageToken", "activeOnly"])?;
-    let project = &request.wild[0];
+    request.allow_query(&["filter", "pageSize", "pageToken", "activeOnly"])?;
+    let project = &request.params[0];
     let filter = Filter::parse(request.get("filter").unwrap_or_default())?;
     filter.check(|field| matches!(field, "metric.type" | "project"))?;
     let (size, skip) = query::page(&request)?;
@@ -251,13 +251,13 @@ fn find(monitoring: &Monitoring, project: &str, metric: &str) -> Result<Descript
 }
 
 pub(super) async fn get(monitoring: Arc<Monitoring>, request: Request) -> Answer {
-    request.knows(&[])?;
-    let (project, metric) = (&request.wild[0], &request.wild[1]);
+    request.allow_query(&[])?;
+    let (project, metric) = (&request.params[0], &request.params[1]);
     Ok(json(find(&monitoring, project, metric)?.message(project)))
 }
 
 pub(super) async fn create(monitoring: Arc<Monitoring>, request: Request) -> Answer {
-    request.knows(&[])?;
+    request.allow_query(&[])?;
     let sent: Descriptor = parse_body(&request)?;
     let invalid = |text: &str| Err(ApiError::invalid_argument(text));
     if !is_custom(&sent.metric) {
@@ -273,7 +273,7 @@ pub(super) async fn create(monitoring: Arc<Monitoring>, request: Request) -> Ans
     }
     let keys: Vec<String> = sent.labels.iter().map(|label| label.key.clone()).collect();
     check_labels(keys.iter())?;
-    let project = &request.wild[0];
+    let project = &request.params[0];
     let key = key(&project_number(project), &sent.metric);
     let _one_by_one = monitoring.writing();
     if let Some(known) = monitoring.core.store.get::<Descriptor>(&key)
@@ -294,8 +294,8 @@ pub(super) async fn create(monitoring: Arc<Monitoring>, request: Request) -> Ans
 
 /// Removes a metric of the user's own with all its points.
 pub(super) async fn delete(monitoring: Arc<Monitoring>, request: Request) -> Answer {
-    request.knows(&[])?;
-    let (project, metric) = (&request.wild[0], &request.wild[1]);
+    request.allow_query(&[])?;
+    let (project, metric) = (&request.params[0], &request.params[1]);
     find(&monitoring, project, metric)?;
     if !is_custom(metric) {
         return Err(ApiError::invalid_argument(

@@ -182,7 +182,7 @@ pub(super) async fn list(monitoring: Arc<Monitoring>, request: Request) -> Answe
     let withheld = i64::try_from(WITHHELD.as_micros()).unwrap_or(i64::MAX);
     let visible = now.unix_micros() - withheld;
     let last = query.end.min(visible);
-    let number = project_number(&request.wild[0]);
+    let number = project_number(&request.params[0]);
     let measured = |cell: &Cell| !query.metric.values(cell).is_empty();
     if !monitoring.had(
         &number,
@@ -287,7 +287,7 @@ pub(super) fn view(request: &Request) -> Result<bool, ApiError> {
 
 /// Refuses parameters that the method has not.
 pub(super) fn known(request: &Request) -> Result<(), ApiError> {
-    request.knows(&[
+    request.allow_query(&[
         "filter",
         "interval.startTime",
         "interval.endTime",

@@ -66,7 +66,7 @@ fn etag(count: u64) -> String {
     BASE64_STANDARD.encode(count.to_string())
 }
 
-fn tell(bucket: &Bucket) -> Value {
+fn policy_message(bucket: &Bucket) -> Value {
     let policy = bucket.policy.clone().unwrap_or_else(|| {
         // What a new bucket has: the project's own roles.
         let binding = |role: &str, members: &[&str]| Binding {
@@ -99,7 +99,10 @@ fn tell(bucket: &Bucket) -> Value {
 }
 
 async fn get_policy(storage: Arc<Storage>, request: Request) -> Answer {
-    Ok(json(tell(&Bucket::find(&storage, &request.wild[0])?)))
+    Ok(json(policy_message(&Bucket::find(
+        &storage,
+        &request.params[0],
+    )?)))
 }
 
 async fn set_policy(storage: Arc<Storage>, request: Request) -> Answer {
@@ -133,7 +136,7 @@ async fn set_policy(storage: Arc<Storage>, request: Request) -> Answer {
     }
     let commit = &storage.commit;
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut bucket = Bucket::find(&storage, &request.wild[0])?;
+    let mut bucket = Bucket::find(&storage, &request.params[0])?;
     let count = bucket.policy.as_ref().map_or(1, |policy| policy.count);
     if sent["etag"]
         .as_str()
@@ -147,12 +150,12 @@ async fn set_policy(storage: Arc<Storage>, request: Request) -> Answer {
         count: count + 1,
     });
     bucket.keep(&storage)?;
-    Ok(json(tell(&bucket)))
+    Ok(json(policy_message(&bucket)))
 }
 
 /// Everybody has every permission of Storage's.
 async fn test_permissions(storage: Arc<Storage>, request: Request) -> Answer {
-    Bucket::find(&storage, &request.wild[0])?;
+    Bucket::find(&storage, &request.params[0])?;
     let mut permissions = Vec::new();
     for (_, permission) in request
         .query
@@ -178,7 +181,7 @@ async fn test_permissions(storage: Arc<Storage>, request: Request) -> Answer {
 
 /// The account that Storage itself acts as in a project.
 async fn service_account(_storage: Arc<Storage>, request: Request) -> Answer {
-    let number = project_number(&request.wild[0]);
+    let number = project_number(&request.params[0]);
     Ok(json(json!({
         "kind": "storage#serviceAccount",
         "email_address": format!("service-{number}@gs-project-accounts.iam.gserviceaccount.com"),
@@ -206,5 +209,5 @@ pub(super) fn names_lists(sent: &Value) -> bool {
 }
 
 async fn lists(storage: Arc<Storage>, request: Request) -> Answer {
-    Err(no_lists(&storage, &request.wild[0]))
+    Err(no_lists(&storage, &request.params[0]))
 }

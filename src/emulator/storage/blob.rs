@@ -21,7 +21,7 @@ pub(in crate::emulator) struct Damaged {
 
 impl Damaged {
     /// Tells whoever watches the emulator, and gives the error for whoever asked.
-    fn told(path: &Path, name: &str, why: String) -> io::Error {
+    fn error(path: &Path, name: &str, why: String) -> io::Error {
         let damaged = Self {
             name: name.to_owned(),
             path: path.to_owned(),
@@ -35,13 +35,13 @@ impl Damaged {
 
     /// The error of a file that is not there.
     pub(super) fn missing(path: &Path, name: &str) -> io::Error {
-        Self::told(path, name, "is not there".to_owned())
+        Self::error(path, name, "is not there".to_owned())
     }
 
     /// The error of a file that does not have as many bytes as were written.
     pub(super) fn length(path: &Path, name: &str, found: u64, recorded: u64) -> io::Error {
         let why = format!("has {found} bytes, and {recorded} are recorded");
-        Self::told(path, name, why)
+        Self::error(path, name, why)
     }
 
     /// Whether an error is one of these, and has been told.
@@ -87,7 +87,7 @@ impl Blob {
     }
 
     fn damaged(&self, why: String) -> io::Error {
-        Damaged::told(&self.path, &self.name, why)
+        Damaged::error(&self.path, &self.name, why)
     }
 }
 

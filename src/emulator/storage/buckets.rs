@@ -296,14 +296,14 @@ async fn insert(storage: Arc<Storage>, request: Request) -> Answer {
 }
 
 async fn get(storage: Arc<Storage>, request: Request) -> Answer {
-    let bucket = Bucket::find(&storage, &request.wild[0])?;
+    let bucket = Bucket::find(&storage, &request.params[0])?;
     let preconditions = Preconditions::of(&request)?;
     preconditions.check(0, bucket.metageneration)?;
     Ok(json(bucket.resource(&request.base_url(&storage.core.url))))
 }
 
 async fn layout(storage: Arc<Storage>, request: Request) -> Answer {
-    let bucket = Bucket::find(&storage, &request.wild[0])?;
+    let bucket = Bucket::find(&storage, &request.params[0])?;
     Ok(json(json!({
         "kind": "storage#storageLayout",
         "bucket": bucket.name,
@@ -372,12 +372,12 @@ fn alter(
 ) -> Answer {
     let (settings, sent) = read(request)?;
     if access::names_lists(&sent) {
-        return Err(access::no_lists(storage, &request.wild[0]));
+        return Err(access::no_lists(storage, &request.params[0]));
     }
     let preconditions = Preconditions::of(request)?;
     let commit = &storage.commit;
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut bucket = Bucket::find(storage, &request.wild[0])?;
+    let mut bucket = Bucket::find(storage, &request.params[0])?;
     preconditions.check(0, bucket.metageneration)?;
     change(&mut bucket.settings, settings);
     bucket.check_key()?;
@@ -394,7 +394,7 @@ async fn delete(storage: Arc<Storage>, request: Request) -> Answer {
     let preconditions = Preconditions::of(&request)?;
     let commit = &storage.commit;
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
-    let bucket = Bucket::find(&storage, &request.wild[0])?;
+    let bucket = Bucket::find(&storage, &request.params[0])?;
     preconditions.check(0, bucket.metageneration)?;
     for kind in [LIVE, OLD] {
         let mut holds = false;

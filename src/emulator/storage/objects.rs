@@ -513,7 +513,7 @@ pub(super) fn alter(
     let generation = request.parse("generation")?;
     let commit = &storage.commit;
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut object = find(storage, &request.wild[0], &request.wild[1], generation)?;
+    let mut object = find(storage, &request.params[0], &request.params[1], generation)?;
     preconditions.check(object.generation, object.metageneration)?;
     object.attributes = Attributes {
         kms_key_name: object.attributes.kms_key_name.clone(),

@@ -70,9 +70,9 @@ pub(in crate::emulator) async fn serve(
             request.query.push((parameter.to_owned(), value));
         }
     }
-    Bucket::find(&storage, &request.wild[0]).map_err(|e| e.reason("NoSuchBucket"))?;
+    Bucket::find(&storage, &request.params[0]).map_err(|e| e.reason("NoSuchBucket"))?;
     let has = |name| request.get(name).is_some();
-    let whole_bucket = request.wild[1].is_empty();
+    let whole_bucket = request.params[1].is_empty();
     match (method.as_str(), whole_bucket) {
         ("HEAD", true) => Ok(empty(StatusCode::OK).into()),
         ("GET", true) => list_objects(&storage, request),
@@ -155,7 +155,7 @@ fn quoted_hex(bytes: &[u8]) -> String {
 }
 
 /// What every answer about an object says of it.
-fn tell(response: &mut Response, object: &Object) {
+fn set_headers(response: &mut Response, object: &Object) {
     let mut hash = format!("crc32c={}", object.crc32c_text());
     if let Some(md5) = &object.md5 {
         hash.push_str(&format!(",md5={md5}"));
@@ -179,13 +179,13 @@ fn tell(response: &mut Response, object: &Object) {
 }
 
 fn read(storage: &Arc<Storage>, request: &Request) -> Answer {
-    let [bucket, name] = [&request.wild[0], &request.wild[1]];
+    let [bucket, name] = [&request.params[0], &request.params[1]];
     let generation = request.parse("generation")?;
     let (object, file) = bytes::open_object(storage, bucket, name, generation)?;
     Preconditions::of(request)?.check_read(&object)?;
     download::check_headers(request, &etag(&object), object.updated)?;
     let mut response = download::media(request, &object, file)?;
-    tell(&mut response, &object);
+    set_headers(&mut response, &object);
     let headers = response.headers_mut();
     download::insert(headers, header::LAST_MODIFIED, &http_date(object.updated));
     for (key, value) in object.attributes.metadata.iter().flatten() {
@@ -271,15 +271,15 @@ impl Received {
 }
 
 async fn put(storage: Arc<Storage>, mut request: Request) -> Answer {
-    objects::check_name(&request.wild[1])?;
+    objects::check_name(&request.params[1])?;
     let preconditions = Preconditions::of(&request)?;
     let attributes = attributes(&request);
     let received = receive(&storage, &mut request).await?;
     let object = blocking(move || {
         let (file, sums) = received.finish()?;
         let new = New {
-            bucket: request.wild[0].clone(),
-            name: request.wild[1].clone(),
+            bucket: request.params[0].clone(),
+            name: request.params[1].clone(),
             attributes,
             preconditions,
             sums,
@@ -290,7 +290,7 @@ async fn put(storage: Arc<Storage>, mut request: Request) -> Answer {
     })
     .await?;
     let mut response = empty(StatusCode::OK);
-    tell(&mut response, &object);
+    set_headers(&mut response, &object);
     Ok(response.into())
 }
 
@@ -328,7 +328,7 @@ async fn copy_object(storage: Arc<Storage>, mut request: Request) -> Answer {
         let kind = HeaderValue::from_static("application/json");
         request.headers.insert(header::CONTENT_TYPE, kind);
     }
-    request.wild.splice(0..0, [bucket, name]);
+    request.params.splice(0..0, [bucket, name]);
     let object = blocking(move || copy::plan(&storage, &request)?.carry_out(&storage)).await?;
     let inner = format!(
         "<LastModified>{}</LastModified><ETag>{}</ETag>",
@@ -336,7 +336,7 @@ async fn copy_object(storage: Arc<Storage>, mut request: Request) -> Answer {
         xml_text(&etag(&object))
     );
     let mut response = document("CopyObjectResult", &inner);
-    tell(&mut response, &object);
+    set_headers(&mut response, &object);
     Ok(response.into())
 }
 
@@ -344,7 +344,7 @@ async fn delete(storage: Arc<Storage>, request: Request) -> Answer {
     let preconditions = Preconditions::of(&request)?;
     let generation = request.parse("generation")?;
     blocking(move || {
-        let [bucket, name] = [&request.wild[0], &request.wild[1]];
+        let [bucket, name] = [&request.params[0], &request.params[1]];
         objects::delete(&storage, bucket, name, generation, preconditions)
     })
     .await?;
@@ -381,7 +381,7 @@ fn list_objects(storage: &Arc<Storage>, mut request: Request) -> Answer {
         .iter()
         .position(|(name, _)| name == "versions");
     if let Some(at) = versions {
-        if Bucket::find(storage, &request.wild[0])?.versioned() {
+        if Bucket::find(storage, &request.params[0])?.versioned() {
             return Err(ApiError::unimplemented(
                 "Versions are not listed in this XML API: use the JSON API.",
             ));
@@ -411,7 +411,7 @@ fn list_objects(storage: &Arc<Storage>, mut request: Request) -> Answer {
     let mut tag = |name: &str, value: &str| {
         inner.push_str(&format!("<{name}>{}</{name}>", xml_text(value)));
     };
-    tag("Name", &request.wild[0]);
+    tag("Name", &request.params[0]);
     tag("Prefix", request.get("prefix").unwrap_or_default());
     if let Some(delimiter) = &delimiter {
         tag("Delimiter", delimiter);

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::jobs::MachineSpec;
-use super::names::{self, EncryptionSpec, Place};
-use super::{KEPT, Work, told};
+use super::names::{self, EncryptionSpec, ResourceName};
+use super::{KEPT, Work, to_json};
 use crate::clock::Timestamp;
 use crate::emulator::core::operations::Operation;
 use crate::emulator::monitoring::endpoint_number;
@@ -59,7 +59,8 @@ pub(super) fn routes() -> Vec<Route<Vertex>> {
 /// An endpoint's document.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Endpoint {
-    pub place: Place,
+    #[serde(rename = "place")]
+    pub resource: ResourceName,
     pub display_name: String,
     pub description: String,
     pub labels: BTreeMap<String, String>,
@@ -83,7 +84,7 @@ pub(super) struct Endpoint {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct DeployedModel {
     pub id: String,
-    pub model: Place,
+    pub model: ResourceName,
     pub version: u64,
     pub display_name: String,
     pub created: Timestamp,
@@ -127,7 +128,7 @@ pub(super) struct AutoscalingMetricSpec {
 
 impl DeployedModel {
     pub(super) fn message(&self) -> Value {
-        let mut message = told(&self.options);
+        let mut message = to_json(&self.options);
         if let Some(Value::Object(resources)) = message.get_mut("dedicatedResources") {
             // An int32 of zero is unset.
             resources.retain(|_, value| *value != json!(0));
@@ -147,8 +148,8 @@ impl Endpoint {
     /// Google's ends in `.prediction.vertexai.goog`; this one is a name of the machine itself, with the
     /// port, so that requests which name no other host find it too.
     pub(super) fn dedicated_dns(&self, vertex: &Vertex) -> Option<String> {
-        let Place { location, id, .. } = &self.place;
-        let project = self.place.number();
+        let ResourceName { location, id, .. } = &self.resource;
+        let project = self.resource.number();
         let number = endpoint_number(&project, location, id);
         let port = vertex.core.url.rsplit(':').next().unwrap_or_default();
         self.dedicated
@@ -158,7 +159,7 @@ impl Endpoint {
     pub(super) fn message(&self, vertex: &Vertex) -> Value {
         let deployed: Vec<Value> = self.deployed.iter().map(DeployedModel::message).collect();
         let mut message = json!({
-            "name": self.place.name(),
+            "name": self.resource.name(),
             "displayName": self.display_name,
             "description": self.description,
             "etag": self.etag,
@@ -196,7 +197,7 @@ impl Endpoint {
         if let Some(id) = split.keys().find(|id| !known(id)) {
             return invalid(format!(
                 "Invalid traffic split: there is no DeployedModel with id `{id}` in Endpoint `{}`.",
-                self.place.name()
+                self.resource.name()
             ));
         }
         if let Some((id, weight)) = split
@@ -250,17 +251,17 @@ pub(super) struct EndpointMessage {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct NewEndpoint(Endpoint);
 
-pub(super) fn find(vertex: &Vertex, place: &Place) -> Result<Endpoint, ApiError> {
+pub(super) fn find(vertex: &Vertex, resource: &ResourceName) -> Result<Endpoint, ApiError> {
     vertex
         .core
         .store
-        .get(&place.key())
-        .ok_or_else(|| place.missing())
+        .get(&resource.key())
+        .ok_or_else(|| resource.missing())
 }
 
 async fn create(vertex: Arc<Vertex>, request: Request) -> Answer {
-    request.knows(&["endpointId"])?;
-    let collection = Place::of(&request, "endpoints")?;
+    request.allow_query(&["endpointId"])?;
+    let collection = ResourceName::of(&request, "endpoints")?;
     let sent: EndpointMessage = parse_body(&request)?;
     names::check_display_name(&sent.display_name, "endpoint.display_name")?;
     names::check_labels(&sent.labels)?;
@@ -280,7 +281,7 @@ async fn create(vertex: Arc<Vertex>, request: Request) -> Answer {
         .violation("traffic_split"));
     }
     let _admission = vertex.admission();
-    let place = match request.get("endpointId").filter(|id| !id.is_empty()) {
+    let resource = match request.get("endpointId").filter(|id| !id.is_empty()) {
         None => collection.with_id(names::new_id(&vertex)?),
         Some(id) if !names::is_endpoint_id(id) => {
             return Err(ApiError::invalid_argument(format!(
@@ -290,16 +291,16 @@ async fn create(vertex: Arc<Vertex>, request: Request) -> Answer {
         }
         Some(id) => collection.with_id(id),
     };
-    let taken = vertex.core.store.get::<Endpoint>(&place.key()).is_some();
-    if taken || names::running(&vertex, &place).is_some() {
-        let name = place.name();
+    let taken = vertex.core.store.get::<Endpoint>(&resource.key()).is_some();
+    if taken || names::running(&vertex, &resource).is_some() {
+        let name = resource.name();
         return Err(ApiError::already_exists(format!(
             "Endpoint `{name}` already exists."
         )));
     }
     let now = vertex.core.clock.now();
     let work = Work::CreateEndpoint(NewEndpoint(Endpoint {
-        place: place.clone(),
+        resource: resource.clone(),
         display_name: sent.display_name,
         description: sent.description,
         labels: sent.labels,
@@ -316,7 +317,7 @@ async fn create(vertex: Arc<Vertex>, request: Request) -> Answer {
     }));
     names::begin(
         &vertex,
-        &place,
+        &resource,
         "CreateEndpointOperationMetadata",
         &work,
         LASTING,
@@ -330,26 +331,26 @@ pub(super) fn finish_create(
     operation: &Operation,
     NewEndpoint(endpoint): NewEndpoint,
 ) -> Result<Value, ApiError> {
-    let key = endpoint.place.key();
+    let key = endpoint.resource.key();
     let there: Option<Endpoint> = vertex.core.store.get(&key);
     if there.is_none() {
         vertex.core.store.put(&key, &endpoint)?;
     }
-    let mut response = json!({"name": endpoint.place.name()});
+    let mut response = json!({"name": endpoint.resource.name()});
     response["displayName"] = endpoint.display_name.into();
     response["createTime"] = json!(operation.created);
     Ok(names::typed("Endpoint", response))
 }
 
 async fn get_endpoint(vertex: Arc<Vertex>, request: Request) -> Answer {
-    request.knows(&[])?;
+    request.allow_query(&[])?;
     Ok(json(
-        find(&vertex, &Place::of(&request, "endpoints")?)?.message(&vertex),
+        find(&vertex, &ResourceName::of(&request, "endpoints")?)?.message(&vertex),
     ))
 }
 
 async fn list_endpoints(vertex: Arc<Vertex>, request: Request) -> Answer {
-    request.knows(&[
+    request.allow_query(&[
         "filter",
         "pageSize",
         "pageToken",
@@ -357,11 +358,16 @@ async fn list_endpoints(vertex: Arc<Vertex>, request: Request) -> Answer {
         "orderBy",
         "gdcZone",
     ])?;
-    let place = Place::of(&request, "endpoints")?;
-    let endpoints = vertex.core.store.list::<Endpoint>(&place.key());
+    let resource = ResourceName::of(&request, "endpoints")?;
+    let endpoints = vertex.core.store.list::<Endpoint>(&resource.key());
     let items = endpoints
         .into_iter()
-        .map(|(_, e)| (format!("{}|{}", e.created, e.place.id), e.message(&vertex)))
+        .map(|(_, e)| {
+            (
+                format!("{}|{}", e.created, e.resource.id),
+                e.message(&vertex),
+            )
+        })
         .collect();
     let fields = [
         "displayName",
@@ -384,28 +390,34 @@ fn check_empty(endpoint: &Endpoint) -> Result<(), ApiError> {
         None => Ok(()),
         Some(deployed) => Err(ApiError::failed_precondition(format!(
             "Endpoint `{}` has deployed or being-deployed DeployedModel(s): {}. Undeploy them first.",
-            endpoint.place.name(),
+            endpoint.resource.name(),
             deployed.id
         ))),
     }
 }
 
 async fn delete(vertex: Arc<Vertex>, request: Request) -> Answer {
-    request.knows(&[])?;
-    let place = Place::of(&request, "endpoints")?;
+    request.allow_query(&[])?;
+    let resource = ResourceName::of(&request, "endpoints")?;
     let _admission = vertex.admission();
-    check_empty(&find(&vertex, &place)?)?;
-    names::check_idle(&vertex, &place)?;
-    let work = Work::DeleteEndpoint(place.clone());
-    names::begin(&vertex, &place, "DeleteOperationMetadata", &work, LASTING)
+    check_empty(&find(&vertex, &resource)?)?;
+    names::check_idle(&vertex, &resource)?;
+    let work = Work::DeleteEndpoint(resource.clone());
+    names::begin(
+        &vertex,
+        &resource,
+        "DeleteOperationMetadata",
+        &work,
+        LASTING,
+    )
 }
 
 /// # Errors
 /// When a model was deployed meanwhile, or the state cannot be written.
-pub(super) fn finish_delete(vertex: &Vertex, place: &Place) -> Result<Value, ApiError> {
-    if let Some(endpoint) = vertex.core.store.get::<Endpoint>(&place.key()) {
+pub(super) fn finish_delete(vertex: &Vertex, resource: &ResourceName) -> Result<Value, ApiError> {
+    if let Some(endpoint) = vertex.core.store.get::<Endpoint>(&resource.key()) {
         check_empty(&endpoint)?;
-        vertex.core.store.delete(&place.key())?;
+        vertex.core.store.delete(&resource.key())?;
     }
     Ok(names::nothing())
 }

@@ -10,8 +10,8 @@ use axum::http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::names::{self, EncryptionSpec, Place};
-use super::{Work, told};
+use super::names::{self, EncryptionSpec, ResourceName};
+use super::{Work, to_json};
 use crate::clock::Timestamp;
 use crate::emulator::core::container::{EnvVar, check_env};
 use crate::emulator::core::faults::WorkFault;
@@ -188,7 +188,8 @@ pub(super) enum State {
 /// A job's document.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Job {
-    pub place: Place,
+    #[serde(rename = "place")]
+    pub resource: ResourceName,
     display_name: String,
     pub spec: JobSpec,
     labels: BTreeMap<String, String>,
@@ -228,14 +229,14 @@ impl Job {
             State::Cancelling => "CANCELLING",
             State::Cancelled => "CANCELLED",
         };
-        let mut spec = told(&self.spec);
+        let mut spec = to_json(&self.spec);
         if let Some(Value::Object(scheduling)) = spec.get_mut("scheduling")
             && scheduling.get("strategy") == Some(&json!("STRATEGY_UNSPECIFIED"))
         {
             scheduling.remove("strategy");
         }
         let mut message = json!({
-            "name": self.place.name(),
+            "name": self.resource.name(),
             "displayName": self.display_name,
             "jobSpec": spec,
             "state": format!("JOB_STATE_{state}"),
@@ -245,7 +246,7 @@ impl Job {
         let optional = [
             ("startTime", self.started.map(|t| json!(t))),
             ("endTime", self.ended.map(|t| json!(t))),
-            ("encryptionSpec", self.encryption_spec.as_ref().map(told)),
+            ("encryptionSpec", self.encryption_spec.as_ref().map(to_json)),
             (
                 "labels",
                 Some(json!(self.labels)).filter(|_| !self.labels.is_empty()),
@@ -339,12 +340,12 @@ fn check(spec: &JobSpec) -> Result<(), ApiError> {
 }
 
 async fn create(vertex: Arc<Vertex>, request: Request) -> Answer {
-    request.knows(&[])?;
-    let place = Place::of(&request, "customJobs")?;
+    request.allow_query(&[])?;
+    let resource = ResourceName::of(&request, "customJobs")?;
     let sent: JobMessage = parse_body(&request)?;
     names::check_display_name(&sent.display_name, "display_name")?;
     names::check_labels(&sent.labels)?;
-    names::check_encryption(sent.encryption_spec.as_ref(), &place)?;
+    names::check_encryption(sent.encryption_spec.as_ref(), &resource)?;
     check(&sent.job_spec)?;
     let now = vertex.core.clock.now();
     let mut spec = sent.job_spec;
@@ -353,7 +354,7 @@ async fn create(vertex: Arc<Vertex>, request: Request) -> Answer {
         pool.disk_spec.get_or_insert_default();
     }
     let job = Job {
-        place: place.with_id(names::new_id(&vertex)?),
+        resource: resource.with_id(names::new_id(&vertex)?),
         display_name: sent.display_name,
         spec,
         labels: sent.labels,
@@ -365,34 +366,34 @@ async fn create(vertex: Arc<Vertex>, request: Request) -> Answer {
         ended: None,
         error: None,
     };
-    vertex.core.store.put(&job.place.key(), &job)?;
+    vertex.core.store.put(&job.resource.key(), &job)?;
     let message = job.message(now);
     run::begin(&vertex, &job);
     vertex.core.faults.lose(WorkFault::JobAnswerLost)?;
     Ok(json(message))
 }
 
-fn find(vertex: &Vertex, place: &Place) -> Result<Job, ApiError> {
-    let found = vertex.core.store.get(&place.key());
-    found.ok_or_else(|| place.missing())
+fn find(vertex: &Vertex, resource: &ResourceName) -> Result<Job, ApiError> {
+    let found = vertex.core.store.get(&resource.key());
+    found.ok_or_else(|| resource.missing())
 }
 
 async fn get_job(vertex: Arc<Vertex>, request: Request) -> Answer {
-    request.knows(&[])?;
-    let job = find(&vertex, &Place::of(&request, "customJobs")?)?;
+    request.allow_query(&[])?;
+    let job = find(&vertex, &ResourceName::of(&request, "customJobs")?)?;
     Ok(json(job.message(vertex.core.clock.now())))
 }
 
 async fn list_jobs(vertex: Arc<Vertex>, request: Request) -> Answer {
-    request.knows(&["filter", "pageSize", "pageToken", "readMask"])?;
-    let place = Place::of(&request, "customJobs")?;
+    request.allow_query(&["filter", "pageSize", "pageToken", "readMask"])?;
+    let resource = ResourceName::of(&request, "customJobs")?;
     let now = vertex.core.clock.now();
-    let jobs = vertex.core.store.list::<Job>(&place.key());
+    let jobs = vertex.core.store.list::<Job>(&resource.key());
     let items = jobs
         .into_iter()
         .map(|(_, job)| {
             (
-                format!("{}|{}", job.created, job.place.id),
+                format!("{}|{}", job.created, job.resource.id),
                 job.message(now),
             )
         })
@@ -408,15 +409,15 @@ async fn list_jobs(vertex: Arc<Vertex>, request: Request) -> Answer {
 }
 
 async fn cancel(vertex: Arc<Vertex>, request: Request) -> Answer {
-    let place = Place::of(&request, "customJobs")?;
+    let resource = ResourceName::of(&request, "customJobs")?;
     let _empty: Map<String, Value> = parse_body(&request)?;
-    find(&vertex, &place)?;
+    find(&vertex, &resource)?;
     let now = vertex.core.clock.now();
-    vertex.core.store.update(&place.key(), |job: &mut Job| {
+    vertex.core.store.update(&resource.key(), |job: &mut Job| {
         if job.is_final() {
             return Err(ApiError::failed_precondition(format!(
                 "CustomJob `{}` is in a final state and cannot be cancelled.",
-                job.place.name()
+                job.resource.name()
             )));
         }
         job.state = State::Cancelling;
@@ -425,28 +426,34 @@ async fn cancel(vertex: Arc<Vertex>, request: Request) -> Answer {
     })?;
     let cancels = &vertex.cancels;
     let cancels = cancels.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(cancelled) = cancels.get(&place.key()) {
+    if let Some(cancelled) = cancels.get(&resource.key()) {
         cancelled.notify_one();
     }
     Ok(json(json!({})))
 }
 
 async fn delete(vertex: Arc<Vertex>, request: Request) -> Answer {
-    request.knows(&[])?;
-    let place = Place::of(&request, "customJobs")?;
+    request.allow_query(&[])?;
+    let resource = ResourceName::of(&request, "customJobs")?;
     let _admission = vertex.admission();
-    if !find(&vertex, &place)?.is_final() {
+    if !find(&vertex, &resource)?.is_final() {
         return Err(ApiError::failed_precondition(format!(
             "CustomJob `{}` is not in a final state: cancel it first.",
-            place.name()
+            resource.name()
         )));
     }
-    names::check_idle(&vertex, &place)?;
-    let work = Work::DeleteJob(place.clone());
-    names::begin(&vertex, &place, "DeleteOperationMetadata", &work, DELETION)
+    names::check_idle(&vertex, &resource)?;
+    let work = Work::DeleteJob(resource.clone());
+    names::begin(
+        &vertex,
+        &resource,
+        "DeleteOperationMetadata",
+        &work,
+        DELETION,
+    )
 }
 
-pub(super) fn finish_delete(vertex: &Vertex, place: &Place) -> Result<Value, ApiError> {
-    vertex.core.store.delete(&place.key())?;
+pub(super) fn finish_delete(vertex: &Vertex, resource: &ResourceName) -> Result<Value, ApiError> {
+    vertex.core.store.delete(&resource.key())?;
     Ok(names::nothing())
 }

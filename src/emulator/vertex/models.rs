@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::endpoints::Endpoint;
-use super::names::{self, EncryptionSpec, Place};
-use super::{KEPT, told};
+use super::names::{self, EncryptionSpec, ResourceName};
+use super::{KEPT, to_json};
 use crate::clock::Timestamp;
 use crate::emulator::core::container::EnvVar;
 use crate::emulator::vertex::Vertex;
@@ -77,7 +77,8 @@ pub(super) struct Port {
 /// A model's document: every version of it, so that aliases move between them at once.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Model {
-    pub place: Place,
+    #[serde(rename = "place")]
+    pub resource: ResourceName,
     pub display_name: String,
     pub description: String,
     /// Beside those of each version; an answer merges both. The first upload sets them, so every later
@@ -140,7 +141,7 @@ impl Model {
     fn message(&self, number: u64, version: &Version, deployed: &[Deployed], named: &str) -> Value {
         let here: Vec<Value> = deployed
             .iter()
-            .filter(|d| d.model == self.place.key() && d.version == number)
+            .filter(|d| d.model == self.resource.key() && d.version == number)
             .map(|d| json!({"endpoint": d.endpoint, "deployedModelId": d.id}))
             .collect();
         let first = self
@@ -154,7 +155,7 @@ impl Model {
         let mut labels = self.labels.clone();
         labels.extend(version.labels.clone());
         let mut message = json!({
-            "name": format!("{}{named}", self.place.name()),
+            "name": format!("{}{named}", self.resource.name()),
             "versionId": number.to_string(),
             "versionAliases": aliases,
             "versionCreateTime": version.created,
@@ -169,7 +170,7 @@ impl Model {
             "metadataSchemaUri": version.metadata_schema_uri,
             "predictSchemata": version.predict_schemata,
             "explanationSpec": version.explanation_spec,
-            "containerSpec": version.container.as_ref().map(told),
+            "containerSpec": version.container.as_ref().map(to_json),
             "encryptionSpec": version.encryption_spec,
             "artifactUri": version.artifact_uri,
             "supportedDeploymentResourcesTypes": ["DEDICATED_RESOURCES"],
@@ -200,10 +201,10 @@ pub(super) struct Deployed {
 }
 
 /// Every version that serves in a place.
-pub(super) fn deployed(vertex: &Vertex, place: &Place) -> Vec<Deployed> {
-    let endpoints = Place {
+pub(super) fn deployed(vertex: &Vertex, resource: &ResourceName) -> Vec<Deployed> {
+    let endpoints = ResourceName {
         kind: "endpoints".into(),
-        ..place.with_id("")
+        ..resource.with_id("")
     };
     let mut all = Vec::new();
     for (_, endpoint) in vertex.core.store.list::<Endpoint>(&endpoints.key()) {
@@ -211,7 +212,7 @@ pub(super) fn deployed(vertex: &Vertex, place: &Place) -> Vec<Deployed> {
             all.push(Deployed {
                 model: deployed.model.key(),
                 version: deployed.version,
-                endpoint: endpoint.place.name(),
+                endpoint: endpoint.resource.name(),
                 id: deployed.id.clone(),
             });
         }
@@ -220,35 +221,38 @@ pub(super) fn deployed(vertex: &Vertex, place: &Place) -> Vec<Deployed> {
 }
 
 /// A model and the word after `@` in a path's or a name's last segment.
-pub(super) fn split(place: &Place) -> (Place, String) {
-    match place.id.split_once('@') {
-        Some((id, version)) => (place.with_id(id), version.to_owned()),
-        None => (place.clone(), String::new()),
+pub(super) fn split(resource: &ResourceName) -> (ResourceName, String) {
+    match resource.id.split_once('@') {
+        Some((id, version)) => (resource.with_id(id), version.to_owned()),
+        None => (resource.clone(), String::new()),
     }
 }
 
-pub(super) fn find(vertex: &Vertex, place: &Place) -> Result<Model, ApiError> {
+pub(super) fn find(vertex: &Vertex, resource: &ResourceName) -> Result<Model, ApiError> {
     vertex
         .core
         .store
-        .get(&place.key())
-        .ok_or_else(|| place.missing())
+        .get(&resource.key())
+        .ok_or_else(|| resource.missing())
 }
 
 /// The model and version that a request's path names.
 ///
 /// # Errors
 /// 404 for either.
-pub(super) fn find_version(vertex: &Vertex, named: &Place) -> Result<(Model, u64), ApiError> {
-    let (place, word) = split(named);
-    let model = find(vertex, &place)?;
+pub(super) fn find_version(
+    vertex: &Vertex,
+    named: &ResourceName,
+) -> Result<(Model, u64), ApiError> {
+    let (resource, word) = split(named);
+    let model = find(vertex, &resource)?;
     let (number, _) = model.version(&word).ok_or_else(|| named.missing())?;
     Ok((model, number))
 }
 
 /// How a version is told after a change.
-pub(super) fn tell(vertex: &Vertex, named: &Place) -> Answer {
-    let (place, word) = split(named);
+pub(super) fn answer(vertex: &Vertex, named: &ResourceName) -> Answer {
+    let (resource, word) = split(named);
     let (model, number) = find_version(vertex, named)?;
     let version = model.versions.get(&number).ok_or_else(|| named.missing())?;
     let end = if word.is_empty() {
@@ -259,14 +263,14 @@ pub(super) fn tell(vertex: &Vertex, named: &Place) -> Answer {
     Ok(json(model.message(
         number,
         version,
-        &deployed(vertex, &place),
+        &deployed(vertex, &resource),
         &end,
     )))
 }
 
 async fn get_model(vertex: Arc<Vertex>, request: Request) -> Answer {
-    request.knows(&[])?;
-    tell(&vertex, &Place::of(&request, "models")?)
+    request.allow_query(&[])?;
+    answer(&vertex, &ResourceName::of(&request, "models")?)
 }
 
 const FILTERED: [&str; 6] = [
@@ -279,15 +283,15 @@ const FILTERED: [&str; 6] = [
 ];
 
 async fn list_models(vertex: Arc<Vertex>, request: Request) -> Answer {
-    request.knows(&["filter", "pageSize", "pageToken", "readMask", "orderBy"])?;
-    let place = Place::of(&request, "models")?;
-    let deployed = deployed(&vertex, &place);
-    let models = vertex.core.store.list::<Model>(&place.key());
+    request.allow_query(&["filter", "pageSize", "pageToken", "readMask", "orderBy"])?;
+    let resource = ResourceName::of(&request, "models")?;
+    let deployed = deployed(&vertex, &resource);
+    let models = vertex.core.store.list::<Model>(&resource.key());
     let items = models.iter().filter_map(|(_, model)| {
         let (number, version) = model.version(DEFAULT)?;
         let message = model.message(number, version, &deployed, "");
         let created = message.get("createTime")?.as_str()?;
-        Some((format!("{created}|{}", model.place.id), message))
+        Some((format!("{created}|{}", model.resource.id), message))
     });
     let items = items.collect();
     page::page(
@@ -300,10 +304,10 @@ async fn list_models(vertex: Arc<Vertex>, request: Request) -> Answer {
 }
 
 async fn list_versions(vertex: Arc<Vertex>, request: Request) -> Answer {
-    request.knows(&["filter", "pageSize", "pageToken", "readMask", "orderBy"])?;
-    let (place, _) = split(&Place::of(&request, "models")?);
-    let model = find(&vertex, &place)?;
-    let deployed = deployed(&vertex, &place);
+    request.allow_query(&["filter", "pageSize", "pageToken", "readMask", "orderBy"])?;
+    let (resource, _) = split(&ResourceName::of(&request, "models")?);
+    let model = find(&vertex, &resource)?;
+    let deployed = deployed(&vertex, &resource);
     let items = model
         .versions
         .iter()
@@ -365,9 +369,9 @@ pub(super) struct ModelMessage {
 /// Changes the model where the path names no version, else that version: each has its own fields, and
 /// both have labels.
 async fn patch(vertex: Arc<Vertex>, request: Request) -> Answer {
-    request.knows(&["updateMask"])?;
-    let named = Place::of(&request, "models")?;
-    let (place, word) = split(&named);
+    request.allow_query(&["updateMask"])?;
+    let named = ResourceName::of(&request, "models")?;
+    let (resource, word) = split(&named);
     let sent: ModelMessage = parse_body(&request)?;
     let allowed = ["labels", "description", "versionDescription", "displayName"];
     let mask = message::update_mask(request.get("updateMask"), &allowed)?;
@@ -398,7 +402,7 @@ async fn patch(vertex: Arc<Vertex>, request: Request) -> Answer {
     vertex
         .core
         .store
-        .update(&place.key(), |model: &mut Model| {
+        .update(&resource.key(), |model: &mut Model| {
             if !sent.etag.is_empty() && sent.etag != model.etag {
                 return Err(stale(&named));
             }
@@ -423,13 +427,13 @@ async fn patch(vertex: Arc<Vertex>, request: Request) -> Answer {
             model.etag = etag;
             Ok(())
         })?;
-    tell(&vertex, &named)
+    answer(&vertex, &named)
 }
 
 /// The error of an etag that is not the resource's.
-pub(super) fn stale(place: &Place) -> ApiError {
+pub(super) fn stale(resource: &ResourceName) -> ApiError {
     ApiError::failed_precondition(format!(
         "The etag of `{}` does not match: it was changed since it was read.",
-        place.name()
+        resource.name()
     ))
 }

@@ -16,9 +16,9 @@ use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, json};
 use crate::emulator::wire::labels;
 
-/// A resource of one project and location, or the place for one while `id` is empty.
+/// The name of a resource of one project and location; of a collection while `id` is empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Place {
+pub(super) struct ResourceName {
     /// As the caller named it: an id or a number.
     pub project: String,
     pub location: String,
@@ -27,31 +27,31 @@ pub(super) struct Place {
     pub id: String,
 }
 
-impl Place {
+impl ResourceName {
     /// The resource in a request's path, or the collection where the path names none.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when the location cannot be one.
     pub(super) fn of(request: &Request, kind: &str) -> Result<Self, ApiError> {
-        let segment = |i: usize| request.wild.get(i).cloned().unwrap_or_default();
+        let segment = |i: usize| request.params.get(i).cloned().unwrap_or_default();
         Self::new(segment(0), segment(1), kind, segment(2))
     }
 
     fn new(project: String, location: String, kind: &str, id: String) -> Result<Self, ApiError> {
-        let place = Self {
+        let resource = Self {
             project,
             location,
             kind: kind.to_owned(),
             id,
         };
         let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        if !place.location.bytes().all(word) {
+        if !resource.location.bytes().all(word) {
             return Err(ApiError::invalid_argument(format!(
                 "The location \"{}\" is invalid.",
-                place.location
+                resource.location
             )));
         }
-        Ok(place)
+        Ok(resource)
     }
 
     /// Reads a full name, as in `projects/P/locations/L/models/ID`.
@@ -185,11 +185,11 @@ pub(super) struct EncryptionSpec {
 /// `INVALID_ARGUMENT` for what is no key, or one of another location than the resource's.
 pub(super) fn check_encryption(
     spec: Option<&EncryptionSpec>,
-    place: &Place,
+    resource: &ResourceName,
 ) -> Result<(), ApiError> {
     match spec {
         Some(spec) if !spec.kms_key_name.is_empty() => {
-            kms::check(&spec.kms_key_name, &place.location)
+            kms::check(&spec.kms_key_name, &resource.location)
                 .map_err(|e| e.violation("encryption_spec.kms_key_name"))
         }
         _ => Ok(()),
@@ -225,20 +225,20 @@ pub(super) fn is_alias(alias: &str) -> bool {
 }
 
 /// The operation that runs on a resource now, if any.
-pub(super) fn running(vertex: &Vertex, place: &Place) -> Option<Operation> {
-    operations::running(&vertex.core, &place.name())
+pub(super) fn running(vertex: &Vertex, resource: &ResourceName) -> Option<Operation> {
+    operations::running(&vertex.core, &resource.name())
 }
 
 /// Refuses while another operation runs on a resource.
 ///
 /// # Errors
 /// `FAILED_PRECONDITION` with that operation's name.
-pub(super) fn check_idle(vertex: &Vertex, place: &Place) -> Result<(), ApiError> {
-    match running(vertex, place) {
+pub(super) fn check_idle(vertex: &Vertex, resource: &ResourceName) -> Result<(), ApiError> {
+    match running(vertex, resource) {
         None => Ok(()),
         Some(operation) => Err(ApiError::failed_precondition(format!(
             "There are other operations running on the resource \"{}\". Operation(s) are: {}.",
-            place.name(),
+            resource.name(),
             operation.name
         ))),
     }
@@ -250,7 +250,7 @@ pub(super) fn check_idle(vertex: &Vertex, place: &Place) -> Result<(), ApiError>
 /// When the state cannot be written.
 pub(super) fn begin(
     vertex: &Arc<Vertex>,
-    place: &Place,
+    resource: &ResourceName,
     metadata: &str,
     work: &Work,
     lasting: Duration,
@@ -262,7 +262,7 @@ pub(super) fn begin(
     let service = vertex.clone();
     let operation = operations::begin(
         &vertex.core,
-        &place.name(),
+        &resource.name(),
         metadata,
         work,
         lasting,
@@ -346,13 +346,14 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_the_same_by_id_and_by_number() {
-        let by_id = Place::parse("projects/my-project/locations/l/models/m", "models").unwrap();
-        let by_number = Place::parse(&by_id.name(), "models").unwrap();
+    fn a_resource_is_the_same_by_id_and_by_number() {
+        let by_id =
+            ResourceName::parse("projects/my-project/locations/l/models/m", "models").unwrap();
+        let by_number = ResourceName::parse(&by_id.name(), "models").unwrap();
         assert_eq!(by_id.key(), by_number.key());
         assert!(by_id.same_location(&by_number));
-        assert!(Place::parse("projects/p/locations/l/endpoints/m", "models").is_err());
-        assert!(Place::parse("models/m", "models").is_err());
-        assert!(Place::parse("projects/p/locations/../models/m", "models").is_err());
+        assert!(ResourceName::parse("projects/p/locations/l/endpoints/m", "models").is_err());
+        assert!(ResourceName::parse("models/m", "models").is_err());
+        assert!(ResourceName::parse("projects/p/locations/../models/m", "models").is_err());
     }
 }

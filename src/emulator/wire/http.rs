@@ -77,8 +77,8 @@ pub(in crate::emulator) struct Request {
     pub headers: HeaderMap,
     /// Empty where the row streams.
     pub body: Bytes,
-    /// What the pattern's `*` stood for, decoded, in order.
-    pub wild: Vec<String>,
+    /// The path parameters: what the pattern's `*` stood for, decoded, in order.
+    pub params: Vec<String>,
     stream: Mutex<Body>,
 }
 
@@ -91,7 +91,7 @@ impl Request {
                 .collect(),
             headers,
             body: Bytes::new(),
-            wild: Vec::new(),
+            params: Vec::new(),
             stream: Mutex::new(Body::empty()),
         }
     }
@@ -133,7 +133,7 @@ impl Request {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` with Google's text.
-    pub(in crate::emulator) fn knows(&self, names: &[&str]) -> Result<(), ApiError> {
+    pub(in crate::emulator) fn allow_query(&self, names: &[&str]) -> Result<(), ApiError> {
         const COMMON: &[&str] = &[
             "alt",
             "prettyPrint",
@@ -309,14 +309,14 @@ impl Row {
 /// The decoded `*` segments, where a pattern matches a raw path.
 fn matches(pattern: &str, path: &str) -> Option<Vec<String>> {
     let verbs = pattern.starts_with('v');
-    let mut wild = Vec::new();
+    let mut params = Vec::new();
     let mut segments = path.strip_prefix('/')?.split('/');
     for (i, pattern) in pattern.split('/').enumerate() {
         let segment = segments.next()?;
         if pattern == "**" && !segment.is_empty() {
             let rest = segments.fold(segment.to_owned(), |all, next| all + "/" + next);
-            wild.push(percent_decode(&rest)?);
-            return Some(wild);
+            params.push(percent_decode(&rest)?);
+            return Some(params);
         }
         if i == 0 && pattern == "v1" && matches!(segment, "v1" | "v1beta1" | "ui") {
             continue;
@@ -330,9 +330,9 @@ fn matches(pattern: &str, path: &str) -> Option<Vec<String>> {
         if taken.is_empty() || (verbs && taken.contains(':')) {
             return None;
         }
-        wild.push(percent_decode(taken)?);
+        params.push(percent_decode(taken)?);
     }
-    segments.next().is_none().then_some(wild)
+    segments.next().is_none().then_some(params)
 }
 
 /// Percent-decoding of a path's segment; `None` where the result is no UTF-8.

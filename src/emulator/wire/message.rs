@@ -82,7 +82,7 @@ pub(in crate::emulator) fn prune(value: &mut Value, kept: &Kept) {
 }
 
 /// A message as it is told, without what is unset and not `kept`.
-pub(in crate::emulator) fn told(message: &impl Serialize, kept: &Kept) -> Value {
+pub(in crate::emulator) fn to_json(message: &impl Serialize, kept: &Kept) -> Value {
     let mut value = serde_json::to_value(message).unwrap_or_default();
     prune(&mut value, kept);
     value

@@ -69,7 +69,7 @@ pub(super) async fn compose(storage: Arc<Storage>, request: Request) -> Answer {
     }
     let preconditions = Preconditions::of(&request)?;
     let resource = blocking(move || {
-        let [bucket, name] = [&request.wild[0], &request.wild[1]];
+        let [bucket, name] = [&request.params[0], &request.params[1]];
         objects::check_name(name)?;
         let mut sums = Sums {
             size: 0,
@@ -136,7 +136,7 @@ pub(in crate::emulator::storage) fn plan(
     storage: &Storage,
     request: &Request,
 ) -> Result<Plan, ApiError> {
-    let [from, source, to, name] = request.wild.as_slice() else {
+    let [from, source, to, name] = request.params.as_slice() else {
         return Err(ApiError::internal("a copy with another number of names"));
     };
     objects::check_name(name)?;

@@ -20,7 +20,7 @@ use crate::emulator::wire::http::{Answer, Reply, Request, json};
 pub(super) async fn get(storage: Arc<Storage>, request: Request) -> Answer {
     let preconditions = Preconditions::of(&request)?;
     let generation = request.parse("generation")?;
-    let [bucket, name] = [&request.wild[0], &request.wild[1]];
+    let [bucket, name] = [&request.params[0], &request.params[1]];
     let check = |object: &Object| {
         preconditions.check_read(object)?;
         check_headers(&request, &object.etag(), object.updated)

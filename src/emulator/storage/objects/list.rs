@@ -120,7 +120,7 @@ pub(in crate::emulator::storage) fn find(
     storage: &Storage,
     request: &Request,
 ) -> Result<Found, ApiError> {
-    let bucket = &request.wild[0];
+    let bucket = &request.params[0];
     Bucket::find(storage, bucket)?;
     if request.flag("softDeleted") {
         return Err(ApiError::unimplemented(

@@ -16,7 +16,7 @@ use crate::emulator::wire::http::{Answer, Request, empty, json};
 pub(super) async fn patch(storage: Arc<Storage>, request: Request) -> Answer {
     let sent = message(&request)?;
     if names_lists(&sent) {
-        return Err(no_lists(&storage, &request.wild[0]));
+        return Err(no_lists(&storage, &request.params[0]));
     }
     answer(storage, request, move |attributes| {
         let mut merged = Value::Object(attributes.fields());
@@ -56,7 +56,7 @@ pub(super) async fn delete(storage: Arc<Storage>, request: Request) -> Answer {
     let preconditions = Preconditions::of(&request)?;
     let generation = request.parse("generation")?;
     blocking(move || {
-        let [bucket, name] = [&request.wild[0], &request.wild[1]];
+        let [bucket, name] = [&request.params[0], &request.params[1]];
         objects::delete(&storage, bucket, name, generation, preconditions)
     })
     .await?;

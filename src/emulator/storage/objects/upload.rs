@@ -30,7 +30,7 @@ impl Target {
             sent.attributes.kms_key_name = Some(key.to_owned());
         }
         Ok(Self {
-            bucket: request.wild[0].clone(),
+            bucket: request.params[0].clone(),
             preconditions: Preconditions::of(request)?,
             sent,
         })

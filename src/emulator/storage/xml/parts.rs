@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::{attributes, document, etag, quoted_hex, receive, tell, xml_text};
+use super::{attributes, document, etag, quoted_hex, receive, set_headers, xml_text};
 use crate::clock::Timestamp;
 use crate::emulator::core::store::{Kind, Store, kind};
 use crate::emulator::storage::Storage;
@@ -93,7 +93,7 @@ fn forget(store: &Store, key: &str) -> io::Result<()> {
 fn find(storage: &Storage, request: &Request) -> Result<(String, Upload), ApiError> {
     let id = request.get("uploadId").unwrap_or_default();
     let upload = storage.core.store.get::<Upload>(&format!("{UPLOADS}{id}"));
-    let upload = upload.filter(|u| u.bucket == request.wild[0] && u.name == request.wild[1]);
+    let upload = upload.filter(|u| u.bucket == request.params[0] && u.name == request.params[1]);
     let upload = upload.ok_or_else(|| {
         ApiError::not_found("The requested upload was not found.").reason("NoSuchUpload")
     })?;
@@ -101,7 +101,7 @@ fn find(storage: &Storage, request: &Request) -> Result<(String, Upload), ApiErr
 }
 
 pub(super) async fn start(storage: Arc<Storage>, request: Request) -> Answer {
-    let [bucket, name] = [request.wild[0].clone(), request.wild[1].clone()];
+    let [bucket, name] = [request.params[0].clone(), request.params[1].clone()];
     objects::check_name(&name)?;
     let upload = Upload {
         bucket,
@@ -273,7 +273,7 @@ pub(super) async fn complete(storage: Arc<Storage>, mut request: Request) -> Ans
         xml_text(&etag(&object))
     );
     let mut response = document("CompleteMultipartUploadResult", &inner);
-    tell(&mut response, &object);
+    set_headers(&mut response, &object);
     Ok(response.into())
 }
 

@@ -17,7 +17,7 @@ use super::{
 use crate::emulator::core::faults::WorkFault;
 use crate::emulator::core::operations::{self, Operation};
 use crate::emulator::vertex::models::{self, Version};
-use crate::emulator::vertex::names::{self, Place};
+use crate::emulator::vertex::names::{self, ResourceName};
 use crate::emulator::vertex::{Vertex, Work};
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, route};
@@ -59,16 +59,16 @@ pub(in crate::emulator::vertex) fn start(vertex: &Arc<Vertex>) {
         for deployed in &endpoint.deployed {
             match spec(vertex, &endpoint, deployed) {
                 Ok(spec) => {
-                    serving::ensure(vertex, &server_key(&endpoint.place, &deployed.id), spec);
+                    serving::ensure(vertex, &server_key(&endpoint.resource, &deployed.id), spec);
                 }
-                Err(error) => eprintln!("warning: {}: {error}", endpoint.place.name()),
+                Err(error) => eprintln!("warning: {}: {error}", endpoint.resource.name()),
             }
         }
     }
 }
 
 /// The key of a deployed model's server.
-pub(super) fn server_key(endpoint: &Place, id: &str) -> String {
+pub(super) fn server_key(endpoint: &ResourceName, id: &str) -> String {
     format!("{}/{id}", endpoint.key())
 }
 
@@ -110,7 +110,7 @@ struct DeployedMessage {
 /// What a deployment has to do.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::emulator::vertex) struct Deploy {
-    endpoint: Place,
+    endpoint: ResourceName,
     deployed: DeployedModel,
     /// As it was sent; empty leaves the endpoint's as it is.
     split: BTreeMap<String, i32>,
@@ -119,7 +119,7 @@ pub(in crate::emulator::vertex) struct Deploy {
 /// What an undeployment has to do.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::emulator::vertex) struct Undeploy {
-    endpoint: Place,
+    endpoint: ResourceName,
     id: String,
     split: BTreeMap<String, i32>,
 }
@@ -127,14 +127,14 @@ pub(in crate::emulator::vertex) struct Undeploy {
 /// What a change of a deployed model has to do.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::emulator::vertex) struct Mutate {
-    endpoint: Place,
+    endpoint: ResourceName,
     id: String,
     options: DeployOptions,
 }
 
 async fn deploy(vertex: Arc<Vertex>, request: Request) -> Answer {
-    request.knows(&[])?;
-    let place = Place::of(&request, "endpoints")?;
+    request.allow_query(&[])?;
+    let resource = ResourceName::of(&request, "endpoints")?;
     let sent: DeployMessage = parse_body(&request)?;
     let required = |field: &str| {
         ApiError::invalid_argument(format!("The {field} field is required.")).violation(field)
@@ -156,15 +156,15 @@ async fn deploy(vertex: Arc<Vertex>, request: Request) -> Answer {
     }
     fill_resources(&mut resources);
     check_resources(&resources)?;
-    let named = Place::parse(&model.model, "models")?;
-    if !named.same_location(&place) {
+    let named = ResourceName::parse(&model.model, "models")?;
+    if !named.same_location(&resource) {
         return Err(ApiError::invalid_argument(format!(
             "Model `{}` is not in the project and location of the endpoint.",
             model.model
         )));
     }
     let _admission = vertex.admission();
-    let endpoint = find(&vertex, &place)?;
+    let endpoint = find(&vertex, &resource)?;
     let (found, version) = models::find_version(&vertex, &named)?;
     let id = if model.id.is_empty() {
         names::new_id(&vertex)?
@@ -182,10 +182,10 @@ async fn deploy(vertex: Arc<Vertex>, request: Request) -> Answer {
     if endpoint.serves(&id) {
         return Err(ApiError::already_exists(format!(
             "DeployedModel with id `{id}` already exists in Endpoint `{}`.",
-            place.name()
+            resource.name()
         )));
     }
-    names::check_idle(&vertex, &place)?;
+    names::check_idle(&vertex, &resource)?;
     endpoint.check_split(&sent.traffic_split, |key| {
         key == THIS || endpoint.serves(key)
     })?;
@@ -195,10 +195,10 @@ async fn deploy(vertex: Arc<Vertex>, request: Request) -> Answer {
         model.display_name
     };
     let work = Work::Deploy(Deploy {
-        endpoint: place.clone(),
+        endpoint: resource.clone(),
         deployed: DeployedModel {
             id,
-            model: found.place,
+            model: found.resource,
             version,
             display_name,
             created: vertex.core.clock.now(),
@@ -218,7 +218,7 @@ async fn deploy(vertex: Arc<Vertex>, request: Request) -> Answer {
         false => DEPLOYING,
     };
     let metadata = "DeployModelOperationMetadata";
-    let begun = names::begin(&vertex, &place, metadata, &work, lasting)?;
+    let begun = names::begin(&vertex, &resource, metadata, &work, lasting)?;
     if vertex.core.faults.on_work(WorkFault::DeployAnswerLost) {
         return Err(ApiError::unavailable(
             "The service is currently unavailable, by a fault switched on.",
@@ -246,12 +246,12 @@ pub(in crate::emulator::vertex) async fn finish_deploy(
     deploy: Deploy,
 ) -> Result<Value, ApiError> {
     let Deploy {
-        endpoint: place,
+        endpoint: resource,
         mut deployed,
         split,
     } = deploy;
     operation.name.clone_into(&mut deployed.operation);
-    let endpoint = find(vertex, &place)?;
+    let endpoint = find(vertex, &resource)?;
     let mut all = endpoint.deployed.iter();
     let there = all.find(|there| there.operation == deployed.operation);
     let message = match there {
@@ -274,8 +274,8 @@ async fn join(
     mut deployed: DeployedModel,
     split: BTreeMap<String, i32>,
 ) -> Result<Value, ApiError> {
-    let place = &endpoint.place;
-    let key = server_key(place, &deployed.id);
+    let resource = &endpoint.resource;
+    let key = server_key(resource, &deployed.id);
     let spec = spec(vertex, endpoint, &deployed)?;
     stage(vertex, operation, "STARTING_MODEL_SERVER");
     let failed =
@@ -293,7 +293,7 @@ async fn join(
     vertex
         .core
         .store
-        .update(&place.key(), |endpoint: &mut Endpoint| {
+        .update(&resource.key(), |endpoint: &mut Endpoint| {
             deployed.created = now;
             let message = deployed.message();
             if !split.is_empty() {
@@ -324,9 +324,9 @@ fn spec(vertex: &Vertex, endpoint: &Endpoint, deployed: &DeployedModel) -> Resul
     };
     let version: &Version = model.versions.get(&deployed.version).ok_or_else(missing)?;
     let container = version.container.clone().unwrap_or_default();
-    let Place {
+    let ResourceName {
         id: endpoint_id, ..
-    } = &endpoint.place;
+    } = &endpoint.resource;
     let base = format!("/v1/endpoints/{endpoint_id}/deployedModels/{}", deployed.id);
     let or = |route: &str, default: String| {
         if route.is_empty() {
@@ -351,7 +351,7 @@ fn spec(vertex: &Vertex, endpoint: &Endpoint, deployed: &DeployedModel) -> Resul
         ("AIP_DEPLOYED_MODEL_ID", deployed.id.clone()),
         ("AIP_MODEL_NAME", endpoint_id.clone()),
         ("AIP_VERSION_NAME", deployed.id.clone()),
-        ("AIP_PROJECT_NUMBER", endpoint.place.number()),
+        ("AIP_PROJECT_NUMBER", endpoint.resource.number()),
         ("AIP_MACHINE_TYPE", machine.machine_type),
         ("AIP_FRAMEWORK", "CUSTOM_CONTAINER".to_owned()),
         ("AIP_MODE", "PREDICTION".to_owned()),
@@ -363,8 +363,8 @@ fn spec(vertex: &Vertex, endpoint: &Endpoint, deployed: &DeployedModel) -> Resul
         contract.push(("AIP_ACCELERATOR_TYPE".to_owned(), machine.accelerator_type));
     }
     Ok(Spec {
-        project: endpoint.place.project.clone(),
-        location: endpoint.place.location.clone(),
+        project: endpoint.resource.project.clone(),
+        location: endpoint.resource.location.clone(),
         endpoint: endpoint_id.clone(),
         deployed_model: deployed.id.clone(),
         image: container.image_uri,
@@ -393,7 +393,7 @@ fn check_leaves(
     if !endpoint.serves(id) {
         return Err(ApiError::not_found(format!(
             "DeployedModel with id `{id}` is not found in Endpoint `{}`.",
-            endpoint.place.name()
+            endpoint.resource.name()
         )));
     }
     let last = endpoint.deployed.len() == 1;
@@ -406,15 +406,15 @@ fn check_leaves(
     if !last && after.get(id).is_some_and(|weight| *weight > 0) {
         return Err(ApiError::failed_precondition(format!(
             "DeployedModel `{id}` has traffic on Endpoint `{}`: take it away first, or give a traffic_split without it.",
-            endpoint.place.name()
+            endpoint.resource.name()
         )));
     }
     Ok(())
 }
 
 async fn undeploy(vertex: Arc<Vertex>, request: Request) -> Answer {
-    request.knows(&[])?;
-    let place = Place::of(&request, "endpoints")?;
+    request.allow_query(&[])?;
+    let resource = ResourceName::of(&request, "endpoints")?;
     let sent: UndeployMessage = parse_body(&request)?;
     if sent.deployed_model_id.is_empty() {
         return Err(
@@ -423,17 +423,17 @@ async fn undeploy(vertex: Arc<Vertex>, request: Request) -> Answer {
         );
     }
     let _admission = vertex.admission();
-    let endpoint = find(&vertex, &place)?;
+    let endpoint = find(&vertex, &resource)?;
     check_leaves(&endpoint, &sent.deployed_model_id, &sent.traffic_split)?;
-    names::check_idle(&vertex, &place)?;
+    names::check_idle(&vertex, &resource)?;
     let work = Work::Undeploy(Undeploy {
-        endpoint: place.clone(),
+        endpoint: resource.clone(),
         id: sent.deployed_model_id,
         split: sent.traffic_split,
     });
     names::begin(
         &vertex,
-        &place,
+        &resource,
         "UndeployModelOperationMetadata",
         &work,
         UNDEPLOYING,
@@ -449,17 +449,17 @@ pub(in crate::emulator::vertex) async fn finish_undeploy(
     undeploy: Undeploy,
 ) -> Result<Value, ApiError> {
     let Undeploy {
-        endpoint: place,
+        endpoint: resource,
         id,
         split,
     } = undeploy;
     let (now, etag) = (vertex.core.clock.now(), names::new_etag(vertex)?);
-    let left = find(vertex, &place)?;
+    let left = find(vertex, &resource)?;
     if left.serves(&id) {
         vertex
             .core
             .store
-            .update(&place.key(), |endpoint: &mut Endpoint| {
+            .update(&resource.key(), |endpoint: &mut Endpoint| {
                 check_leaves(endpoint, &id, &split)?;
                 if !split.is_empty() {
                     endpoint.traffic_split = split;
@@ -474,7 +474,7 @@ pub(in crate::emulator::vertex) async fn finish_undeploy(
                 Ok(())
             })?;
     }
-    serving::remove(vertex, &server_key(&place, &id)).await;
+    serving::remove(vertex, &server_key(&resource, &id)).await;
     Ok(names::typed("UndeployModelResponse", json!({})))
 }
 
@@ -486,8 +486,8 @@ struct MutateMessage {
 }
 
 async fn mutate(vertex: Arc<Vertex>, request: Request) -> Answer {
-    request.knows(&[])?;
-    let place = Place::of(&request, "endpoints")?;
+    request.allow_query(&[])?;
+    let resource = ResourceName::of(&request, "endpoints")?;
     let sent: MutateMessage = parse_body(&request)?;
     let model = sent.deployed_model.unwrap_or_default();
     let allowed = [
@@ -499,7 +499,7 @@ async fn mutate(vertex: Arc<Vertex>, request: Request) -> Answer {
     ];
     let mask = message::update_mask(Some(&sent.update_mask), &allowed)?;
     let _admission = vertex.admission();
-    let endpoint = find(&vertex, &place)?;
+    let endpoint = find(&vertex, &resource)?;
     let deployed = endpoint
         .deployed
         .iter()
@@ -508,7 +508,7 @@ async fn mutate(vertex: Arc<Vertex>, request: Request) -> Answer {
         ApiError::not_found(format!(
             "DeployedModel with id `{}` is not found in Endpoint `{}`.",
             model.id,
-            place.name()
+            resource.name()
         ))
     })?;
     let mut options = deployed.options.clone();
@@ -530,15 +530,15 @@ async fn mutate(vertex: Arc<Vertex>, request: Request) -> Answer {
         }
     }
     check_resources(options.dedicated_resources.get_or_insert_default())?;
-    names::check_idle(&vertex, &place)?;
+    names::check_idle(&vertex, &resource)?;
     let work = Work::MutateDeployed(Mutate {
-        endpoint: place.clone(),
+        endpoint: resource.clone(),
         id: model.id,
         options,
     });
     names::begin(
         &vertex,
-        &place,
+        &resource,
         "MutateDeployedModelOperationMetadata",
         &work,
         UNDEPLOYING,
@@ -552,7 +552,7 @@ pub(in crate::emulator::vertex) fn finish_mutate(
     mutate: Mutate,
 ) -> Result<Value, ApiError> {
     let Mutate {
-        endpoint: place,
+        endpoint: resource,
         id,
         options,
     } = mutate;
@@ -560,7 +560,7 @@ pub(in crate::emulator::vertex) fn finish_mutate(
     let message = vertex
         .core
         .store
-        .update(&place.key(), |endpoint: &mut Endpoint| {
+        .update(&resource.key(), |endpoint: &mut Endpoint| {
             let deployed = endpoint
                 .deployed
                 .iter_mut()

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use super::{Endpoint, EndpointMessage, find};
 use crate::emulator::vertex::Vertex;
 use crate::emulator::vertex::models::stale;
-use crate::emulator::vertex::names::{self, Place};
+use crate::emulator::vertex::names::{self, ResourceName};
 use crate::emulator::wire::http::{Answer, Request, json};
 use crate::emulator::wire::json::parse_body;
 use crate::emulator::wire::message;
 
 pub(super) async fn patch(vertex: Arc<Vertex>, request: Request) -> Answer {
-    request.knows(&["updateMask"])?;
-    let place = Place::of(&request, "endpoints")?;
+    request.allow_query(&["updateMask"])?;
+    let resource = ResourceName::of(&request, "endpoints")?;
     let sent: EndpointMessage = parse_body(&request)?;
-    find(&vertex, &place)?;
+    find(&vertex, &resource)?;
     let allowed = [
         "trafficSplit",
         "labels",
@@ -27,9 +27,9 @@ pub(super) async fn patch(vertex: Arc<Vertex>, request: Request) -> Answer {
     let patched = vertex
         .core
         .store
-        .update(&place.key(), |endpoint: &mut Endpoint| {
+        .update(&resource.key(), |endpoint: &mut Endpoint| {
             if !sent.etag.is_empty() && sent.etag != endpoint.etag {
-                return Err(stale(&place));
+                return Err(stale(&resource));
             }
             for field in mask {
                 match field {

@@ -15,7 +15,7 @@ use super::{DEDICATED_DOMAIN, DeployedModel, Endpoint, find};
 use crate::emulator::core::faults::WorkFault;
 use crate::emulator::monitoring::{Measured, Target};
 use crate::emulator::vertex::Vertex;
-use crate::emulator::vertex::names::Place;
+use crate::emulator::vertex::names::ResourceName;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Reply, Request, Route, json, route};
 use crate::emulator::wire::json::parse_body;
@@ -53,14 +53,14 @@ pub(super) fn routes() -> Vec<Route<Vertex>> {
     ]
 }
 
-/// Whose turn it is: smooth weighted round robin, so that the shares are exact.
+/// Which model is next: smooth weighted round robin, so that the shares are exact.
 #[derive(Debug, Default)]
-pub(in crate::emulator::vertex) struct Turns {
+pub(in crate::emulator::vertex) struct RoundRobin {
     split: BTreeMap<String, i32>,
     credits: BTreeMap<String, i64>,
 }
 
-impl Turns {
+impl RoundRobin {
     /// The next model of a split; `None` where nobody has any weight.
     fn next(&mut self, split: &BTreeMap<String, i32>) -> Option<String> {
         if self.split != *split {
@@ -99,9 +99,9 @@ struct Predicted {
 }
 
 /// A request on its way to a model.
-struct Turn {
+struct Routed {
     started: Instant,
-    place: Place,
+    resource: ResourceName,
     endpoint_display_name: String,
     deployed: DeployedModel,
     newest: bool,
@@ -118,15 +118,15 @@ fn check_host(vertex: &Vertex, request: &Request, endpoint: &Endpoint) -> Result
         ))),
         None if host.contains(DEDICATED_DOMAIN) => Err(ApiError::not_found(format!(
             "Endpoint `{}` is not served at {host}.",
-            endpoint.place.name()
+            endpoint.resource.name()
         ))),
         None => Ok(()),
     }
 }
 
-fn choose(vertex: &Vertex, request: &Request, started: Instant) -> Result<Turn, ApiError> {
-    let place = Place::of(request, "endpoints")?;
-    let endpoint: Endpoint = find(vertex, &place)?;
+fn choose(vertex: &Vertex, request: &Request, started: Instant) -> Result<Routed, ApiError> {
+    let resource = ResourceName::of(request, "endpoints")?;
+    let endpoint: Endpoint = find(vertex, &resource)?;
     check_host(vertex, request, &endpoint)?;
     let bounds = if endpoint.dedicated {
         DEDICATED
@@ -140,10 +140,10 @@ fn choose(vertex: &Vertex, request: &Request, started: Instant) -> Result<Turn, 
         )));
     }
     let id = {
-        let turns = &vertex.turns;
-        let mut turns = turns.lock().unwrap_or_else(PoisonError::into_inner);
-        turns
-            .entry(place.key())
+        let round_robins = &vertex.round_robins;
+        let mut round_robins = round_robins.lock().unwrap_or_else(PoisonError::into_inner);
+        round_robins
+            .entry(resource.key())
             .or_default()
             .next(&endpoint.traffic_split)
     };
@@ -157,28 +157,28 @@ fn choose(vertex: &Vertex, request: &Request, started: Instant) -> Result<Turn, 
     let deployed = deployed.ok_or_else(|| {
         ApiError::failed_precondition(format!(
             "Endpoint {} doesn't have traffic_split.",
-            place.name()
+            resource.name()
         ))
     })?;
-    Ok(Turn {
+    Ok(Routed {
         started,
         newest: newest.as_ref() == Some(&deployed.id),
         endpoint_display_name: endpoint.display_name,
-        place,
+        resource,
         deployed,
         bounds,
     })
 }
 
-impl Turn {
+impl Routed {
     fn record(&self, vertex: &Vertex, code: u16, predictions: u64, model: Duration) {
         if vertex.core.faults.on_work(WorkFault::MetricsNeverCome) {
             return;
         }
         let target = Target {
-            number: self.place.number(),
-            location: self.place.location.clone(),
-            endpoint: self.place.id.clone(),
+            number: self.resource.number(),
+            location: self.resource.location.clone(),
+            endpoint: self.resource.id.clone(),
             endpoint_display_name: self.endpoint_display_name.clone(),
             deployed_model: self.deployed.id.clone(),
             model_display_name: self.deployed.display_name.clone(),
@@ -212,7 +212,7 @@ impl Turn {
             ));
         }
         let gone = || ApiError::unavailable("The model server is not available.");
-        let key = server_key(&self.place, &self.deployed.id);
+        let key = server_key(&self.resource, &self.deployed.id);
         let server = vertex.serving.get(&key).ok_or_else(gone)?;
         let port = server.port().await?;
         let route = &server.predict_route;
@@ -224,19 +224,19 @@ impl Turn {
             .timeout(self.bounds.timeout)
             .body(body)
             .send();
-        let told = |e: reqwest::Error| {
+        let failed = |e: reqwest::Error| {
             if e.is_timeout() {
                 ApiError::deadline_exceeded("The model server did not answer in time.")
             } else {
                 gone()
             }
         };
-        let answer = sent.await.map_err(told)?;
+        let answer = sent.await.map_err(failed)?;
         let (status, kind) = (
             answer.status(),
             answer.headers().get(header::CONTENT_TYPE).cloned(),
         );
-        let body = answer.bytes().await.map_err(told)?;
+        let body = answer.bytes().await.map_err(failed)?;
         if body.len() > self.bounds.most_bytes {
             return Err(ApiError::failed_precondition(format!(
                 "Response size too large: {} bytes, at most {} are allowed.",
@@ -249,15 +249,15 @@ impl Turn {
 }
 
 async fn predict(vertex: Arc<Vertex>, request: Request) -> Answer {
-    let turn = choose(&vertex, &request, Instant::now())?;
+    let routed = choose(&vertex, &request, Instant::now())?;
     let asked = Instant::now();
-    match predict_on(&vertex, &request, &turn).await {
+    match predict_on(&vertex, &request, &routed).await {
         Ok((reply, predictions, model)) => {
-            turn.record(&vertex, reply.status().as_u16(), predictions, model);
+            routed.record(&vertex, reply.status().as_u16(), predictions, model);
             Ok(reply)
         }
         Err(error) => {
-            turn.record(&vertex, error.code, 0, asked.elapsed());
+            routed.record(&vertex, error.code, 0, asked.elapsed());
             Err(error)
         }
     }
@@ -266,7 +266,7 @@ async fn predict(vertex: Arc<Vertex>, request: Request) -> Answer {
 async fn predict_on(
     vertex: &Vertex,
     request: &Request,
-    turn: &Turn,
+    routed: &Routed,
 ) -> Result<(Reply, u64, Duration), ApiError> {
     let sent: PredictMessage = parse_body(request)?;
     if sent.instances.is_empty() {
@@ -282,7 +282,7 @@ async fn predict_on(
     let body = Value::Object(body).to_string();
     let asked = Instant::now();
     let kind = HeaderValue::from_static("application/json");
-    let predicted = turn.ask(vertex, body.into(), &kind).await?;
+    let predicted = routed.ask(vertex, body.into(), &kind).await?;
     let model = asked.elapsed();
     if !predicted.status.is_success() {
         return Ok((pass_on(predicted).into(), 0, model));
@@ -301,10 +301,10 @@ async fn predict_on(
     let count = predictions.len() as u64;
     let mut response = json!({
         "predictions": doubles(Value::Array(predictions)),
-        "deployedModelId": turn.deployed.id,
-        "model": turn.deployed.model.name(),
-        "modelDisplayName": turn.deployed.display_name,
-        "modelVersionId": turn.deployed.version.to_string(),
+        "deployedModelId": routed.deployed.id,
+        "model": routed.deployed.model.name(),
+        "modelDisplayName": routed.deployed.display_name,
+        "modelVersionId": routed.deployed.version.to_string(),
     });
     if let Some(metadata) = answer.remove("metadata") {
         response["metadata"] = metadata;
@@ -313,23 +313,23 @@ async fn predict_on(
 }
 
 async fn raw_predict(vertex: Arc<Vertex>, request: Request) -> Answer {
-    let turn = choose(&vertex, &request, Instant::now())?;
+    let routed = choose(&vertex, &request, Instant::now())?;
     let default = HeaderValue::from_static("application/json");
     let kind = request
         .headers
         .get(header::CONTENT_TYPE)
         .unwrap_or(&default);
     let asked = Instant::now();
-    let predicted = turn.ask(&vertex, request.body.clone(), kind).await;
+    let predicted = routed.ask(&vertex, request.body.clone(), kind).await;
     let model = asked.elapsed();
     let ids = [
-        ("x-vertex-ai-endpoint-id", &turn.place.id),
-        ("x-vertex-ai-deployed-model-id", &turn.deployed.id),
+        ("x-vertex-ai-endpoint-id", &routed.resource.id),
+        ("x-vertex-ai-deployed-model-id", &routed.deployed.id),
     ];
     match predicted {
         Ok(predicted) => {
             let code = predicted.status;
-            turn.record(&vertex, code.as_u16(), u64::from(code.is_success()), model);
+            routed.record(&vertex, code.as_u16(), u64::from(code.is_success()), model);
             let mut response = pass_on(predicted);
             for (name, id) in ids {
                 if let Ok(id) = HeaderValue::from_str(id) {
@@ -339,7 +339,7 @@ async fn raw_predict(vertex: Arc<Vertex>, request: Request) -> Answer {
             Ok(response.into())
         }
         Err(error) => {
-            turn.record(&vertex, error.code, 0, model);
+            routed.record(&vertex, error.code, 0, model);
             let headed = |error: ApiError, (name, id): (_, &String)| error.header(name, id.clone());
             Err(ids.into_iter().fold(error, headed))
         }
@@ -393,8 +393,8 @@ mod tests {
     #[test]
     fn a_small_share_is_spread_evenly() {
         let split = split(&[("1", 95), ("2", 5)]);
-        let mut turns = Turns::default();
-        let got: Vec<String> = (0..100).filter_map(|_| turns.next(&split)).collect();
+        let mut next = RoundRobin::default();
+        let got: Vec<String> = (0..100).filter_map(|_| next.next(&split)).collect();
         let places: Vec<usize> = (0..100).filter(|i| got[*i] == "2").collect();
         assert_eq!(places.len(), 5);
         assert!(
@@ -405,9 +405,9 @@ mod tests {
 
     #[test]
     fn nobody_is_chosen_without_a_split() {
-        let mut turns = Turns::default();
-        assert_eq!(turns.next(&split(&[])), None);
-        assert_eq!(turns.next(&split(&[("1", 0)])), None);
+        let mut next = RoundRobin::default();
+        assert_eq!(next.next(&split(&[])), None);
+        assert_eq!(next.next(&split(&[("1", 0)])), None);
     }
 
     #[test]
@@ -424,8 +424,8 @@ mod tests {
         #[test]
         fn shares_are_exact_over_a_hundred(first in 0..=100) {
             let split = split(&[("1", first), ("2", 100 - first)]);
-            let mut turns = Turns::default();
-            let got: Vec<String> = (0..100).filter_map(|_| turns.next(&split)).collect();
+            let mut next = RoundRobin::default();
+            let got: Vec<String> = (0..100).filter_map(|_| next.next(&split)).collect();
             prop_assert_eq!(got.iter().filter(|id| *id == "1").count(), first as usize);
         }
     }

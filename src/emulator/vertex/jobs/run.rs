@@ -13,8 +13,8 @@ use crate::clock::Timestamp;
 use crate::emulator::core::container::{self, Container};
 use crate::emulator::core::faults::WorkFault;
 use crate::emulator::logging::{self, Source};
-use crate::emulator::vertex::names::Place;
-use crate::emulator::vertex::{Vertex, told};
+use crate::emulator::vertex::names::ResourceName;
+use crate::emulator::vertex::{Vertex, to_json};
 use crate::emulator::wire::error::ApiError;
 
 /// Real time between SIGTERM and SIGKILL.
@@ -38,7 +38,7 @@ enum End {
 pub(in crate::emulator::vertex) fn start(vertex: &Arc<Vertex>) -> Result<(), ApiError> {
     for (_, job) in vertex.core.store.list::<Job>("customJobs/") {
         match job.state {
-            State::Cancelling => finish(vertex, &job.place, End::Cancelled)?,
+            State::Cancelling => finish(vertex, &job.resource, End::Cancelled)?,
             State::Waiting | State::Running => begin(vertex, &job),
             State::Succeeded | State::Failed | State::Cancelled => {}
         }
@@ -51,24 +51,24 @@ pub(super) fn begin(vertex: &Arc<Vertex>, job: &Job) {
     let cancelled = Arc::new(Notify::new());
     let cancels = &vertex.cancels;
     let mut cancels = cancels.lock().unwrap_or_else(PoisonError::into_inner);
-    cancels.insert(job.place.key(), cancelled.clone());
+    cancels.insert(job.resource.key(), cancelled.clone());
     drop(cancels);
     let (shared, job) = (vertex.clone(), job.clone());
     vertex.core.spawn(async move {
         let end = run(&shared, &job, &cancelled).await;
-        let ended = end.and_then(|end| finish(&shared, &job.place, end));
+        let ended = end.and_then(|end| finish(&shared, &job.resource, end));
         if let Err(error) = ended {
-            eprintln!("warning: {}: {error}", job.place.name());
+            eprintln!("warning: {}: {error}", job.resource.name());
         }
         let cancels = &shared.cancels;
         let mut cancels = cancels.lock().unwrap_or_else(PoisonError::into_inner);
-        cancels.remove(&job.place.key());
+        cancels.remove(&job.resource.key());
     });
 }
 
-fn finish(vertex: &Vertex, place: &Place, end: End) -> Result<(), ApiError> {
+fn finish(vertex: &Vertex, resource: &ResourceName, end: End) -> Result<(), ApiError> {
     let now = vertex.core.clock.now();
-    vertex.core.store.update(&place.key(), |job: &mut Job| {
+    vertex.core.store.update(&resource.key(), |job: &mut Job| {
         (job.state, job.error) = match end {
             End::Succeeded => (State::Succeeded, None),
             End::Failed(code, text) => (State::Failed, Some((code, text))),
@@ -94,7 +94,7 @@ async fn run(vertex: &Arc<Vertex>, job: &Job, cancelled: &Notify) -> Result<End,
     let running = vertex
         .core
         .store
-        .update(&job.place.key(), |job: &mut Job| {
+        .update(&job.resource.key(), |job: &mut Job| {
             if job.state == State::Cancelling {
                 return Ok(false);
             }
@@ -149,7 +149,7 @@ async fn run(vertex: &Arc<Vertex>, job: &Job, cancelled: &Notify) -> Result<End,
 }
 
 fn exited(job: &Job, code: i32) -> String {
-    let Place { project, id, .. } = &job.place;
+    let ResourceName { project, id, .. } = &job.resource;
     format!(
         "The replica {TASK} exited with a non-zero status of {code}. Termination reason: Error. To find out more about why your job exited please check the logs: https://console.cloud.google.com/logs/viewer?project={project}&resource=ml_job%2Fjob_id%2F{id}"
     )
@@ -218,7 +218,7 @@ async fn attempt_once(
     if let Err(error) = group.stop(GRACE).await {
         eprintln!(
             "warning: {}: its process cannot be ended: {error}",
-            job.place.name()
+            job.resource.name()
         );
     }
     Attempt::Other(end)
@@ -227,15 +227,15 @@ async fn attempt_once(
 /// The variables that the training container's contract promises, and no other.
 fn contract(job: &Job) -> Vec<(String, String)> {
     let cluster = json!({
-        "cluster": {"workerpool0": [format!("cmle-training-workerpool0-{}-0:2222", job.place.id)]},
+        "cluster": {"workerpool0": [format!("cmle-training-workerpool0-{}-0:2222", job.resource.id)]},
         "environment": "cloud",
         "task": {"type": "workerpool0", "index": 0},
-        "job": told(&job.spec),
+        "job": to_json(&job.spec),
     });
     let mut contract = vec![
         ("CLUSTER_SPEC".to_owned(), cluster.to_string()),
-        ("CLOUD_ML_PROJECT_ID".to_owned(), job.place.number()),
-        ("CLOUD_ML_JOB_ID".to_owned(), job.place.id.clone()),
+        ("CLOUD_ML_PROJECT_ID".to_owned(), job.resource.number()),
+        ("CLOUD_ML_JOB_ID".to_owned(), job.resource.id.clone()),
     ];
     if let Some(output) = &job.spec.base_output_directory {
         let prefix = output.output_uri_prefix.trim_end_matches('/');
@@ -252,9 +252,9 @@ fn contract(job: &Job) -> Vec<(String, String)> {
 
 fn source(job: &Job, severity: &'static str) -> Source {
     Source {
-        project: job.place.project.clone(),
+        project: job.resource.project.clone(),
         kind: "ml_job",
-        labels: BTreeMap::from([("job_id".to_owned(), job.place.id.clone())]),
+        labels: BTreeMap::from([("job_id".to_owned(), job.resource.id.clone())]),
         task: TASK,
         severity,
         most: usize::MAX,

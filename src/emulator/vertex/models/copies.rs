@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::emulator::storage::inside::TENANT;
 use crate::emulator::vertex::Vertex;
-use crate::emulator::vertex::names::Place;
+use crate::emulator::vertex::names::ResourceName;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::percent_encode;
 
@@ -30,7 +30,7 @@ pub(super) fn bucket_and_folder(uri: &str) -> Option<(&str, &str)> {
 /// `FAILED_PRECONDITION` when the folder is empty or cannot be read.
 pub(super) async fn make(
     vertex: &Arc<Vertex>,
-    model: &Place,
+    model: &ResourceName,
     upload: &str,
     source: &str,
 ) -> Result<String, ApiError> {
@@ -168,14 +168,14 @@ async fn send(
             continue;
         };
         let reply: Value = serde_json::from_str(&text).unwrap_or_default();
-        let told = reply.pointer("/error/message").and_then(Value::as_str);
+        let reason = reply.pointer("/error/message").and_then(Value::as_str);
         match code {
             200..=299 => return Ok(reply),
-            429 | 500.. => failure.message = told.unwrap_or("no reason is told").to_owned(),
+            429 | 500.. => failure.message = reason.unwrap_or("no reason is told").to_owned(),
             _ => {
                 return Err(ApiError {
                     code,
-                    ..ApiError::failed_precondition(told.unwrap_or("no reason is told"))
+                    ..ApiError::failed_precondition(reason.unwrap_or("no reason is told"))
                 });
             }
         }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::find_version;
 use crate::clock::Timestamp;
 use crate::emulator::core::store::{self, Kind};
-use crate::emulator::vertex::names::{self, Place};
-use crate::emulator::vertex::{Vertex, told};
+use crate::emulator::vertex::names::{self, ResourceName};
+use crate::emulator::vertex::{Vertex, to_json};
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
 use crate::emulator::wire::json::parse_body;
@@ -66,7 +66,7 @@ struct Sent {
 /// An evaluation's document.
 #[derive(Serialize, Deserialize)]
 struct Evaluation {
-    model: Place,
+    model: ResourceName,
     version: u64,
     id: String,
     created: Timestamp,
@@ -78,7 +78,7 @@ pub(in crate::emulator::vertex) fn kind() -> Kind {
 }
 
 /// The prefix of the documents' keys, of a version or of all versions of a model.
-fn keys(model: &Place, version: Option<u64>) -> String {
+fn keys(model: &ResourceName, version: Option<u64>) -> String {
     let below = version.map(|version| format!("{version:020}/"));
     format!("evaluations/{}/{}", model.key(), below.unwrap_or_default())
 }
@@ -86,7 +86,7 @@ fn keys(model: &Place, version: Option<u64>) -> String {
 impl Evaluation {
     fn message(&self) -> Value {
         let metrics = self.sent.metrics.clone();
-        let mut message = told(&self.sent);
+        let mut message = to_json(&self.sent);
         // A metric may be zero or false, and stays as it was sent.
         if let Some(metrics) = metrics {
             message["metrics"] = metrics;
@@ -98,8 +98,8 @@ impl Evaluation {
 }
 
 async fn import(vertex: Arc<Vertex>, request: Request) -> Answer {
-    request.knows(&[])?;
-    let (model, version) = find_version(&vertex, &Place::of(&request, "models")?)?;
+    request.allow_query(&[])?;
+    let (model, version) = find_version(&vertex, &ResourceName::of(&request, "models")?)?;
     let sent: ImportMessage = parse_body(&request)?;
     let required = |field: &str| {
         ApiError::invalid_argument(format!("The {field} field is required.")).violation(field)
@@ -123,7 +123,7 @@ async fn import(vertex: Arc<Vertex>, request: Request) -> Answer {
     let evaluation = Evaluation {
         id: names::new_id(&vertex)?,
         created: vertex.core.clock.now(),
-        model: model.place,
+        model: model.resource,
         version,
         sent,
     };
@@ -137,12 +137,12 @@ async fn import(vertex: Arc<Vertex>, request: Request) -> Answer {
 }
 
 async fn list_evaluations(vertex: Arc<Vertex>, request: Request) -> Answer {
-    request.knows(&["filter", "pageSize", "pageToken", "readMask"])?;
-    let (model, version) = find_version(&vertex, &Place::of(&request, "models")?)?;
+    request.allow_query(&["filter", "pageSize", "pageToken", "readMask"])?;
+    let (model, version) = find_version(&vertex, &ResourceName::of(&request, "models")?)?;
     let all = vertex
         .core
         .store
-        .list::<Evaluation>(&keys(&model.place, Some(version)));
+        .list::<Evaluation>(&keys(&model.resource, Some(version)));
     let items = all
         .into_iter()
         .map(|(_, e)| (format!("{}|{}", e.created, e.id), e.message()))
@@ -158,16 +158,16 @@ async fn list_evaluations(vertex: Arc<Vertex>, request: Request) -> Answer {
 }
 
 async fn get_evaluation(vertex: Arc<Vertex>, request: Request) -> Answer {
-    request.knows(&[])?;
-    let named = Place::of(&request, "models")?;
+    request.allow_query(&[])?;
+    let named = ResourceName::of(&request, "models")?;
     let (model, version) = find_version(&vertex, &named)?;
     // A name without a version means an evaluation of any.
     let version = named.id.contains('@').then_some(version);
-    let id = request.wild.get(3).cloned().unwrap_or_default();
+    let id = request.params.get(3).cloned().unwrap_or_default();
     let all = vertex
         .core
         .store
-        .list::<Evaluation>(&keys(&model.place, version));
+        .list::<Evaluation>(&keys(&model.resource, version));
     let found = all.into_iter().find(|(_, evaluation)| evaluation.id == id);
     let (_, evaluation) = found.ok_or_else(|| {
         ApiError::not_found(format!(
@@ -182,7 +182,11 @@ async fn get_evaluation(vertex: Arc<Vertex>, request: Request) -> Answer {
 ///
 /// # Errors
 /// When the state cannot be written.
-pub(super) fn forget(vertex: &Vertex, model: &Place, version: Option<u64>) -> Result<(), ApiError> {
+pub(super) fn forget(
+    vertex: &Vertex,
+    model: &ResourceName,
+    version: Option<u64>,
+) -> Result<(), ApiError> {
     for (key, _) in vertex.core.store.list::<Evaluation>(&keys(model, version)) {
         vertex.core.store.delete(&key)?;
     }

@@ -11,7 +11,7 @@ use super::{ContainerSpec, DEFAULT, Model, ModelMessage, Version, copies, find, 
 use crate::emulator::core::container::check_env;
 use crate::emulator::core::faults::WorkFault;
 use crate::emulator::core::operations::Operation;
-use crate::emulator::vertex::names::{self, Place};
+use crate::emulator::vertex::names::{self, ResourceName};
 use crate::emulator::vertex::{Vertex, Work};
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request};
@@ -32,7 +32,7 @@ struct UploadMessage {
 /// What an upload has to do.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::emulator::vertex) struct Upload {
-    model: Place,
+    model: ResourceName,
     /// Whether it is a version of a model that is there already.
     next: bool,
     /// The model's, where it is new.
@@ -42,8 +42,8 @@ pub(in crate::emulator::vertex) struct Upload {
 }
 
 pub(super) async fn upload(vertex: Arc<Vertex>, request: Request) -> Answer {
-    request.knows(&[])?;
-    let collection = Place::of(&request, "models")?;
+    request.allow_query(&[])?;
+    let collection = ResourceName::of(&request, "models")?;
     let sent: UploadMessage = parse_body(&request)?;
     let model = sent.model.ok_or_else(|| {
         ApiError::invalid_argument("The model field is required.").violation("model")
@@ -51,8 +51,8 @@ pub(super) async fn upload(vertex: Arc<Vertex>, request: Request) -> Answer {
     check(&model, &collection)?;
     let _admission = vertex.admission();
     let next = !sent.parent_model.is_empty();
-    let place = if next {
-        let (parent, _) = split(&Place::parse(&sent.parent_model, "models")?);
+    let resource = if next {
+        let (parent, _) = split(&ResourceName::parse(&sent.parent_model, "models")?);
         if !parent.same_location(&collection) {
             return Err(ApiError::invalid_argument(
                 "The parent model must be of the same project and location.",
@@ -75,19 +75,19 @@ pub(super) async fn upload(vertex: Arc<Vertex>, request: Request) -> Answer {
             ))
             .violation("model_id"));
         }
-        let place = collection.with_id(sent.model_id);
-        let taken = vertex.core.store.get::<Model>(&place.key()).is_some();
-        if taken || names::running(&vertex, &place).is_some() {
+        let resource = collection.with_id(sent.model_id);
+        let taken = vertex.core.store.get::<Model>(&resource.key()).is_some();
+        if taken || names::running(&vertex, &resource).is_some() {
             return Err(ApiError::already_exists(format!(
                 "Model `{}` already exists.",
-                place.name()
+                resource.name()
             )));
         }
-        place
+        resource
     };
     let now = vertex.core.clock.now();
     let work = Work::UploadModel(Box::new(Upload {
-        model: place.clone(),
+        model: resource.clone(),
         next,
         display_name: model.display_name,
         description: model.description,
@@ -110,7 +110,7 @@ pub(super) async fn upload(vertex: Arc<Vertex>, request: Request) -> Answer {
     }));
     let answer = names::begin(
         &vertex,
-        &place,
+        &resource,
         "UploadModelOperationMetadata",
         &work,
         LASTING,
@@ -119,7 +119,7 @@ pub(super) async fn upload(vertex: Arc<Vertex>, request: Request) -> Answer {
     answer
 }
 
-fn check(model: &ModelMessage, place: &Place) -> Result<(), ApiError> {
+fn check(model: &ModelMessage, resource: &ResourceName) -> Result<(), ApiError> {
     names::check_display_name(&model.display_name, "model.display_name")?;
     names::check_labels(&model.labels)?;
     for alias in &model.version_aliases {
@@ -129,8 +129,8 @@ fn check(model: &ModelMessage, place: &Place) -> Result<(), ApiError> {
         ApiError::invalid_argument("The model.container_spec field is required.")
             .violation("model.container_spec")
     })?;
-    check_container(container, &place.location)?;
-    names::check_encryption(model.encryption_spec.as_ref(), place)?;
+    check_container(container, &resource.location)?;
+    names::check_encryption(model.encryption_spec.as_ref(), resource)?;
     if !model.artifact_uri.is_empty() && copies::bucket_and_folder(&model.artifact_uri).is_none() {
         return Err(ApiError::invalid_argument(format!(
             "Invalid artifact_uri \"{}\": expected gs://BUCKET/FOLDER.",
@@ -207,7 +207,7 @@ pub(in crate::emulator::vertex) async fn finish(
     upload: Upload,
 ) -> Result<Value, ApiError> {
     let Upload {
-        model: place,
+        model: resource,
         next,
         display_name,
         description,
@@ -221,7 +221,7 @@ pub(in crate::emulator::vertex) async fn finish(
             .find(|(_, v)| v.operation == operation.name);
         made.map(|(number, _)| *number)
     };
-    let before: Option<Model> = vertex.core.store.get(&place.key());
+    let before: Option<Model> = vertex.core.store.get(&resource.key());
     let number = match before.as_ref().and_then(done) {
         // A kill came between the version and the operation's end.
         Some(number) => number,
@@ -233,7 +233,7 @@ pub(in crate::emulator::vertex) async fn finish(
             }
             if !version.artifact_uri.is_empty() {
                 let id = operation.name.rsplit('/').next().unwrap_or_default();
-                version.copy = copies::make(vertex, &place, id, &version.artifact_uri).await?;
+                version.copy = copies::make(vertex, &resource, id, &version.artifact_uri).await?;
             }
             let etag = names::new_etag(vertex)?;
             version.created = vertex.core.clock.now();
@@ -241,18 +241,18 @@ pub(in crate::emulator::vertex) async fn finish(
             let aliases = std::mem::take(&mut version.aliases);
             // Versions of one model are added one by one.
             let _admission = vertex.admission();
-            match vertex.core.store.get::<Model>(&place.key()) {
+            match vertex.core.store.get::<Model>(&resource.key()) {
                 Some(_) => vertex
                     .core
                     .store
-                    .update(&place.key(), |model: &mut Model| {
+                    .update(&resource.key(), |model: &mut Model| {
                         model.etag = etag;
                         Ok(add(model, version, &aliases))
                     })?,
-                None if next => return Err(place.missing()),
+                None if next => return Err(resource.missing()),
                 None => {
                     let mut model = Model {
-                        place: place.clone(),
+                        resource: resource.clone(),
                         display_name,
                         description,
                         labels: version.labels.clone(),
@@ -262,13 +262,13 @@ pub(in crate::emulator::vertex) async fn finish(
                     };
                     let number = add(&mut model, version, &aliases);
                     model.name(number, DEFAULT);
-                    vertex.core.store.put(&place.key(), &model)?;
+                    vertex.core.store.put(&resource.key(), &model)?;
                     number
                 }
             }
         }
     };
-    let response = json!({"model": place.name(), "modelVersionId": number.to_string()});
+    let response = json!({"model": resource.name(), "modelVersionId": number.to_string()});
     Ok(names::typed("UploadModelResponse", response))
 }
 

@@ -8,9 +8,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    DEFAULT, Model, copies, deployed, evaluations, find, find_version, split, tell, upload,
+    DEFAULT, Model, answer, copies, deployed, evaluations, find, find_version, split, upload,
 };
-use crate::emulator::vertex::names::{self, Place};
+use crate::emulator::vertex::names::{self, ResourceName};
 use crate::emulator::vertex::{Vertex, Work};
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, route};
@@ -46,21 +46,21 @@ struct MergeMessage {
 }
 
 /// The version that a path must name by its number.
-fn numbered(named: &Place) -> Result<(Place, u64), ApiError> {
-    let (place, word) = split(named);
+fn numbered(named: &ResourceName) -> Result<(ResourceName, u64), ApiError> {
+    let (resource, word) = split(named);
     let number = word.parse().map_err(|_| {
         ApiError::invalid_argument(format!(
             "\"{}\" must name a version by its id, as in models/ID@1.",
             named.id
         ))
     })?;
-    Ok((place, number))
+    Ok((resource, number))
 }
 
 async fn merge_aliases(vertex: Arc<Vertex>, request: Request) -> Answer {
-    request.knows(&[])?;
-    let named = Place::of(&request, "models")?;
-    let (place, number) = numbered(&named)?;
+    request.allow_query(&[])?;
+    let named = ResourceName::of(&request, "models")?;
+    let (resource, number) = numbered(&named)?;
     let sent: MergeMessage = parse_body(&request)?;
     if sent.version_aliases.is_empty() {
         return Err(
@@ -76,7 +76,7 @@ async fn merge_aliases(vertex: Arc<Vertex>, request: Request) -> Answer {
     vertex
         .core
         .store
-        .update(&place.key(), |model: &mut Model| {
+        .update(&resource.key(), |model: &mut Model| {
             for word in &sent.version_aliases {
                 let Some(alias) = word.strip_prefix('-') else {
                     model.name(number, word);
@@ -106,23 +106,23 @@ async fn merge_aliases(vertex: Arc<Vertex>, request: Request) -> Answer {
             model.etag = etag;
             Ok(())
         })?;
-    tell(&vertex, &named)
+    answer(&vertex, &named)
 }
 
 fn check_not_deployed(
     vertex: &Vertex,
-    place: &Place,
+    resource: &ResourceName,
     version: Option<u64>,
 ) -> Result<(), ApiError> {
-    let all = deployed(vertex, place);
+    let all = deployed(vertex, resource);
     let here = |d: &&super::Deployed| {
-        d.model == place.key() && version.is_none_or(|version| version == d.version)
+        d.model == resource.key() && version.is_none_or(|version| version == d.version)
     };
     match all.iter().find(here) {
         None => Ok(()),
         Some(deployed) => Err(ApiError::failed_precondition(format!(
             "The Model \"{}\" is deployed or being deployed at the following Endpoint(s): {}.",
-            place.name(),
+            resource.name(),
             deployed.endpoint
         ))),
     }
@@ -134,78 +134,90 @@ fn check_not_only(model: &Model, number: u64) -> Result<(), ApiError> {
     }
     Err(ApiError::failed_precondition(format!(
         "Version {number} is the only one of the model \"{}\": delete the model instead.",
-        model.place.name()
+        model.resource.name()
     )))
 }
 
 async fn delete_model(vertex: Arc<Vertex>, request: Request) -> Answer {
-    request.knows(&[])?;
-    let place = Place::of(&request, "models")?;
-    if place.id.contains('@') {
+    request.allow_query(&[])?;
+    let resource = ResourceName::of(&request, "models")?;
+    if resource.id.contains('@') {
         return Err(ApiError::invalid_argument(
             "A model is deleted as a whole; a version by :deleteVersion.",
         ));
     }
     let _admission = vertex.admission();
-    find(&vertex, &place)?;
-    check_not_deployed(&vertex, &place, None)?;
-    names::check_idle(&vertex, &place)?;
-    let work = Work::DeleteModel(place.clone());
-    names::begin(&vertex, &place, "DeleteOperationMetadata", &work, LASTING)
+    find(&vertex, &resource)?;
+    check_not_deployed(&vertex, &resource, None)?;
+    names::check_idle(&vertex, &resource)?;
+    let work = Work::DeleteModel(resource.clone());
+    names::begin(
+        &vertex,
+        &resource,
+        "DeleteOperationMetadata",
+        &work,
+        LASTING,
+    )
 }
 
 /// # Errors
 /// When the model was deployed meanwhile, or the state cannot be written.
 pub(in crate::emulator::vertex) async fn finish_delete(
     vertex: &Arc<Vertex>,
-    place: &Place,
+    resource: &ResourceName,
 ) -> Result<Value, ApiError> {
-    check_not_deployed(vertex, place, None)?;
-    if let Some(model) = vertex.core.store.get::<Model>(&place.key()) {
+    check_not_deployed(vertex, resource, None)?;
+    if let Some(model) = vertex.core.store.get::<Model>(&resource.key()) {
         for version in model.versions.values() {
             copies::remove(vertex, &version.copy).await?;
         }
-        evaluations::forget(vertex, place, None)?;
-        vertex.core.store.delete(&place.key())?;
+        evaluations::forget(vertex, resource, None)?;
+        vertex.core.store.delete(&resource.key())?;
     }
     Ok(names::nothing())
 }
 
 async fn delete_version(vertex: Arc<Vertex>, request: Request) -> Answer {
-    request.knows(&["etag"])?;
-    let named = Place::of(&request, "models")?;
-    let (place, number) = numbered(&named)?;
+    request.allow_query(&["etag"])?;
+    let named = ResourceName::of(&request, "models")?;
+    let (resource, number) = numbered(&named)?;
     let _admission = vertex.admission();
     let (model, _) = find_version(&vertex, &named)?;
-    check_not_deployed(&vertex, &place, Some(number))?;
+    check_not_deployed(&vertex, &resource, Some(number))?;
     check_not_only(&model, number)?;
     let work = Work::DeleteVersion {
-        model: place.clone(),
+        model: resource.clone(),
         version: number,
     };
-    names::begin(&vertex, &place, "DeleteOperationMetadata", &work, LASTING)
+    names::begin(
+        &vertex,
+        &resource,
+        "DeleteOperationMetadata",
+        &work,
+        LASTING,
+    )
 }
 
 /// # Errors
 /// When the version was deployed meanwhile or became the only one, or the state cannot be written.
 pub(in crate::emulator::vertex) async fn finish_delete_version(
     vertex: &Arc<Vertex>,
-    place: &Place,
+    resource: &ResourceName,
     number: u64,
 ) -> Result<Value, ApiError> {
-    check_not_deployed(vertex, place, Some(number))?;
-    let model = find(vertex, place)?;
+    check_not_deployed(vertex, resource, Some(number))?;
+    let model = find(vertex, resource)?;
     let Some(version) = model.versions.get(&number) else {
         return Ok(names::nothing());
     };
     check_not_only(&model, number)?;
     copies::remove(vertex, &version.copy).await?;
-    evaluations::forget(vertex, place, Some(number))?;
+    evaluations::forget(vertex, resource, Some(number))?;
     let etag = names::new_etag(vertex)?;
     vertex
         .core
         .store
-        .update(&place.key(), |model: &mut Model| {
+        .update(&resource.key(), |model: &mut Model| {
             model.versions.remove(&number);
             model.etag = etag;
             // The most recent one takes over what must not disappear.
