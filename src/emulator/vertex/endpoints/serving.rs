@@ -89,7 +89,7 @@ impl Servers {
     ///
     /// # Errors
     /// When it cannot be made, which is a bug.
-    pub(super) fn client(&self) -> Result<&reqwest::Client, ApiError> {
+    pub(in crate::emulator::vertex) fn client(&self) -> Result<&reqwest::Client, ApiError> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
