@@ -18,7 +18,7 @@ use crate::emulator::core::Core;
 use crate::emulator::core::numbers::project_number;
 use crate::emulator::core::store::{self, Kind};
 use crate::emulator::wire::error::ApiError;
-use crate::emulator::wire::filter::{Filter, Op, SEVERITIES};
+use crate::emulator::wire::filter::{Filter, Op};
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
 use crate::emulator::wire::json::parse_body;
 
@@ -28,6 +28,19 @@ const LONGEST: usize = 200_000;
 const CHUNK: usize = 200;
 /// Real time that a line waits for others before it is written.
 const GATHER: Duration = Duration::from_millis(50);
+
+/// Severities, the least first.
+const SEVERITIES: [&str; 9] = [
+    "DEFAULT",
+    "DEBUG",
+    "INFO",
+    "NOTICE",
+    "WARNING",
+    "ERROR",
+    "CRITICAL",
+    "ALERT",
+    "EMERGENCY",
+];
 
 /// The kind of the lines of Cloud Build.
 pub(in crate::emulator) const BUILD: &str = "build";
@@ -222,7 +235,7 @@ async fn list(core: Arc<Core>, request: Request) -> Answer {
             .map_err(|_| ApiError::invalid_argument("page_size must not be negative."))?
             .min(1000),
     };
-    let filter = Filter::parse(&sent.filter)?;
+    let filter = Filter::parse_ranked(&sent.filter, &SEVERITIES)?;
     filter.check(|field| {
         field.starts_with("resource.labels.")
             || field.starts_with("labels.")

@@ -10,18 +10,6 @@ use crate::clock::Timestamp;
 
 /// Brackets and NOTs may not nest deeper than this.
 const DEPTH: usize = 32;
-/// Logging's severities, rising.
-pub(in crate::emulator) const SEVERITIES: [&str; 9] = [
-    "DEFAULT",
-    "DEBUG",
-    "INFO",
-    "NOTICE",
-    "WARNING",
-    "ERROR",
-    "CRITICAL",
-    "ALERT",
-    "EMERGENCY",
-];
 
 /// A parsed filter.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +26,8 @@ pub(in crate::emulator) struct Comparison {
     pub field: String,
     pub op: Op,
     pub value: String,
+    /// Words that are compared by where they stand here.
+    rising: &'static [&'static str],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +63,17 @@ impl Filter {
     /// # Errors
     /// `INVALID_ARGUMENT` with what is wrong.
     pub(in crate::emulator) fn parse(text: &str) -> Result<Self, ApiError> {
+        Self::parse_ranked(text, &[])
+    }
+
+    /// As [`Self::parse`], where some words are greater than others: `rising` has the least first.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub(in crate::emulator) fn parse_ranked(
+        text: &str,
+        rising: &'static [&'static str],
+    ) -> Result<Self, ApiError> {
         let refuse = |what: &str| {
             ApiError::invalid_argument(format!("Invalid filter: {what}. Filter: `{text}`."))
         };
@@ -80,6 +81,7 @@ impl Filter {
         let mut parser = Parser {
             tokens: &tokens,
             at: 0,
+            rising,
         };
         let filter = if tokens.is_empty() {
             Self::All(Vec::new())
@@ -151,34 +153,36 @@ impl Comparison {
             Op::Has => {
                 self.value == "*" || found.to_lowercase().contains(&self.value.to_lowercase())
             }
-            Op::Equal => order(found, &self.value) == Ordering::Equal,
-            Op::NotEqual => order(found, &self.value) != Ordering::Equal,
-            Op::Less => order(found, &self.value) == Ordering::Less,
-            Op::LessEqual => order(found, &self.value) != Ordering::Greater,
-            Op::Greater => order(found, &self.value) == Ordering::Greater,
-            Op::GreaterEqual => order(found, &self.value) != Ordering::Less,
+            Op::Equal => self.order(found) == Ordering::Equal,
+            Op::NotEqual => self.order(found) != Ordering::Equal,
+            Op::Less => self.order(found) == Ordering::Less,
+            Op::LessEqual => self.order(found) != Ordering::Greater,
+            Op::Greater => self.order(found) == Ordering::Greater,
+            Op::GreaterEqual => self.order(found) != Ordering::Less,
             Op::StartsWith => found.starts_with(&self.value),
             Op::EndsWith => found.ends_with(&self.value),
             Op::Contains => found.contains(&self.value),
         }
     }
-}
 
-/// Times are compared as times and severities by their rank, the rest as text.
-fn order(a: &str, b: &str) -> Ordering {
-    if let (Ok(a), Ok(b)) = (a.parse::<Timestamp>(), b.parse::<Timestamp>()) {
-        return a.cmp(&b);
-    }
-    let rank = |text: &str| SEVERITIES.iter().position(|s| *s == text);
-    match (rank(a), rank(b)) {
-        (Some(a), Some(b)) => a.cmp(&b),
-        _ => a.cmp(b),
+    /// How a text stands to the value: times as times, ranked words by their rank, the rest as text.
+    fn order(&self, found: &str) -> Ordering {
+        let value = self.value.as_str();
+        if let (Ok(a), Ok(b)) = (found.parse::<Timestamp>(), value.parse::<Timestamp>()) {
+            return a.cmp(&b);
+        }
+        let rank = |text: &str| self.rising.iter().position(|word| *word == text);
+        match (rank(found), rank(value)) {
+            (Some(a), Some(b)) => a.cmp(&b),
+            _ => found.cmp(value),
+        }
     }
 }
 
 struct Parser<'a> {
     tokens: &'a [Token],
     at: usize,
+    rising: &'static [&'static str],
 }
 
 impl Parser<'_> {
@@ -233,17 +237,22 @@ impl Parser<'_> {
                     return Err(format!("`{field}` is compared with nothing"));
                 };
                 let value = self.next();
-                if op == Op::Equal
-                    && let Some((op, value)) = self.function(value.as_ref())
-                {
-                    return Ok(Filter::Compare(Comparison { field, op, value }));
-                }
-                match value {
-                    Some(Token::Word(value) | Token::Quoted(value)) => {
-                        Ok(Filter::Compare(Comparison { field, op, value }))
-                    }
-                    _ => Err(format!("`{field}` has no value")),
-                }
+                let function = match op {
+                    Op::Equal => self.function(value.as_ref()),
+                    _ => None,
+                };
+                let (op, value) = match (function, value) {
+                    (Some(function), _) => function,
+                    (None, Some(Token::Word(value) | Token::Quoted(value))) => (op, value),
+                    _ => return Err(format!("`{field}` has no value")),
+                };
+                let rising = self.rising;
+                Ok(Filter::Compare(Comparison {
+                    field,
+                    op,
+                    value,
+                    rising,
+                }))
             }
             _ => Err("a comparison is missing".into()),
         }
@@ -361,7 +370,9 @@ mod tests {
             let found = fields.iter().find(|(name, _)| *name == field);
             found.map(|(_, value)| (*value).to_owned())
         };
-        Filter::parse(filter).unwrap().matches(&lookup)
+        Filter::parse_ranked(filter, &["INFO", "WARNING", "ERROR"])
+            .unwrap()
+            .matches(&lookup)
     }
 
     #[test]
@@ -391,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_severities_and_presence_are_compared() {
+    fn labels_ranked_words_and_presence_are_compared() {
         let fields = [
             ("labels.odd key", "Some Text"),
             ("severity", "WARNING"),
