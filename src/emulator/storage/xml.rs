@@ -7,6 +7,7 @@
 mod parts;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -14,6 +15,8 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use quick_xml::escape::partial_escape;
+use quick_xml::events::{BytesDecl, BytesStart, BytesText, Event};
 use tempfile::NamedTempFile;
 
 pub(in crate::emulator::storage) use parts::{kinds, sweep};
@@ -92,12 +95,47 @@ pub(in crate::emulator) async fn serve(
     }
 }
 
+/// A document in the making.
+type Xml = quick_xml::Writer<Vec<u8>>;
+
+/// A document, whose content `write` writes into its root.
+fn written(
+    root: &BytesStart<'_>,
+    write: impl FnOnce(&mut Xml) -> io::Result<()>,
+) -> io::Result<String> {
+    let mut xml = Xml::new(Vec::new());
+    // With the quotes that Google's declarations have.
+    let declaration = BytesStart::from_content("xml version='1.0' encoding='UTF-8'", 3);
+    xml.write_event(Event::Decl(BytesDecl::from_start(declaration)))?;
+    xml.write_event(Event::Start(root.borrow()))?;
+    write(&mut xml)?;
+    xml.write_event(Event::End(root.to_end()))?;
+    String::from_utf8(xml.into_inner()).map_err(io::Error::other)
+}
+
+/// Elements that hold nothing but a text.
+fn texts<'a>(
+    xml: &mut Xml,
+    elements: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> io::Result<()> {
+    for (name, text) in elements {
+        // What XML cannot hold, escaped or not.
+        let unfit = |c: char| c < ' ' && !matches!(c, '\t' | '\n' | '\r');
+        let text = partial_escape(text.replace(unfit, "\u{fffd}")).replace('"', "&quot;");
+        xml.create_element(name)
+            .write_text_content(BytesText::from_escaped(text))?;
+    }
+    Ok(())
+}
+
 /// A 200 with a document.
-fn document(root: &str, inner: &str) -> Response {
-    let text = format!(
-        "<?xml version='1.0' encoding='UTF-8'?><{root} xmlns='{NAMESPACE}'>{inner}</{root}>"
-    );
-    http::document(StatusCode::OK, CONTENT_TYPE, text)
+fn document(
+    root: &str,
+    write: impl FnOnce(&mut Xml) -> io::Result<()>,
+) -> Result<Response, ApiError> {
+    let root = BytesStart::from_content(format!("{root} xmlns='{NAMESPACE}'"), root.len());
+    let text = written(&root, write)?;
+    Ok(http::document(StatusCode::OK, CONTENT_TYPE, text))
 }
 
 /// `<Error><Code>…`: how this API writes an error; its words begin with a capital.
@@ -116,28 +154,11 @@ pub(in crate::emulator) fn error(error: &ApiError) -> (&'static str, String) {
         (_, 403) => "AccessDenied",
         _ => "InvalidArgument",
     };
-    let message = xml_text(&error.message);
-    let text = format!(
-        "<?xml version='1.0' encoding='UTF-8'?><Error><Code>{word}</Code><Message>{message}</Message><Details>{message}</Details></Error>"
-    );
-    (CONTENT_TYPE, text)
-}
-
-/// Text that stands between two tags.
-fn xml_text(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            // What XML cannot hold, escaped or not.
-            c if c < ' ' && !matches!(c, '\t' | '\n' | '\r') => escaped.push('\u{fffd}'),
-            c => escaped.push(c),
-        }
-    }
-    escaped
+    let message = error.message.as_str();
+    let elements = [("Code", word), ("Message", message), ("Details", message)];
+    let text = written(&BytesStart::new("Error"), |xml| texts(xml, elements));
+    // Nothing fails that is written into memory.
+    (CONTENT_TYPE, text.unwrap_or_default())
 }
 
 /// The MD5 in quotes; where there is none, a word that no other generation has.
@@ -330,12 +351,10 @@ async fn copy_object(storage: Arc<Storage>, mut request: Request) -> Answer {
     }
     request.params.splice(0..0, [bucket, name]);
     let object = blocking(move || copy::plan(&storage, &request)?.carry_out(&storage)).await?;
-    let inner = format!(
-        "<LastModified>{}</LastModified><ETag>{}</ETag>",
-        object.updated,
-        xml_text(&etag(&object))
-    );
-    let mut response = document("CopyObjectResult", &inner);
+    let (updated, etag) = (object.updated.to_string(), etag(&object));
+    let mut response = document("CopyObjectResult", |xml| {
+        texts(xml, [("LastModified", &*updated), ("ETag", &*etag)])
+    })?;
     set_headers(&mut response, &object);
     Ok(response.into())
 }
@@ -407,46 +426,43 @@ fn list_objects(storage: &Arc<Storage>, mut request: Request) -> Answer {
             .extend(value.map(|value| (name.to_owned(), value)));
     }
     let found = list::find(storage, &request)?;
-    let mut inner = String::new();
-    let mut tag = |name: &str, value: &str| {
-        inner.push_str(&format!("<{name}>{}</{name}>", xml_text(value)));
+    let truncated = if found.next.is_some() {
+        "true"
+    } else {
+        "false"
     };
-    tag("Name", &request.params[0]);
-    tag("Prefix", request.get("prefix").unwrap_or_default());
-    if let Some(delimiter) = &delimiter {
-        tag("Delimiter", delimiter);
-    }
-    let truncated = found.next.is_some();
-    tag("IsTruncated", if truncated { "true" } else { "false" });
-    match (&found.next, second) {
-        (Some((token, _)), true) => tag("NextContinuationToken", token),
-        (Some((_, last)), false) => tag("NextMarker", last),
-        (None, _) => {}
-    }
-    if second {
-        let count = found.items.len() + found.prefixes.len();
-        tag("KeyCount", &count.to_string());
-    }
-    for object in &found.items {
-        let mut entry = String::new();
-        for (name, value) in [
-            ("Key", object.name.clone()),
-            ("Generation", object.generation.to_string()),
-            ("MetaGeneration", object.metageneration.to_string()),
-            ("LastModified", object.updated.to_string()),
-            ("ETag", etag(object)),
-            ("Size", object.size.to_string()),
-            ("StorageClass", object.storage_class().to_owned()),
-        ] {
-            entry.push_str(&format!("<{name}>{}</{name}>", xml_text(&value)));
+    let response = document("ListBucketResult", |xml| {
+        let prefix = request.get("prefix").unwrap_or_default();
+        texts(xml, [("Name", &*request.params[0]), ("Prefix", prefix)])?;
+        texts(xml, delimiter.as_deref().map(|text| ("Delimiter", text)))?;
+        texts(xml, [("IsTruncated", truncated)])?;
+        match (&found.next, second) {
+            (Some((token, _)), true) => texts(xml, [("NextContinuationToken", &**token)])?,
+            (Some((_, last)), false) => texts(xml, [("NextMarker", &**last)])?,
+            (None, _) => {}
         }
-        inner.push_str(&format!("<Contents>{entry}</Contents>"));
-    }
-    for prefix in &found.prefixes {
-        inner.push_str(&format!(
-            "<CommonPrefixes><Prefix>{}</Prefix></CommonPrefixes>",
-            xml_text(prefix)
-        ));
-    }
-    Ok(document("ListBucketResult", &inner).into())
+        if second {
+            let count = found.items.len() + found.prefixes.len();
+            texts(xml, [("KeyCount", &*count.to_string())])?;
+        }
+        for object in &found.items {
+            let elements = [
+                ("Key", object.name.as_str()),
+                ("Generation", &object.generation.to_string()),
+                ("MetaGeneration", &object.metageneration.to_string()),
+                ("LastModified", &object.updated.to_string()),
+                ("ETag", &etag(object)),
+                ("Size", &object.size.to_string()),
+                ("StorageClass", object.storage_class()),
+            ];
+            xml.create_element("Contents")
+                .write_inner_content(|xml| texts(xml, elements))?;
+        }
+        for prefix in &found.prefixes {
+            xml.create_element("CommonPrefixes")
+                .write_inner_content(|xml| texts(xml, [("Prefix", prefix.as_str())]))?;
+        }
+        Ok(())
+    })?;
+    Ok(response.into())
 }

@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::{attributes, document, etag, quoted_hex, receive, set_headers, xml_text};
+use super::{attributes, document, etag, quoted_hex, receive, set_headers, texts};
 use crate::clock::Timestamp;
 use crate::emulator::core::store::{Kind, Store, kind};
 use crate::emulator::storage::Storage;
@@ -109,17 +109,19 @@ pub(super) async fn start(storage: Arc<Storage>, request: Request) -> Answer {
         attributes: attributes(&request),
         started: storage.core.clock.now(),
     };
-    let inner = blocking(move || {
+    let (id, upload) = blocking(move || {
         let id = format!("{:020}", storage.core.store.next_id("upload")?);
         storage.core.store.put(&format!("{UPLOADS}{id}"), &upload)?;
-        Ok(format!(
-            "<Bucket>{}</Bucket><Key>{}</Key><UploadId>{id}</UploadId>",
-            xml_text(&upload.bucket),
-            xml_text(&upload.name)
-        ))
+        Ok((id, upload))
     })
     .await?;
-    Ok(document("InitiateMultipartUploadResult", &inner).into())
+    let elements = [
+        ("Bucket", &*upload.bucket),
+        ("Key", &*upload.name),
+        ("UploadId", &*id),
+    ];
+    let response = document("InitiateMultipartUploadResult", |xml| texts(xml, elements))?;
+    Ok(response.into())
 }
 
 pub(super) async fn put(storage: Arc<Storage>, mut request: Request) -> Answer {
@@ -165,21 +167,28 @@ pub(super) async fn put(storage: Arc<Storage>, mut request: Request) -> Answer {
     Ok(response.into())
 }
 
+#[derive(Deserialize)]
+struct CompleteMultipartUpload {
+    #[serde(rename = "Part", default)]
+    parts: Vec<WantedPart>,
+}
+
+#[derive(Deserialize)]
+struct WantedPart {
+    #[serde(rename = "PartNumber")]
+    number: String,
+    #[serde(rename = "ETag")]
+    etag: String,
+}
+
 /// The numbers and ETags of a `CompleteMultipartUpload`, in its order.
 fn wanted(text: &str) -> Option<Vec<(u32, String)>> {
-    fn inner<'a>(text: &'a str, tag: &str) -> Option<(&'a str, &'a str)> {
-        let (_, rest) = text.split_once(&format!("<{tag}>"))?;
-        rest.split_once(&format!("</{tag}>"))
-    }
-    let mut rest = text;
-    let mut wanted = Vec::new();
-    while let Some((part, after)) = inner(rest, "Part") {
-        let number = inner(part, "PartNumber")?.0.trim().parse().ok()?;
-        let etag = inner(part, "ETag")?.0.trim();
-        let etag = etag.replace("&quot;", "\"").replace("&#34;", "\"");
-        wanted.push((number, etag.trim_matches('"').to_owned()));
-        rest = after;
-    }
+    let message: CompleteMultipartUpload = quick_xml::de::from_str(text).ok()?;
+    let wanted = message.parts.iter().map(|part| {
+        let etag = part.etag.trim().trim_matches('"').to_owned();
+        Some((part.number.trim().parse().ok()?, etag))
+    });
+    let wanted: Vec<_> = wanted.collect::<Option<_>>()?;
     (!wanted.is_empty()).then_some(wanted)
 }
 
@@ -261,18 +270,14 @@ pub(super) async fn complete(storage: Arc<Storage>, mut request: Request) -> Ans
         Ok(object)
     })
     .await?;
-    let inner = format!(
-        "<Location>{}</Location><Bucket>{}</Bucket><Key>{}</Key><ETag>{}</ETag>",
-        xml_text(&format!(
-            "{base}/{}/{}",
-            object.bucket,
-            percent_encode(&object.name)
-        )),
-        xml_text(&object.bucket),
-        xml_text(&object.name),
-        xml_text(&etag(&object))
-    );
-    let mut response = document("CompleteMultipartUploadResult", &inner);
+    let location = format!("{base}/{}/{}", object.bucket, percent_encode(&object.name));
+    let elements = [
+        ("Location", &*location),
+        ("Bucket", &*object.bucket),
+        ("Key", &*object.name),
+        ("ETag", &*etag(&object)),
+    ];
+    let mut response = document("CompleteMultipartUploadResult", |xml| texts(xml, elements))?;
     set_headers(&mut response, &object);
     Ok(response.into())
 }
