@@ -4,6 +4,7 @@
 //! Plain functions over files and columns; knows no cloud and no step.
 
 pub mod batch;
+mod cell;
 mod cell_text;
 pub mod checks;
 pub mod drift;
@@ -17,6 +18,7 @@ pub mod label;
 pub mod read;
 pub mod scan;
 pub mod schema;
+pub mod sketch;
 pub mod snapshot;
 pub mod split;
 pub mod stats;

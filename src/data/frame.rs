@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::batch::{ABSENT, Texts, Values};
+use super::cell::{self, Cell};
 use super::stats;
-use super::stats::cell::{self, Cell};
 use super::table::{Column, Kind, RowPlace, Table};
 use super::types;
 use crate::workspace::records::ColumnType;

@@ -29,7 +29,7 @@ use std::path::Path;
 use anyhow::Result;
 use regex::Regex;
 
-use super::stats::cell::{self, Cell};
+use super::cell::{self, Cell};
 use super::table::Column;
 use super::types;
 use crate::settings::{File, Spot};

@@ -7,16 +7,10 @@
 //! The types of columns are guessed from the first batch. Where a cell does not fit, the table is read
 //! again with the type that all cells fit; the cell is told.
 
-pub mod cell;
-pub mod cells;
 mod column;
 mod figures;
-pub mod frequent;
-pub mod hashes;
 mod label;
-mod moments;
 mod pass;
-mod sample;
 #[cfg(test)]
 mod tests;
 
@@ -24,12 +18,11 @@ use anyhow::Result;
 
 use super::read::Table;
 use super::scan::{Reading, scan};
+use super::sketch::{DistinctSample, HeavyHitters};
 use crate::error::Input;
 use crate::workspace::table_profile::{ColumnFigures, Forced, TableProfile};
 use column::Limits;
 pub use figures::histogram_between;
-use frequent::Frequent;
-use hashes::Hashes;
 pub use label::Similar;
 pub use pass::{Gather, Gathered, Kind, Misfit, Overlap, Own, forced, forced_in, guess, widened};
 
@@ -115,10 +108,10 @@ impl Misfit {
 }
 
 /// The texts of a column with their counts, from its sketch; `None` without one.
-pub fn texts(column: &ColumnFigures) -> Option<Frequent> {
+pub fn texts(column: &ColumnFigures) -> Option<HeavyHitters> {
     let texts = column.sketch.as_ref()?.texts.as_deref()?;
-    let mut frequent = Frequent::new(usize::MAX / 2);
-    figures::decode_texts(texts, &mut frequent)?;
+    let mut frequent = HeavyHitters::new(usize::MAX / 2);
+    frequent.decode(texts)?;
     Some(frequent)
 }
 
@@ -161,9 +154,9 @@ pub fn merge(profiles: &[TableProfile]) -> Result<TableProfile> {
         merged.forced_by = forced.into_iter().next();
         columns.push(merged);
     }
-    let mut rows = Hashes::new(pass::ROWS);
+    let mut rows = DistinctSample::new(pass::ROWS);
     for profile in profiles {
-        let sketch = profile.sketch.as_deref().and_then(Hashes::decode);
+        let sketch = profile.sketch.as_deref().and_then(DistinctSample::decode);
         rows.merge(&sketch.ok_or_else(|| {
             Input::new("a profile to be merged holds no sketch of its rows")
                 .hint("write profiles that are to be merged with `--sketches`")

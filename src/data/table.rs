@@ -7,9 +7,9 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use super::batch::{BadRow, Batch, NULL, Nulls, Places, Texts, Values, is_null};
+use super::cell::{self, Cell};
 use super::findings::Origin;
 use super::scan::{Reading, scan};
-use super::stats::cell::{self, Cell};
 use super::stats::{self, Misfit, widened};
 use super::turns::Turns;
 use super::{read, types};

@@ -1,9 +1,10 @@
 //! Profiles for tests, made from values in memory.
 
-use super::stats::cells::{Cells, Distribution, key_of, key_of_time, number_of};
+use super::sketch::QuantileSketch;
+use super::sketch::quantiles::{Distribution, Interval, key_of, key_of_time, number_of};
 use crate::clock::Timestamp;
 use crate::workspace::table_profile::{
-    ColumnFigures, EXACT_CELLS, Estimate, Histogram, NumberFigures, QUANTILES, Sketch,
+    ColumnFigures, EXACT_VALUES, Estimate, Histogram, NumberFigures, QUANTILES, Sketch,
     TableProfile, TextFigures, TimeFigures, TopValue, ValueType,
 };
 
@@ -38,8 +39,8 @@ fn column(name: &str, kind: ValueType, count: usize, distinct: usize) -> ColumnF
     }
 }
 
-fn sketch(cells: &Cells) -> Option<Sketch> {
-    let cells = Some(cells.encode());
+fn sketch(counted: &QuantileSketch) -> Option<Sketch> {
+    let cells = Some(counted.encode());
     Some(Sketch {
         cells,
         ..Sketch::default()
@@ -48,17 +49,22 @@ fn sketch(cells: &Cells) -> Option<Sketch> {
 
 /// A column of finite numbers, at least one.
 pub(crate) fn numbers(name: &str, values: &[f64]) -> ColumnFigures {
-    let mut cells = Cells::new(EXACT_CELLS);
-    values.iter().for_each(|x| cells.add(key_of(*x)));
+    let mut counted = QuantileSketch::new(EXACT_VALUES);
+    values.iter().for_each(|x| counted.add(key_of(*x)));
     let min = values.iter().copied().fold(f64::INFINITY, f64::min);
     let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let distribution = Distribution::of(&cells, number_of, min, max);
+    let distribution = Distribution::of(&counted, number_of, min, max);
     let (quantiles, quantile_error) = distribution.quantiles(QUANTILES);
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     let edges: Vec<f64> = (0..=20)
         .map(|i| min + (max - min) * f64::from(i) / 20.0)
         .collect();
-    let mut figures = column(name, ValueType::Number, values.len(), cells.sorted().len());
+    let mut figures = column(
+        name,
+        ValueType::Number,
+        values.len(),
+        counted.sorted().len(),
+    );
     figures.numbers = Some(NumberFigures {
         min,
         max,
@@ -77,23 +83,23 @@ pub(crate) fn numbers(name: &str, values: &[f64]) -> ColumnFigures {
         infinite: 0,
         whole: values.iter().all(|x| x.fract() == 0.0),
     });
-    figures.sketch = sketch(&cells);
-    let sorted = cells.sorted();
+    figures.sketch = sketch(&counted);
+    let sorted = counted.sorted();
     if sorted.len() <= 20 {
-        let value = |cell: &super::stats::cells::Cell| number_of(cell.first).to_string();
-        figures.top = tops(sorted.iter().map(|cell| (value(cell), cell.count)));
+        let value = |interval: &Interval| number_of(interval.first).to_string();
+        figures.top = tops(sorted.iter().map(|i| (value(i), i.count)));
     }
     figures
 }
 
 /// A column of times, in microseconds since 1970, at least one.
 pub(crate) fn times(name: &str, micros: &[i64]) -> ColumnFigures {
-    let mut cells = Cells::new(EXACT_CELLS);
-    micros.iter().for_each(|t| cells.add(key_of_time(*t)));
+    let mut counted = QuantileSketch::new(EXACT_VALUES);
+    micros.iter().for_each(|t| counted.add(key_of_time(*t)));
     let mut sorted = micros.to_vec();
     sorted.sort_unstable();
     let text = |t: i64| Timestamp::from_unix_micros(t).to_string();
-    let mut figures = column(name, ValueType::Time, micros.len(), cells.sorted().len());
+    let mut figures = column(name, ValueType::Time, micros.len(), counted.sorted().len());
     figures.times = Some(TimeFigures {
         min: text(sorted[0]),
         max: text(sorted[sorted.len() - 1]),
@@ -102,7 +108,7 @@ pub(crate) fn times(name: &str, micros: &[i64]) -> ColumnFigures {
         histogram: Histogram::default(),
         dates: false,
     });
-    figures.sketch = sketch(&cells);
+    figures.sketch = sketch(&counted);
     figures
 }
 

@@ -6,7 +6,7 @@
 //! - A boolean is `true` or `false`, also written `True` or `TRUE`.
 //! - Anything is a category.
 
-use super::stats::cell::{self, Cell};
+use super::cell::{self, Cell};
 use crate::workspace::records::ColumnType;
 
 /// Whether a cell has no value.

@@ -128,7 +128,7 @@ pub struct ColumnFigures {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub texts: Option<TextFigures>,
     /// The most frequent values, most frequent first, equal counts by value; at most 20. Empty for
-    /// numbers and times of more than [`EXACT_CELLS`] different values.
+    /// numbers and times of more than [`EXACT_VALUES`] different values.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub top: Vec<TopValue>,
     /// By how much each count in `top` may be low; 0 where they are exact.
@@ -158,7 +158,7 @@ pub struct Sketch {
 
 /// Up to how many different values a column of numbers or times is counted value by value; fewer in a
 /// table of more than 64 columns.
-pub const EXACT_CELLS: usize = 4096;
+pub const EXACT_VALUES: usize = 4096;
 
 impl ColumnFigures {
     /// Cells without a value.

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use super::{ColumnScope, TableScope};
+use crate::data::cell::{self, Cell};
 use crate::data::findings::{Evidence, Reporter};
 use crate::data::schema::ColumnRule;
-use crate::data::stats::cell::{self, Cell};
 use crate::data::types;
 use crate::settings::nearest;
 use crate::workspace::records::Severity;

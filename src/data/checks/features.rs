@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::{ProfileScope, counted, percent, short};
+use crate::data::cell::is_padded;
 use crate::data::findings::{Evidence, Reporter};
-use crate::data::stats::cell::is_padded;
 use crate::printable::shown;
 use crate::workspace::table_profile::{ColumnFigures, ValueType};
 

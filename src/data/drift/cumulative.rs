@@ -1,8 +1,9 @@
 //! The distribution function of numbers and times, as far as a profile tells it.
 
 use super::measures::Shares;
-use crate::data::stats::cell;
-use crate::data::stats::cells::{Cell, Cells, Distribution, number_of, time_of};
+use crate::data::cell;
+use crate::data::sketch::QuantileSketch;
+use crate::data::sketch::quantiles::{Distribution, Interval, number_of, time_of};
 use crate::workspace::table_profile::{ColumnFigures, Histogram, TimeFigures};
 
 /// A place on the line of numbers: right before a value, or right behind it.
@@ -29,27 +30,27 @@ pub(super) struct Cumulative {
 }
 
 impl Cumulative {
-    /// From the cells that a merge needs, or without them from the histogram. Times are in seconds since 1970.
+    /// From the sketch that a merge needs, or without them from the histogram. Times are in seconds since 1970.
     /// `None` for a column that is neither, or without a value.
     pub(super) fn of(column: &ColumnFigures) -> Option<Self> {
-        let cells = column
+        let counted = column
             .sketch
             .as_ref()
-            .and_then(|sketch| Cells::decode(sketch.cells.as_deref()?));
-        let cells = cells.filter(|cells| cells.total() > 0);
+            .and_then(|sketch| QuantileSketch::decode(sketch.cells.as_deref()?));
+        let counted = counted.filter(|counted| counted.total() > 0);
         let found = if let Some(numbers) = &column.numbers {
-            match cells {
-                Some(cells) => {
-                    let narrowed = Distribution::of(&cells, number_of, numbers.min, numbers.max);
-                    Self::from_cells(narrowed.cells().iter().copied())
+            match counted {
+                Some(counted) => {
+                    let narrowed = Distribution::of(&counted, number_of, numbers.min, numbers.max);
+                    Self::from_intervals(narrowed.intervals().iter().copied())
                 }
                 None => Self::from_histogram(&numbers.histogram, (numbers.min, numbers.max)),
             }
         } else if let Some(times) = &column.times {
             let seconds = |key| time_of(key) as f64 / 1e6;
-            let cell = |cell: Cell| (seconds(cell.first), seconds(cell.last), cell.count);
-            match cells {
-                Some(cells) => Self::from_cells(cells.sorted().into_iter().map(cell)),
+            let interval = |i: Interval| (seconds(i.first), seconds(i.last), i.count);
+            match counted {
+                Some(counted) => Self::from_intervals(counted.sorted().into_iter().map(interval)),
                 None => Self::from_histogram(&times.histogram, ends(times)?),
             }
         } else {
@@ -58,10 +59,10 @@ impl Cumulative {
         (found.total > 0).then_some(found)
     }
 
-    /// From first value, last value and count of cells that rise.
-    fn from_cells(cells: impl Iterator<Item = (f64, f64, u64)>) -> Self {
+    /// From first value, last value and count of intervals that rise.
+    fn from_intervals(intervals: impl Iterator<Item = (f64, f64, u64)>) -> Self {
         let mut function = Self::default();
-        for (first, last, count) in cells {
+        for (first, last, count) in intervals {
             function.push(first, false);
             function.total += count;
             function.push(last, true);
@@ -208,18 +209,20 @@ impl Bin {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::data::stats::cells::key_of;
+    use crate::data::sketch::quantiles::key_of;
     use proptest::prelude::*;
 
-    pub(crate) fn counted(numbers: &[f64], limit: usize) -> Cells {
-        let mut cells = Cells::new(limit);
-        numbers.iter().for_each(|x| cells.add(key_of(*x)));
-        cells
+    pub(crate) fn counted(numbers: &[f64], limit: usize) -> QuantileSketch {
+        let mut sketch = QuantileSketch::new(limit);
+        numbers.iter().for_each(|x| sketch.add(key_of(*x)));
+        sketch
     }
 
     fn function(numbers: &[f64], limit: usize) -> Cumulative {
-        let cells = counted(numbers, limit).sorted().into_iter();
-        Cumulative::from_cells(cells.map(|c| (number_of(c.first), number_of(c.last), c.count)))
+        let intervals = counted(numbers, limit).sorted().into_iter();
+        Cumulative::from_intervals(
+            intervals.map(|c| (number_of(c.first), number_of(c.last), c.count)),
+        )
     }
 
     /// The distance by its definition.
@@ -253,7 +256,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_histogram_does_without_cells() {
+    fn a_histogram_does_without_a_sketch() {
         let histogram = |counts: [u64; 2], min, max| {
             let histogram = Histogram {
                 min,

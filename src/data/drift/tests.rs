@@ -380,7 +380,7 @@ fn times_are_judged_where_they_are_named() {
 
 /// A number from 0 to 1 that looks random.
 fn uniform(seed: u64) -> f64 {
-    (crate::data::stats::hashes::mix(seed) >> 11) as f64 / (1_u64 << 53) as f64
+    (crate::data::sketch::hash::mix(seed) >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 #[test]

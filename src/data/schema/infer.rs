@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use crate::data::stats::{self, frequent::Frequent};
+use crate::data::sketch::HeavyHitters;
+use crate::data::stats;
 use crate::printable;
 use crate::printable::shown;
 use crate::workspace::records::ColumnType;
@@ -217,7 +218,7 @@ fn numbers(line: &mut Line, column: &ColumnFigures, rows: u64) {
 fn of_texts(
     line: &mut Line,
     column: &ColumnFigures,
-    texts: Option<&Frequent>,
+    texts: Option<&HeavyHitters>,
     pattern: Option<String>,
 ) {
     if let Some(values) = texts.and_then(domain) {
@@ -254,7 +255,7 @@ fn of_texts(
 }
 
 /// All values of a column that has few of them, each often, in the order of the alphabet.
-fn domain(texts: &Frequent) -> Option<BTreeSet<String>> {
+fn domain(texts: &HeavyHitters) -> Option<BTreeSet<String>> {
     if texts.is_empty() || texts.len() > LARGEST_DOMAIN {
         return None;
     }
@@ -268,7 +269,7 @@ fn domain(texts: &Frequent) -> Option<BTreeSet<String>> {
 }
 
 /// The expression that codes of one length match, such as `[A-Z][0-9]{5}`; `None` for other texts.
-fn pattern(texts: &Frequent) -> Option<String> {
+fn pattern(texts: &HeavyHitters) -> Option<String> {
     let texts = texts.all();
     let (first, _) = texts.first()?;
     let length = first.len();
@@ -396,7 +397,7 @@ mod tests {
     #[test]
     fn codes_have_a_pattern_and_words_have_none() {
         let pattern_of = |text: &dyn Fn(u64) -> String| {
-            let mut texts = Frequent::new(1000);
+            let mut texts = HeavyHitters::new(1000);
             for n in 0..60 {
                 texts.add(n, text(n).as_bytes(), 1);
             }

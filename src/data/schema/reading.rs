@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use anyhow::Result;
 
 use super::{ColumnRule, Moment, Pattern, Reference, Schema, TableRule};
-use crate::data::stats::cell::{self, Cell};
+use crate::data::cell::{self, Cell};
 use crate::data::types;
 use crate::settings::yaml::Key;
 use crate::settings::{Cursor, Fields, File, Sections, Spot, did_you_mean};

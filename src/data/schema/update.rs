@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 
 use super::infer::{Known, Seen, block, line, missing_margin, number, quoted};
 use super::{ColumnRule, Schema, TableRule};
-use crate::data::stats::cell::{self, Cell};
+use crate::data::cell::{self, Cell};
 use crate::data::table::{Column, Table};
 use crate::data::types;
 use crate::settings::yaml::{self, Key, Node, Rules, Value};

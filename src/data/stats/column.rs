@@ -3,18 +3,17 @@
 //! Two halves: [`Counted`] depends on the cells alone, so every thread keeps its own; [`Ordered`]
 //! depends on their order, so it is kept by lane, and a lane's batches come in order.
 
-use super::cell::{self, Cell};
-use super::cells::{Cells, key_of, key_of_time};
-use super::frequent::Frequent;
-use super::hashes::{Hashes, hash, mix};
-use super::moments::Moments;
 use crate::data::batch::{Nulls, Texts, Values, is_null};
-use crate::workspace::table_profile::{EXACT_CELLS, ValueType};
+use crate::data::cell::{self, Cell};
+use crate::data::sketch::hash::{hash, mix};
+use crate::data::sketch::quantiles::{key_of, key_of_time};
+use crate::data::sketch::{DistinctSample, HeavyHitters, Moments, QuantileSketch};
+use crate::workspace::table_profile::{EXACT_VALUES, ValueType};
 
 /// How much is kept of a column; less of each where there are many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Limits {
-    cells: usize,
+    intervals: usize,
     hashes: usize,
     texts: usize,
 }
@@ -23,7 +22,7 @@ impl Limits {
     pub(super) fn of(columns: usize) -> Self {
         let scale = columns.div_ceil(64).next_power_of_two();
         Self {
-            cells: (EXACT_CELLS / scale).max(512),
+            intervals: (EXACT_VALUES / scale).max(512),
             hashes: (16_384 / scale).max(1024),
             texts: (16_384 / scale).max(256),
         }
@@ -37,9 +36,9 @@ pub(super) struct Counted {
     pub(super) null: u64,
     pub(super) empty: u64,
     pub(super) nan: u64,
-    pub(super) distinct: Hashes,
+    pub(super) distinct: DistinctSample,
     /// Of finite numbers and of times.
-    pub(super) cells: Cells,
+    pub(super) quantiles: QuantileSketch,
     pub(super) min: f64,
     pub(super) max: f64,
     pub(super) zeros: u64,
@@ -63,7 +62,7 @@ pub(super) struct Counted {
 #[derive(Clone, Debug)]
 pub(super) struct Ordered {
     pub(super) moments: Moments,
-    pub(super) frequent: Frequent,
+    pub(super) frequent: HeavyHitters,
 }
 
 /// A cell that does not fit the type its column is taken for, by its row in the batch.
@@ -76,7 +75,7 @@ pub(super) struct Misfit {
 pub(super) struct Scratch {
     /// The hash of each row so far.
     pub(super) rows: Vec<u64>,
-    /// Of the column at hand the finite numbers, the keys of what its cells count, and the hashes of its
+    /// Of the column at hand the finite numbers, the keys of what its quantiles count, and the hashes of its
     /// values. They are gathered first and counted in a loop of their own, which waits for memory far less.
     numbers: Vec<f64>,
     keys: Vec<u64>,
@@ -125,8 +124,8 @@ impl Counted {
             null: 0,
             empty: 0,
             nan: 0,
-            distinct: Hashes::new(limits.hashes),
-            cells: Cells::new(limits.cells),
+            distinct: DistinctSample::new(limits.hashes),
+            quantiles: QuantileSketch::new(limits.intervals),
             min: f64::INFINITY,
             max: f64::NEG_INFINITY,
             zeros: 0,
@@ -153,7 +152,7 @@ impl Counted {
         self.empty += other.empty;
         self.nan += other.nan;
         self.distinct.merge(&other.distinct);
-        self.cells.merge(&other.cells);
+        self.quantiles.merge(&other.quantiles);
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
         self.zeros += other.zeros;
@@ -240,7 +239,7 @@ impl Counted {
         };
         (self.distinct).add_all(scratch.hashes.iter().map(|hash| (*hash, 1)));
         self.finite(&scratch.numbers, &mut scratch.keys);
-        self.cells.add_all(&scratch.keys);
+        self.quantiles.add_all(&scratch.keys);
         ordered.moments.merge(&Moments::of(&scratch.numbers));
         misfit
     }
@@ -522,7 +521,7 @@ impl Ordered {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             moments: Moments::default(),
-            frequent: Frequent::new(limits.texts),
+            frequent: HeavyHitters::new(limits.texts),
         }
     }
 

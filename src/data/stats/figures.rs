@@ -1,19 +1,16 @@
 //! From what was counted to the record, and from the record's sketch back for a merge.
 
 use anyhow::Result;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::cells::{Cells, Distribution, key_of_time, leb128, number_of, read_leb128, time_of};
 use super::column::{Counted, Limits, Ordered};
-use super::frequent::Frequent;
-use super::hashes::{Hashes, hash};
 use super::label::Similar;
-use super::moments::Moments;
 use super::pass::BAD_ROWS;
 use crate::data::batch::{BadRow, BadRowKind};
+use crate::data::cell::{self, Cell};
+use crate::data::sketch::quantiles::{Distribution, key_of_time, number_of, time_of};
+use crate::data::sketch::{DistinctSample, Moments, QuantileSketch};
 use crate::error::Input;
 use crate::workspace::table_profile::{
     ColumnFigures, Estimate, Histogram, MalformedRow, NumberFigures, QUANTILES, SimilarColumns,
@@ -69,11 +66,11 @@ fn distinct(kind: ValueType, counted: &Counted, ordered: &Ordered) -> Estimate {
 }
 
 fn numbers(kind: ValueType, counted: &Counted, ordered: &Ordered) -> Option<NumberFigures> {
-    if kind != ValueType::Number || counted.cells.total() == 0 {
+    if kind != ValueType::Number || counted.quantiles.total() == 0 {
         return None;
     }
     let (min, max) = (counted.min, counted.max);
-    let distribution = Distribution::of(&counted.cells, number_of, min, max);
+    let distribution = Distribution::of(&counted.quantiles, number_of, min, max);
     let (quantiles, quantile_error) = distribution.quantiles(QUANTILES);
     Some(NumberFigures {
         min,
@@ -93,9 +90,9 @@ fn numbers(kind: ValueType, counted: &Counted, ordered: &Ordered) -> Option<Numb
 /// The histogram of a column's numbers or times from another least value to another most one, times in seconds
 /// since 1970; from its sketch, `None` without one.
 pub fn histogram_between(column: &ColumnFigures, min: f64, max: f64) -> Option<Histogram> {
-    let cells = Cells::decode(column.sketch.as_ref()?.cells.as_deref()?)?;
+    let sketch = QuantileSketch::decode(column.sketch.as_ref()?.cells.as_deref()?)?;
     let of = |value: fn(u64) -> f64, least: f64, most: f64| {
-        let distribution = Distribution::of(&cells, value, least, most);
+        let distribution = Distribution::of(&sketch, value, least, most);
         histogram(&distribution, (min, max), (least, most))
     };
     if let Some(numbers) = &column.numbers {
@@ -166,17 +163,17 @@ fn histogram(
 }
 
 fn times(kind: ValueType, counted: &Counted) -> Option<TimeFigures> {
-    if kind != ValueType::Time || counted.cells.total() == 0 {
+    if kind != ValueType::Time || counted.quantiles.total() == 0 {
         return None;
     }
     // From the first one on, so that a double holds every microsecond of 285 years.
     let (first, last) = (counted.first, counted.last);
     let since = |micros: i64| (i128::from(micros) - i128::from(first)) as f64;
     let span = since(last);
-    let distribution = Distribution::of(&counted.cells, |key| since(time_of(key)), 0.0, span);
+    let distribution = Distribution::of(&counted.quantiles, |key| since(time_of(key)), 0.0, span);
     let (keys, quantile_error) =
         counted
-            .cells
+            .quantiles
             .keys_at(QUANTILES, key_of_time(first), key_of_time(last));
     let quantiles = keys.map(time_of);
     // Edges of whole microseconds, as the times themselves are.
@@ -216,8 +213,8 @@ pub(super) fn shown_time(micros: i64, date: bool) -> String {
 
 /// The microseconds of a time that [`shown_time`] wrote.
 fn read_time(text: &str) -> Option<i64> {
-    match super::cell::time(text.as_bytes()) {
-        super::cell::Cell::Value(time) => Some(time.micros),
+    match cell::time(text.as_bytes()) {
+        Cell::Value(time) => Some(time.micros),
         _ => None,
     }
 }
@@ -248,20 +245,18 @@ fn top(kind: ValueType, counted: &Counted, ordered: &Ordered) -> (Vec<TopValue>,
             value("true".to_owned(), counted.trues),
         ],
         ValueType::Number | ValueType::Time => {
-            if !counted.cells.is_exact() {
+            if !counted.quantiles.is_exact() {
                 return (Vec::new(), 0);
             }
             let shown = |key: u64| match kind {
                 ValueType::Number => number_of(key).to_string(),
                 _ => shown_time(time_of(key), counted.dates),
             };
-            let mut cells = counted.cells.sorted();
-            cells.sort_by_key(|cell| std::cmp::Reverse(cell.count));
-            cells.truncate(TOP);
-            let cells = cells.into_iter();
-            cells
-                .map(|cell| value(shown(cell.first), cell.count))
-                .collect()
+            let mut values = counted.quantiles.sorted();
+            values.sort_by_key(|interval| std::cmp::Reverse(interval.count));
+            values.truncate(TOP);
+            let values = values.into_iter();
+            values.map(|i| value(shown(i.first), i.count)).collect()
         }
     };
     top.retain(|value| value.count > 0);
@@ -272,39 +267,10 @@ fn top(kind: ValueType, counted: &Counted, ordered: &Ordered) -> (Vec<TopValue>,
 fn sketch(kind: ValueType, counted: &Counted, ordered: &Ordered) -> Sketch {
     let ordinal = matches!(kind, ValueType::Number | ValueType::Time);
     Sketch {
-        cells: ordinal.then(|| counted.cells.encode()),
+        cells: ordinal.then(|| counted.quantiles.encode()),
         hashes: Some(counted.distinct.encode()),
-        texts: (kind == ValueType::Text).then(|| encode_texts(&ordered.frequent)),
+        texts: (kind == ValueType::Text).then(|| ordered.frequent.encode()),
     }
-}
-
-/// As base64 of: the error, then for each text in order its length, its bytes and its count; numbers as
-/// LEB128.
-fn encode_texts(frequent: &Frequent) -> String {
-    let mut bytes = Vec::new();
-    leb128(&mut bytes, frequent.error());
-    for (text, count) in frequent.all() {
-        leb128(&mut bytes, text.len() as u64);
-        bytes.extend_from_slice(text);
-        leb128(&mut bytes, count);
-    }
-    STANDARD_NO_PAD.encode(bytes)
-}
-
-pub(super) fn decode_texts(text: &str, frequent: &mut Frequent) -> Option<()> {
-    let bytes = STANDARD_NO_PAD.decode(text).ok()?;
-    let mut bytes = bytes.iter().copied();
-    frequent.missed(read_leb128(&mut bytes)?);
-    while bytes.len() > 0 {
-        let length = usize::try_from(read_leb128(&mut bytes)?).ok()?;
-        if length > bytes.len() {
-            return None;
-        }
-        let text: Vec<u8> = bytes.by_ref().take(length).collect();
-        let count = read_leb128(&mut bytes).filter(|count| *count > 0)?;
-        frequent.add(hash(&text), &text, count);
-    }
-    Some(())
 }
 
 /// The malformed rows of a table of so many columns, with the reason in words.
@@ -380,15 +346,15 @@ pub(super) fn counted(column: &ColumnFigures, limits: Limits) -> Result<(Counted
     counted.null = column.null;
     counted.empty = column.empty;
     counted.nan = column.nan;
-    let hashes = sketch.hashes.as_deref().and_then(Hashes::decode);
+    let hashes = sketch.hashes.as_deref().and_then(DistinctSample::decode);
     counted.distinct.merge(&hashes.ok_or_else(no_sketch)?);
     if let Some(cells) = &sketch.cells {
         counted
-            .cells
-            .merge(&Cells::decode(cells).ok_or_else(no_sketch)?);
+            .quantiles
+            .merge(&QuantileSketch::decode(cells).ok_or_else(no_sketch)?);
     }
     if let Some(texts) = &sketch.texts {
-        decode_texts(texts, &mut ordered.frequent).ok_or_else(no_sketch)?;
+        ordered.frequent.decode(texts).ok_or_else(no_sketch)?;
     }
     if let Some(numbers) = &column.numbers {
         counted.min = numbers.min;
@@ -398,7 +364,7 @@ pub(super) fn counted(column: &ColumnFigures, limits: Limits) -> Result<(Counted
         counted.infinite = numbers.infinite;
         counted.whole = numbers.whole;
         let (mean, deviation) = (numbers.mean, numbers.standard_deviation);
-        ordered.moments = Moments::told(counted.cells.total(), mean, deviation);
+        ordered.moments = Moments::from_figures(counted.quantiles.total(), mean, deviation);
     } else if column.kind == ValueType::Number {
         // Nothing but infinities.
         counted.infinite = column.count;
@@ -426,15 +392,15 @@ pub(super) fn counted(column: &ColumnFigures, limits: Limits) -> Result<(Counted
 
 #[cfg(test)]
 mod tests {
-    use super::super::cells::key_of;
     use super::*;
+    use crate::data::sketch::quantiles::key_of;
 
     fn histogram_of(numbers: &[f64]) -> Histogram {
-        let mut cells = Cells::new(4096);
-        numbers.iter().for_each(|x| cells.add(key_of(*x)));
+        let mut sketch = QuantileSketch::new(4096);
+        numbers.iter().for_each(|x| sketch.add(key_of(*x)));
         let min = numbers.iter().copied().fold(f64::INFINITY, f64::min);
         let max = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let distribution = Distribution::of(&cells, number_of, min, max);
+        let distribution = Distribution::of(&sketch, number_of, min, max);
         let (quantiles, _) = distribution.quantiles(QUANTILES);
         histogram(&distribution, bulk(quantiles, min, max), (min, max))
     }

@@ -193,7 +193,7 @@ fn near(a: &[u64], b: &[u64]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::stats::hashes::mix;
+    use crate::data::sketch::hash::mix;
 
     fn numbers(values: impl Iterator<Item = f64>) -> Vec<u64> {
         values.map(f64::to_bits).collect()

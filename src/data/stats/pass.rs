@@ -5,11 +5,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::column::{self, Counted, Limits, Ordered, Scratch};
-use super::hashes::{Hashes, mix};
-use super::sample::Sample;
 use super::{Profiled, figures, label};
 use crate::data::batch::{BadRow, Batch, Texts, Values};
 use crate::data::scan::MOST_THREADS;
+use crate::data::sketch::hash::mix;
+use crate::data::sketch::{DistinctSample, RowSample};
 use crate::data::turns::{Turns, lock, open};
 use crate::workspace::table_profile::{Estimate, Forced, TableProfile, ValueType};
 
@@ -105,9 +105,9 @@ pub struct Own {
     rows: u64,
     bad_rows: u64,
     columns: Vec<Counted>,
-    duplicates: Hashes,
-    features: Hashes,
-    sample: Sample,
+    duplicates: DistinctSample,
+    features: DistinctSample,
+    sample: RowSample,
     scratch: Scratch,
 }
 
@@ -147,9 +147,9 @@ impl Gather {
             rows: 0,
             bad_rows: 0,
             columns: vec![Counted::new(Limits::of(columns)); columns],
-            duplicates: Hashes::new(ROWS),
-            features: Hashes::new(ROWS),
-            sample: Sample::new(columns),
+            duplicates: DistinctSample::new(ROWS),
+            features: DistinctSample::new(ROWS),
+            sample: RowSample::new(columns),
             scratch: Scratch::default(),
         }
     }
@@ -191,9 +191,9 @@ impl Gather {
                 .into_iter()
                 .map(|ordered| (Counted::new(Limits::of(columns)), ordered))
                 .collect(),
-            duplicates: Hashes::new(ROWS),
-            features: Hashes::new(ROWS),
-            sample: Sample::new(columns),
+            duplicates: DistinctSample::new(ROWS),
+            features: DistinctSample::new(ROWS),
+            sample: RowSample::new(columns),
             misfits: open(self.failures)
                 .into_iter()
                 .map(|(column, (_, misfit))| (column, misfit))
@@ -344,9 +344,9 @@ pub struct Gathered {
     bad_rows: u64,
     first_bad_rows: Vec<BadRow>,
     columns: Vec<(Counted, Ordered)>,
-    duplicates: Hashes,
-    features: Hashes,
-    sample: Sample,
+    duplicates: DistinctSample,
+    features: DistinctSample,
+    sample: RowSample,
     misfits: BTreeMap<usize, Misfit>,
 }
 

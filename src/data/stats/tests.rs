@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::data::read::{Dialect, find};
+use crate::data::sketch::hash::mix;
 use crate::workspace::table_profile::{ColumnFigures, Estimate, ValueType};
 
 fn table_at(path: &Path) -> Table {
@@ -107,7 +108,7 @@ fn a_type_is_what_all_rows_fit_and_the_row_that_forced_it_is_told() {
 fn large(rows: u64, seed: u64) -> String {
     let mut text = String::from("id,x,group,when,flag,words,label\n");
     for row in 0..rows {
-        let r = hashes::mix(seed << 32 | row);
+        let r = mix(seed << 32 | row);
         let x = (r >> 40) as f64 / 1e3;
         let when = format!(
             "2026-{:02}-{:02}T{:02}:00:00Z",
@@ -205,7 +206,7 @@ fn shards_merge_to_the_whole() {
 fn duplicate_rows_and_similar_columns_are_found() {
     let mut text = String::from("a,b,c\n");
     for row in 0..500 {
-        let v = hashes::mix(row) % 1000;
+        let v = mix(row) % 1000;
         text += &format!("{v},{},{row}\n", v * 3);
     }
     text += "1,2,3\n1,2,3\n\"1\",2,3\n";

@@ -20,7 +20,7 @@ use arrow_schema::{DataType, TimeUnit};
 use bytes::Bytes;
 
 use crate::data::batch::{NULL, Nulls, Texts, Values};
-use crate::data::stats::cell::FIRST_ROUNDED;
+use crate::data::cell::FIRST_ROUNDED;
 
 /// What is wrong with a column, and in which row of it; the first where it is wrong as a whole.
 #[derive(Debug)]

@@ -4,22 +4,22 @@
 //! the least with which no more than `limit` rows are kept. So the sample does not depend on who reads
 //! which batch.
 
-use super::hashes::mix;
+use super::hash::mix;
 
 /// Sampled rows. A value is the bits of a number (of microseconds for a time, 0 or 1 for a boolean), or
 /// the hash of a text.
 #[derive(Clone, Debug)]
-pub(super) struct Sample {
+pub(in crate::data) struct RowSample {
     limit: usize,
     level: u32,
     /// Where the rows are: the batch in the upper 32 bits, the row in the lower ones.
     places: Vec<u64>,
     /// One list a column.
-    pub(super) columns: Vec<Vec<u64>>,
+    pub(in crate::data) columns: Vec<Vec<u64>>,
 }
 
-impl Sample {
-    pub(super) fn new(columns: usize) -> Self {
+impl RowSample {
+    pub(in crate::data) fn new(columns: usize) -> Self {
         Self {
             limit: (1 << 16).min((1 << 22) / columns.max(1)),
             level: 0,
@@ -28,12 +28,12 @@ impl Sample {
         }
     }
 
-    pub(super) fn rows(&self) -> usize {
+    pub(in crate::data) fn rows(&self) -> usize {
         self.places.len()
     }
 
     /// The rows of a batch that are in the sample.
-    pub(super) fn pick(&self, batch: u64, rows: usize, picked: &mut Vec<u32>) {
+    pub(in crate::data) fn pick(&self, batch: u64, rows: usize, picked: &mut Vec<u32>) {
         picked.clear();
         let here = (0..rows as u64).filter(|row| self.keeps(batch << 32 | row));
         picked.extend(here.map(|row| row as u32));
@@ -44,7 +44,7 @@ impl Sample {
     }
 
     /// Takes in rows whose values were put into `columns`.
-    pub(super) fn close(&mut self, batch: u64, picked: &[u32]) {
+    pub(in crate::data) fn close(&mut self, batch: u64, picked: &[u32]) {
         self.places
             .extend(picked.iter().map(|row| batch << 32 | u64::from(*row)));
         self.thin();
@@ -61,7 +61,7 @@ impl Sample {
         }
     }
 
-    pub(super) fn merge(&mut self, other: Self) {
+    pub(in crate::data) fn merge(&mut self, other: Self) {
         self.level = self.level.max(other.level);
         self.places.extend(other.places);
         for (column, more) in self.columns.iter_mut().zip(other.columns) {
@@ -76,7 +76,7 @@ impl Sample {
     }
 
     /// Puts the rows in the order of the table.
-    pub(super) fn sort(&mut self) {
+    pub(in crate::data) fn sort(&mut self) {
         let mut order: Vec<usize> = (0..self.places.len()).collect();
         order.sort_unstable_by_key(|row| self.places.get(*row).copied());
         let sorted = |values: &[u64]| -> Vec<u64> {

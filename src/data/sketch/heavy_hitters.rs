@@ -5,26 +5,32 @@
 //! there are twice as many texts as are to be kept, the count of the first that is too many is taken off
 //! all. It depends on the order of the texts, so whoever wants the same bytes keeps to one.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+
+use super::hash::hash;
+use super::leb128;
+
 /// Counted texts.
 #[derive(Clone, Debug)]
-pub struct Frequent {
+pub struct HeavyHitters {
     keep: usize,
     /// By how much a count may be low.
     error: u64,
     entries: Vec<Entry>,
     /// The texts, one after the other.
     bytes: Vec<u8>,
-    /// Entries by their hashes, by open addressing. A power of two of places.
-    index: Vec<Place>,
+    /// Entries by their hashes, by open addressing. A power of two of slots.
+    index: Vec<Slot>,
 }
 
-/// A place of the index.
+/// A slot of the index.
 #[derive(Clone, Copy, Debug, Default)]
-struct Place {
+struct Slot {
     /// The upper half of the hash: other texts are told apart without a look at their entries, which lie
     /// far from here.
     tag: u32,
-    /// The entry's number plus 1; 0 in a free place.
+    /// The entry's number plus 1; 0 in a free slot.
     entry: u32,
 }
 
@@ -38,7 +44,7 @@ struct Entry {
 
 /// Texts are kept up to this many bytes; longer ones that begin alike are told apart by their hashes.
 const KEPT_BYTES: usize = 256;
-const FIRST_PLACES: usize = 64;
+const FIRST_SLOTS: usize = 64;
 /// How many texts are looked up together.
 const GROUP: usize = 32;
 
@@ -49,7 +55,7 @@ fn kept(text: &[u8]) -> &[u8] {
     text.get(..end.unwrap_or(KEPT_BYTES)).unwrap_or(text)
 }
 
-impl Frequent {
+impl HeavyHitters {
     /// None yet; exact for up to `keep` texts.
     pub fn new(keep: usize) -> Self {
         Self {
@@ -57,7 +63,7 @@ impl Frequent {
             error: 0,
             entries: Vec::new(),
             bytes: Vec::new(),
-            index: vec![Place::default(); FIRST_PLACES],
+            index: vec![Slot::default(); FIRST_SLOTS],
         }
     }
 
@@ -68,14 +74,14 @@ impl Frequent {
         let mut at = self.home(hash);
         let tag = tag(hash);
         // Two hashes of 64 bits that are equal are taken for the same text.
-        while let Some(place) = self.index.get_mut(at) {
-            if place.entry == 0 {
+        while let Some(slot) = self.index.get_mut(at) {
+            if slot.entry == 0 {
                 let entry = self.entries.len() as u32 + 1;
-                *place = Place { tag, entry };
+                *slot = Slot { tag, entry };
                 break;
             }
-            if place.tag == tag
-                && let Some(entry) = self.entries.get_mut(place.entry as usize - 1)
+            if slot.tag == tag
+                && let Some(entry) = self.entries.get_mut(slot.entry as usize - 1)
                 && entry.hash == hash
             {
                 entry.count += count;
@@ -94,20 +100,20 @@ impl Frequent {
         if self.entries.len() > self.keep * 2 {
             self.thin();
         } else if self.entries.len() * 2 > self.index.len() {
-            let places = self.index.len() * 2;
-            self.reindex(places);
+            let slots = self.index.len() * 2;
+            self.reindex(slots);
         }
     }
 
     /// Counts texts whose hashes are known; much faster than one by one: the tables are larger than the
-    /// nearest caches, and the processor waits for the places of a group all at once.
+    /// nearest caches, and the processor waits for the slots of a group all at once.
     pub fn add_all<'a>(&mut self, texts: impl IntoIterator<Item = (u64, &'a [u8], u64)>) {
         let mut texts = texts.into_iter();
         let mut group = [(0, &[][..], 0); GROUP];
         loop {
             let mut length = 0;
-            for (place, text) in group.iter_mut().zip(&mut texts) {
-                *place = text;
+            for (slot, text) in group.iter_mut().zip(&mut texts) {
+                *slot = text;
                 length += 1;
             }
             let Some(group) = group.get(..length).filter(|group| !group.is_empty()) else {
@@ -120,15 +126,15 @@ impl Frequent {
         }
     }
 
-    /// Reads the places and the entries that will be needed. These reads do not wait for each other, as
+    /// Reads the slots and the entries that will be needed. These reads do not wait for each other, as
     /// those of the searches do, which then find what they need at hand.
     fn fetch(&self, group: &[(u64, &[u8], u64)]) {
         let mut entries = [0; GROUP];
         for (entry, (hash, ..)) in entries.iter_mut().zip(group) {
-            let place = self.index.get(self.home(*hash));
+            let slot = self.index.get(self.home(*hash));
             // The entries of other texts are not needed.
-            let place = place.filter(|place| place.tag == tag(*hash));
-            *entry = place.map_or(0, |place| place.entry);
+            let slot = slot.filter(|slot| slot.tag == tag(*hash));
+            *entry = slot.map_or(0, |slot| slot.entry);
         }
         let counts = entries.iter().map(|entry| {
             let entry = self.entries.get((*entry as usize).wrapping_sub(1));
@@ -181,17 +187,17 @@ impl Frequent {
         self.reindex(self.index.len());
     }
 
-    fn reindex(&mut self, places: usize) {
+    fn reindex(&mut self, slots: usize) {
         self.index.clear();
-        self.index.resize(places, Place::default());
+        self.index.resize(slots, Slot::default());
         for (n, entry) in self.entries.iter().enumerate() {
             let mut at = self.home(entry.hash);
-            while self.index.get(at).is_some_and(|place| place.entry != 0) {
-                at = (at + 1) & (places - 1);
+            while self.index.get(at).is_some_and(|slot| slot.entry != 0) {
+                at = (at + 1) & (slots - 1);
             }
-            if let Some(place) = self.index.get_mut(at) {
-                place.tag = tag(entry.hash);
-                place.entry = n as u32 + 1;
+            if let Some(slot) = self.index.get_mut(at) {
+                slot.tag = tag(entry.hash);
+                slot.entry = n as u32 + 1;
             }
         }
     }
@@ -201,11 +207,6 @@ impl Frequent {
         self.bytes
             .get(start..start + entry.length as usize)
             .unwrap_or_default()
-    }
-
-    /// Counts may be low by this much more, as those of a summary that is read again are.
-    pub(super) fn missed(&mut self, error: u64) {
-        self.error += error;
     }
 
     /// By how much each count may be low; 0 where all are exact and complete.
@@ -246,9 +247,39 @@ impl Frequent {
         all.sort_unstable();
         all
     }
+
+    /// As base64 of: the error, then for each text in order its length, its bytes and its count; numbers as
+    /// LEB128.
+    pub fn encode(&self) -> String {
+        let mut bytes = Vec::new();
+        leb128::write(&mut bytes, self.error);
+        for (text, count) in self.all() {
+            leb128::write(&mut bytes, text.len() as u64);
+            bytes.extend_from_slice(text);
+            leb128::write(&mut bytes, count);
+        }
+        STANDARD_NO_PAD.encode(bytes)
+    }
+
+    /// Counts what [`HeavyHitters::encode`] wrote; `None` for anything else.
+    pub fn decode(&mut self, text: &str) -> Option<()> {
+        let bytes = STANDARD_NO_PAD.decode(text).ok()?;
+        let mut bytes = bytes.iter().copied();
+        self.error += leb128::read(&mut bytes)?;
+        while bytes.len() > 0 {
+            let length = usize::try_from(leb128::read(&mut bytes)?).ok()?;
+            if length > bytes.len() {
+                return None;
+            }
+            let text: Vec<u8> = bytes.by_ref().take(length).collect();
+            let count = leb128::read(&mut bytes).filter(|count| *count > 0)?;
+            self.add(hash(&text), &text, count);
+        }
+        Some(())
+    }
 }
 
-/// What a place of the index keeps of a hash.
+/// What a slot of the index keeps of a hash.
 #[inline]
 fn tag(hash: u64) -> u32 {
     (hash >> 32) as u32
@@ -256,13 +287,12 @@ fn tag(hash: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::hashes::hash;
     use super::*;
     use proptest::prelude::*;
     use std::collections::HashMap;
 
-    fn counted(texts: &[String], keep: usize) -> Frequent {
-        let mut frequent = Frequent::new(keep);
+    fn counted(texts: &[String], keep: usize) -> HeavyHitters {
+        let mut frequent = HeavyHitters::new(keep);
         for text in texts {
             frequent.add(hash(text.as_bytes()), text.as_bytes(), 1);
         }

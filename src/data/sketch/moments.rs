@@ -82,8 +82,8 @@ impl Moments {
         self.squares = numbers.iter().map(|x| scaled(x) * scaled(x)).sum();
     }
 
-    /// From what a record tells.
-    pub fn told(count: u64, mean: f64, standard_deviation: f64) -> Self {
+    /// From the figures that a record keeps.
+    pub fn from_figures(count: u64, mean: f64, standard_deviation: f64) -> Self {
         let scale = scale_of(standard_deviation);
         let deviation = standard_deviation / scale;
         Self {

@@ -8,34 +8,20 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-use super::cells::{Tally, leb128, read_leb128};
+use super::count_table::CountTable;
+use super::leb128;
 use crate::workspace::table_profile::Estimate;
 
 /// Hashes with how often each occurred.
 #[derive(Clone, Debug)]
-pub struct Hashes {
+pub struct DistinctSample {
     limit: usize,
     level: u32,
-    tally: Tally,
+    counts: CountTable,
 }
 
 /// How many hashes are looked up together.
 const GROUP: usize = 32;
-
-/// The hash of 64 bits: the finalizer of SplitMix64 (Steele, Lea and Flood 2014).
-#[inline]
-pub fn mix(bits: u64) -> u64 {
-    let mut z = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-/// The hash of a text: XXH3, 64 bits, no seed.
-#[inline]
-pub fn hash(text: &[u8]) -> u64 {
-    twox_hash::XxHash3_64::oneshot(text)
-}
 
 /// Where the search for a hash begins: its lowest bits are zero in all that are kept.
 #[inline]
@@ -43,13 +29,13 @@ fn home(hash: u64) -> usize {
     (hash >> 24) as usize
 }
 
-impl Hashes {
+impl DistinctSample {
     /// None yet; at most `limit` kept ever.
     pub fn new(limit: usize) -> Self {
         Self {
             limit,
             level: 0,
-            tally: Tally::new(),
+            counts: CountTable::new(),
         }
     }
 
@@ -84,7 +70,7 @@ impl Hashes {
     }
 
     fn add_group(&mut self, group: &[(u64, u32)]) {
-        self.tally.fetch(group.iter().map(|(hash, _)| home(*hash)));
+        self.counts.fetch(group.iter().map(|(hash, _)| home(*hash)));
         for (hash, times) in group {
             self.add_times(*hash, *times);
         }
@@ -99,7 +85,7 @@ impl Hashes {
 
     #[inline]
     fn count(&mut self, hash: u64, count: u32) {
-        if self.tally.add(home(hash), hash, count.into()) {
+        if self.counts.add(home(hash), hash, count.into()) {
             self.make_room();
         }
     }
@@ -107,11 +93,11 @@ impl Hashes {
     /// Sees after a new hash that there are not too many, and that the table has room.
     #[inline(never)]
     fn make_room(&mut self) {
-        while self.tally.used > self.limit {
+        while self.counts.used > self.limit {
             self.thin();
         }
-        if self.tally.is_half_full() {
-            self.tally.rebuild(2, |hash| Some((home(hash), hash)));
+        if self.counts.is_half_full() {
+            self.counts.rebuild(2, |hash| Some((home(hash), hash)));
         }
     }
 
@@ -119,20 +105,20 @@ impl Hashes {
         self.level += 1;
         let keep = (1 << self.level) - 1;
         let kept = |hash: u64| (hash & keep == 0).then(|| (home(hash), hash));
-        self.tally.rebuild(1, kept);
+        self.counts.rebuild(1, kept);
     }
 
     fn iter(&self) -> impl Iterator<Item = (u64, u32)> {
         let count = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
-        self.tally.iter().map(move |(hash, n)| (hash, count(n)))
+        self.counts.iter().map(move |(hash, n)| (hash, count(n)))
     }
 
     /// How many different values there were.
     pub fn distinct(&self) -> Estimate {
-        let kept = self.tally.used as f64;
+        let kept = self.counts.used as f64;
         let unseen = 1.0 - 0.5_f64.powi(self.level as i32);
         Estimate {
-            count: (self.tally.used as u64) << self.level,
+            count: (self.counts.used as u64) << self.level,
             // The variance of a binomial share.
             error: if kept > 0.0 {
                 (unseen / kept).sqrt()
@@ -169,7 +155,7 @@ impl Hashes {
         let (mut values, mut shared, mut rows, mut squares) = (0_u64, 0_u64, 0_u64, 0.0);
         for (hash, count) in self.iter().filter(|(hash, _)| hash & keep == 0) {
             values += 1;
-            if other.tally.has(home(hash), hash) {
+            if other.counts.has(home(hash), hash) {
                 shared += 1;
                 rows += u64::from(count);
                 squares += f64::from(count) * f64::from(count);
@@ -192,24 +178,24 @@ impl Hashes {
         let mut kept: Vec<(u64, u32)> = self.iter().collect();
         kept.sort_unstable();
         let mut bytes = Vec::new();
-        leb128(&mut bytes, self.limit as u64);
-        leb128(&mut bytes, u64::from(self.level));
+        leb128::write(&mut bytes, self.limit as u64);
+        leb128::write(&mut bytes, u64::from(self.level));
         let mut before = 0;
         for (hash, count) in kept {
             let hash = hash >> self.level;
-            leb128(&mut bytes, hash - before);
-            leb128(&mut bytes, u64::from(count));
+            leb128::write(&mut bytes, hash - before);
+            leb128::write(&mut bytes, u64::from(count));
             before = hash;
         }
         STANDARD_NO_PAD.encode(bytes)
     }
 
-    /// Reads what [`Hashes::encode`] wrote; `None` for anything else.
+    /// Reads what [`DistinctSample::encode`] wrote; `None` for anything else.
     pub fn decode(text: &str) -> Option<Self> {
         let bytes = STANDARD_NO_PAD.decode(text).ok()?;
         let mut bytes = bytes.iter().copied();
-        let limit = usize::try_from(read_leb128(&mut bytes)?).ok()?;
-        let level = u32::try_from(read_leb128(&mut bytes)?)
+        let limit = usize::try_from(leb128::read(&mut bytes)?).ok()?;
+        let level = u32::try_from(leb128::read(&mut bytes)?)
             .ok()
             .filter(|l| *l < 64)?;
         if !(1..=1 << 24).contains(&limit) {
@@ -219,8 +205,8 @@ impl Hashes {
         hashes.level = level;
         let mut hash = 0_u64;
         while bytes.len() > 0 {
-            hash = hash.checked_add(read_leb128(&mut bytes)?)?;
-            let count = u32::try_from(read_leb128(&mut bytes)?)
+            hash = hash.checked_add(leb128::read(&mut bytes)?)?;
+            let count = u32::try_from(leb128::read(&mut bytes)?)
                 .ok()
                 .filter(|c| *c > 0)?;
             if hash > u64::MAX >> level {
@@ -238,10 +224,11 @@ impl Hashes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::sketch::hash::mix;
     use proptest::prelude::*;
 
-    fn hashes(values: impl IntoIterator<Item = u64>, limit: usize) -> Hashes {
-        let mut hashes = Hashes::new(limit);
+    fn hashes(values: impl IntoIterator<Item = u64>, limit: usize) -> DistinctSample {
+        let mut hashes = DistinctSample::new(limit);
         for value in values {
             hashes.add(mix(value));
         }
@@ -298,12 +285,12 @@ mod tests {
             let mut merged = hashes(a.iter().copied(), limit);
             merged.merge(&hashes(b.iter().copied(), limit));
             prop_assert_eq!(merged.encode(), whole.encode());
-            prop_assert_eq!(Hashes::decode(&whole.encode()).unwrap().encode(), whole.encode());
+            prop_assert_eq!(DistinctSample::decode(&whole.encode()).unwrap().encode(), whole.encode());
         }
 
         #[test]
         fn no_text_makes_decode_panic(text in "[A-Za-z0-9+/]{0,40}") {
-            Hashes::decode(&text);
+            DistinctSample::decode(&text);
         }
     }
 }
