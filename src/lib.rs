@@ -10,6 +10,7 @@
 #[macro_use]
 pub mod printable;
 
+pub mod catch_panic;
 pub mod cli;
 pub mod clock;
 pub mod cloudbuild;

@@ -52,7 +52,7 @@ fn report_panic(panic: &std::panic::PanicHookInfo<'_>) {
     if text.contains("Broken pipe") {
         std::process::exit(0);
     }
-    if serin::data::read::is_decoding() {
+    if serin::catch_panic::is_catching() {
         return;
     }
     let place = panic

@@ -20,7 +20,6 @@ use super::batch::{BadRow, BadRowKind, Batch, Places, RowPlaces, Values};
 pub use crate::config::Encoding;
 use crate::error::Input;
 pub use files::{find, find_in, is_table};
-pub use parquet::is_decoding;
 
 /// How many bytes of text a block is cut to, about; records that are longer make it longer.
 const BLOCK: usize = 1 << 20;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Rooms that every other may use.
 const LEAVES: &[&str] = &[
+    "catch_panic",
     "clock",
     "config",
     "engine",
@@ -64,6 +65,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     // A profile's sketches are read by those who wrote them.
     ("report", &["data"]),
+    ("catch_panic", &[]),
     ("clock", &[]),
     ("config", &[]),
     ("engine", &[]),

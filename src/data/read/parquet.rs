@@ -11,13 +11,11 @@ mod pages;
 mod tests;
 mod values;
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufReader, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -38,6 +36,7 @@ use parquet::file::metadata::{
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::{File, Parsed};
+use crate::catch_panic::catch_panic;
 use crate::data::batch::{RowPlaces, Values};
 use crate::error::{Input, Place};
 
@@ -124,7 +123,7 @@ impl Source {
     /// [`Input`] when it is no Parquet file, or a column's type, codec or name cannot be taken.
     pub(super) fn open(file: &File) -> Result<Self> {
         let input = PositionedFile::open(file)?;
-        Ok(shielded(&file.shown, || Self::read(file, &input))?)
+        Ok(decoded(&file.shown, || Self::read(file, &input))?)
     }
 
     fn read(file: &File, input: &PositionedFile) -> Result<Self, Input> {
@@ -342,7 +341,7 @@ impl ColumnReader {
             if let Some(values) = self.aside.remove(&stretch) {
                 return Ok(values);
             }
-            match shielded(&group.file.shown, || self.decode(group)) {
+            match decoded(&group.file.shown, || self.decode(group)) {
                 Ok(values) => self.aside.insert(self.next, values),
                 Err(error) => {
                     self.state = Decoding::Failed(error);
@@ -394,22 +393,9 @@ impl ColumnReader {
     }
 }
 
-thread_local! {
-    static DECODING: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether a panic of this thread is one that a damaged Parquet file caused, and an error instead.
-pub fn is_decoding() -> bool {
-    DECODING.get()
-}
-
 /// Decodes; the library panics over some damaged files where it should return an error.
-fn shielded<T>(shown: &str, decode: impl FnOnce() -> Result<T, Input>) -> Result<T, Input> {
-    DECODING.set(true);
-    // What was being decoded is thrown away then.
-    let decoded = panic::catch_unwind(AssertUnwindSafe(decode));
-    DECODING.set(false);
-    decoded.unwrap_or_else(|_| {
+fn decoded<T>(shown: &str, decode: impl FnOnce() -> Result<T, Input>) -> Result<T, Input> {
+    catch_panic(decode).unwrap_or_else(|| {
         Err(Input::new("the Parquet file cannot be decoded")
             .at_file(Path::new(shown))
             .hint("the file may be damaged: write it again"))
