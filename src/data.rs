@@ -18,6 +18,7 @@ pub mod label;
 pub mod read;
 pub mod scan;
 pub mod schema;
+mod sequencer;
 pub mod sketch;
 pub mod snapshot;
 pub mod split;
@@ -25,7 +26,6 @@ pub mod stats;
 pub mod table;
 #[cfg(test)]
 pub(crate) mod testing;
-mod turns;
 pub mod types;
 
 /// A number of things, as in `1 row` or `20 rows`.

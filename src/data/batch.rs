@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::cell_text;
 
-/// A stretch of a table's rows; a few megabytes at most.
+/// A stretch of a table's rows as a reader gives it; a few megabytes at most.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// Which batch of its table it is, from 0; the same for the same files on every machine.
@@ -24,7 +24,25 @@ pub struct Batch {
     pub bytes: u64,
 }
 
-/// The cells of a column in a batch, one a row.
+impl Batch {
+    /// Where a row stands, as messages show it.
+    pub fn place(&self, row: usize) -> String {
+        format!("{}:{}", self.places.file, self.places.get(row))
+    }
+}
+
+/// The columns of some rows, wherever these come from.
+#[derive(Clone, Copy)]
+pub struct Columns<'a> {
+    /// The number of these rows among all that are taken in one after the other, from 0.
+    pub index: u64,
+    pub rows: usize,
+    pub values: &'a [Values],
+    /// Where a row stands, for messages about a cell.
+    pub place: &'a dyn Fn(usize) -> String,
+}
+
+/// The cells of a column in some rows, one a row.
 #[derive(Clone, Debug)]
 pub enum Values {
     /// As they were written. Which of them are missing depends on the type that the column is taken for.

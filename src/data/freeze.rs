@@ -11,25 +11,25 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 
-use super::batch::{Batch, Places, RowPlaces, Texts, Values};
+use super::batch::{Batch, Texts, Values};
 use super::checks::{self, DatasetScope, References, RowChecks, RowsBefore};
 use super::findings::Findings;
 use super::frame::{self, Frame, FrameColumn};
 use super::join::{self, Fault, Join, KeyedRow};
 use super::keys::{Key, KeySet};
 use super::label::{Label, Labels, Target};
-use super::read;
+use super::read::{self, Block};
 use super::scan::{Reading, scan};
 use super::schema::{ColumnRule, Schema};
+use super::sequencer::Sequencer;
 use super::snapshot::{Group, Part, Pending};
 use super::stats::{self, Gathered, Misfit, Overlap, Profiled};
 use super::table::{Kind, Table, Totals};
-use super::turns::Turns;
 use crate::config::{Config, JoinKind};
 use crate::workspace::Workspace;
 use crate::workspace::records::SplitFile;
 use crate::workspace::table_profile::{Forced, TableProfile};
-use parts::{Made, Parts, PartsOwn};
+use parts::{Made, Partial, Parts};
 
 /// A table of `serin.yaml`, whose files were looked at.
 pub struct Source {
@@ -153,26 +153,22 @@ impl Task<'_> {
     /// What the first stretch looks like.
     fn first_plan(&self) -> Result<Plan> {
         let names = self.first.table.columns();
-        let batch = match self.first.table.blocks()?.next()? {
-            Some(block) => block.parse()?,
-            None => no_rows(0, names.len()),
-        };
+        let block = self.first.table.blocks()?.next()?;
+        let batch = block.map(Block::parse).transpose()?;
         let declared = |name: &str| rule_of(self.schema, &self.first.name, name)?.kind;
-        let kinds = batch.columns.iter().zip(names);
-        let kinds: Vec<Kind> = kinds
-            .map(|(values, name)| Kind::of(values, declared(name)))
-            .collect();
-        let columns = batch.columns.iter().zip(&kinds);
         let mut plan = Plan {
-            forced: columns
-                .map(|(values, kind)| {
-                    let forced = || stats::forced_in(&batch, values, kind.values);
-                    (!kind.declared).then(forced).flatten()
-                })
-                .collect(),
-            kinds,
+            kinds: Vec::new(),
+            forced: Vec::new(),
             label_is_number: false,
         };
+        for (n, name) in names.iter().enumerate() {
+            let values = batch.as_ref().and_then(|batch| batch.columns.get(n));
+            let none = Values::Texts(Texts::default());
+            let kind = Kind::of(values.unwrap_or(&none), declared(name));
+            let forced = || stats::forced_in(batch.as_ref()?, values?, kind.values);
+            plan.forced.push((!kind.declared).then(forced).flatten());
+            plan.kinds.push(kind);
+        }
         let start = self.stretch(&plan, batch);
         let tables: Vec<&Table> = std::iter::once(&start).chain(self.others).collect();
         if let Some(label) = self.label(&self.columns(&plan)) {
@@ -190,7 +186,8 @@ impl Task<'_> {
         Ok(plan)
     }
 
-    fn stretch(&self, plan: &Plan, batch: Batch) -> Table {
+    /// The rows of a batch of the first table; none without one.
+    fn stretch(&self, plan: &Plan, batch: Option<Batch>) -> Table {
         let Source { name, path, table } = self.first;
         Table::stretch(name, path, table.columns(), &plan.kinds, batch)
     }
@@ -265,24 +262,28 @@ impl Task<'_> {
         let names = self.first.table.columns();
         let totals = Totals::new(&self.first.name, &self.first.path, names, &plan.kinds);
         let checks = RowChecks::new(self.config, self.schema, self.references, &totals.name);
-        let turns = Turns::new(
+        let in_order = Sequencer::new(
             0,
             1,
             Seen::new(RowsBefore::new(totals, &checks), self.others.len()),
         );
-        let work = |own: &mut PartsOwn, batch: Batch| {
+        let work = |partial: &mut Partial, batch: Batch| {
             let index = batch.index;
-            let table = self.stretch(plan, batch);
+            let table = self.stretch(plan, Some(batch));
             let found = checks.rows(&table);
             let joined = match &join {
                 Some(join) => {
                     let joined = join.stretch(&table);
                     let frame = self.frame(&table, &columns, joined.rows);
-                    Some((parts.make(own, index, &frame)?, joined.alone, joined.keys))
+                    Some((
+                        parts.make(partial, index, &frame)?,
+                        joined.alone,
+                        joined.keys,
+                    ))
                 }
                 None => None,
             };
-            let full = turns.take(index, |seen| {
+            let full = in_order.run(index, |seen| {
                 seen.batches = index + 1;
                 seen.types(&table);
                 seen.before.take(&checks, &table, found);
@@ -304,11 +305,17 @@ impl Task<'_> {
             }
         };
         let stop = || {
-            turns.stop();
+            in_order.stop();
             parts.spoil();
         };
-        let mut owns = scan(&self.first.table, self.reading, || parts.own(), work, stop)?;
-        let mut seen = turns.into_inner();
+        let mut partials = scan(
+            &self.first.table,
+            self.reading,
+            || parts.partial(),
+            work,
+            stop,
+        )?;
+        let mut seen = in_order.into_inner();
         if let Some(better) = seen.better(plan) {
             return Ok(Pass::Again(better));
         }
@@ -326,18 +333,18 @@ impl Task<'_> {
             }
             let (rows, more) = join.left_over();
             faults.extend(more);
-            let none = self.stretch(plan, no_rows(0, names.len()));
+            let none = self.stretch(plan, None);
             for rows in stretches(rows) {
-                let own = owns
+                let partial = partials
                     .first_mut()
                     .ok_or_else(|| anyhow!("nobody read the table"))?;
                 let frame = self.frame(&none, &columns, rows);
-                let made = parts.make(own, seen.batches, &frame)?;
+                let made = parts.make(partial, seen.batches, &frame)?;
                 seen.batches += 1;
                 parts.write(seen.made(made, &parts)?)?;
             }
         }
-        self.conclude(plan, &faults, join.is_some(), parts, owns, seen)
+        self.conclude(plan, &faults, join.is_some(), parts, partials, seen)
     }
 
     fn frame<'t>(
@@ -357,7 +364,7 @@ impl Task<'_> {
         faults: &[Fault],
         is_joined: bool,
         parts: Parts,
-        owns: Vec<PartsOwn>,
+        partials: Vec<Partial>,
         seen: Seen,
     ) -> Result<Pass> {
         let mut findings = Findings::default();
@@ -370,7 +377,7 @@ impl Task<'_> {
         checks::tables(self.config, self.schema, &tables, faults, &mut findings);
         let columns = self.columns(plan);
         let label = self.label(&columns);
-        let (gathered, files, labels) = parts.end(owns);
+        let (gathered, files, labels) = parts.end(partials);
         let target = label.as_ref().map(|label| Target::new(&labels, label));
         if is_joined {
             findings.merge(seen.findings);
@@ -411,7 +418,7 @@ impl Task<'_> {
             true => None,
             false => Some(ended(files, seen.pending)?),
         };
-        let joined = self.told(&forced, columns, target, gathered, snapshot);
+        let joined = self.figures(&forced, columns, target, gathered, snapshot);
         Ok(Pass::Done(Box::new(Frozen {
             tables,
             forced,
@@ -434,7 +441,7 @@ impl Task<'_> {
     }
 
     /// The figures of both parts.
-    fn told(
+    fn figures(
         &self,
         forced: &[Vec<(String, Forced)>],
         columns: Arc<[FrameColumn]>,
@@ -454,7 +461,7 @@ impl Task<'_> {
             let key = (column.source()?.0, column.name.as_str());
             forced.get(&key).copied().cloned()
         };
-        let told = |gathered: Gathered, files: &[&SplitFile]| {
+        let profiled = |gathered: Gathered, files: &[&SplitFile]| {
             let mut profiled = gathered.profiled(&names, Some(target.column));
             for (figures, column) in profiled.profile.columns.iter_mut().zip(columns.iter()) {
                 figures.forced_by = forced_by(column);
@@ -473,9 +480,9 @@ impl Task<'_> {
             both.get(1..).unwrap_or_default(),
         );
         let (train, test, whole) = std::thread::scope(|scope| {
-            let train = scope.spawn(|| told(train, of_train).profile);
-            let test = scope.spawn(|| told(test, of_test).profile);
-            let whole = told(whole, both);
+            let train = scope.spawn(|| profiled(train, of_train).profile);
+            let test = scope.spawn(|| profiled(test, of_test).profile);
+            let whole = profiled(whole, both);
             (train.join(), test.join(), whole)
         });
         let panicked = |panic| std::panic::resume_unwind(panic);
@@ -574,7 +581,7 @@ impl Seen {
             let misfit = column.misfits.first().filter(|_| !column.kind.declared);
             if let Some((row, place)) = misfit.and_then(|row| Some((*row, table.place(*row)?))) {
                 self.misfits.entry(n).or_insert_with(|| Misfit {
-                    place: format!("{}:{}", place.file, place.line),
+                    place: place.to_string(),
                     value: column.text(row).into_owned(),
                 });
             }
@@ -613,22 +620,6 @@ impl Seen {
     fn better(&self, plan: &Plan) -> Option<Plan> {
         let fits = self.misfits.is_empty() && self.times_of_day.is_empty();
         (!fits).then(|| plan.widened(&self.misfits, &self.times_of_day))
-    }
-}
-
-/// A batch without rows.
-fn no_rows(index: u64, columns: usize) -> Batch {
-    Batch {
-        index,
-        rows: 0,
-        columns: vec![Values::Texts(Texts::default()); columns],
-        places: Places {
-            file: "".into(),
-            rows: RowPlaces::Rows(1),
-        },
-        bad_rows: Vec::new(),
-        bad_row_count: 0,
-        bytes: 0,
     }
 }
 

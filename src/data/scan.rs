@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::batch::Batch;
 use super::read::Table;
-use super::turns::{lock, open};
+use super::sequencer::{into_inner, lock};
 
 /// How a table is read through.
 #[derive(Clone, Copy, Default)]
@@ -92,7 +92,7 @@ pub(super) fn scan<S: Send>(
         }
         states
     });
-    match open(first_error) {
+    match into_inner(first_error) {
         Some((_, error)) => Err(error),
         None => Ok(states),
     }

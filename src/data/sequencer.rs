@@ -3,7 +3,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// A value, and the number of the batch whose turn it is.
-pub(super) struct Turns<T> {
+pub(super) struct Sequencer<T> {
     state: Mutex<State<T>>,
     changed: Condvar,
     step: u64,
@@ -20,12 +20,12 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// What a mutex holds in the end.
-pub(super) fn open<T>(mutex: Mutex<T>) -> T {
+pub(super) fn into_inner<T>(mutex: Mutex<T>) -> T {
     mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<T> Turns<T> {
-    /// The turns of the batches `first`, `first + step`, and so on.
+impl<T> Sequencer<T> {
+    /// For the batches `first`, `first + step`, and so on.
     pub(super) fn new(first: u64, step: u64, value: T) -> Self {
         Self {
             state: Mutex::new(State {
@@ -40,7 +40,7 @@ impl<T> Turns<T> {
 
     /// Waits for the turn of a batch and changes the value; `None` where it will not come, because somebody
     /// stopped. Every batch takes its turn once.
-    pub(super) fn take<R>(&self, batch: u64, change: impl FnOnce(&mut T) -> R) -> Option<R> {
+    pub(super) fn run<R>(&self, batch: u64, change: impl FnOnce(&mut T) -> R) -> Option<R> {
         let waits = |state: &mut State<T>| state.next != batch && !state.stopped;
         let state = self.changed.wait_while(lock(&self.state), waits);
         let mut state = state.unwrap_or_else(PoisonError::into_inner);
@@ -61,6 +61,6 @@ impl<T> Turns<T> {
     }
 
     pub(super) fn into_inner(self) -> T {
-        open(self.state).value
+        into_inner(self.state).value
     }
 }

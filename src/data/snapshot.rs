@@ -28,7 +28,7 @@ use parquet::schema::types::ColumnPath;
 
 use super::batch::{Nulls, Texts, Values, is_null};
 use super::keys::{Key, KeySet, key};
-use super::turns::{lock, open};
+use super::sequencer::{into_inner, lock};
 use crate::workspace::records::{ColumnType, SplitFile};
 use crate::workspace::{AtomicFile, Digest, Hashing, Workspace};
 
@@ -309,7 +309,7 @@ impl Part {
         let path = self.path;
         let end = || -> Result<Digest> {
             let begun = self.begun.into_inner().context("the file was not begun")?;
-            let output = open(begun.output).writer.into_inner()?;
+            let output = into_inner(begun.output).writer.into_inner()?;
             let digest = output.digest();
             self.file.commit()?;
             Ok(digest)

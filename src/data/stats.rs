@@ -16,6 +16,7 @@ mod tests;
 
 use anyhow::Result;
 
+use super::batch::{BadRow, Batch, Columns};
 use super::read::Table;
 use super::scan::{Reading, scan};
 use super::sketch::{DistinctSample, HeavyHitters};
@@ -24,7 +25,9 @@ use crate::workspace::table_profile::{ColumnFigures, Forced, TableProfile};
 use column::Limits;
 pub use figures::histogram_between;
 pub use label::Similar;
-pub use pass::{Gather, Gathered, Kind, Misfit, Overlap, Own, forced, forced_in, guess, widened};
+pub use pass::{
+    Gather, Gathered, Kind, Misfit, Overlap, Partial, forced, forced_in, guess, widened,
+};
 
 /// How a table is profiled.
 #[derive(Clone, Copy, Default)]
@@ -39,7 +42,7 @@ pub struct Options<'a> {
 pub struct Profiled {
     pub profile: TableProfile,
     /// The first malformed rows, at most ten.
-    pub bad_rows: Vec<super::batch::BadRow>,
+    pub bad_rows: Vec<BadRow>,
     /// Columns that are nearly the same.
     pub similar: Vec<Similar>,
 }
@@ -70,13 +73,20 @@ pub fn profile(table: &Table, options: &Options) -> Result<Profiled> {
     };
     loop {
         let gather = Gather::new(kinds.clone());
-        let work = |own: &mut Own, batch| {
-            gather.take(own, &batch);
+        let work = |partial: &mut Partial, batch: Batch| {
+            partial.bad_rows(&batch);
+            let rows = Columns {
+                index: batch.index,
+                rows: batch.rows,
+                values: &batch.columns,
+                place: &|row| batch.place(row),
+            };
+            gather.take(partial, rows);
             Ok(())
         };
         let stop = || gather.stop();
-        let owns = scan(table, &options.reading, || gather.own(), work, stop)?;
-        let gathered = gather.gathered(owns);
+        let partials = scan(table, &options.reading, || gather.partial(), work, stop)?;
+        let gathered = gather.gathered(partials);
         if gathered.misfits().is_empty() {
             let mut profiled = gathered.profiled(table.columns(), label);
             profiled.profile.bytes = table.bytes();

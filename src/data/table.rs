@@ -10,8 +10,8 @@ use super::batch::{BadRow, Batch, NULL, Nulls, Places, Texts, Values, is_null};
 use super::cell::{self, Cell};
 use super::findings::Origin;
 use super::scan::{Reading, scan};
+use super::sequencer::Sequencer;
 use super::stats::{self, Misfit, widened};
-use super::turns::Turns;
 use super::{read, types};
 use crate::error::Input;
 use crate::workspace::records::ColumnType;
@@ -258,6 +258,12 @@ pub struct RowPlace<'a> {
     pub line: u64,
 }
 
+impl std::fmt::Display for RowPlace<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
 impl RowPlace<'_> {
     /// The place in a sentence about another row, which tells the file only where that is another one.
     pub fn seen_from(self, other: Option<RowPlace>) -> String {
@@ -311,22 +317,34 @@ pub struct Table {
 }
 
 impl Table {
-    /// The rows of a batch, its columns called `names` and taken for `kinds`.
-    pub fn stretch(name: &str, path: &str, names: &[String], kinds: &[Kind], batch: Batch) -> Self {
-        let mut rows = Rows::default();
-        rows.push(&batch.places, batch.rows);
-        let columns = names.iter().zip(kinds).zip(batch.columns);
-        let column = |((name, kind), values): ((&String, &Kind), _)| {
-            Column::new(name.clone(), values, *kind)
-        };
-        Self {
+    /// The rows of a batch, none without one; its columns called `names` and taken for `kinds`.
+    pub fn stretch(
+        name: &str,
+        path: &str,
+        names: &[String],
+        kinds: &[Kind],
+        batch: Option<Batch>,
+    ) -> Self {
+        let mut table = Self {
             name: name.to_owned(),
             path: path.to_owned(),
-            columns: columns.map(column).collect(),
-            rows,
-            bad_rows: batch.bad_rows,
-            bad_row_count: batch.bad_row_count,
+            columns: Vec::with_capacity(names.len()),
+            rows: Rows::default(),
+            bad_rows: Vec::new(),
+            bad_row_count: 0,
+        };
+        let mut columns = Vec::new();
+        if let Some(batch) = batch {
+            table.rows.push(&batch.places, batch.rows);
+            table.bad_rows = batch.bad_rows;
+            table.bad_row_count = batch.bad_row_count;
+            columns = batch.columns;
         }
+        columns.resize(names.len(), Values::Texts(Texts::default()));
+        for ((name, kind), values) in names.iter().zip(kinds).zip(columns) {
+            table.columns.push(Column::new(name.clone(), values, *kind));
+        }
+        table
     }
 
     /// Reads a table whole, its columns taken for the types that `declared` tells for their names, else for
@@ -340,13 +358,13 @@ impl Table {
         table: &read::Table,
         declared: impl Fn(&str) -> Option<ColumnType>,
     ) -> Result<Self> {
-        let turns: Turns<Vec<Batch>> = Turns::new(0, 1, Vec::new());
+        let batches: Sequencer<Vec<Batch>> = Sequencer::new(0, 1, Vec::new());
         let work = |(): &mut (), batch: Batch| {
-            turns.take(batch.index, |batches| batches.push(batch));
+            batches.run(batch.index, |batches| batches.push(batch));
             Ok(())
         };
-        scan(table, &Reading::default(), || (), work, || turns.stop())?;
-        let mut batches = turns.into_inner();
+        scan(table, &Reading::default(), || (), work, || batches.stop())?;
+        let mut batches = batches.into_inner();
         let mut rows = Rows::default();
         let (mut bad_rows, mut bad_row_count) = (Vec::new(), 0);
         for batch in &mut batches {
@@ -376,8 +394,9 @@ impl Table {
             let mut column = Column::new(name.clone(), values, kind);
             column.forced = forced.and_then(|(row, before)| {
                 let (file, line) = rows.place(row)?;
+                let place = RowPlace { file, line };
                 let misfit = Misfit {
-                    place: format!("{file}:{line}"),
+                    place: place.to_string(),
                     value: column.text(row).into_owned(),
                 };
                 Some(misfit.forced(before))

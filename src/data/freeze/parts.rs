@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use anyhow::Result;
 
 use crate::config::Config;
-use crate::data::batch::{Batch, Places, RowPlaces, Values};
+use crate::data::batch::{Columns, Values};
 use crate::data::checks;
 use crate::data::findings::Findings;
 use crate::data::frame::{Frame, FrameColumn};
@@ -32,9 +32,9 @@ pub(super) struct Parts<'a> {
     rejected: AtomicBool,
 }
 
-/// What a thread gathers by itself.
-pub(super) struct PartsOwn {
-    gathered: [stats::Own; 2],
+/// What one thread has gathered.
+pub(super) struct Partial {
+    gathered: [stats::Partial; 2],
     labels: Labels,
 }
 
@@ -89,9 +89,9 @@ impl<'a> Parts<'a> {
         })
     }
 
-    pub(super) fn own(&self) -> PartsOwn {
-        PartsOwn {
-            gathered: self.gathers.each_ref().map(Gather::own),
+    pub(super) fn partial(&self) -> Partial {
+        Partial {
+            gathered: self.gathers.each_ref().map(Gather::partial),
             labels: Labels::default(),
         }
     }
@@ -110,7 +110,7 @@ impl<'a> Parts<'a> {
     }
 
     /// Divides joined rows, which are the batch `index`, and takes their figures.
-    pub(super) fn make(&self, own: &mut PartsOwn, index: u64, frame: &Frame) -> Result<Made> {
+    pub(super) fn make(&self, partial: &mut Partial, index: u64, frame: &Frame) -> Result<Made> {
         let mut made = Made {
             findings: checks::joined(self.config, frame),
             rows: [0, 0],
@@ -127,7 +127,7 @@ impl<'a> Parts<'a> {
             let part = if is_test { &mut *test } else { &mut *train };
             part.push(row as u32);
             if let Some(value) = label.and_then(|label| frame.value(label, row)) {
-                own.labels.add(&value, is_test);
+                partial.labels.add(&value, is_test);
             }
         }
         made.rows = divided.each_ref().map(|rows| rows.len() as u64);
@@ -135,21 +135,19 @@ impl<'a> Parts<'a> {
             return Ok(made);
         }
         let is_written = !self.rejected.load(Relaxed);
-        let parts = divided.iter().zip(&self.gathers).zip(&mut own.gathered);
+        let parts = divided.iter().zip(&self.gathers).zip(&mut partial.gathered);
         let mut stretches = Vec::with_capacity(2);
-        for ((rows, gather), own) in parts {
-            let batch = Batch {
+        for ((rows, gather), partial) in parts {
+            let values = self.columns(frame, rows);
+            let columns = Columns {
                 index,
                 rows: rows.len(),
-                columns: self.columns(frame, rows),
-                places: places(frame, rows),
-                bad_rows: Vec::new(),
-                bad_row_count: 0,
-                bytes: 0,
+                values: &values,
+                place: &|row| place(frame, rows, row),
             };
-            gather.take(own, &batch);
+            gather.take(partial, columns);
             if is_written {
-                stretches.push(Stretch::new(&batch.columns, rows.len())?);
+                stretches.push(Stretch::new(&values, rows.len())?);
             }
         }
         made.stretches = <[Stretch; 2]>::try_from(stretches).ok();
@@ -194,12 +192,12 @@ impl<'a> Parts<'a> {
     }
 
     /// Puts together what the threads gathered.
-    pub(super) fn end(self, owns: Vec<PartsOwn>) -> ([Gathered; 2], [Part; 2], Labels) {
+    pub(super) fn end(self, partials: Vec<Partial>) -> ([Gathered; 2], [Part; 2], Labels) {
         let mut labels = Labels::default();
         let (mut train, mut test) = (Vec::new(), Vec::new());
-        for own in owns {
-            labels.merge(&own.labels);
-            let [a, b] = own.gathered;
+        for partial in partials {
+            labels.merge(&partial.labels);
+            let [a, b] = partial.gathered;
             train.push(a);
             test.push(b);
         }
@@ -209,25 +207,10 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Where rows of the joined table stand in the first one, for a cell that is told.
-fn places(frame: &Frame, rows: &[u32]) -> Places {
-    let places = rows.iter().map(|row| frame.first_place(*row as usize));
-    let places: Vec<Option<crate::data::table::RowPlace>> = places.collect();
-    let file = places
-        .iter()
-        .flatten()
-        .next()
-        .map_or("", |place| place.file);
-    let lines = places
-        .iter()
-        .map(|place| place.map_or(0, |place| place.line));
-    let lines: Vec<u64> = lines.collect();
-    let first = lines.iter().copied().min().unwrap_or(0);
-    Places {
-        file: file.into(),
-        rows: RowPlaces::Lines(
-            lines.iter().map(|line| (line - first) as u32).collect(),
-            first,
-        ),
-    }
+/// Where a row of the joined table, one of these, stands in the first one.
+fn place(frame: &Frame, rows: &[u32], row: usize) -> String {
+    let place = rows
+        .get(row)
+        .and_then(|row| frame.first_place(*row as usize));
+    place.map_or(":0".to_owned(), |place| place.to_string())
 }

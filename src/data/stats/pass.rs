@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::column::{self, Counted, Limits, Ordered, Scratch};
 use super::{Profiled, figures, label};
-use crate::data::batch::{BadRow, Batch, Texts, Values};
+use crate::data::batch::{BadRow, Batch, Columns, NULL, Texts, Values};
 use crate::data::scan::MOST_THREADS;
+use crate::data::sequencer::{Sequencer, into_inner, lock};
 use crate::data::sketch::hash::mix;
 use crate::data::sketch::{DistinctSample, RowSample};
-use crate::data::turns::{Turns, lock, open};
 use crate::workspace::table_profile::{Estimate, Forced, TableProfile, ValueType};
 
 /// How many lanes there are: one for each thread that may have something to do.
@@ -53,15 +53,7 @@ pub fn forced(values: &Values, kind: Kind) -> Option<(usize, ValueType)> {
 /// The same of a column of a batch, with the cell's place.
 pub fn forced_in(batch: &Batch, values: &Values, kind: Kind) -> Option<Forced> {
     let (row, before) = forced(values, kind)?;
-    Some(misfit(batch, values, row).forced(before))
-}
-
-/// A cell of a batch, as one that does not fit.
-fn misfit(batch: &Batch, values: &Values, row: usize) -> Misfit {
-    Misfit {
-        place: format!("{}:{}", batch.places.file, batch.places.get(row)),
-        value: values.text(row, false).unwrap_or_default().into_owned(),
-    }
+    Some(Misfit::of(values, row, batch.place(row)).forced(before))
 }
 
 /// The type of a column whose type was another, where a cell did not fit it.
@@ -81,9 +73,16 @@ pub struct Misfit {
     pub value: String,
 }
 
+impl Misfit {
+    fn of(values: &Values, row: usize, place: String) -> Self {
+        let value = values.text(row, false).unwrap_or_default().into_owned();
+        Self { place, value }
+    }
+}
+
 /// What the threads that gather share.
 pub struct Gather {
-    lanes: Vec<Turns<InOrder>>,
+    lanes: Vec<Sequencer<Vec<Ordered>>>,
     kinds: Vec<Kind>,
     /// The columns in the order in which a row is hashed: first those whose rows are hashed by themselves too.
     order: Vec<usize>,
@@ -93,17 +92,12 @@ pub struct Gather {
     failures: Mutex<BTreeMap<usize, (u64, Misfit)>>,
 }
 
-/// What depends on the order of the rows.
-#[derive(Clone)]
-struct InOrder {
-    columns: Vec<Ordered>,
-    bad_rows: Vec<(u64, BadRow)>,
-}
-
-/// What a thread gathers by itself.
-pub struct Own {
+/// What one thread has gathered.
+pub struct Partial {
     rows: u64,
     bad_rows: u64,
+    /// With the numbers of their batches.
+    first_bad_rows: Vec<(u64, BadRow)>,
     columns: Vec<Counted>,
     duplicates: DistinctSample,
     features: DistinctSample,
@@ -116,11 +110,8 @@ impl Gather {
     pub fn new(kinds: Vec<Kind>) -> Self {
         let columns = kinds.len();
         let limits = Limits::of(columns);
-        let empty = InOrder {
-            columns: vec![Ordered::new(limits); columns],
-            bad_rows: Vec::new(),
-        };
-        let lane = |first| Turns::new(first, LANES, empty.clone());
+        let empty = vec![Ordered::new(limits); columns];
+        let lane = |first| Sequencer::new(first, LANES, empty.clone());
         Self {
             lanes: (0..LANES).map(lane).collect(),
             order: (0..columns).collect(),
@@ -141,11 +132,12 @@ impl Gather {
     }
 
     /// For a thread to begin with.
-    pub fn own(&self) -> Own {
+    pub fn partial(&self) -> Partial {
         let columns = self.kinds.len();
-        Own {
+        Partial {
             rows: 0,
             bad_rows: 0,
+            first_bad_rows: Vec::new(),
             columns: vec![Counted::new(Limits::of(columns)); columns],
             duplicates: DistinctSample::new(ROWS),
             features: DistinctSample::new(ROWS),
@@ -154,10 +146,10 @@ impl Gather {
         }
     }
 
-    /// Takes a batch in, when its turn has come. Every number of a batch comes once, none is left out.
-    pub fn take(&self, own: &mut Own, batch: &Batch) {
-        if let Some(lane) = self.lanes.get((batch.index % LANES) as usize) {
-            lane.take(batch.index, |in_order| own.take(batch, in_order, self));
+    /// Takes rows in, when their turn has come. Every number comes once, none is left out.
+    pub fn take(&self, partial: &mut Partial, rows: Columns) {
+        if let Some(lane) = self.lanes.get((rows.index % LANES) as usize) {
+            lane.run(rows.index, |ordered| partial.take(rows, ordered, self));
         }
     }
 
@@ -169,24 +161,19 @@ impl Gather {
     }
 
     /// Puts together what the threads gathered.
-    pub fn gathered(self, owns: impl IntoIterator<Item = Own>) -> Gathered {
+    pub fn gathered(self, partials: impl IntoIterator<Item = Partial>) -> Gathered {
         let columns = self.kinds.len();
-        let mut bad_rows = Vec::new();
         let mut ordered = vec![Ordered::new(Limits::of(columns)); columns];
         for lane in self.lanes {
-            let lane = lane.into_inner();
-            for (column, more) in ordered.iter_mut().zip(&lane.columns) {
+            for (column, more) in ordered.iter_mut().zip(&lane.into_inner()) {
                 column.merge(more);
             }
-            bad_rows.extend(lane.bad_rows);
         }
-        bad_rows.sort_by_key(|(batch, row)| (*batch, row.line));
-        bad_rows.truncate(BAD_ROWS);
         let mut gathered = Gathered {
             kinds: self.kinds,
             rows: 0,
             bad_rows: 0,
-            first_bad_rows: bad_rows.into_iter().map(|(_, row)| row).collect(),
+            first_bad_rows: Vec::new(),
             columns: ordered
                 .into_iter()
                 .map(|ordered| (Counted::new(Limits::of(columns)), ordered))
@@ -194,59 +181,64 @@ impl Gather {
             duplicates: DistinctSample::new(ROWS),
             features: DistinctSample::new(ROWS),
             sample: RowSample::new(columns),
-            misfits: open(self.failures)
+            misfits: into_inner(self.failures)
                 .into_iter()
                 .map(|(column, (_, misfit))| (column, misfit))
                 .collect(),
         };
-        for own in owns {
-            gathered.rows += own.rows;
-            gathered.bad_rows += own.bad_rows;
-            for ((column, _), more) in gathered.columns.iter_mut().zip(&own.columns) {
+        let mut bad_rows = Vec::new();
+        for partial in partials {
+            gathered.rows += partial.rows;
+            gathered.bad_rows += partial.bad_rows;
+            bad_rows.extend(partial.first_bad_rows);
+            for ((column, _), more) in gathered.columns.iter_mut().zip(&partial.columns) {
                 column.merge(more);
             }
-            gathered.duplicates.merge(&own.duplicates);
-            gathered.features.merge(&own.features);
-            gathered.sample.merge(own.sample);
+            gathered.duplicates.merge(&partial.duplicates);
+            gathered.features.merge(&partial.features);
+            gathered.sample.merge(partial.sample);
         }
+        bad_rows.sort_by_key(|(batch, row)| (*batch, row.line));
+        let first = bad_rows.into_iter().take(BAD_ROWS);
+        gathered.first_bad_rows = first.map(|(_, row)| row).collect();
         gathered
     }
 
-    fn misfit(&self, column: usize, batch: &Batch, row: usize) {
+    /// Notes the first cell of a column that does not fit.
+    fn misfit(&self, column: usize, index: u64, misfit: Misfit) {
         if let Some(first) = self.failed.get(column) {
-            first.fetch_min(batch.index, Relaxed);
+            first.fetch_min(index, Relaxed);
         }
-        let Some(values) = batch.columns.get(column) else {
-            return;
-        };
-        let misfit = misfit(batch, values, row);
         let mut failures = lock(&self.failures);
         match failures.get(&column) {
-            Some((earlier, _)) if *earlier <= batch.index => {}
+            Some((earlier, _)) if *earlier <= index => {}
             _ => {
-                failures.insert(column, (batch.index, misfit));
+                failures.insert(column, (index, misfit));
             }
         }
     }
 }
 
-impl Own {
-    fn take(&mut self, batch: &Batch, in_order: &mut InOrder, gather: &Gather) {
-        self.rows += batch.rows as u64;
+impl Partial {
+    /// Counts the malformed rows of a batch. A thread has its batches in order, so its first ones are enough.
+    pub fn bad_rows(&mut self, batch: &Batch) {
         self.bad_rows += batch.bad_row_count;
-        if in_order.bad_rows.len() < BAD_ROWS {
+        if self.first_bad_rows.len() < BAD_ROWS {
             let rows = batch.bad_rows.iter().cloned();
-            let rows = rows.map(|row| (batch.index, row));
-            in_order.bad_rows.extend(rows);
+            self.first_bad_rows
+                .extend(rows.map(|row| (batch.index, row)));
         }
+    }
+
+    fn take(&mut self, rows: Columns, ordered: &mut [Ordered], gather: &Gather) {
+        self.rows += rows.rows as u64;
         let scratch = &mut self.scratch;
         scratch.rows.clear();
-        scratch.rows.resize(batch.rows, 0);
-        self.sample
-            .pick(batch.index, batch.rows, &mut scratch.picked);
+        scratch.rows.resize(rows.rows, 0);
+        self.sample.pick(rows.index, rows.rows, &mut scratch.picked);
         for (at, n) in gather.order.iter().copied().enumerate() {
-            let column = self.columns.get_mut(n).zip(in_order.columns.get_mut(n));
-            let (Some((counted, ordered)), Some(values)) = (column, batch.columns.get(n)) else {
+            let column = self.columns.get_mut(n).zip(ordered.get_mut(n));
+            let (Some((counted, ordered)), Some(values)) = (column, rows.values.get(n)) else {
                 continue;
             };
             let kind = gather.kinds.get(n).copied().flatten();
@@ -255,14 +247,15 @@ impl Own {
                 .get(n)
                 .map_or(u64::MAX, |batch| batch.load(Relaxed));
             scratch.values.clear();
-            if failed > batch.index {
+            if failed > rows.index {
                 let misfit = match fitting(values, kind) {
                     Fitting::Same => counted.take(values, kind, ordered, scratch),
                     Fitting::As(texts) => counted.take(&texts, kind, ordered, scratch),
                     Fitting::No(row) => Some(column::Misfit { row }),
                 };
-                if let Some(misfit) = misfit {
-                    gather.misfit(n, batch, misfit.row);
+                if let Some(column::Misfit { row }) = misfit {
+                    let misfit = Misfit::of(values, row, (rows.place)(row));
+                    gather.misfit(n, rows.index, misfit);
                 }
             }
             scratch.values.resize(scratch.picked.len(), column::MISSING);
@@ -273,7 +266,7 @@ impl Own {
                 self.features.add_all(hashed(&scratch.rows));
             }
         }
-        self.sample.close(batch.index, &scratch.picked);
+        self.sample.close(rows.index, &scratch.picked);
         self.duplicates.add_all(hashed(&scratch.rows));
     }
 }
@@ -303,11 +296,7 @@ fn fitting(values: &Values, kind: Kind) -> Fitting {
     }
     let texts = Texts::of((0..values.len()).map(|row| values.text(row, false)));
     let texts = texts.unwrap_or_default();
-    let first = texts
-        .spans
-        .iter()
-        .position(|s| *s != crate::data::batch::NULL);
-    match first {
+    match texts.spans.iter().position(|span| *span != NULL) {
         Some(row) if kind != Some(ValueType::Text) => Fitting::No(row),
         _ => Fitting::As(Values::Texts(texts)),
     }
