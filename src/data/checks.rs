@@ -1,21 +1,18 @@
-//! THE LIST of checks: each a code, a severity and a function.
+//! The checks: each a code, a severity, a function, and a paragraph that says what it is for.
 //!
-//! To add one, add a row, its function in the family that it belongs to, and what `explain` says of it.
+//! To add one, add a row and its function to the family of its code, which is the file of that name.
 
-mod columns;
-mod drifted;
-mod explain;
+mod config;
+mod drift;
 mod features;
 mod join;
-mod keys;
-mod parts;
+mod label;
 mod references;
-mod rows;
-mod settings;
-mod target;
+mod schema;
+mod split;
+mod table;
 #[cfg(test)]
 mod testing;
-mod volume;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -40,9 +37,8 @@ use crate::settings::did_you_mean;
 use crate::workspace::drift_report::DriftReport;
 use crate::workspace::records::Severity;
 use crate::workspace::table_profile::TableProfile;
-use explain::explanation;
-use keys::Keyed;
 pub use references::References;
+use schema::keys::Keyed;
 
 /// A named check.
 pub struct Check {
@@ -52,6 +48,8 @@ pub struct Check {
     /// Which severities `lint.checks` may give it.
     allowed: Allowed,
     run: Run,
+    /// What it finds, why that matters, and what to do, as `serin lint --explain CODE` prints it.
+    explanation: &'static str,
 }
 
 /// Which severities a check may have.
@@ -154,6 +152,25 @@ pub struct ProfileScope<'a> {
     pub now: Timestamp,
 }
 
+impl DatasetScope<'_> {
+    /// Says something about a column as a whole, or without one about the tables.
+    fn about(&self, reporter: &mut Reporter, column: &str, evidence: Evidence) {
+        let known = self.columns.iter().find(|known| known.name == column);
+        let source = known.and_then(|column| column.source());
+        match source.and_then(|(table, _)| self.tables.get(table)) {
+            Some(table) => reporter.found(table.origin(), column, None, || evidence),
+            None => {
+                let (names, paths) = join::together(self.tables);
+                let origin = Origin {
+                    table: &names,
+                    path: &paths,
+                };
+                reporter.found(origin, column, None, || evidence);
+            }
+        }
+    }
+}
+
 impl ProfileScope<'_> {
     /// Says something about a column as a whole, or without one about the table.
     fn about(&self, reporter: &mut Reporter, column: &str, evidence: Evidence) {
@@ -179,123 +196,58 @@ fn percent(share: f64) -> String {
     }
 }
 
-const fn check(code: &'static str, severity: Severity, run: Run) -> Check {
+const fn check(
+    code: &'static str,
+    severity: Severity,
+    run: Run,
+    explanation: &'static str,
+) -> Check {
     Check {
         code,
         severity,
         allowed: Allowed::All,
         run,
+        explanation,
     }
 }
 
 /// A check that cannot be off.
-const fn loud(code: &'static str, severity: Severity, run: Run) -> Check {
+const fn loud(
+    code: &'static str,
+    severity: Severity,
+    run: Run,
+    explanation: &'static str,
+) -> Check {
     Check {
-        code,
-        severity,
         allowed: Allowed::NotOff,
-        run,
+        ..check(code, severity, run, explanation)
     }
 }
 
 /// A check that always rejects.
-const fn fixed(code: &'static str, run: Run) -> Check {
+const fn fixed(code: &'static str, run: Run, explanation: &'static str) -> Check {
     Check {
-        code,
-        severity: Reject,
         allowed: Allowed::RejectOnly,
-        run,
+        ..check(code, Severity::Reject, run, explanation)
     }
 }
 
-use Run::{
-    Column as OfColumn, Dataset as OfDataset, Joined as OfJoined, Keys as OfKeys,
-    Profile as OfProfile, Rows as OfRows, Table as OfTable, Tables as OfTables,
-};
-use Severity::{Reject, Warn};
-
-/// Every check, in the order of the work.
-pub const CHECKS: &[Check] = &[
-    fixed("table.rows", OfTable(rows::malformed)),
-    loud("table.skipped_rows", Warn, OfTable(rows::skipped)),
-    fixed("table.empty", OfTable(rows::empty)),
-    check("schema.table", Warn, OfTable(columns::undescribed)),
-    check("schema.rows", Reject, OfTable(keys::rows)),
-    check("schema.presence", Reject, OfTable(columns::absent)),
-    check("schema.extra", Warn, OfTable(columns::extra)),
-    loud("schema.type", Reject, OfColumn(columns::misfits)),
-    check("schema.rounded", Warn, OfColumn(columns::rounded)),
-    check("schema.required", Reject, OfColumn(columns::required)),
-    check("schema.missing", Reject, OfTable(columns::share_missing)),
-    check("schema.domain", Reject, OfColumn(columns::domain)),
-    check("schema.range", Reject, OfColumn(columns::range)),
-    check("schema.length", Reject, OfColumn(columns::length)),
-    check("schema.pattern", Reject, OfColumn(columns::pattern)),
-    check("schema.unique", Reject, OfKeys(keys::unique)),
-    check("schema.key", Reject, OfKeys(keys::key)),
-    check("schema.reference", Reject, OfColumn(keys::reference)),
-    fixed("config.column", OfTables(settings::columns)),
-    fixed("label.column", OfTables(settings::label)),
-    fixed("join.key", OfTables(join::no_key)),
-    fixed("join.collision", OfTables(join::collision)),
-    check("join.empty_key", Reject, OfRows(join::empty_key)),
-    fixed("join.duplicate_key", OfTables(join::duplicate)),
-    check("join.unmatched", Warn, OfTables(join::unmatched)),
-    fixed("join.empty", OfDataset(join::nothing)),
-    check("join.multiplied", Warn, OfDataset(join::multiplied)),
-    fixed("label.missing", OfJoined(target::missing)),
-    fixed("label.classes", OfDataset(target::classes)),
-    fixed("label.unseen", OfDataset(target::unseen)),
-    fixed("features.none", OfDataset(target::no_features)),
-    check("split.time", Reject, OfJoined(target::time)),
-    fixed("split.empty", OfDataset(target::empty_part)),
-    check("split.class", Warn, OfDataset(target::class_in_part)),
-    check("table.min_rows", Reject, OfProfile(volume::min_rows)),
-    check("table.volume", Reject, OfProfile(volume::volume)),
-    check("table.freshness", Reject, OfProfile(volume::freshness)),
-    check("table.duplicates", Warn, OfProfile(volume::duplicates)),
-    check("label.constant", Reject, OfProfile(parts::constant)),
-    check("label.imbalance", Warn, OfProfile(parts::imbalance)),
-    check("features.constant", Warn, OfProfile(features::constant)),
-    check("features.missing", Warn, OfProfile(features::missing)),
-    check("features.id", Warn, OfProfile(features::id)),
-    check(
-        "features.cardinality",
-        Warn,
-        OfProfile(features::cardinality),
-    ),
-    check(
-        "features.numeric_text",
-        Warn,
-        OfProfile(features::numeric_text),
-    ),
-    check(
-        "features.mixed_types",
-        Warn,
-        OfProfile(features::mixed_types),
-    ),
-    check("features.padded", Warn, OfProfile(features::padded)),
-    check("features.outlier", Warn, OfProfile(features::outlier)),
-    check("features.infinite", Reject, OfProfile(features::infinite)),
-    check("features.leakage", Warn, OfProfile(features::leakage)),
-    check("features.label_name", Warn, OfProfile(features::label_name)),
-    check("features.duplicate", Warn, OfProfile(features::duplicate)),
-    check("features.future", Warn, OfProfile(parts::future)),
-    check("split.entity", Warn, OfProfile(parts::entity)),
-    check("split.duplicates", Warn, OfProfile(parts::duplicates)),
-    check("split.label_shift", Warn, OfProfile(parts::label_shift)),
-    check(
-        "split.missing_column",
-        Warn,
-        OfProfile(parts::missing_column),
-    ),
-    check("drift.values", Reject, OfProfile(drifted::values)),
-    check("drift.missing", Reject, OfProfile(drifted::missing)),
-    check("drift.slight", Warn, OfProfile(drifted::slight)),
-    check("drift.category", Warn, OfProfile(drifted::category)),
-    check("drift.columns", Warn, OfProfile(drifted::columns)),
-    check("drift.inconclusive", Warn, OfProfile(drifted::inconclusive)),
+/// Every check, a list for each family of codes.
+const FAMILIES: &[&[Check]] = &[
+    table::CHECKS,
+    schema::CHECKS,
+    config::CHECKS,
+    label::CHECKS,
+    join::CHECKS,
+    features::CHECKS,
+    split::CHECKS,
+    drift::CHECKS,
 ];
+
+/// Every check.
+fn all() -> impl Iterator<Item = &'static Check> {
+    FAMILIES.iter().copied().flatten()
+}
 
 /// Refuses what `lint.checks` cannot set.
 ///
@@ -303,9 +255,11 @@ pub const CHECKS: &[Check] = &[
 /// [`Input`] for a code that is none, with the nearest, and for one that always rejects.
 pub fn validate(config: &Config) -> Result<()> {
     for (code, severity) in &config.lint.checks {
-        let known = CHECKS.iter().find(|check| check.code == code.value);
+        let known = all().find(|check| check.code == code.value);
         let error = match known {
-            Some(check) if check.allowed == Allowed::RejectOnly && *severity != Some(Reject) => {
+            Some(check)
+                if check.allowed == Allowed::RejectOnly && *severity != Some(Severity::Reject) =>
+            {
                 let hint = match check.code {
                     "table.rows" => "`lint.max_bad_rows` says how many rows may be left out",
                     _ => "without what it asks for there is no snapshot to train on",
@@ -331,7 +285,8 @@ pub fn validate(config: &Config) -> Result<()> {
 /// # Errors
 /// [`Input`] for a code that is none, with the nearest.
 pub fn explain(code: &str) -> Result<&'static str> {
-    explanation(code).ok_or_else(|| unknown(code).into())
+    let check = all().find(|check| check.code == code);
+    Ok(check.ok_or_else(|| unknown(code))?.explanation)
 }
 
 fn unknown(code: &str) -> Input {
@@ -339,7 +294,7 @@ fn unknown(code: &str) -> Input {
         "there is no check `{}`",
         crate::printable::shown(code)
     ));
-    let codes: Vec<&str> = CHECKS.iter().map(|check| check.code).collect();
+    let codes: Vec<&str> = all().map(|check| check.code).collect();
     match did_you_mean(code, codes.iter().copied()) {
         Some(hint) => error.hint(hint),
         None => error.hint(format!("there are `{}`", codes.join("`, `"))),
@@ -348,13 +303,10 @@ fn unknown(code: &str) -> Input {
 
 /// The checks that are not off, with the severity that the config gives them.
 fn chosen(config: &Config) -> impl Iterator<Item = (&'static Check, Severity)> {
-    CHECKS.iter().filter_map(|check| {
-        let own = config
-            .lint
-            .checks
-            .iter()
-            .find(|(code, _)| code.value == check.code);
-        let severity = own.map_or(Some(check.severity), |(_, severity)| *severity);
+    all().filter_map(|check| {
+        let mut set = config.lint.checks.iter();
+        let set = set.find(|(code, _)| code.value == check.code);
+        let severity = set.map_or(Some(check.severity), |(_, severity)| *severity);
         Some((check, severity?))
     })
 }
@@ -566,26 +518,39 @@ mod tests {
 
     #[test]
     fn codes_are_a_family_and_a_name_and_stand_once() {
-        let mut codes: Vec<_> = CHECKS.iter().map(|check| check.code).collect();
+        let mut codes: Vec<_> = all().map(|check| check.code).collect();
         assert!(codes.iter().all(|code| code.split('.').count() == 2));
         codes.sort_unstable();
         codes.dedup();
-        assert_eq!(codes.len(), CHECKS.len());
+        assert_eq!(codes.len(), all().count());
+    }
+
+    #[test]
+    fn every_check_is_explained() {
+        for check in all() {
+            let text = explain(check.code).unwrap();
+            assert!(
+                text.ends_with('.') && !text.contains("  "),
+                "{}",
+                check.code
+            );
+        }
+        assert!(explain("features.idd").is_err());
     }
 
     #[test]
     fn every_check_is_in_the_docs() {
         let docs = include_str!("../../docs/lint.md");
-        for check in CHECKS {
+        for check in all() {
             let severity = match check.severity {
-                Reject => "reject",
-                Warn => "warn",
+                Severity::Reject => "reject",
+                Severity::Warn => "warn",
             };
             let row = format!("| `{}` | {severity}", check.code);
             assert!(docs.contains(&row), "{row}");
         }
         let rows = docs.lines().filter(|line| line.starts_with("| `"));
-        assert_eq!(rows.count(), CHECKS.len());
+        assert_eq!(rows.count(), all().count());
     }
 
     fn refused(lint: &str) -> String {
@@ -655,10 +620,10 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         let constant = "features.constant".to_owned();
-        assert_eq!(severities("{}"), [(constant.clone(), Warn)]);
+        assert_eq!(severities("{}"), [(constant.clone(), Severity::Warn)]);
         assert_eq!(
             severities("{checks: {features.constant: reject}}"),
-            [(constant, Reject)]
+            [(constant, Severity::Reject)]
         );
         assert_eq!(severities("{checks: {features.constant: off}}"), []);
     }

@@ -2,11 +2,114 @@
 
 use std::collections::HashSet;
 
-use super::{ProfileScope, counted, percent, short};
+use super::{Check, DatasetScope, ProfileScope, Run, check, counted, fixed, percent, short};
+use crate::config::SplitRule;
 use crate::data::cell::is_padded;
 use crate::data::findings::{Evidence, Reporter};
 use crate::printable::shown;
+use crate::workspace::records::Severity::{Reject, Warn};
 use crate::workspace::table_profile::{ColumnFigures, ValueType};
+
+/// In the order of the work.
+pub(super) const CHECKS: &[Check] = &[
+    fixed(
+        "features.none",
+        Run::Dataset(none),
+        "Without the label and the dropped columns nothing is left to learn from.",
+    ),
+    check(
+        "features.constant",
+        Warn,
+        Run::Profile(constant),
+        "A column has one value. It tells nothing; that it never varies is often a default written by a failed step.",
+    ),
+    check(
+        "features.missing",
+        Warn,
+        Run::Profile(missing),
+        "A column has no value in any row. It tells nothing; the step that fills it has failed, or it is retired.",
+    ),
+    check(
+        "features.id",
+        Warn,
+        Run::Profile(id),
+        "A column of texts or whole numbers has a different value in nearly every row, at least 99 of 100. It tells \
+         rows apart, and a model that learns it has learnt rows by heart. Put it under `data.drop`.",
+    ),
+    check(
+        "features.cardinality",
+        Warn,
+        Run::Profile(cardinality),
+        "A column of texts has more than 1,000 different values, or more than 50 with fewer than five rows for each. \
+         Most are too rare to learn from, and new ones come with every day. Group them, or keep what they stand for.",
+    ),
+    check(
+        "features.numeric_text",
+        Warn,
+        Run::Profile(numeric_text),
+        "At least 95 of 100 texts of a column read as numbers, booleans or times, so it was meant to be one of those; \
+         the rest made it one of texts, which forgets the order of its values. The first such cell is named. Codes \
+         with leading zeros are texts and are not meant.",
+    ),
+    check(
+        "features.mixed_types",
+        Warn,
+        Run::Profile(mixed_types),
+        "A part of a column's texts read as numbers, booleans or times and a part do not: two columns were put into \
+         one, or two sources write it differently.",
+    ),
+    check(
+        "features.padded",
+        Warn,
+        Run::Profile(padded),
+        "Texts have spaces around them. ` a` and `a` are two values to a model; trim them upstream.",
+    ),
+    check(
+        "features.outlier",
+        Warn,
+        Run::Profile(outlier),
+        "A number lies more than 100 times the distance of the quartiles beyond them. Long tails hardly go so far: a \
+         unit mistaken or a placeholder such as 999999 does. Make it a missing value, or give the column a range in \
+         the schema.",
+    ),
+    check(
+        "features.infinite",
+        Reject,
+        Run::Profile(infinite),
+        "A column holds infinite numbers, mostly from a division by zero. Learning breaks on them.",
+    ),
+    check(
+        "features.leakage",
+        Warn,
+        Run::Profile(leakage),
+        "A column alone tells more than 90 of 100 parts of the label's information, or is correlated with it by more \
+         than 0.99. Seldom is the world so kind: the column is mostly written after the label, or made from it, and \
+         will not be known when the model is asked. A feature that is just good looks the same, so this warns: drop the \
+         column, or set the check to `reject` where no column should ever know so much.",
+    ),
+    check(
+        "features.label_name",
+        Warn,
+        Run::Profile(label_name),
+        "A column is named like the label, as `churn_date` is for `churn`. Such columns are often known only with the \
+         label.",
+    ),
+    check(
+        "features.duplicate",
+        Warn,
+        Run::Profile(duplicate),
+        "Two columns hold the same in nearly all rows, or one is the other's multiple. Importances are divided \
+         between them, and when one drifts the other hides it. Drop one.",
+    ),
+    check(
+        "features.future",
+        Warn,
+        Run::Profile(future),
+        "A feature holds times that were not known yet: in the training part from the day on from which `data.split.time` \
+         tests, or later than now. A column such as `closed_at` is filled in when the outcome is known; a model that \
+         learns from it is right in the test and wrong in production. Drop it, or take what was known at the time.",
+    ),
+];
 
 /// With fewer rows, different values in all of them are no wonder.
 const ENOUGH: u64 = 100;
@@ -22,6 +125,7 @@ const MOST_LEVELS: u64 = 1000;
 
 /// From this many different texts on, each should stand in [`ROWS_A_LEVEL`] rows on average.
 const SOME_LEVELS: u64 = 50;
+
 const ROWS_A_LEVEL: u64 = 5;
 
 /// From this share of numbers on, a text column was meant to be one of numbers; below the rest of it a stray one is
@@ -34,7 +138,20 @@ const FAR: f64 = 100.0;
 
 /// A column that tells this share of the label's entropy, or is so correlated with it, knows it.
 const LEAK: f64 = 0.9;
+
 const LEAK_CORRELATION: f64 = 0.99;
+
+/// A table of nothing but the label and dropped columns.
+fn none(scope: &DatasetScope, reporter: &mut Reporter) {
+    let data = &scope.config.data;
+    let mut columns = scope.columns.iter();
+    let dropped: HashSet<&str> = data.drop.iter().map(|name| name.as_str()).collect();
+    let is_feature = |name: &str| name != *data.label.column && !dropped.contains(name);
+    if !columns.any(|column| is_feature(&column.name)) {
+        let sentence = "without the label and the dropped columns there is nothing to learn from";
+        scope.about(reporter, "", Evidence::new("a feature", "none", sentence));
+    }
+}
 
 /// The columns that a model learns from, with their places.
 fn features<'a>(scope: &ProfileScope<'a>) -> impl Iterator<Item = &'a ColumnFigures> {
@@ -47,7 +164,7 @@ fn features<'a>(scope: &ProfileScope<'a>) -> impl Iterator<Item = &'a ColumnFigu
 }
 
 /// A column with one value.
-pub(super) fn constant(scope: &ProfileScope, reporter: &mut Reporter) {
+fn constant(scope: &ProfileScope, reporter: &mut Reporter) {
     for column in features(scope).filter(|column| column.count > 0 && column.distinct.count == 1) {
         let value = column.top.first().map(|top| top.value.clone());
         let value = value
@@ -71,7 +188,7 @@ pub(super) fn constant(scope: &ProfileScope, reporter: &mut Reporter) {
 }
 
 /// A column without any value.
-pub(super) fn missing(scope: &ProfileScope, reporter: &mut Reporter) {
+fn missing(scope: &ProfileScope, reporter: &mut Reporter) {
     for column in features(scope).filter(|column| column.count == 0 && column.missing() > 0) {
         let rows = counted(column.missing(), "row");
         let sentence = format!("column `{}` has no value in any of {rows}", column.name);
@@ -96,7 +213,7 @@ fn is_id(column: &ColumnFigures) -> bool {
 }
 
 /// A column that tells rows apart.
-pub(super) fn id(scope: &ProfileScope, reporter: &mut Reporter) {
+fn id(scope: &ProfileScope, reporter: &mut Reporter) {
     for column in features(scope).filter(|column| is_id(column)) {
         let distinct = counted(column.distinct.count.min(column.count), "different value");
         let sentence = format!(
@@ -114,7 +231,7 @@ pub(super) fn id(scope: &ProfileScope, reporter: &mut Reporter) {
 }
 
 /// A text with too many values to learn from each.
-pub(super) fn cardinality(scope: &ProfileScope, reporter: &mut Reporter) {
+fn cardinality(scope: &ProfileScope, reporter: &mut Reporter) {
     let texts = features(scope).filter(|column| column.kind == ValueType::Text && !is_id(column));
     for column in texts {
         let levels = column.distinct.count;
@@ -174,7 +291,7 @@ fn first_stranger(column: &ColumnFigures) -> String {
 }
 
 /// Texts that are nearly all numbers, booleans or times.
-pub(super) fn numeric_text(scope: &ProfileScope, reporter: &mut Reporter) {
+fn numeric_text(scope: &ProfileScope, reporter: &mut Reporter) {
     for column in features(scope) {
         let Some((what, count)) = reads_as(column) else {
             continue;
@@ -198,7 +315,7 @@ pub(super) fn numeric_text(scope: &ProfileScope, reporter: &mut Reporter) {
 }
 
 /// Texts of which a part are numbers, booleans or times.
-pub(super) fn mixed_types(scope: &ProfileScope, reporter: &mut Reporter) {
+fn mixed_types(scope: &ProfileScope, reporter: &mut Reporter) {
     for column in features(scope) {
         let Some((what, count)) = reads_as(column) else {
             continue;
@@ -222,7 +339,7 @@ pub(super) fn mixed_types(scope: &ProfileScope, reporter: &mut Reporter) {
 }
 
 /// Texts with spaces around them.
-pub(super) fn padded(scope: &ProfileScope, reporter: &mut Reporter) {
+fn padded(scope: &ProfileScope, reporter: &mut Reporter) {
     for column in features(scope) {
         let padded = column.texts.as_ref().map_or(0, |texts| texts.padded);
         if padded > 0 {
@@ -241,7 +358,7 @@ pub(super) fn padded(scope: &ProfileScope, reporter: &mut Reporter) {
 }
 
 /// A number far beyond the quartiles.
-pub(super) fn outlier(scope: &ProfileScope, reporter: &mut Reporter) {
+fn outlier(scope: &ProfileScope, reporter: &mut Reporter) {
     for column in features(scope) {
         let Some(numbers) = &column.numbers else {
             continue;
@@ -286,7 +403,7 @@ pub(super) fn outlier(scope: &ProfileScope, reporter: &mut Reporter) {
 }
 
 /// Infinite numbers.
-pub(super) fn infinite(scope: &ProfileScope, reporter: &mut Reporter) {
+fn infinite(scope: &ProfileScope, reporter: &mut Reporter) {
     for column in features(scope) {
         let infinite = column
             .numbers
@@ -308,7 +425,7 @@ pub(super) fn infinite(scope: &ProfileScope, reporter: &mut Reporter) {
 }
 
 /// A column that knows the label.
-pub(super) fn leakage(scope: &ProfileScope, reporter: &mut Reporter) {
+fn leakage(scope: &ProfileScope, reporter: &mut Reporter) {
     let label = &*scope.config.data.label.column;
     for column in features(scope) {
         let Some(told) = column.label.filter(|told| told.rows >= ENOUGH) else {
@@ -333,7 +450,7 @@ pub(super) fn leakage(scope: &ProfileScope, reporter: &mut Reporter) {
 }
 
 /// A column whose name says that it is made of the label.
-pub(super) fn label_name(scope: &ProfileScope, reporter: &mut Reporter) {
+fn label_name(scope: &ProfileScope, reporter: &mut Reporter) {
     let label = &*scope.config.data.label.column;
     for column in features(scope).filter(|column| is_named_like(&column.name, label)) {
         let name = &column.name;
@@ -379,7 +496,7 @@ fn words(name: &str) -> Vec<String> {
 }
 
 /// Two columns that hold the same in nearly all rows, or of which one is the other's multiple.
-pub(super) fn duplicate(scope: &ProfileScope, reporter: &mut Reporter) {
+fn duplicate(scope: &ProfileScope, reporter: &mut Reporter) {
     let columns = &scope.profile.columns;
     if scope.profile.rows < SOME {
         return;
@@ -402,6 +519,42 @@ pub(super) fn duplicate(scope: &ProfileScope, reporter: &mut Reporter) {
             &b.name,
             Evidence::new("columns that differ", observed, sentence),
         );
+    }
+}
+
+/// Times that were not known yet: in a feature of the training part behind the day from which the split tests, or
+/// behind now.
+fn future(scope: &ProfileScope, reporter: &mut Reporter) {
+    let data = &scope.config.data;
+    let (by, from) = match &data.split.rule {
+        SplitRule::Time { column, test_from } => (column.value.as_str(), Some(test_from.as_str())),
+        SplitRule::Hash { .. } => ("", None),
+    };
+    let dropped: HashSet<&str> = data.drop.iter().map(|name| name.as_str()).collect();
+    let is_feature =
+        |name: &str| !dropped.contains(name) && *name != *data.label.column.value && name != by;
+    let now = scope.now.to_string();
+    let columns = scope.parts.map_or(scope.profile, |(train, _)| train);
+    for column in columns.columns.iter().filter(|c| is_feature(&c.name)) {
+        let Some(times) = &column.times else { continue };
+        let name = &column.name;
+        let newest = shown(&times.max);
+        // Both are ISO 8601, so that the earlier one is the smaller text.
+        let (expected, sentence) = match from {
+            Some(from) if *times.max >= *from => (
+                format!("times before {from} in the training part"),
+                format!(
+                    "column `{name}` holds {newest} in the training part, behind {from}, from which on `{by}` is \
+                     tested: was it known then?"
+                ),
+            ),
+            _ if times.max > now => (
+                "times up to now".to_owned(),
+                format!("column `{name}` holds {newest}, which is yet to come: was it known then?"),
+            ),
+            _ => continue,
+        };
+        scope.about(reporter, name, Evidence::new(expected, newest, sentence));
     }
 }
 

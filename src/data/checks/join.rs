@@ -1,10 +1,57 @@
 //! How the tables fit together.
 
-use super::{DatasetScope, RowsScope, TablesScope};
+use super::{Check, DatasetScope, RowsScope, Run, TablesScope, check, fixed};
 use crate::config::{Config, JoinKind};
 use crate::data::findings::{Evidence, Origin, Reporter};
 use crate::data::join::{Fault, KeyedRow};
 use crate::data::table::{RowPlace, Totals};
+use crate::workspace::records::Severity::{Reject, Warn};
+
+/// In the order of the work.
+pub(super) const CHECKS: &[Check] = &[
+    fixed(
+        "join.key",
+        Run::Tables(no_key),
+        "A table lacks a column that the tables are joined on.",
+    ),
+    fixed(
+        "join.collision",
+        Run::Tables(collision),
+        "A column that is no key stands in two tables, and it would not be clear which one is meant. Rename one.",
+    ),
+    check(
+        "join.empty_key",
+        Reject,
+        Run::Rows(empty_key),
+        "A row's key is missing, so that it matches no row of another table.",
+    ),
+    fixed(
+        "join.duplicate_key",
+        Run::Tables(duplicate),
+        "A key stands twice in more than one table: the join would pair each with each and multiply rows.",
+    ),
+    check(
+        "join.unmatched",
+        Warn,
+        Run::Tables(unmatched),
+        "Rows of a table have no partner in another. An inner join leaves them out, others fill with missing values. \
+         Few are usual; many say that two exports are of different days.",
+    ),
+    fixed(
+        "join.empty",
+        Run::Dataset(nothing),
+        "No key stands in every table, so that the join leaves no rows. The keys are written differently: `007` and \
+         `7` are two keys.",
+    ),
+    check(
+        "join.multiplied",
+        Warn,
+        Run::Dataset(multiplied),
+        "The join makes more rows than the table with the label has, because a key stands several times in another \
+         table. Each label is then learnt as often as its key stands there, and customers with much history count more. \
+         Aggregate that table to a row for each key, or let it be where each row is a case of its own.",
+    ),
+];
 
 /// The key's columns in words: one name, or several.
 fn keys(config: &Config) -> String {
@@ -22,7 +69,7 @@ fn place(row: &KeyedRow) -> RowPlace<'_> {
 }
 
 /// A table without a key's column.
-pub(super) fn no_key(scope: &TablesScope, reporter: &mut Reporter) {
+fn no_key(scope: &TablesScope, reporter: &mut Reporter) {
     for fault in scope.faults {
         if let Fault::NoKey { table, key } = fault
             && let Some(table) = scope.tables.get(*table)
@@ -36,7 +83,7 @@ pub(super) fn no_key(scope: &TablesScope, reporter: &mut Reporter) {
 }
 
 /// A column that is no key and stands in two tables.
-pub(super) fn collision(scope: &TablesScope, reporter: &mut Reporter) {
+fn collision(scope: &TablesScope, reporter: &mut Reporter) {
     for fault in scope.faults {
         if let Fault::Collision {
             table,
@@ -57,7 +104,7 @@ pub(super) fn collision(scope: &TablesScope, reporter: &mut Reporter) {
 }
 
 /// A row whose key is missing.
-pub(super) fn empty_key(scope: &RowsScope, reporter: &mut Reporter) {
+fn empty_key(scope: &RowsScope, reporter: &mut Reporter) {
     let on = scope.config.data.join.iter().flat_map(|join| &join.on);
     let table = scope.table;
     // A column that is not there is told elsewhere.
@@ -76,7 +123,7 @@ pub(super) fn empty_key(scope: &RowsScope, reporter: &mut Reporter) {
 }
 
 /// A key that stands twice in more than one table.
-pub(super) fn duplicate(scope: &TablesScope, reporter: &mut Reporter) {
+fn duplicate(scope: &TablesScope, reporter: &mut Reporter) {
     let keys = keys(scope.config);
     for fault in scope.faults {
         if let Fault::Duplicate {
@@ -102,7 +149,7 @@ pub(super) fn duplicate(scope: &TablesScope, reporter: &mut Reporter) {
 }
 
 /// Rows without a partner in another table.
-pub(super) fn unmatched(scope: &TablesScope, reporter: &mut Reporter) {
+fn unmatched(scope: &TablesScope, reporter: &mut Reporter) {
     let how = scope.config.data.join.as_ref().map(|join| join.how);
     for fault in scope.faults {
         if let Fault::Unmatched {
@@ -137,7 +184,7 @@ pub(super) fn unmatched(scope: &TablesScope, reporter: &mut Reporter) {
 }
 
 /// A join that leaves no rows.
-pub(super) fn nothing(scope: &DatasetScope, reporter: &mut Reporter) {
+fn nothing(scope: &DatasetScope, reporter: &mut Reporter) {
     let tables = scope.tables;
     if scope.rows == [0, 0] && tables.iter().all(|table| table.rows > 0) {
         let (names, paths) = together(tables);
@@ -156,7 +203,7 @@ pub(super) fn nothing(scope: &DatasetScope, reporter: &mut Reporter) {
 }
 
 /// A join that makes more rows than the label's table has, because keys stand several times in another.
-pub(super) fn multiplied(scope: &DatasetScope, reporter: &mut Reporter) {
+fn multiplied(scope: &DatasetScope, reporter: &mut Reporter) {
     let label = &scope.config.data.label.column;
     let label = scope.columns.iter().find(|column| column.name == **label);
     let source = label.and_then(|label| label.source());

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{CHECKS, ProfileScope, Run};
+use super::{ProfileScope, Run, all};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::data::findings::{Findings, Origin};
@@ -48,7 +48,7 @@ impl Setup {
 
 /// The messages of one check, in the order of the columns.
 pub(super) fn messages(setup: &Setup, code: &str) -> Vec<String> {
-    let check = CHECKS.iter().find(|check| check.code == code).unwrap();
+    let check = all().find(|check| check.code == code).unwrap();
     let Run::Profile(run) = check.run else {
         panic!("{code} looks at no profile");
     };

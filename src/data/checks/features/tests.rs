@@ -2,8 +2,9 @@
 
 use super::super::testing::{Setup, messages};
 use super::*;
+use crate::clock::Timestamp;
 use crate::data::stats::Similar;
-use crate::data::testing::{numbers, table, texts};
+use crate::data::testing::{numbers, table, texts, times};
 use crate::workspace::table_profile::{Forced, LabelFigures, TextFigures};
 
 fn found(code: &str, column: ColumnFigures) -> Vec<String> {
@@ -271,4 +272,34 @@ fn duplicate() {
     );
     setup.profile.rows = 29;
     assert!(messages(&setup, "features.duplicate").is_empty());
+}
+
+#[test]
+fn a_time_that_is_yet_to_come_is_told() {
+    let until = |max: &str| {
+        let micros = |text: &str| text.parse::<Timestamp>().unwrap().unix_micros();
+        let rows = [micros("2026-01-01T00:00:00Z"), micros(max)];
+        table(2, vec![times("closed", &rows)])
+    };
+    let found = messages(
+        &Setup::new(until("2027-01-01T00:00:00Z")),
+        "features.future",
+    );
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].contains("which is yet to come: was it known then?"),
+        "{found:?}"
+    );
+    let past = until("2026-11-24T11:00:00Z");
+    assert!(messages(&Setup::new(past), "features.future").is_empty());
+    let mut setup = Setup::new(until("2026-03-05T00:00:00Z"));
+    setup.config.data.split.rule = SplitRule::Time {
+        column: setup.config.data.label.column.clone(),
+        test_from: "2026-03-01".to_owned(),
+    };
+    let found = messages(&setup, "features.future");
+    assert!(
+        found[0].contains("in the training part, behind 2026-03-01"),
+        "{found:?}"
+    );
 }

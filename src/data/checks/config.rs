@@ -2,13 +2,21 @@
 
 use std::collections::HashSet;
 
-use super::TablesScope;
 use super::join::together;
+use super::{Check, Run, TablesScope, fixed};
 use crate::config::{SplitRule, Spot};
 use crate::data::findings::{Evidence, Origin, Reporter};
 
+/// In the order of the work.
+pub(super) const CHECKS: &[Check] = &[fixed(
+    "config.column",
+    Run::Tables(column),
+    "`serin.yaml` names a column that no table has, under `data.drop`, `data.split`, `validate.slices` or `lint`. \
+         It is misspelt, or it is gone.",
+)];
+
 /// A column that the config names and no table has.
-pub(super) fn columns(scope: &TablesScope, reporter: &mut Reporter) {
+fn column(scope: &TablesScope, reporter: &mut Reporter) {
     let data = &scope.config.data;
     let there = there(scope);
     let mut expect = |column: &Spot<String>, field: &str| {
@@ -39,19 +47,13 @@ pub(super) fn columns(scope: &TablesScope, reporter: &mut Reporter) {
     }
 }
 
-/// The label's column that no table has.
-pub(super) fn label(scope: &TablesScope, reporter: &mut Reporter) {
-    let column = &scope.config.data.label.column;
-    expect(scope, &there(scope), reporter, column, "data.label.column");
-}
-
 /// The columns of all tables.
-fn there<'a>(scope: &TablesScope<'a>) -> HashSet<&'a str> {
+pub(super) fn there<'a>(scope: &TablesScope<'a>) -> HashSet<&'a str> {
     let columns = scope.tables.iter().flat_map(|table| &table.columns);
     columns.map(|column| column.name.as_str()).collect()
 }
 
-fn expect(
+pub(super) fn expect(
     scope: &TablesScope,
     there: &HashSet<&str>,
     reporter: &mut Reporter,

@@ -1,28 +1,76 @@
 //! What the drift report rejects, and what it only tells.
 
-use super::{ProfileScope, counted, percent, short};
+use super::{Check, ProfileScope, Run, check, counted, percent, short};
 use crate::data::findings::{Evidence, Reporter};
 use crate::printable::shown;
 use crate::workspace::drift_report::{
     ColumnDrift, Contribution, DriftReport, DriftVerdict, ValueDrift,
 };
+use crate::workspace::records::Severity::{Reject, Warn};
+
+/// In the order of the work.
+pub(super) const CHECKS: &[Check] = &[
+    check(
+        "drift.values",
+        Reject,
+        Run::Profile(values),
+        "The values of a column are distributed otherwise than in the baseline. Three things hold at once: the \
+         population stability index is by `lint.drift.psi` (0.2) above what chance gives, a test (chi-square for \
+         categories, Kolmogorov-Smirnov for numbers) says that chance does not explain it after the correction for \
+         all columns (`lint.drift.fdr`, 0.05), and both sides have `lint.drift.min_rows` (200) rows. So a large table \
+         is not rejected for what does not matter, nor a small one for noise. Set the threshold of one column, or \
+         `off`, under `lint.drift.columns`. Times are judged only where they are named there.",
+    ),
+    check(
+        "drift.missing",
+        Reject,
+        Run::Profile(missing),
+        "The share of missing cells of a column differs from the baseline's, by the same measure as values drift.",
+    ),
+    check(
+        "drift.slight",
+        Warn,
+        Run::Profile(slight),
+        "A column drifts by more than half of the threshold, and chance does not explain it. Look before it is more.",
+    ),
+    check(
+        "drift.category",
+        Warn,
+        Run::Profile(category),
+        "A column holds values that the baseline does not have, or none of some that it has. It is only claimed where \
+         every value was counted. A model takes what it has not learnt for unknown.",
+    ),
+    check(
+        "drift.columns",
+        Warn,
+        Run::Profile(columns),
+        "A column is new against the baseline, gone, or of another type, so that its values are not compared.",
+    ),
+    check(
+        "drift.inconclusive",
+        Warn,
+        Run::Profile(inconclusive),
+        "There are fewer rows, or fewer cells with a value, than `lint.drift.min_rows` on one of the sides. Whatever the \
+         difference, it may be chance: it is told and not judged.",
+    ),
+];
 
 /// Values that a finding names.
 const NAMED: usize = 3;
 
 /// A column whose values moved far.
-pub(super) fn values(scope: &ProfileScope, reporter: &mut Reporter) {
+fn values(scope: &ProfileScope, reporter: &mut Reporter) {
     each_value(scope, reporter, DriftVerdict::Drift);
 }
 
 /// A column whose values moved half as far.
-pub(super) fn slight(scope: &ProfileScope, reporter: &mut Reporter) {
+fn slight(scope: &ProfileScope, reporter: &mut Reporter) {
     each_value(scope, reporter, DriftVerdict::Slight);
     each_missing(scope, reporter, DriftVerdict::Slight);
 }
 
 /// A column whose cells are missing far more often, or less.
-pub(super) fn missing(scope: &ProfileScope, reporter: &mut Reporter) {
+fn missing(scope: &ProfileScope, reporter: &mut Reporter) {
     each_missing(scope, reporter, DriftVerdict::Drift);
 }
 
@@ -78,7 +126,7 @@ fn each_missing(scope: &ProfileScope, reporter: &mut Reporter, verdict: DriftVer
 }
 
 /// Values that the baseline has not, or only the baseline has.
-pub(super) fn category(scope: &ProfileScope, reporter: &mut Reporter) {
+fn category(scope: &ProfileScope, reporter: &mut Reporter) {
     let Some(report) = scope.drift else { return };
     for column in &report.columns {
         let Some(values) = &column.values else {
@@ -113,7 +161,7 @@ pub(super) fn category(scope: &ProfileScope, reporter: &mut Reporter) {
 }
 
 /// Columns that came, went, or changed their type.
-pub(super) fn columns(scope: &ProfileScope, reporter: &mut Reporter) {
+fn columns(scope: &ProfileScope, reporter: &mut Reporter) {
     let Some(report) = scope.drift else { return };
     let mut tell = |column: &str, expected: &str, observed: String, rest: &str| {
         let sentence = format!("column `{column}` {rest}");
@@ -150,7 +198,7 @@ pub(super) fn columns(scope: &ProfileScope, reporter: &mut Reporter) {
 }
 
 /// Columns of too few rows to judge: one finding where that is so for the whole table.
-pub(super) fn inconclusive(scope: &ProfileScope, reporter: &mut Reporter) {
+fn inconclusive(scope: &ProfileScope, reporter: &mut Reporter) {
     let Some(report) = scope.drift else { return };
     let least = report.min_rows;
     let expected = format!("at least {least} rows on both sides");

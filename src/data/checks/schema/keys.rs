@@ -1,9 +1,8 @@
-//! Rows, keys and references against `schema.yaml`.
+//! Columns whose values together may stand only once in a table.
 
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use super::{ColumnScope, TableScope, counted};
 use crate::data::findings::{Evidence, Reporter};
 use crate::data::keys::{Key, KeyMap, key as key_of};
 use crate::data::schema::{ColumnRule, TableRule};
@@ -11,42 +10,19 @@ use crate::data::table::{Column, RowPlace, Table};
 use crate::printable::shown;
 use crate::workspace::records::Severity;
 
-/// Fewer rows than the schema asks for, or more than it allows.
-pub(super) fn rows(scope: &TableScope, reporter: &mut Reporter) {
-    let Some(rule) = scope.rule else { return };
-    let rows = scope.table.rows;
-    let expected = match (rule.min_rows, rule.max_rows) {
-        (Some(min), _) if rows < min => format!("at least {min}"),
-        (_, Some(max)) if rows > max => format!("at most {max}"),
-        _ => return,
-    };
-    reporter.found(scope.table.origin(), "", None, || {
-        let found = counted(rows, "row");
-        let sentence = format!("the table has {found}, expected {expected}");
-        Evidence::new(expected, rows.to_string(), sentence)
-    });
-}
-
-/// A value that stands twice.
-pub(super) fn unique(rule: &TableRule) -> Vec<Vec<String>> {
-    let unique = rule.columns.iter().filter(|rule| rule.unique);
-    unique.map(|rule| vec![rule.name.value.clone()]).collect()
-}
-
-/// Values of several columns that stand together twice.
-pub(super) fn key(rule: &TableRule) -> Vec<Vec<String>> {
-    rule.keys.clone()
-}
-
 /// Columns whose values together may stand only once.
-pub(super) struct Keyed {
-    pub(super) code: &'static str,
-    pub(super) severity: Severity,
+pub(in crate::data::checks) struct Keyed {
+    pub(in crate::data::checks) code: &'static str,
+    pub(in crate::data::checks) severity: Severity,
     columns: Vec<String>,
 }
 
 impl Keyed {
-    pub(super) fn new(code: &'static str, severity: Severity, columns: Vec<String>) -> Self {
+    pub(in crate::data::checks) fn new(
+        code: &'static str,
+        severity: Severity,
+        columns: Vec<String>,
+    ) -> Self {
         Self {
             code,
             severity,
@@ -68,7 +44,11 @@ impl Keyed {
     }
 
     /// The keys of rows; a row that lacks a part of its key has none.
-    pub(super) fn of_rows(&self, rule: Option<&TableRule>, table: &Table) -> Vec<(Key, u32)> {
+    pub(in crate::data::checks) fn of_rows(
+        &self,
+        rule: Option<&TableRule>,
+        table: &Table,
+    ) -> Vec<(Key, u32)> {
         let Some(columns) = self.found(rule, table) else {
             return Vec::new();
         };
@@ -83,7 +63,7 @@ impl Keyed {
     }
 
     /// Tells the rows whose key was seen before, and keeps where the others stand.
-    pub(super) fn repeated(
+    pub(in crate::data::checks) fn repeated(
         &self,
         rule: Option<&TableRule>,
         table: &Table,
@@ -131,28 +111,3 @@ fn again(columns: &[(&ColumnRule, &Column)], row: usize, first: &str) -> Evidenc
     let sentence = format!("{pairs} stand together again, as on {first} already");
     Evidence::new("each key once", pairs, sentence)
 }
-
-/// A value that the column which it refers to does not hold.
-pub(super) fn reference(scope: &ColumnScope, reporter: &mut Reporter) {
-    let column = scope.column;
-    let to = scope
-        .rule
-        .and_then(|rule| Some((rule, rule.references.as_ref()?)));
-    let Some((rule, to)) = to else { return };
-    let Some(known) = scope.references.known(to) else {
-        return;
-    };
-    for row in 0..column.rows() {
-        let value = rule.value(column, row);
-        if let Some(value) = value.filter(|value| !known.contains(&key_of([value]))) {
-            let place = scope.table.place(row);
-            reporter.found(scope.table.origin(), &column.name, place, || {
-                let expected = format!("a value of `{}` in table `{}`", to.column, to.table);
-                Evidence::holds(&column.name, &value, expected)
-            });
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,38 +1,127 @@
-//! How much there is, and how old it is.
+//! Rows as they stand in the files, how many there are, and how old they are.
 
 use std::time::Duration;
 
-use super::{ProfileScope, counted, percent};
+use super::{Check, ProfileScope, Run, TableScope, check, counted, fixed, loud, percent};
 use crate::clock::Timestamp;
+use crate::data::batch::BadRowKind;
 use crate::data::findings::{Evidence, Reporter};
+use crate::data::table::RowPlace;
+use crate::workspace::records::Severity::{Reject, Warn};
 use crate::workspace::table_profile::TimeFigures;
+
+/// In the order of the work.
+pub(super) const CHECKS: &[Check] = &[
+    fixed(
+        "table.rows",
+        Run::Table(malformed),
+        "A row of the file is no row of the table: it has too few or too many fields, or text behind a closing quote. \
+         Such rows are left out, and a delimiter that is not quoted often makes many of them, so by default one is \
+         enough to reject. `lint.max_bad_rows` allows so many for each table.",
+    ),
+    loud(
+        "table.skipped_rows",
+        Warn,
+        Run::Table(skipped),
+        "Malformed rows were left out, no more than `lint.max_bad_rows` allows. Nothing is dropped in silence: they \
+         are told with their lines.",
+    ),
+    fixed(
+        "table.empty",
+        Run::Table(empty),
+        "A table has a header and no rows. There is nothing to train on; the export before this step has failed or \
+         selected nothing.",
+    ),
+    check(
+        "table.min_rows",
+        Reject,
+        Run::Profile(min_rows),
+        "The joined table has fewer rows than `lint.min_rows`. A model of too little data passes its gates by luck.",
+    ),
+    check(
+        "table.volume",
+        Reject,
+        Run::Profile(volume),
+        "The joined table has far more or fewer rows than in the runs before: outside `lint.volume.at_least` and \
+         `at_most` times the median of the last ones. A partition that is missing or was loaded twice shows here \
+         first. The median is taken because one odd run must not move what is usual.",
+    ),
+    check(
+        "table.freshness",
+        Reject,
+        Run::Profile(freshness),
+        "The newest time in `lint.freshness.column` is older than `within`, so the data stopped coming; or it lies \
+         more than a day ahead, which would hide how old the rest is. A date counts until its end.",
+    ),
+    check(
+        "table.duplicates",
+        Warn,
+        Run::Profile(duplicates),
+        "Rows are equal to others in every column. They weigh double in training, and if one falls into the test part \
+         the test asks what was learnt by heart. A join on a key that is not unique makes them.",
+    ),
+];
+
+/// Malformed rows, where there are more of them than `lint.max_bad_rows`.
+fn malformed(scope: &TableScope, reporter: &mut Reporter) {
+    if scope.table.bad_row_count > scope.config.lint.max_bad_rows {
+        each(scope, reporter);
+    }
+}
+
+/// Malformed rows that are left out, because there are no more of them than `lint.max_bad_rows`.
+fn skipped(scope: &TableScope, reporter: &mut Reporter) {
+    if scope.table.bad_row_count <= scope.config.lint.max_bad_rows {
+        each(scope, reporter);
+    }
+}
+
+/// A row with too few or too many fields, with text behind a closing quote, or that is no JSON object.
+fn each(scope: &TableScope, reporter: &mut Reporter) {
+    let table = scope.table;
+    let wanted = table.columns.len();
+    for row in &table.bad_rows {
+        let place = RowPlace {
+            file: &row.file,
+            line: row.line,
+        };
+        reporter.found(table.origin(), "", Some(place), || match &row.why {
+            BadRowKind::Fields(found) => {
+                let (expected, found) = (
+                    counted(wanted as u64, "field"),
+                    counted(*found as u64, "field"),
+                );
+                let sentence = format!("the row has {found}, expected {wanted} as in the header");
+                Evidence::new(expected, found, sentence)
+            }
+            BadRowKind::Misquoted => {
+                let expected = "a delimiter or a line end behind a closing quote";
+                Evidence::new(expected, "other text", format!("expected {expected}"))
+            }
+            BadRowKind::Json(why) => {
+                Evidence::new("a JSON object a line", why.as_str(), why.as_str())
+            }
+        });
+    }
+    let untold = table.bad_row_count - table.bad_rows.len() as u64;
+    if untold > 0 {
+        reporter.more(table.origin(), "", untold);
+    }
+}
+
+/// A table without rows.
+fn empty(scope: &TableScope, reporter: &mut Reporter) {
+    if scope.table.rows == 0 {
+        reporter.found(scope.table.origin(), "", None, || {
+            Evidence::new("rows", "none", "the table has no rows")
+        });
+    }
+}
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Rows that stand there twice.
-pub(super) fn duplicates(scope: &ProfileScope, reporter: &mut Reporter) {
-    let duplicates = scope.profile.duplicate_rows;
-    if duplicates.count == 0 {
-        return;
-    }
-    let about = if duplicates.error > 0.0 { "about " } else { "" };
-    let share = percent(duplicates.count as f64 / scope.profile.rows.max(1) as f64);
-    let observed = format!("{about}{}", counted(duplicates.count, "row"));
-    let verb = if duplicates.count == 1 {
-        "is equal to one"
-    } else {
-        "are equal to one"
-    };
-    let sentence = format!("{observed} ({share}) {verb} before");
-    scope.about(
-        reporter,
-        "",
-        Evidence::new("rows that differ", observed, sentence),
-    );
-}
-
 /// Fewer rows than `lint.min_rows`.
-pub(super) fn min_rows(scope: &ProfileScope, reporter: &mut Reporter) {
+fn min_rows(scope: &ProfileScope, reporter: &mut Reporter) {
     let Some(least) = &scope.config.lint.min_rows else {
         return;
     };
@@ -52,7 +141,7 @@ pub(super) fn min_rows(scope: &ProfileScope, reporter: &mut Reporter) {
 }
 
 /// Far more or fewer rows than in the runs before.
-pub(super) fn volume(scope: &ProfileScope, reporter: &mut Reporter) {
+fn volume(scope: &ProfileScope, reporter: &mut Reporter) {
     let Some(volume) = &scope.config.lint.volume else {
         return;
     };
@@ -89,7 +178,7 @@ pub(super) fn volume(scope: &ProfileScope, reporter: &mut Reporter) {
 }
 
 /// A newest time that is too old, or not yet.
-pub(super) fn freshness(scope: &ProfileScope, reporter: &mut Reporter) {
+fn freshness(scope: &ProfileScope, reporter: &mut Reporter) {
     let Some(freshness) = &scope.config.lint.freshness else {
         return;
     };
@@ -166,6 +255,28 @@ fn hours(duration: Duration) -> String {
         (hours, 0) => format!("{hours}h"),
         (hours, minutes) => format!("{hours}h{minutes:02}m"),
     }
+}
+
+/// Rows that stand there twice.
+fn duplicates(scope: &ProfileScope, reporter: &mut Reporter) {
+    let duplicates = scope.profile.duplicate_rows;
+    if duplicates.count == 0 {
+        return;
+    }
+    let about = if duplicates.error > 0.0 { "about " } else { "" };
+    let share = percent(duplicates.count as f64 / scope.profile.rows.max(1) as f64);
+    let observed = format!("{about}{}", counted(duplicates.count, "row"));
+    let verb = if duplicates.count == 1 {
+        "is equal to one"
+    } else {
+        "are equal to one"
+    };
+    let sentence = format!("{observed} ({share}) {verb} before");
+    scope.about(
+        reporter,
+        "",
+        Evidence::new("rows that differ", observed, sentence),
+    );
 }
 
 #[cfg(test)]

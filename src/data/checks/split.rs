@@ -1,78 +1,155 @@
-//! The label as the profile tells it, and the two parts of the split against each other.
+//! The training and the test part: whether each row has a place, and what the parts share.
 
 use std::collections::HashSet;
 
-use super::{ProfileScope, counted, percent};
+use super::{Check, DatasetScope, JoinedScope, ProfileScope, Run, check, counted, fixed, percent};
 use crate::config::{SplitRule, Spot};
 use crate::data::drift;
 use crate::data::findings::{Evidence, Reporter};
 use crate::printable::shown;
+use crate::workspace::records::Severity::{Reject, Warn};
 use crate::workspace::table_profile::{ColumnFigures, TableProfile, ValueType};
 
-/// A class that is so many times as frequent as another leaves it hardly learnt.
-const IMBALANCE: u64 = 100;
+/// In the order of the work.
+pub(super) const CHECKS: &[Check] = &[
+    check(
+        "split.time",
+        Reject,
+        Run::Joined(time),
+        "A row has no date in the column that the split by time goes by, so it cannot be placed before or after.",
+    ),
+    fixed(
+        "split.empty",
+        Run::Dataset(empty_part),
+        "The split leaves the training or the test part without rows.",
+    ),
+    check(
+        "split.class",
+        Warn,
+        Run::Dataset(class_in_part),
+        "A class of the label is in one part of the split only. In the training part alone it is never tested, in the \
+         test part alone it was never learnt.",
+    ),
+    check(
+        "split.entity",
+        Warn,
+        Run::Profile(entity),
+        "Values of a column that the tables are joined on, or that is dropped as an id, stand in both parts of the split: \
+         rows of the same customer, device or the like are learnt from and tested on. The metrics then tell how well \
+         known ones are remembered. `data.split.by` puts all rows of a value into one part.",
+    ),
+    check(
+        "split.duplicates",
+        Warn,
+        Run::Profile(duplicates),
+        "Rows of the test part have the same features as rows of the training part, in all columns but the label and the \
+         dropped ones. Few columns with few values make that by themselves; else a table was put together twice, or an \
+         event is stored several times, and the test asks what was learnt by heart.",
+    ),
+    check(
+        "split.label_shift",
+        Warn,
+        Run::Profile(label_shift),
+        "The label is distributed otherwise in the test part than in the training part: their population stability \
+         index is 0.1 or more, and chance gives that in less than one of 100 splits. The metrics of the test then \
+         speak of another population. A split by time does that where the world changes; one by hash should not.",
+    ),
+    check(
+        "split.missing_column",
+        Warn,
+        Run::Profile(missing_column),
+        "A column has values in one part of the split only: what is learnt from it cannot be tested, or what is \
+         tested was not learnt. Columns that were added lately do this under a split by time.",
+    ),
+];
 
 /// What makes a shift of the label between the parts: an index from which on it matters, and a p-value that chance
 /// seldom gives.
 const SHIFT: f64 = 0.1;
+
 const SHIFT_P: f64 = 0.01;
+
+/// Fewer different values than this are no entities, and with more rows a value on average it is a category.
+const ENTITIES: u64 = 100;
+
+const ROWS_AN_ENTITY: u64 = 100;
+
+/// From this share of the test part's rows on it matters that they are known from training.
+const KNOWN: f64 = 0.01;
 
 fn find<'a>(profile: &'a TableProfile, column: &str) -> Option<&'a ColumnFigures> {
     profile.columns.iter().find(|known| known.name == column)
 }
 
-fn label<'a>(scope: &ProfileScope<'a>) -> Option<&'a ColumnFigures> {
-    find(scope.profile, &scope.config.data.label.column)
-}
-
-/// A label with one value.
-pub(super) fn constant(scope: &ProfileScope, reporter: &mut Reporter) {
-    if let Some(label) = label(scope).filter(|label| label.count > 0 && label.distinct.count == 1) {
-        let sentence = format!("the label `{}` has the same value in every row", label.name);
-        scope.about(
-            reporter,
-            &label.name,
-            Evidence::new("two values or more", "1", sentence),
-        );
-    }
-}
-
-/// Classes of which one is far rarer than another.
-pub(super) fn imbalance(scope: &ProfileScope, reporter: &mut Reporter) {
-    let Some(label) = label(scope) else { return };
-    let told: u64 = label.top.iter().map(|top| top.count).sum();
-    // A list that ends early belongs to a number, or its rarest class is not on it.
-    if label.top_error > 0 || told != label.count {
-        return;
-    }
-    let (Some(most), Some(least)) = (label.top.first(), label.top.last()) else {
+/// A row that a split by time cannot place.
+fn time(scope: &JoinedScope, reporter: &mut Reporter) {
+    let SplitRule::Time { column, .. } = &scope.config.data.split.rule else {
         return;
     };
-    if most.count <= IMBALANCE.saturating_mul(least.count) {
-        return;
+    let column = scope
+        .frame
+        .find(column)
+        .and_then(|c| scope.frame.columns.get(c));
+    let Some(column) = column else { return };
+    for row in 0..scope.frame.rows() {
+        let value = scope.frame.value(column, row);
+        if value.as_deref().is_some_and(is_iso_date) {
+            continue;
+        }
+        if let (Some(table), line) = scope.frame.place(column, row) {
+            reporter.found(table.origin(), &column.name, line, || match &value {
+                Some(value) => Evidence::holds(&column.name, value, "a date such as `2026-01-31`"),
+                None => Evidence::missing(&column.name),
+            });
+        }
     }
-    let rare = shown(&least.value);
-    let observed = format!("{} of {} rows", least.count, label.count);
-    let sentence = format!(
-        "the class `{rare}` of the label `{}` has {observed}, `{}` has {}: more than {IMBALANCE} times as many",
-        label.name,
-        shown(&most.value),
-        most.count
-    );
-    let expected = format!("classes at most {IMBALANCE} times as frequent as each other");
-    scope.about(
-        reporter,
-        &label.name,
-        Evidence::new(expected, observed, sentence),
-    );
 }
 
-/// Fewer different values than this are no entities, and with more rows a value on average it is a category.
-const ENTITIES: u64 = 100;
-const ROWS_AN_ENTITY: u64 = 100;
+/// Whether a text begins as an ISO 8601 date does: a year alone, a year and a month, or a day.
+fn is_iso_date(text: &str) -> bool {
+    let digit = |b: &u8| b.is_ascii_digit();
+    match text.trim().as_bytes() {
+        year if year.len() == 4 => year.iter().all(digit),
+        [year @ .., b'-', a, b] if year.len() == 4 => {
+            year.iter().all(digit) && digit(a) && digit(b)
+        }
+        [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, ..] => {
+            [y1, y2, y3, y4, m1, m2, d1, d2].into_iter().all(digit)
+        }
+        _ => false,
+    }
+}
 
-/// From this share of the test part's rows on it matters that they are known from training.
-const KNOWN: f64 = 0.01;
+/// A split that leaves a part without rows.
+fn empty_part(scope: &DatasetScope, reporter: &mut Reporter) {
+    if scope.rows == [0, 0] {
+        return;
+    }
+    for (rows, part) in scope.rows.into_iter().zip(["training", "test"]) {
+        if rows == 0 {
+            let sentence = format!("the split leaves no rows for the {part} part");
+            scope.about(reporter, "", Evidence::new("rows", "none", sentence));
+        }
+    }
+}
+
+/// A class that only one part of the split has.
+fn class_in_part(scope: &DatasetScope, reporter: &mut Reporter) {
+    let Some(target) = scope.target.filter(|target| !target.more) else {
+        return;
+    };
+    for (class, counts) in target.classes.iter().zip(&target.counts) {
+        for (count, part) in counts.iter().zip(["training", "test"]) {
+            if *count == 0 {
+                let shown = shown(class);
+                let sentence =
+                    format!("the {part} part has no row of the class `{shown}`; is it too rare?");
+                let evidence = Evidence::new("rows in both parts", "none", sentence);
+                scope.about(reporter, &scope.config.data.label.column, evidence);
+            }
+        }
+    }
+}
 
 fn names<'a>(list: impl IntoIterator<Item = &'a Spot<String>>) -> HashSet<&'a str> {
     list.into_iter().map(|spot| spot.as_str()).collect()
@@ -80,7 +157,7 @@ fn names<'a>(list: impl IntoIterator<Item = &'a Spot<String>>) -> HashSet<&'a st
 
 /// Rows of the same entity on both sides of the split: what the tables are joined on or what is dropped, where it
 /// names customers or the like that stand in several rows.
-pub(super) fn entity(scope: &ProfileScope, reporter: &mut Reporter) {
+fn entity(scope: &ProfileScope, reporter: &mut Reporter) {
     let Some(overlap) = scope.overlap else { return };
     let data = &scope.config.data;
     let by = match &data.split.rule {
@@ -117,7 +194,7 @@ pub(super) fn entity(scope: &ProfileScope, reporter: &mut Reporter) {
 }
 
 /// Test rows whose features stand in a training row.
-pub(super) fn duplicates(scope: &ProfileScope, reporter: &mut Reporter) {
+fn duplicates(scope: &ProfileScope, reporter: &mut Reporter) {
     let (Some(overlap), Some((_, test))) = (scope.overlap, scope.parts) else {
         return;
     };
@@ -137,44 +214,8 @@ pub(super) fn duplicates(scope: &ProfileScope, reporter: &mut Reporter) {
     scope.about(reporter, "", evidence.weighing(share));
 }
 
-/// Times that were not known yet: in a feature of the training part behind the day from which the split tests, or
-/// behind now.
-pub(super) fn future(scope: &ProfileScope, reporter: &mut Reporter) {
-    let data = &scope.config.data;
-    let (by, from) = match &data.split.rule {
-        SplitRule::Time { column, test_from } => (column.value.as_str(), Some(test_from.as_str())),
-        SplitRule::Hash { .. } => ("", None),
-    };
-    let dropped = names(&data.drop);
-    let is_feature =
-        |name: &str| !dropped.contains(name) && *name != *data.label.column.value && name != by;
-    let now = scope.now.to_string();
-    let columns = scope.parts.map_or(scope.profile, |(train, _)| train);
-    for column in columns.columns.iter().filter(|c| is_feature(&c.name)) {
-        let Some(times) = &column.times else { continue };
-        let name = &column.name;
-        let newest = shown(&times.max);
-        // Both are ISO 8601, so that the earlier one is the smaller text.
-        let (expected, sentence) = match from {
-            Some(from) if *times.max >= *from => (
-                format!("times before {from} in the training part"),
-                format!(
-                    "column `{name}` holds {newest} in the training part, behind {from}, from which on `{by}` is \
-                     tested: was it known then?"
-                ),
-            ),
-            _ if times.max > now => (
-                "times up to now".to_owned(),
-                format!("column `{name}` holds {newest}, which is yet to come: was it known then?"),
-            ),
-            _ => continue,
-        };
-        scope.about(reporter, name, Evidence::new(expected, newest, sentence));
-    }
-}
-
 /// A label that is distributed otherwise in the test part.
-pub(super) fn label_shift(scope: &ProfileScope, reporter: &mut Reporter) {
+fn label_shift(scope: &ProfileScope, reporter: &mut Reporter) {
     let Some((train, test)) = scope.parts else {
         return;
     };
@@ -200,7 +241,7 @@ pub(super) fn label_shift(scope: &ProfileScope, reporter: &mut Reporter) {
 }
 
 /// A column that only one part has values in.
-pub(super) fn missing_column(scope: &ProfileScope, reporter: &mut Reporter) {
+fn missing_column(scope: &ProfileScope, reporter: &mut Reporter) {
     let Some((train, test)) = scope.parts else {
         return;
     };
@@ -231,54 +272,23 @@ pub(super) fn missing_column(scope: &ProfileScope, reporter: &mut Reporter) {
 mod tests {
     use super::super::testing::{Setup, messages};
     use super::*;
-    use crate::clock::Timestamp;
     use crate::data::stats::Overlap;
-    use crate::data::testing::{numbers, table, texts, times};
+    use crate::data::testing::{table, texts};
     use crate::workspace::table_profile::Estimate;
+
+    #[test]
+    fn a_date_begins_with_a_year() {
+        for text in ["2026", "2026-01", "2026-01-31", "2026-01-31T10:00:00Z"] {
+            assert!(is_iso_date(text), "{text}");
+        }
+        for text in ["", "31.01.2026", "2026/01/31", "é026-01-31", "2026-1-31"] {
+            assert!(!is_iso_date(text), "{text}");
+        }
+    }
 
     fn labelled(counts: &[(&str, u64)]) -> TableProfile {
         let column = texts("churn", counts);
         table(column.count, vec![column])
-    }
-
-    #[test]
-    fn a_label_of_one_value_is_no_label() {
-        let found = messages(&Setup::new(labelled(&[("no", 50)])), "label.constant");
-        assert_eq!(
-            found,
-            ["data/t.csv: the label `churn` has the same value in every row"]
-        );
-        assert!(
-            messages(
-                &Setup::new(labelled(&[("no", 50), ("yes", 1)])),
-                "label.constant"
-            )
-            .is_empty()
-        );
-    }
-
-    #[test]
-    fn a_class_hardly_there_is_told() {
-        let found = messages(
-            &Setup::new(labelled(&[("no", 5001), ("yes", 50)])),
-            "label.imbalance",
-        );
-        assert_eq!(
-            found,
-            [
-                "data/t.csv: the class `yes` of the label `churn` has 50 of 5051 rows, `no` has 5001: more than 100 times as many"
-            ]
-        );
-        assert!(
-            messages(
-                &Setup::new(labelled(&[("no", 5000), ("yes", 50)])),
-                "label.imbalance"
-            )
-            .is_empty()
-        );
-        let prices: Vec<f64> = (0..500).map(f64::from).collect();
-        let price = table(500, vec![numbers("churn", &prices)]);
-        assert!(messages(&Setup::new(price), "label.imbalance").is_empty());
     }
 
     #[test]
@@ -331,36 +341,6 @@ mod tests {
                 "data/t.csv: 40 rows (10 %) of the test part have the same features as a row of the training part: \
                  the test is easier than what is to come"
             ]
-        );
-    }
-
-    #[test]
-    fn a_time_that_is_yet_to_come_is_told() {
-        let until = |max: &str| {
-            let micros = |text: &str| text.parse::<Timestamp>().unwrap().unix_micros();
-            let rows = [micros("2026-01-01T00:00:00Z"), micros(max)];
-            table(2, vec![times("closed", &rows)])
-        };
-        let found = messages(
-            &Setup::new(until("2027-01-01T00:00:00Z")),
-            "features.future",
-        );
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert!(
-            found[0].contains("which is yet to come: was it known then?"),
-            "{found:?}"
-        );
-        let past = until("2026-11-24T11:00:00Z");
-        assert!(messages(&Setup::new(past), "features.future").is_empty());
-        let mut setup = Setup::new(until("2026-03-05T00:00:00Z"));
-        setup.config.data.split.rule = SplitRule::Time {
-            column: setup.config.data.label.column.clone(),
-            test_from: "2026-03-01".to_owned(),
-        };
-        let found = messages(&setup, "features.future");
-        assert!(
-            found[0].contains("in the training part, behind 2026-03-01"),
-            "{found:?}"
         );
     }
 
