@@ -421,8 +421,9 @@ pub struct ProfileFlags {
     /// What stands between the fields of a CSV: a character, or `tab` [default: found out]
     #[arg(long, value_name = "C", value_parser = delimiter)]
     pub delimiter: Option<u8>,
-    /// How the letters of a text are written [default: UTF-8, or what a byte order mark says]
-    #[arg(long, value_enum, value_name = "NAME")]
+    /// How the letters of a text are written, such as `latin-1`, `utf-16le` or `shift_jis`
+    /// [default: UTF-8, or what a byte order mark says]
+    #[arg(long, value_name = "NAME", value_parser = crate::config::encoding)]
     pub encoding: Option<crate::config::Encoding>,
     /// Keep in the JSON what a merge needs
     #[arg(long)]

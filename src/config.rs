@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Place;
 use crate::settings::File;
 
+mod encoding;
 mod fields;
 mod forms;
 mod lint;
@@ -17,6 +18,7 @@ mod reading;
 mod tests;
 
 pub use crate::settings::Spot;
+pub use encoding::{Encoding, encoding};
 pub(crate) use forms::key_location;
 pub use lint::{Baseline, Drift, DriftColumn, DriftLimits, Freshness, Lint, Volume};
 
@@ -63,20 +65,6 @@ pub struct Table {
     /// UTF-8 where absent, or what a byte order mark says.
     pub encoding: Option<Encoding>,
     pub place: Place,
-}
-
-/// How the letters of a text are written as bytes, by the names that the command line takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Encoding {
-    #[value(name = "utf-8")]
-    Utf8,
-    #[value(name = "utf-16le")]
-    Utf16Le,
-    #[value(name = "utf-16be")]
-    Utf16Be,
-    /// Holds the letters of Latin-1
-    #[value(name = "windows-1252", alias = "latin-1", alias = "iso-8859-1")]
-    Windows1252,
 }
 
 #[derive(Clone, Debug)]

@@ -228,14 +228,8 @@ fn delimiter(field: &Cursor) -> Result<u8> {
 }
 
 fn encoding(field: &Cursor) -> Result<Encoding> {
-    field.word(&[
-        ("utf-8", Encoding::Utf8),
-        ("utf-16le", Encoding::Utf16Le),
-        ("utf-16be", Encoding::Utf16Be),
-        ("windows-1252", Encoding::Windows1252),
-        ("latin-1", Encoding::Windows1252),
-        ("iso-8859-1", Encoding::Windows1252),
-    ])
+    let label = field.text("the name of an encoding such as `windows-1252`")?;
+    Ok(super::encoding(&label).map_err(|wrong| field.error(wrong))?)
 }
 
 pub(super) fn local(field: &Cursor) -> Result<Spot<String>> {

@@ -317,7 +317,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "usage:   {bigquery: bq://my-project.churn.usage, local: data/usage.csv}",
-        "usage: {local: gs://b/usage.csv, encoding: utf8}",
+        "usage: {local: gs://b/usage.csv, encoding: windows-125}",
     ),
     (
         "usage:   {bigquery: bq://my-project.churn.usage, local: data/usage.csv}",

@@ -216,6 +216,17 @@ fn delimiter_and_encoding_can_be_told() {
         .serin(&["profile", "latin.csv", "--encoding", "windows-1252"])
         .expect(0)
         .says("M\u{fc}ller");
+    // Python 3.11: "名前;n\n東京;1\n".encode("shift_jis")
+    let bytes = b"\x96\xbc\x91\x4f;n\n\x93\x8c\x8b\x9e;1\n";
+    fs::write(project.folder.path().join("tokyo.csv"), bytes).unwrap();
+    project
+        .serin(&["profile", "tokyo.csv", "--encoding", "shift_jis"])
+        .expect(0)
+        .says("東京");
+    project
+        .serin(&["profile", "tokyo.csv", "--encoding", "shift-jjis"])
+        .expect(2)
+        .says("there is no encoding `shift-jjis`; did you mean `shift_jis`?");
     project
         .serin(&["profile", "t.txt", "--delimiter", "ab"])
         .expect(2)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
+use encoding_rs::{UTF_8, UTF_16BE, UTF_16LE};
 
 use super::File;
 use super::transcode::Transcoded;
@@ -109,10 +110,10 @@ pub(super) fn look(file: &File, encoding: Option<Encoding>) -> Result<Look> {
     }
     // A mark is surer than what somebody said.
     let (encoding, mark) = match &*start {
-        [0xef, 0xbb, 0xbf, ..] => (Encoding::Utf8, 3),
-        [0xff, 0xfe, ..] => (Encoding::Utf16Le, 2),
-        [0xfe, 0xff, ..] => (Encoding::Utf16Be, 2),
-        _ => (encoding.unwrap_or(Encoding::Utf8), 0),
+        [0xef, 0xbb, 0xbf, ..] => (UTF_8, 3),
+        [0xff, 0xfe, ..] => (UTF_16LE, 2),
+        [0xfe, 0xff, ..] => (UTF_16BE, 2),
+        _ => (encoding.unwrap_or(UTF_8), 0),
     };
     let origin = Origin {
         packing,
@@ -310,7 +311,7 @@ impl Stream {
     fn open(file: &File, origin: Origin) -> Result<Self> {
         let open = || -> std::io::Result<Self> {
             let raw = std::fs::File::open(&file.path)?;
-            let plain = origin.packing == Packing::None && origin.encoding == Encoding::Utf8;
+            let plain = origin.packing == Packing::None && origin.encoding == UTF_8;
             let left = plain.then(|| raw.metadata().map(|m| m.len())).transpose()?;
             let taken = (!plain).then(|| Arc::new(AtomicU64::new(0)));
             let mut reader: Box<dyn Read + Send> = match &taken {
@@ -329,7 +330,7 @@ impl Stream {
                 }
             };
             std::io::copy(&mut (&mut reader).take(origin.mark), &mut std::io::sink())?;
-            if origin.encoding != Encoding::Utf8 {
+            if origin.encoding != UTF_8 {
                 reader = Box::new(Transcoded::new(reader, origin.encoding));
             }
             Ok(Self {
@@ -391,7 +392,7 @@ pub(super) struct Chunks {
     size: usize,
     ended: bool,
     /// The bytes of the file that pieces were made of.
-    told: u64,
+    given: u64,
     /// Read so far: the byte order mark, and text.
     text: u64,
 }
@@ -406,7 +407,7 @@ impl Chunks {
             line: 1,
             size,
             ended: false,
-            told: 0,
+            given: 0,
             text: origin.mark,
         })
     }
@@ -455,7 +456,7 @@ impl Chunks {
             Some(taken) => taken.load(Ordering::Relaxed),
             None => self.text,
         };
-        let source_bytes = taken - std::mem::replace(&mut self.told, taken);
+        let source_bytes = taken - std::mem::replace(&mut self.given, taken);
         if bytes.is_empty() {
             return Ok(None);
         }
