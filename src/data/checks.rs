@@ -29,7 +29,7 @@ use super::keys::{Key, KeyMap};
 use super::label::Target;
 use super::schema::{ColumnRule, Schema, TableRule};
 use super::stats::{Overlap, Similar};
-use super::table::{Column, Kind, Table, Totals};
+use super::table::{Column, Table, Totals};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::error::Input;
@@ -212,7 +212,7 @@ const fn check(
 }
 
 /// A check that cannot be off.
-const fn loud(
+const fn never_off(
     code: &'static str,
     severity: Severity,
     run: Run,
@@ -225,7 +225,7 @@ const fn loud(
 }
 
 /// A check that always rejects.
-const fn fixed(code: &'static str, run: Run, explanation: &'static str) -> Check {
+const fn always_rejects(code: &'static str, run: Run, explanation: &'static str) -> Check {
     Check {
         allowed: Allowed::RejectOnly,
         ..check(code, Severity::Reject, run, explanation)
@@ -434,9 +434,8 @@ pub fn whole(
     references: &References,
     table: &Table,
 ) -> RowsBefore {
-    let names: Vec<String> = table.columns.iter().map(|c| c.name.clone()).collect();
-    let kinds: Vec<Kind> = table.columns.iter().map(|c| c.kind).collect();
-    let totals = Totals::new(&table.name, &table.path, &names, &kinds);
+    let names = table.columns.iter().map(|column| &column.name);
+    let totals = Totals::new(&table.name, &table.path, names);
     let checks = RowChecks::new(config, schema, references, &table.name);
     let mut before = RowsBefore::new(totals, &checks);
     before.take(&checks, table, checks.rows(table));

@@ -29,7 +29,7 @@ use crate::config::{Config, JoinKind};
 use crate::workspace::Workspace;
 use crate::workspace::records::SplitFile;
 use crate::workspace::table_profile::{Forced, TableProfile};
-use parts::{Made, Partial, Parts};
+use parts::{Divided, Partial, Parts};
 
 /// A table of `serin.yaml`, whose files were looked at.
 pub struct Source {
@@ -111,7 +111,7 @@ pub fn freeze(
     loop {
         match task.pass(&plan)? {
             Pass::Done(frozen) => return Ok(*frozen),
-            Pass::Again(better) => plan = better,
+            Pass::Retry(better) => plan = better,
         }
     }
 }
@@ -133,7 +133,7 @@ struct Plan {
 enum Pass {
     Done(Box<Frozen>),
     /// A cell did not go with the plan.
-    Again(Plan),
+    Retry(Plan),
 }
 
 /// All that a pass is given.
@@ -257,10 +257,10 @@ impl Task<'_> {
             plan.label_is_number,
         )?;
         if join.is_none() {
-            parts.spoil();
+            parts.discard();
         }
         let names = self.first.table.columns();
-        let totals = Totals::new(&self.first.name, &self.first.path, names, &plan.kinds);
+        let totals = Totals::new(&self.first.name, &self.first.path, names.iter());
         let checks = RowChecks::new(self.config, self.schema, self.references, &totals.name);
         let in_order = Sequencer::new(
             0,
@@ -276,7 +276,7 @@ impl Task<'_> {
                     let joined = join.stretch(&table);
                     let frame = self.frame(&table, &columns, joined.rows);
                     Some((
-                        parts.make(partial, index, &frame)?,
+                        parts.divide(partial, index, &frame)?,
                         joined.alone,
                         joined.keys,
                     ))
@@ -287,12 +287,12 @@ impl Task<'_> {
                 seen.batches = index + 1;
                 seen.types(&table);
                 seen.before.take(&checks, &table, found);
-                let full = joined.map(|(made, alone, keys)| {
+                let full = joined.map(|(divided, alone, keys)| {
                     seen.joined(alone, keys);
-                    seen.made(made, &parts)
+                    seen.divided(divided, &parts)
                 });
-                if seen.is_in_vain() {
-                    parts.spoil();
+                if seen.must_retry() {
+                    parts.discard();
                 }
                 if seen.findings.reject() || seen.before.findings.reject() {
                     parts.reject();
@@ -306,7 +306,7 @@ impl Task<'_> {
         };
         let stop = || {
             in_order.stop();
-            parts.spoil();
+            parts.discard();
         };
         let mut partials = scan(
             &self.first.table,
@@ -316,13 +316,13 @@ impl Task<'_> {
             stop,
         )?;
         let mut seen = in_order.into_inner();
-        if let Some(better) = seen.better(plan) {
-            return Ok(Pass::Again(better));
+        if let Some(better) = seen.better_plan(plan) {
+            return Ok(Pass::Retry(better));
         }
         let join = match join {
             Some(join) if seen.keys_twice => {
                 faults.extend(join.duplicates_beside_the_first());
-                parts.spoil();
+                parts.discard();
                 None
             }
             join => join,
@@ -339,9 +339,9 @@ impl Task<'_> {
                     .first_mut()
                     .ok_or_else(|| anyhow!("nobody read the table"))?;
                 let frame = self.frame(&none, &columns, rows);
-                let made = parts.make(partial, seen.batches, &frame)?;
+                let divided = parts.divide(partial, seen.batches, &frame)?;
                 seen.batches += 1;
-                parts.write(seen.made(made, &parts)?)?;
+                parts.write(seen.divided(divided, &parts)?)?;
             }
         }
         self.conclude(plan, &faults, join.is_some(), parts, partials, seen)
@@ -409,7 +409,7 @@ impl Task<'_> {
             .collect();
         let label_is_number = labels.are_numbers(&label);
         if !misfits.is_empty() || label_is_number != plan.label_is_number {
-            return Ok(Pass::Again(Plan {
+            return Ok(Pass::Retry(Plan {
                 label_is_number,
                 ..plan.widened(&misfits, &BTreeSet::new())
             }));
@@ -601,23 +601,23 @@ impl Seen {
     }
 
     /// Takes in joined rows; the row groups that are full now.
-    fn made(&mut self, made: Made, parts: &Parts) -> Result<[Vec<Group>; 2]> {
-        self.findings.merge(made.findings);
-        for (rows, more) in self.rows.iter_mut().zip(made.rows) {
+    fn divided(&mut self, divided: Divided, parts: &Parts) -> Result<[Vec<Group>; 2]> {
+        self.findings.merge(divided.findings);
+        for (rows, more) in self.rows.iter_mut().zip(divided.rows) {
             *rows += more;
         }
-        match made.stretches {
+        match divided.stretches {
             Some(stretches) => parts.push(&mut self.pending, stretches),
             None => Ok(<[Vec<Group>; 2]>::default()),
         }
     }
 
     /// Whether what is read from here on is for the checks alone.
-    fn is_in_vain(&self) -> bool {
+    fn must_retry(&self) -> bool {
         self.keys_twice || !self.misfits.is_empty() || !self.times_of_day.is_empty()
     }
 
-    fn better(&self, plan: &Plan) -> Option<Plan> {
+    fn better_plan(&self, plan: &Plan) -> Option<Plan> {
         let fits = self.misfits.is_empty() && self.times_of_day.is_empty();
         (!fits).then(|| plan.widened(&self.misfits, &self.times_of_day))
     }

@@ -7,8 +7,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 /// A key's hash: XXH3, 128 bits, no seed.
 pub(super) type Key = u128;
 
-pub(super) type KeyMap<T> = HashMap<Key, T, BuildHasherDefault<Spread>>;
-pub(super) type KeySet = HashSet<Key, BuildHasherDefault<Spread>>;
+pub(super) type KeyMap<T> = HashMap<Key, T, BuildHasherDefault<IdentityHasher>>;
+pub(super) type KeySet = HashSet<Key, BuildHasherDefault<IdentityHasher>>;
 
 /// The key that texts make together: of each text's length and the text.
 pub(super) fn key<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> Key {
@@ -23,9 +23,9 @@ pub(super) fn key<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> Key {
 
 /// Takes a key, which is spread evenly already, for its own hash.
 #[derive(Default)]
-pub(super) struct Spread(u64);
+pub(super) struct IdentityHasher(u64);
 
-impl Hasher for Spread {
+impl Hasher for IdentityHasher {
     fn finish(&self) -> u64 {
         self.0
     }

@@ -124,14 +124,6 @@ impl Target {
         Some(Self::new(&labels, label))
     }
 
-    /// The type under which the snapshot keeps the label: classes are text, whatever they look like.
-    pub fn kind(&self) -> ColumnType {
-        match self.task {
-            Task::Regression => ColumnType::Number,
-            Task::Binary | Task::Multiclass => ColumnType::Category,
-        }
-    }
-
     /// The place of a row's class among the classes; `None` for a number or a missing label.
     pub fn class(&self, frame: &Frame, row: usize) -> Option<usize> {
         let value = self.value(frame, row)?;
@@ -188,7 +180,6 @@ mod tests {
         assert_eq!(found.classes, ["no", "yes"]);
         let found = target(&["yes", "no"], Some("no"), None);
         assert_eq!(found.classes, ["yes", "no"]);
-        assert_eq!(target(&["0", "1"], None, None).kind(), ColumnType::Category);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use anyhow::Result;
 use super::batch::{BadRow, BadRowKind, Batch, Places, RowPlaces, Values};
 pub use crate::config::Encoding;
 use crate::error::Input;
-pub use files::{find, find_in, is_table};
+pub use files::{find_in, is_table};
 
 /// How many bytes of text a block is cut to, about; records that are longer make it longer.
 const BLOCK: usize = 1 << 20;
@@ -51,7 +51,6 @@ pub struct Dialect {
 /// Files with the same columns.
 #[derive(Debug)]
 pub struct Table {
-    files: Vec<File>,
     sources: Arc<[Source]>,
     columns: Arc<[String]>,
     bytes: u64,
@@ -134,7 +133,6 @@ impl Table {
             columns = jsonl::columns(&json)?;
         }
         Ok(Self {
-            files,
             sources: sources.into(),
             columns: columns.into(),
             bytes,
@@ -149,10 +147,6 @@ impl Table {
     /// The bytes of all files, as they lie on the disk.
     pub fn bytes(&self) -> u64 {
         self.bytes
-    }
-
-    pub fn files(&self) -> &[File] {
-        &self.files
     }
 
     /// Starts reading, from the first file on.

@@ -16,7 +16,7 @@ mod tests;
 
 use anyhow::Result;
 
-use super::batch::{BadRow, Batch, Columns};
+use super::batch::{Batch, Columns};
 use super::read::Table;
 use super::scan::{Reading, scan};
 use super::sketch::{DistinctSample, HeavyHitters};
@@ -41,8 +41,6 @@ pub struct Options<'a> {
 #[derive(Debug)]
 pub struct Profiled {
     pub profile: TableProfile,
-    /// The first malformed rows, at most ten.
-    pub bad_rows: Vec<BadRow>,
     /// Columns that are nearly the same.
     pub similar: Vec<Similar>,
 }

@@ -457,19 +457,15 @@ pub struct Totals {
 #[derive(Clone, Debug)]
 pub struct ColumnTotals {
     pub name: String,
-    pub kind: Kind,
     /// Rows without a value, as the schema's rule for the column sees them.
     pub missing: u64,
 }
 
 impl Totals {
     /// Of a table without rows.
-    pub fn new(name: &str, path: &str, columns: &[String], kinds: &[Kind]) -> Self {
-        let columns = columns.iter().zip(kinds).map(|(name, kind)| ColumnTotals {
-            name: name.clone(),
-            kind: *kind,
-            missing: 0,
-        });
+    pub fn new<'a>(name: &str, path: &str, columns: impl Iterator<Item = &'a String>) -> Self {
+        let columns = columns.cloned();
+        let columns = columns.map(|name| ColumnTotals { name, missing: 0 });
         Self {
             name: name.to_owned(),
             path: path.to_owned(),
@@ -490,11 +486,6 @@ impl Totals {
         let told = table.bad_rows.iter().take(room);
         self.bad_rows.extend(told.cloned());
         self.bad_row_count += table.bad_row_count;
-    }
-
-    /// The place of a column among the columns.
-    pub fn find(&self, column: &str) -> Option<usize> {
-        self.columns.iter().position(|c| c.name == column)
     }
 
     pub fn origin(&self) -> Origin<'_> {

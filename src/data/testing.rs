@@ -50,7 +50,8 @@ fn sketch(counted: &QuantileSketch) -> Option<Sketch> {
 /// A column of finite numbers, at least one.
 pub(crate) fn numbers(name: &str, values: &[f64]) -> ColumnFigures {
     let mut counted = QuantileSketch::new(EXACT_VALUES);
-    values.iter().for_each(|x| counted.add(key_of(*x)));
+    let keys: Vec<u64> = values.iter().copied().map(key_of).collect();
+    counted.add_all(&keys);
     let min = values.iter().copied().fold(f64::INFINITY, f64::min);
     let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let distribution = Distribution::of(&counted, number_of, min, max);
@@ -95,7 +96,8 @@ pub(crate) fn numbers(name: &str, values: &[f64]) -> ColumnFigures {
 /// A column of times, in microseconds since 1970, at least one.
 pub(crate) fn times(name: &str, micros: &[i64]) -> ColumnFigures {
     let mut counted = QuantileSketch::new(EXACT_VALUES);
-    micros.iter().for_each(|t| counted.add(key_of_time(*t)));
+    let keys: Vec<u64> = micros.iter().copied().map(key_of_time).collect();
+    counted.add_all(&keys);
     let mut sorted = micros.to_vec();
     sorted.sort_unstable();
     let text = |t: i64| Timestamp::from_unix_micros(t).to_string();

@@ -67,19 +67,19 @@ pub fn evaluate(
         let predictor = Predictor::load(dir).map_err(|e| e.to_string())?;
         test.score(&predictor, label)
     });
-    let sides = Sides::new(&challenger, champion.as_ref(), &gates);
+    let comparison = Comparison::new(&challenger, champion.as_ref(), &gates);
     let results: Vec<_> = gates
         .iter()
         .enumerate()
-        .map(|(i, (gate, metric))| sides.judge(i, &gate.rule, metric))
+        .map(|(i, (gate, metric))| comparison.judge(i, &gate.rule, metric))
         .collect();
     let champion = champion.as_ref().and_then(|side| side.as_ref().ok());
     Ok(Evaluation {
         verdict: worst(&results),
         rows: challenger.rows() as u64,
         metrics: MetricSets {
-            challenger: sides.shown(&challenger, &sides.challenger),
-            champion: champion.map(|scored| sides.shown(scored, &sides.champion)),
+            challenger: comparison.shown(&challenger, &comparison.challenger),
+            champion: champion.map(|scored| comparison.shown(scored, &comparison.champion)),
         },
         slices: test.slices(&challenger, champion),
         gates: results,
@@ -207,7 +207,7 @@ fn points(scored: &Scored, counts: &[u32]) -> Metrics {
 }
 
 /// Both models on the same rows, and the resampled values of each gate's metric.
-struct Sides<'a> {
+struct Comparison<'a> {
     rows: usize,
     scored: &'a Scored,
     other: Option<&'a Result<Scored, String>>,
@@ -218,13 +218,13 @@ struct Sides<'a> {
     worse: BTreeMap<usize, Distribution>,
 }
 
-impl<'a> Sides<'a> {
+impl<'a> Comparison<'a> {
     fn new(
         scored: &'a Scored,
         other: Option<&'a Result<Scored, String>>,
         gates: &[(&Gate, &'static Metric)],
     ) -> Self {
-        enum Of {
+        enum Resampled {
             Challenger(&'static str),
             Champion(&'static str),
             Worse(usize),
@@ -234,23 +234,23 @@ impl<'a> Sides<'a> {
         let mut statistics: Vec<Statistic> = Vec::new();
         let distinct: BTreeMap<_, _> = gates.iter().map(|(_, m)| (m.name, *m)).collect();
         for (name, metric) in distinct {
-            named.push(Of::Challenger(name));
+            named.push(Resampled::Challenger(name));
             statistics.push(Box::new(|counts| metric.of(scored, counts)));
             if let Some(champion) = comparable {
-                named.push(Of::Champion(name));
+                named.push(Resampled::Champion(name));
                 statistics.push(Box::new(|counts| metric.of(champion, counts)));
             }
         }
         for (i, (gate, metric)) in gates.iter().enumerate() {
             if let (GateRule::NoWorseThanChampion { .. }, Some(champion)) = (&gate.rule, comparable)
             {
-                named.push(Of::Worse(i));
+                named.push(Resampled::Worse(i));
                 statistics.push(Box::new(|counts| {
                     worse_by(metric, scored, champion, counts)
                 }));
             }
         }
-        let mut sides = Self {
+        let mut comparison = Self {
             rows: scored.rows(),
             scored,
             other,
@@ -260,12 +260,12 @@ impl<'a> Sides<'a> {
         };
         for (of, distribution) in named.iter().zip(bootstrap(scored.rows(), &statistics)) {
             match of {
-                Of::Challenger(name) => sides.challenger.insert(name, distribution),
-                Of::Champion(name) => sides.champion.insert(name, distribution),
-                Of::Worse(i) => sides.worse.insert(*i, distribution),
+                Resampled::Challenger(name) => comparison.challenger.insert(name, distribution),
+                Resampled::Champion(name) => comparison.champion.insert(name, distribution),
+                Resampled::Worse(i) => comparison.worse.insert(*i, distribution),
             };
         }
-        sides
+        comparison
     }
 
     /// All metrics of a side, with intervals for those of the gates.

@@ -10,10 +10,7 @@ mod regression;
 
 use std::collections::BTreeMap;
 
-use crate::workspace::records::{LabelColumn, Metrics, Task};
-use crate::workspace::records::{MetricValue, Task::Binary, Task::Multiclass, Task::Regression};
-
-use super::table::{self, Cell};
+use crate::workspace::records::Task::{self, Binary, Multiclass, Regression};
 
 /// One metric.
 pub struct Metric {
@@ -152,28 +149,6 @@ impl Scored {
     }
 }
 
-/// What a predictor that knows only how the label is distributed would reach, scored on those values.
-///
-/// `values` are the label's texts; those that are no class and no number are passed over.
-pub fn trivial<'a>(label: &LabelColumn, values: impl Iterator<Item = &'a str>) -> Metrics {
-    let truth: Vec<f64> = values
-        .filter_map(|text| table::value(label, &Cell::Text(text.to_owned())))
-        .collect();
-    let n = truth.len().max(1) as f64;
-    let guess: Vec<f32> = match label.task {
-        Regression => vec![(truth.iter().sum::<f64>() / n) as f32],
-        Binary | Multiclass => (0..label.classes.len())
-            .map(|class| (truth.iter().filter(|t| **t == class as f64).count() as f64 / n) as f32)
-            .collect(),
-    };
-    let scores = guess.repeat(truth.len());
-    let scored = Scored::new(label.task, truth, &scores);
-    all(&scored, &scored.once())
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), MetricValue::Point(value)))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,21 +194,6 @@ mod tests {
         let found = all(&scored, &scored.once());
         assert!(!found.contains_key("roc_auc") && found.contains_key("log_loss"));
         assert!(all(&scored, &[0, 0]).is_empty());
-    }
-
-    #[test]
-    fn a_trivial_predictor_knows_the_shares() {
-        let label = LabelColumn {
-            column: "churn".into(),
-            positive: Some("yes".into()),
-            task: Binary,
-            classes: vec!["no".into(), "yes".into()],
-        };
-        let values = ["no", "no", "no", "yes", ""];
-        let metrics = trivial(&label, values.into_iter());
-        assert_eq!(metrics["roc_auc"].value(), 0.5);
-        assert_eq!(metrics["accuracy"].value(), 0.75);
-        assert!((metrics["log_loss"].value() - 0.562_335).abs() < 1e-6);
     }
 
     fn binary(rows: &[(bool, u8)]) -> Scored {

@@ -22,7 +22,7 @@ pub struct Tables {
 
 impl Tables {
     /// The files of a place, in the order of their names: a file, a pattern, a folder, or the same as a
-    /// `gs://` URI, whose objects are fetched. See [`read::find`] for what counts as a table.
+    /// `gs://` URI, whose objects are fetched. See [`read::find_in`] for what counts as a table.
     ///
     /// # Errors
     /// [`Input`] when there is none or it may not be read, `gcp::Error` when the cloud fails.

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use super::join::together;
-use super::{Check, Run, TablesScope, fixed};
+use super::{Check, Run, TablesScope, always_rejects};
 use crate::config::{SplitRule, Spot};
 use crate::data::findings::{Evidence, Origin, Reporter};
 
 /// In the order of the work.
-pub(super) const CHECKS: &[Check] = &[fixed(
+pub(super) const CHECKS: &[Check] = &[always_rejects(
     "config.column",
     Run::Tables(column),
     "`serin.yaml` names a column that no table has, under `data.drop`, `data.split`, `validate.slices` or `lint`. \

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::{Check, DatasetScope, ProfileScope, Run, check, counted, fixed, percent, short};
+use super::{
+    Check, DatasetScope, ProfileScope, Run, always_rejects, check, counted, percent, short,
+};
 use crate::config::SplitRule;
 use crate::data::cell::is_padded;
 use crate::data::findings::{Evidence, Reporter};
@@ -12,7 +14,7 @@ use crate::workspace::table_profile::{ColumnFigures, ValueType};
 
 /// In the order of the work.
 pub(super) const CHECKS: &[Check] = &[
-    fixed(
+    always_rejects(
         "features.none",
         Run::Dataset(none),
         "Without the label and the dropped columns nothing is left to learn from.",

@@ -1,6 +1,6 @@
 //! How the tables fit together.
 
-use super::{Check, DatasetScope, RowsScope, Run, TablesScope, check, fixed};
+use super::{Check, DatasetScope, RowsScope, Run, TablesScope, always_rejects, check};
 use crate::config::{Config, JoinKind};
 use crate::data::findings::{Evidence, Origin, Reporter};
 use crate::data::join::{Fault, KeyedRow};
@@ -9,12 +9,12 @@ use crate::workspace::records::Severity::{Reject, Warn};
 
 /// In the order of the work.
 pub(super) const CHECKS: &[Check] = &[
-    fixed(
+    always_rejects(
         "join.key",
         Run::Tables(no_key),
         "A table lacks a column that the tables are joined on.",
     ),
-    fixed(
+    always_rejects(
         "join.collision",
         Run::Tables(collision),
         "A column that is no key stands in two tables, and it would not be clear which one is meant. Rename one.",
@@ -25,7 +25,7 @@ pub(super) const CHECKS: &[Check] = &[
         Run::Rows(empty_key),
         "A row's key is missing, so that it matches no row of another table.",
     ),
-    fixed(
+    always_rejects(
         "join.duplicate_key",
         Run::Tables(duplicate),
         "A key stands twice in more than one table: the join would pair each with each and multiply rows.",
@@ -37,7 +37,7 @@ pub(super) const CHECKS: &[Check] = &[
         "Rows of a table have no partner in another. An inner join leaves them out, others fill with missing values. \
          Few are usual; many say that two exports are of different days.",
     ),
-    fixed(
+    always_rejects(
         "join.empty",
         Run::Dataset(nothing),
         "No key stands in every table, so that the join leaves no rows. The keys are written differently: `007` and \

@@ -2,7 +2,9 @@
 
 use super::config::{expect, there};
 use super::schema::listed;
-use super::{Check, DatasetScope, JoinedScope, ProfileScope, Run, TablesScope, check, fixed};
+use super::{
+    Check, DatasetScope, JoinedScope, ProfileScope, Run, TablesScope, always_rejects, check,
+};
 use crate::data::findings::{Evidence, Reporter};
 use crate::data::label::MOST_CLASSES;
 use crate::printable::shown;
@@ -12,23 +14,23 @@ use crate::workspace::table_profile::ColumnFigures;
 
 /// In the order of the work.
 pub(super) const CHECKS: &[Check] = &[
-    fixed(
+    always_rejects(
         "label.column",
         Run::Tables(column),
         "No table has the column that `data.label` names: there is nothing to predict.",
     ),
-    fixed(
+    always_rejects(
         "label.missing",
         Run::Joined(missing),
         "A row has no label. It can neither be learnt from nor be tested on: fill it upstream, or leave the row out.",
     ),
-    fixed(
+    always_rejects(
         "label.classes",
         Run::Dataset(classes),
         "The label cannot be learnt as it is: it has more classes than names are told apart by, or more than two where \
          `data.label.positive` names one of two.",
     ),
-    fixed(
+    always_rejects(
         "label.unseen",
         Run::Dataset(unseen),
         "No row has a class that `data.label.positive` or the schema names. It is misspelt, or the selection upstream \

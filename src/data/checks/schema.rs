@@ -4,7 +4,7 @@ pub(super) mod keys;
 
 use std::collections::HashSet;
 
-use super::{Check, ColumnScope, Run, TableScope, check, counted, loud};
+use super::{Check, ColumnScope, Run, TableScope, check, counted, never_off};
 use crate::data::cell::{self, Cell};
 use crate::data::findings::{Evidence, Reporter};
 use crate::data::keys::key as key_of;
@@ -42,7 +42,7 @@ pub(super) const CHECKS: &[Check] = &[
         "The table has a column that the schema does not describe. It becomes a feature as it is: describe it, or put \
          it under `data.drop`.",
     ),
-    loud(
+    never_off(
         "schema.type",
         Reject,
         Run::Column(misfits),

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::{Check, DatasetScope, JoinedScope, ProfileScope, Run, check, counted, fixed, percent};
+use super::{
+    Check, DatasetScope, JoinedScope, ProfileScope, Run, always_rejects, check, counted, percent,
+};
 use crate::config::{SplitRule, Spot};
 use crate::data::drift;
 use crate::data::findings::{Evidence, Reporter};
@@ -18,7 +20,7 @@ pub(super) const CHECKS: &[Check] = &[
         Run::Joined(time),
         "A row has no date in the column that the split by time goes by, so it cannot be placed before or after.",
     ),
-    fixed(
+    always_rejects(
         "split.empty",
         Run::Dataset(empty_part),
         "The split leaves the training or the test part without rows.",

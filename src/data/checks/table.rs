@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Check, ProfileScope, Run, TableScope, check, counted, fixed, loud, percent};
+use super::{
+    Check, ProfileScope, Run, TableScope, always_rejects, check, counted, never_off, percent,
+};
 use crate::clock::Timestamp;
 use crate::data::batch::BadRowKind;
 use crate::data::findings::{Evidence, Reporter};
@@ -12,21 +14,21 @@ use crate::workspace::table_profile::TimeFigures;
 
 /// In the order of the work.
 pub(super) const CHECKS: &[Check] = &[
-    fixed(
+    always_rejects(
         "table.rows",
         Run::Table(malformed),
         "A row of the file is no row of the table: it has too few or too many fields, or text behind a closing quote. \
          Such rows are left out, and a delimiter that is not quoted often makes many of them, so by default one is \
          enough to reject. `lint.max_bad_rows` allows so many for each table.",
     ),
-    loud(
+    never_off(
         "table.skipped_rows",
         Warn,
         Run::Table(skipped),
         "Malformed rows were left out, no more than `lint.max_bad_rows` allows. Nothing is dropped in silence: they \
          are told with their lines.",
     ),
-    fixed(
+    always_rejects(
         "table.empty",
         Run::Table(empty),
         "A table has a header and no rows. There is nothing to train on; the export before this step has failed or \

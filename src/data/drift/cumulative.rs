@@ -214,7 +214,8 @@ pub(super) mod tests {
 
     pub(crate) fn counted(numbers: &[f64], limit: usize) -> QuantileSketch {
         let mut sketch = QuantileSketch::new(limit);
-        numbers.iter().for_each(|x| sketch.add(key_of(*x)));
+        let keys: Vec<u64> = numbers.iter().copied().map(key_of).collect();
+        sketch.add_all(&keys);
         sketch
     }
 

@@ -492,7 +492,7 @@ fn a_report_is_read_as_it_was_written() {
 
 proptest! {
     #[test]
-    fn laws_of_categories(
+    fn properties_of_categories(
         a in prop::collection::vec(0..400u64, 2..10),
         b in prop::collection::vec(0..400u64, 2..10),
     ) {
@@ -517,7 +517,7 @@ proptest! {
     }
 
     #[test]
-    fn laws_of_numbers(
+    fn properties_of_numbers(
         a in prop::collection::vec(-1e6..1e6f64, 1..300),
         b in prop::collection::vec(-1e6..1e6f64, 1..300),
     ) {

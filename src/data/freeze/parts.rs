@@ -27,7 +27,7 @@ pub(super) struct Parts<'a> {
     gathers: [Gather; 2],
     files: [Part; 2],
     /// Nothing will come of them: there is no label, or there has to be another pass.
-    spoiled: AtomicBool,
+    discarded: AtomicBool,
     /// Something rejects the rows: there will be figures, but no files.
     rejected: AtomicBool,
 }
@@ -39,7 +39,7 @@ pub(super) struct Partial {
 }
 
 /// What became of a stretch of joined rows.
-pub(super) struct Made {
+pub(super) struct Divided {
     pub(super) findings: Findings,
     /// How many go into each part.
     pub(super) rows: [u64; 2],
@@ -80,7 +80,7 @@ impl<'a> Parts<'a> {
         };
         Ok(Self {
             config,
-            spoiled: AtomicBool::new(label.is_none()),
+            discarded: AtomicBool::new(label.is_none()),
             rejected: AtomicBool::new(false),
             gathers: [gather(), gather()],
             label,
@@ -102,16 +102,21 @@ impl<'a> Parts<'a> {
     }
 
     /// Nothing is gathered from here on.
-    pub(super) fn spoil(&self) {
-        self.spoiled.store(true, Relaxed);
+    pub(super) fn discard(&self) {
+        self.discarded.store(true, Relaxed);
         for gather in &self.gathers {
             gather.stop();
         }
     }
 
     /// Divides joined rows, which are the batch `index`, and takes their figures.
-    pub(super) fn make(&self, partial: &mut Partial, index: u64, frame: &Frame) -> Result<Made> {
-        let mut made = Made {
+    pub(super) fn divide(
+        &self,
+        partial: &mut Partial,
+        index: u64,
+        frame: &Frame,
+    ) -> Result<Divided> {
+        let mut result = Divided {
             findings: checks::joined(self.config, frame),
             rows: [0, 0],
             stretches: None,
@@ -130,9 +135,9 @@ impl<'a> Parts<'a> {
                 partial.labels.add(&value, is_test);
             }
         }
-        made.rows = divided.each_ref().map(|rows| rows.len() as u64);
-        if self.spoiled.load(Relaxed) {
-            return Ok(made);
+        result.rows = divided.each_ref().map(|rows| rows.len() as u64);
+        if self.discarded.load(Relaxed) {
+            return Ok(result);
         }
         let is_written = !self.rejected.load(Relaxed);
         let parts = divided.iter().zip(&self.gathers).zip(&mut partial.gathered);
@@ -150,8 +155,8 @@ impl<'a> Parts<'a> {
                 stretches.push(Stretch::new(&values, rows.len())?);
             }
         }
-        made.stretches = <[Stretch; 2]>::try_from(stretches).ok();
-        Ok(made)
+        result.stretches = <[Stretch; 2]>::try_from(stretches).ok();
+        Ok(result)
     }
 
     fn columns(&self, frame: &Frame, rows: &[u32]) -> Vec<Values> {
@@ -183,7 +188,7 @@ impl<'a> Parts<'a> {
     pub(super) fn write(&self, full: [Vec<Group>; 2]) -> Result<()> {
         for (file, groups) in self.files.iter().zip(full) {
             for group in groups {
-                if !self.spoiled.load(Relaxed) && !self.rejected.load(Relaxed) {
+                if !self.discarded.load(Relaxed) && !self.rejected.load(Relaxed) {
                     file.write(group)?;
                 }
             }

@@ -15,14 +15,6 @@ const TABLES: &[&str] = &[
 /// How the names of packed files end.
 const PACKED: &[&str] = &["gz", "gzip", "zst", "zstd"];
 
-/// The files of a place in the current folder: see [`find_in`].
-///
-/// # Errors
-/// As [`find_in`].
-pub fn find(place: &str) -> Result<Vec<File>> {
-    find_in(Path::new(""), place)
-}
-
 /// The files that a place under a folder means, in the order of their names: a file; a pattern with `*`,
 /// `?`, `[…]` and `**` (any folders); or a folder, with those under it, of which the files count that
 /// are called as tables are (`.csv`, `.parquet`, `.jsonl.gz`). What is hidden, by a `.` or a `_` in

@@ -304,7 +304,7 @@ pub(super) fn parse(chunk: Chunk, columns: &[String], shown: &str) -> Result<Par
             Err(wrong) => {
                 rows.undo();
                 if bad_rows.len() < BAD_ROWS {
-                    let why = BadRowKind::Json(told(line, wrong));
+                    let why = BadRowKind::Json(message(line, wrong));
                     bad_rows.push((first_line + u64::from(number), why));
                 }
                 bad_row_count += 1;
@@ -347,7 +347,7 @@ pub(super) fn parse(chunk: Chunk, columns: &[String], shown: &str) -> Result<Par
 }
 
 /// What is wrong with a line, in words.
-fn told(line: &[u8], wrong: Wrong) -> String {
+fn message(line: &[u8], wrong: Wrong) -> String {
     let before = line.get(..wrong.at).unwrap_or(line);
     let letter = String::from_utf8_lossy(before).chars().count() + 1;
     format!("{} (character {letter})", wrong.what)

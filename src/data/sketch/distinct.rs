@@ -39,11 +39,6 @@ impl DistinctSample {
         }
     }
 
-    #[inline]
-    pub fn add(&mut self, hash: u64) {
-        self.add_times(hash, 1);
-    }
-
     /// Adds one so many times.
     #[inline]
     fn add_times(&mut self, hash: u64, times: u32) {
@@ -52,8 +47,8 @@ impl DistinctSample {
         }
     }
 
-    /// Adds many, each so many times; much faster than one by one: the table is larger than the nearest
-    /// caches, and the processor waits for the places of a group all at once.
+    /// Adds values, each so many times, in groups: the table is larger than the nearest caches, and the processor waits
+    /// for the slots of a group all at once.
     pub fn add_all(&mut self, hashes: impl IntoIterator<Item = (u64, u32)>) {
         let mut group = [(0, 0); GROUP];
         let mut kept = 0;
@@ -229,9 +224,7 @@ mod tests {
 
     fn hashes(values: impl IntoIterator<Item = u64>, limit: usize) -> DistinctSample {
         let mut hashes = DistinctSample::new(limit);
-        for value in values {
-            hashes.add(mix(value));
-        }
+        hashes.add_all(values.into_iter().map(|value| (mix(value), 1)));
         hashes
     }
 

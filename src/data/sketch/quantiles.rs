@@ -70,13 +70,8 @@ impl QuantileSketch {
         }
     }
 
-    pub fn add(&mut self, key: u64) {
-        self.total += 1;
-        self.count(key >> self.shift, 1);
-    }
-
-    /// Adds many, much faster than one by one: the table is larger than the nearest cache, and the
-    /// processor waits for the places of a group all at once.
+    /// Counts keys, in groups: the table is larger than the nearest cache, and the
+    /// processor waits for the slots of a group all at once.
     pub fn add_all(&mut self, keys: &[u64]) {
         self.total += keys.len() as u64;
         for group in keys.chunks(GROUP) {
@@ -363,9 +358,8 @@ mod tests {
 
     fn sketch(numbers: &[f64], limit: usize) -> QuantileSketch {
         let mut sketch = QuantileSketch::new(limit);
-        for x in numbers {
-            sketch.add(key_of(*x));
-        }
+        let keys: Vec<u64> = numbers.iter().copied().map(key_of).collect();
+        sketch.add_all(&keys);
         sketch
     }
 

@@ -397,7 +397,8 @@ mod tests {
 
     fn histogram_of(numbers: &[f64]) -> Histogram {
         let mut sketch = QuantileSketch::new(4096);
-        numbers.iter().for_each(|x| sketch.add(key_of(*x)));
+        let keys: Vec<u64> = numbers.iter().copied().map(key_of).collect();
+        sketch.add_all(&keys);
         let min = numbers.iter().copied().fold(f64::INFINITY, f64::min);
         let max = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let distribution = Distribution::of(&sketch, number_of, min, max);

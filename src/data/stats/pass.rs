@@ -395,7 +395,6 @@ impl Gathered {
                 columns,
                 sketch: Some(self.duplicates.encode()),
             },
-            bad_rows: self.first_bad_rows,
             similar,
         }
     }

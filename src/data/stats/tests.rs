@@ -6,12 +6,12 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
-use crate::data::read::{Dialect, find};
+use crate::data::read::{Dialect, find_in};
 use crate::data::sketch::hash::mix;
 use crate::workspace::table_profile::{ColumnFigures, Estimate, ValueType};
 
 fn table_at(path: &Path) -> Table {
-    let files = find(path.to_str().unwrap()).unwrap();
+    let files = find_in(Path::new(""), path.to_str().unwrap()).unwrap();
     Table::open(files, &Dialect::default()).unwrap()
 }
 
@@ -237,7 +237,12 @@ fn malformed_rows_are_counted_and_the_first_ten_told() {
         (profiled.profile.rows, profiled.profile.bad_rows),
         (29_970, 30)
     );
-    let lines: Vec<_> = profiled.bad_rows.iter().map(|row| row.line).collect();
+    let lines: Vec<_> = profiled
+        .profile
+        .malformed
+        .iter()
+        .map(|row| row.line)
+        .collect();
     assert_eq!(lines[..2], [1001, 2001]);
     assert_eq!(lines.len(), 10);
 }

@@ -128,22 +128,22 @@ fn mean(scored: &Scored, counts: &[u32], value: impl Fn(usize) -> f64) -> Option
     (all > 0.0).then(|| sum / all)
 }
 
-/// Of a class: rows that are it and were called it, rows called it, rows that are it.
+/// The rows of a class: predicted as it rightly, predicted as it, and really of it.
 #[derive(Clone, Copy, Default)]
-struct Called {
-    rightly: f64,
-    called: f64,
-    there: f64,
+struct ClassCounts {
+    true_positives: f64,
+    predicted: f64,
+    actual: f64,
 }
 
-fn confusion(scored: &Scored, counts: &[u32]) -> Vec<Called> {
-    let mut classes = vec![Called::default(); scored.width];
+fn confusion(scored: &Scored, counts: &[u32]) -> Vec<ClassCounts> {
+    let mut classes = vec![ClassCounts::default(); scored.width];
     for (row, &n) in counts.iter().enumerate().filter(|(_, n)| **n > 0) {
         let (said, truth) = (predicted(scored, row), scored.truth[row] as usize);
-        classes[said].called += f64::from(n);
-        classes[truth].there += f64::from(n);
+        classes[said].predicted += f64::from(n);
+        classes[truth].actual += f64::from(n);
         if said == truth {
-            classes[said].rightly += f64::from(n);
+            classes[said].true_positives += f64::from(n);
         }
     }
     classes
@@ -154,32 +154,37 @@ pub(super) fn balanced_accuracy(scored: &Scored, counts: &[u32]) -> Option<f64> 
     let classes = confusion(scored, counts);
     let recalls = classes
         .iter()
-        .filter(|c| c.there > 0.0)
-        .map(|c| c.rightly / c.there);
+        .filter(|c| c.actual > 0.0)
+        .map(|c| c.true_positives / c.actual);
     average(recalls)
 }
 
 /// The harmonic mean of precision and recall; for more than two classes the mean over those seen or called.
 pub(super) fn f1(scored: &Scored, counts: &[u32]) -> Option<f64> {
     let classes = confusion(scored, counts);
-    let f1 = |c: &Called| ratio(2.0 * c.rightly, c.called + c.there);
+    let f1 = |c: &ClassCounts| ratio(2.0 * c.true_positives, c.predicted + c.actual);
     match scored.task {
-        Task::Multiclass => average(classes.iter().filter(|c| c.called + c.there > 0.0).map(f1)),
+        Task::Multiclass => average(
+            classes
+                .iter()
+                .filter(|c| c.predicted + c.actual > 0.0)
+                .map(f1),
+        ),
         _ => positive(&classes, counts).map(f1),
     }
 }
 
 pub(super) fn precision(scored: &Scored, counts: &[u32]) -> Option<f64> {
     let classes = confusion(scored, counts);
-    positive(&classes, counts).map(|c| ratio(c.rightly, c.called))
+    positive(&classes, counts).map(|c| ratio(c.true_positives, c.predicted))
 }
 
 pub(super) fn recall(scored: &Scored, counts: &[u32]) -> Option<f64> {
     let classes = confusion(scored, counts);
-    positive(&classes, counts).map(|c| ratio(c.rightly, c.there))
+    positive(&classes, counts).map(|c| ratio(c.true_positives, c.actual))
 }
 
-fn positive<'a>(classes: &'a [Called], counts: &[u32]) -> Option<&'a Called> {
+fn positive<'a>(classes: &'a [ClassCounts], counts: &[u32]) -> Option<&'a ClassCounts> {
     classes.last().filter(|_| total(counts) > 0.0)
 }
 

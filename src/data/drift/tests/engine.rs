@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::*;
-use crate::data::read::{Dialect, Table, find};
+use crate::data::read::{Dialect, Table, find_in};
 use crate::data::stats;
 
 fn profile(rows: impl Iterator<Item = String>) -> TableProfile {
@@ -14,7 +14,7 @@ fn profile(rows: impl Iterator<Item = String>) -> TableProfile {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("t.csv");
     std::fs::write(&path, text).unwrap();
-    let files = find(path.to_str().unwrap()).unwrap();
+    let files = find_in(std::path::Path::new(""), path.to_str().unwrap()).unwrap();
     let table = Table::open(files, &Dialect::default()).unwrap();
     let options = stats::Options::default();
     stats::profile(&table, &options).unwrap().profile
