@@ -85,6 +85,19 @@ pub fn json(json: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// A share in percent, with one decimal and below 1% with two; never 0% or 100% for what only comes near.
+pub fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    if percent > 0.0 && percent < 0.01 {
+        return "<0.01%".to_owned();
+    }
+    if percent < 100.0 && percent > 99.9 {
+        return ">99.9%".to_owned();
+    }
+    let scale = if percent < 1.0 { 100.0 } else { 10.0 };
+    format!("{}%", (percent * scale).round() / scale)
+}
+
 /// A word as a shell takes it back: in quotes where it needs them. Where it holds what is not shown, it
 /// stands in the `$'…'` of bash, zsh and POSIX.1-2024, so that the command can be printed.
 pub fn word(text: &str) -> String {
@@ -228,6 +241,22 @@ mod tests {
             {
                 assert_eq!(String::from_utf8(printed.stdout).unwrap(), text, "{word}");
             }
+        }
+    }
+
+    #[test]
+    fn a_share_near_an_end_is_not_rounded_to_it() {
+        for (share, text) in [
+            (0.0, "0%"),
+            (0.000_01, "<0.01%"),
+            (0.0002, "0.02%"),
+            (0.005, "0.5%"),
+            (1.0 / 3.0, "33.3%"),
+            (0.5, "50%"),
+            (0.99996, ">99.9%"),
+            (1.0, "100%"),
+        ] {
+            assert_eq!(percent(share), text);
         }
     }
 

@@ -186,16 +186,6 @@ impl ProfileScope<'_> {
     }
 }
 
-/// A share with one digit behind the point where it is not whole.
-fn percent(share: f64) -> String {
-    let tenths = (share * 1000.0).round() / 10.0;
-    match tenths {
-        0.0 if share > 0.0 => "less than 0.1 %".to_owned(),
-        100.0 if share < 1.0 => "more than 99.9 %".to_owned(),
-        tenths => format!("{tenths} %"),
-    }
-}
-
 const fn check(
     code: &'static str,
     severity: Severity,
@@ -625,21 +615,5 @@ mod tests {
             [(constant, Severity::Reject)]
         );
         assert_eq!(severities("{checks: {features.constant: off}}"), []);
-    }
-
-    #[test]
-    fn a_share_that_is_not_all_or_nothing_does_not_read_so() {
-        let shown = [0.0, 0.0001, 0.5, 0.1234, 0.99999, 1.0].map(percent);
-        assert_eq!(
-            shown,
-            [
-                "0 %",
-                "less than 0.1 %",
-                "50 %",
-                "12.3 %",
-                "more than 99.9 %",
-                "100 %"
-            ]
-        );
     }
 }

@@ -377,7 +377,7 @@ impl<'a> Comparison<'a> {
             format!("{direction} by {}", show(worse.abs()))
         };
         let message = format!(
-            "{name} is {} against the champion's {}: {amount}, worse by {} to {} at {} % confidence, {reason}",
+            "{name} is {} against the champion's {}: {amount}, worse by {} to {} at {}% confidence, {reason}",
             show(value),
             show(there),
             show(low),
@@ -440,7 +440,7 @@ fn in_words(rule: &GateRule) -> String {
 fn between(interval: Option<(f64, f64)>, confidence: f64) -> String {
     interval.map_or(String::new(), |(low, high)| {
         let percent = show(confidence * 100.0);
-        format!(" ({} to {} at {percent} %)", show(low), show(high))
+        format!(" ({} to {} at {percent}%)", show(low), show(high))
     })
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::printable;
 use crate::workspace::records::MetricValue;
 
 /// What stands where there is no number.
@@ -54,14 +55,9 @@ pub(super) fn interval(v: MetricValue) -> Option<String> {
     }
 }
 
-/// `part` of `whole` in percent with one decimal; never 0% or 100% for what only comes near.
+/// `part` of `whole` in percent.
 pub(super) fn percent(part: u64, whole: u64) -> String {
-    match share(part, whole) {
-        None => NONE.into(),
-        Some(s) if part > 0 && s < 0.001 => "<0.1%".into(),
-        Some(s) if part < whole && s > 0.999 => ">99.9%".into(),
-        Some(s) => format!("{}%", trim(&format!("{:.1}", s * 100.0))),
-    }
+    share(part, whole).map_or_else(|| NONE.into(), printable::percent)
 }
 
 /// `part` of `whole` from 0 to 1; `None` of nothing.
@@ -194,16 +190,6 @@ mod tests {
         for (v, text) in cases {
             assert_eq!(value(v), text, "{v:e}");
         }
-    }
-
-    #[test]
-    fn a_share_near_an_end_is_not_rounded_to_it() {
-        assert_eq!(percent(0, 5000), "0%");
-        assert_eq!(percent(1, 5000), "<0.1%");
-        assert_eq!(percent(4999, 5000), ">99.9%");
-        assert_eq!(percent(5000, 5000), "100%");
-        assert_eq!(percent(1, 3), "33.3%");
-        assert_eq!(percent(0, 0), "-");
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub use terminal::{column, table};
 
 use super::number;
 use crate::clock::Timestamp;
+use crate::printable::percent;
 use crate::workspace::table_profile::{ColumnFigures, Estimate, TableProfile};
 
 /// What is worth a look in a table beside its columns: a word, and a text that stands for itself.
@@ -37,19 +38,13 @@ fn of_the_table(profile: &TableProfile) -> Vec<(&'static str, String)> {
     });
     let similar = profile.similar.iter().map(|pair| {
         let (first, second) = (quoted(&pair.first), quoted(&pair.second));
-        let text = format!("{first} and {second} tell the same ({})", alike(pair.share));
+        let text = format!(
+            "{first} and {second} tell the same ({})",
+            percent(pair.share)
+        );
         ("alike", text)
     });
     malformed.chain(untold).chain(similar).collect()
-}
-
-/// A share in percent; never 100% for what only comes near.
-fn alike(share: f64) -> String {
-    match share {
-        1.0.. => "100%".into(),
-        0.999.. => ">99.9%".into(),
-        _ => format!("{}%", number::value(share * 100.0)),
-    }
 }
 
 /// A count, with a `~` before it where it is estimated.

@@ -161,7 +161,7 @@ async fn go_through_stages(
             .hold(target.traffic_to_challenger(ctx, percent))
             .await?;
         println!(
-            "stage {} of {}: {percent} % to the challenger",
+            "stage {} of {}: {percent}% to the challenger",
             stage + 1,
             plan.stages.len()
         );

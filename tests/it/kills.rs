@@ -92,7 +92,7 @@ fn a_killed_canary_beside_a_champion_goes_on_where_it_was() {
     let project = Project::churn_with_short_rollout();
     project.run(&[]).expect(0);
     let mut build = project.start_run(&["-s", "_SEED=2"]);
-    build.wait_for("50 % to the challenger");
+    build.wait_for("50% to the challenger");
     build.signal(Signal::KILL);
     build.wait();
     project.assert_no_process_left();
@@ -108,7 +108,7 @@ fn a_killed_canary_is_ended_by_the_next_challenger() {
     project.run(&[]).expect(0);
     let champion = project.record("deploy.json")["deployed_model_id"].clone();
     let mut build = project.start_run(&["-s", "_SEED=2"]);
-    build.wait_for("50 % to the challenger");
+    build.wait_for("50% to the challenger");
     build.signal(Signal::KILL);
     build.wait();
     project

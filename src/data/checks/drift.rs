@@ -1,8 +1,8 @@
 //! What the drift report rejects, and what it only tells.
 
-use super::{Check, ProfileScope, Run, check, counted, percent, short};
+use super::{Check, ProfileScope, Run, check, counted, short};
 use crate::data::findings::{Evidence, Reporter};
-use crate::printable::shown;
+use crate::printable::{percent, shown};
 use crate::workspace::drift_report::{
     ColumnDrift, Contribution, DriftReport, DriftVerdict, ValueDrift,
 };
@@ -285,7 +285,7 @@ fn threshold(column: &ColumnDrift, verdict: DriftVerdict) -> String {
     text
 }
 
-/// A value's move, as in `OH` 20 % → 45 %.
+/// A value's move, as in `OH` 20% → 45%.
 fn moved(value: &Contribution) -> String {
     let (from, to) = (percent(value.baseline), percent(value.current));
     format!("`{}` {from} → {to}", shown(&value.value))
@@ -334,7 +334,7 @@ mod tests {
             messages(&moved, "drift.values"),
             [
                 "data/t.csv: column `plan` drifts from `base.json` (PSI 0.42, JSD 0.073, L-infinity 0.30, q below 0.001): \
-              `paid` 20 % → 50 %, `free` 80 % → 50 %"
+              `paid` 20% → 50%, `free` 80% → 50%"
             ]
         );
         assert!(messages(&moved, "drift.slight").is_empty());
@@ -365,7 +365,7 @@ mod tests {
         let found = messages(&setup(with(990, 10), with(700, 300)), "drift.missing");
         assert!(
             found[0].starts_with(
-                "data/t.csv: 30 % of column `plan` are missing, 1 % of `base.json` (PSI 1.0"
+                "data/t.csv: 30% of column `plan` are missing, 1% of `base.json` (PSI 1.0"
             ),
             "{found:?}"
         );
@@ -384,8 +384,8 @@ mod tests {
         assert_eq!(
             found,
             [
-                "data/t.csv: column `plan` holds what `base.json` has not: `c` (1 %)",
-                "data/t.csv: column `plan` does not hold any more what `base.json` has: `b` (10 %)",
+                "data/t.csv: column `plan` holds what `base.json` has not: `c` (1%)",
+                "data/t.csv: column `plan` does not hold any more what `base.json` has: `b` (10%)",
             ]
         );
     }

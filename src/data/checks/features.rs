@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use super::{
-    Check, DatasetScope, ProfileScope, Run, always_rejects, check, counted, percent, short,
+    Check, DatasetScope, ProfileScope, Run, always_rejects, check, counted, short,
 };
 use crate::config::SplitRule;
 use crate::data::cell::is_padded;
 use crate::data::findings::{Evidence, Reporter};
-use crate::printable::shown;
+use crate::printable::{percent, shown};
 use crate::workspace::records::Severity::{Reject, Warn};
 use crate::workspace::table_profile::{ColumnFigures, ValueType};
 

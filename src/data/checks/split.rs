@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use super::{
-    Check, DatasetScope, JoinedScope, ProfileScope, Run, always_rejects, check, counted, percent,
+    Check, DatasetScope, JoinedScope, ProfileScope, Run, always_rejects, check, counted,
 };
 use crate::config::{SplitRule, Spot};
 use crate::data::drift;
 use crate::data::findings::{Evidence, Reporter};
-use crate::printable::shown;
+use crate::printable::{percent, shown};
 use crate::workspace::records::Severity::{Reject, Warn};
 use crate::workspace::table_profile::{ColumnFigures, TableProfile, ValueType};
 
@@ -302,7 +302,7 @@ mod tests {
         ));
         let found = messages(&setup, "split.label_shift");
         assert!(
-            found[0].contains("`yes` is 20 % of the training part and 50 % of the test part"),
+            found[0].contains("`yes` is 20% of the training part and 50% of the test part"),
             "{found:?}"
         );
         setup.parts = Some((
@@ -328,7 +328,7 @@ mod tests {
         assert_eq!(
             messages(&setup, "split.entity"),
             [
-                "data/t.csv: 50 % of the test part's values in column `dropped` stand in the training part too: what \
+                "data/t.csv: 50% of the test part's values in column `dropped` stand in the training part too: what \
                  a model learns of them it is tested on; `data.split.by` keeps their rows together"
             ]
         );
@@ -340,7 +340,7 @@ mod tests {
         assert_eq!(
             messages(&setup, "split.duplicates"),
             [
-                "data/t.csv: 40 rows (10 %) of the test part have the same features as a row of the training part: \
+                "data/t.csv: 40 rows (10%) of the test part have the same features as a row of the training part: \
                  the test is easier than what is to come"
             ]
         );

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Check, ProfileScope, Run, TableScope, always_rejects, check, counted, never_off, percent,
+    Check, ProfileScope, Run, TableScope, always_rejects, check, counted, never_off,
 };
 use crate::clock::Timestamp;
 use crate::data::batch::BadRowKind;
@@ -297,10 +297,7 @@ mod tests {
             error: 0.0,
         };
         let found = messages(&Setup::new(profile), "table.duplicates");
-        assert_eq!(
-            found,
-            ["data/t.csv: 3 rows (1.5 %) are equal to one before"]
-        );
+        assert_eq!(found, ["data/t.csv: 3 rows (1.5%) are equal to one before"]);
         assert!(messages(&Setup::new(table(200, vec![])), "table.duplicates").is_empty());
     }
 

@@ -77,7 +77,7 @@ fn absolute_gates_judge_the_value_and_show_its_interval() {
         MetricValue::Point(_)
     ));
     let message = &evaluation.gates[1].message;
-    assert!(message.contains("at 95 %), above 0.01"), "{message}");
+    assert!(message.contains("at 95%), above 0.01"), "{message}");
     assert_eq!(evaluation.rows, 300);
 }
 

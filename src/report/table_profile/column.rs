@@ -3,6 +3,7 @@
 use super::remarks;
 use super::terminal::{fitted, head, histogram, padded, right};
 use super::{error_of, estimate, missing, second, time, value};
+use crate::printable::percent;
 use crate::report::number;
 use crate::report::terminal::{Screen, plain};
 use crate::workspace::table_profile::{
@@ -133,8 +134,7 @@ fn of_texts(t: &TextFigures, add: &mut impl FnMut(&str, String)) {
 }
 
 fn of_label(label: &LabelFigures, add: &mut impl FnMut(&str, String)) {
-    let share = number::value(label.share * 100.0);
-    add("tells of the label", format!("{share}%"));
+    add("tells of the label", percent(label.share));
     add("the same in bits", number::value(label.information));
     add("rows looked at", number::count(label.rows));
     if let Some(r) = label.correlation {
@@ -149,7 +149,7 @@ pub(super) fn quantiles(c: &ColumnFigures) -> Option<Vec<(String, String)>> {
         (None, Some(t)) => t.quantiles.iter().map(|v| time(v, t.dates)).collect(),
         (None, None) => return None,
     };
-    let shares = QUANTILES.map(|q| format!("{}%", number::value(q * 100.0)));
+    let shares = QUANTILES.map(percent);
     Some(shares.into_iter().zip(values).collect())
 }
 
@@ -158,7 +158,7 @@ fn off_by(c: &ColumnFigures) -> String {
     let numbers = c.numbers.as_ref().map(|n| n.quantile_error);
     let error = numbers.or_else(|| c.times.as_ref().map(|t| t.quantile_error));
     match error.filter(|e| *e > 0.0) {
-        Some(e) => format!(", off by {}% of the rows at most", number::value(e * 100.0)),
+        Some(e) => format!(", off by {} of the rows at most", percent(e)),
         None => String::new(),
     }
 }

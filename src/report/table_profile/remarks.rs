@@ -3,6 +3,7 @@
 //! A remark is no verdict: it says what a person would want to have seen before they trust a column.
 
 use super::{error_of, missing, missing_kinds, quoted};
+use crate::printable::percent;
 use crate::report::number;
 use crate::report::terminal::plain;
 use crate::workspace::table_profile::{ColumnFigures, TableProfile, ValueType};
@@ -101,8 +102,8 @@ fn look(c: &ColumnFigures, add: &mut impl FnMut(Kind, f64, String)) {
     }
     if let Some(label) = c.label.filter(|l| l.share >= 0.9) {
         let text = format!(
-            "tells {}% of the label, over {}",
-            number::value(label.share.min(1.0) * 100.0),
+            "tells {} of the label, over {}",
+            percent(label.share.min(1.0)),
             number::counted(label.rows, "row")
         );
         add(Kind::Label, 95.0, text);

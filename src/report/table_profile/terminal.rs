@@ -7,7 +7,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use super::bins::spread;
 use super::remarks::{self, HEAVY, Remark};
 use super::{error_of, estimate, minute, missing, of_the_table, value};
-use crate::printable::word;
+use crate::printable::{percent, word};
 use crate::report::number;
 use crate::report::terminal::{Screen, plain};
 use crate::workspace::table_profile::{ColumnFigures, Histogram, NumberFigures, TableProfile};
@@ -359,12 +359,11 @@ fn label_cells(c: &ColumnFigures) -> [String; 2] {
     let Some(label) = c.label else {
         return Default::default();
     };
-    let share = (label.share.clamp(0.0, 1.0) * 1000.0).round() as u64;
     let correlation = label.correlation.map_or_else(String::new, |r| {
         // Adding zero turns -0 into 0.
         format!("{:.2}", (r * 100.0).round() / 100.0 + 0.0)
     });
-    [number::percent(share, 1000), correlation]
+    [percent(label.share.clamp(0.0, 1.0)), correlation]
 }
 
 /// Least, median, most, mean and deviation.

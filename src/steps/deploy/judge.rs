@@ -1,6 +1,7 @@
 //! The rules on a window of traffic: errors and latency, with the evidence each needs.
 
 use crate::config::Limits;
+use crate::printable::percent;
 use crate::workspace::records::{Traffic, Verdict};
 
 /// One-sided 99.9 %: a stage is looked at every minute, and each look could raise a false alarm.
@@ -81,10 +82,6 @@ fn rate(traffic: &Traffic) -> f64 {
     traffic.errors as f64 / traffic.requests as f64
 }
 
-fn percent(rate: f64) -> String {
-    format!("{:.2} %", rate * 100.0)
-}
-
 /// The lower bound of Wilson's score interval for a proportion (Wilson 1927).
 #[expect(
     clippy::cast_precision_loss,
@@ -135,7 +132,7 @@ mod tests {
         assert!(
             judged
                 .reason
-                .starts_with("errors: 10 of 20 requests failed (50.00 %)")
+                .starts_with("errors: 10 of 20 requests failed (50%)")
         );
     }
 

@@ -436,10 +436,10 @@ fn the_example_passes() {
     inner join on customer_id: 5000 rows, 21 columns
     split: 3993 rows to train, 1007 to test (by the hash of customer_id, seed 100)
     snapshot: .serin/data, digest b6838e92b1a4
-    warn features.duplicate: data/usage.csv: column `total_day_charge` tells the same as column `total_day_minutes` (more than 99.9 % alike)
-    warn features.duplicate: data/usage.csv: column `total_eve_charge` tells the same as column `total_eve_minutes` (more than 99.9 % alike)
-    warn features.duplicate: data/usage.csv: column `total_intl_charge` tells the same as column `total_intl_minutes` (more than 99.9 % alike)
-    warn features.duplicate: data/usage.csv: column `total_night_charge` tells the same as column `total_night_minutes` (more than 99.9 % alike)
+    warn features.duplicate: data/usage.csv: column `total_day_charge` tells the same as column `total_day_minutes` (>99.9% alike)
+    warn features.duplicate: data/usage.csv: column `total_eve_charge` tells the same as column `total_eve_minutes` (>99.9% alike)
+    warn features.duplicate: data/usage.csv: column `total_intl_charge` tells the same as column `total_intl_minutes` (>99.9% alike)
+    warn features.duplicate: data/usage.csv: column `total_night_charge` tells the same as column `total_night_minutes` (>99.9% alike)
      severity  check               column              found  more
      warn      features.duplicate  total_day_charge        1  serin profile .serin/data --column 'total_day_charge'
      warn      features.duplicate  total_eve_charge        1  serin profile .serin/data --column 'total_eve_charge'

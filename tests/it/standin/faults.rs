@@ -146,7 +146,7 @@ fn a_rollout_is_undone_through_an_outage() {
     let champion = google.get(ENDPOINT)["trafficSplit"].clone();
     google.build_to_push("2");
     let mut deploy = Running::new(&mut google.command(&arguments("deploy")));
-    deploy.wait_for("50 % to the challenger");
+    deploy.wait_for("50% to the challenger");
     let busy = Trouble::Refused(503, "UNAVAILABLE");
     google.front.plan(Method::PATCH, "/endpoints/", 20, busy);
     deploy.signal(Signal::TERM);

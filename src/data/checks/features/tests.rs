@@ -161,7 +161,7 @@ fn mixed_types() {
     let code = "features.mixed_types";
     assert_eq!(
         one(code, mixed(0, 0, 300, 0)),
-        "column `c` mixes types: 30 % times, the rest texts"
+        "column `c` mixes types: 30% times, the rest texts"
     );
     none(code, mixed(990, 0, 0, 0));
     none(code, mixed(10, 0, 0, 0));
@@ -205,7 +205,7 @@ fn leakage() {
     };
     assert_eq!(
         one(code, told(0.95, None, 4000)),
-        "column `c` gives the label `churn` away (95 % of its information, over 4000 rows): is it known before the label is?"
+        "column `c` gives the label `churn` away (95% of its information, over 4000 rows): is it known before the label is?"
     );
     assert!(one(code, told(0.2, Some(-0.995), 4000)).contains("a correlation of -0.995"));
     none(code, told(0.9, Some(0.98), 4000));
@@ -268,7 +268,7 @@ fn duplicate() {
         .to_vec();
     assert_eq!(
         messages(&setup, "features.duplicate"),
-        ["data/t.csv: column `b` tells the same as column `a` (99.9 % alike)"]
+        ["data/t.csv: column `b` tells the same as column `a` (99.9% alike)"]
     );
     setup.profile.rows = 29;
     assert!(messages(&setup, "features.duplicate").is_empty());
