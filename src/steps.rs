@@ -83,9 +83,9 @@ impl Context {
     }
 
     /// The same with more time for each request, for what must not be left undone.
-    fn patiently(&self) -> Self {
+    fn with_long_retries(&self) -> Self {
         Self {
-            client: self.client.patiently(),
+            client: self.client.with_long_retries(),
             ..self.clone()
         }
     }

@@ -8,11 +8,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::Error;
-use super::retry::{Effect, Failed, Twice};
+use super::retry::{Effect, Failed, Idempotency};
 
 /// How long one try of a call may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Patience {
+pub(super) enum Timeout {
     /// A message.
     Message,
     /// A message that carries an object's bytes.
@@ -31,8 +31,8 @@ pub(super) struct Call {
     pub url: String,
     /// The URL is Google's own, so a token goes with it.
     pub google: bool,
-    pub twice: Twice,
-    pub patience: Patience,
+    pub idempotency: Idempotency,
+    pub timeout: Timeout,
     pub headers: HeaderMap,
     pub body: Option<Bytes>,
     /// A code outside 200 to 299 that is an answer all the same.
@@ -79,8 +79,8 @@ impl Call {
     }
 
     #[must_use]
-    pub fn patience(mut self, patience: Patience) -> Self {
-        self.patience = patience;
+    pub fn timeout(mut self, timeout: Timeout) -> Self {
+        self.timeout = timeout;
         self
     }
 

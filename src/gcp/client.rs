@@ -10,11 +10,11 @@ use reqwest::header::RETRY_AFTER;
 use reqwest::{Response, StatusCode};
 use serde::de::DeserializeOwned;
 
-use super::call::{Call, Patience, Reply};
+use super::call::{Call, Reply, Timeout};
 use super::connections::{Connections, Limits, causes};
 use super::endpoint::{Bases, Redirect};
 use super::error::Error;
-use super::retry::{Budget, Effect, Failed, Tries, Twice};
+use super::retry::{Budget, Effect, Failed, Idempotency, Tries};
 use super::token::{Access, Places, Token, Tokens};
 use crate::clock::Clock;
 
@@ -84,9 +84,9 @@ impl Client {
     /// The same client with ten minutes for each call in the place of two, for what must not be left
     /// undone.
     #[must_use]
-    pub fn patiently(&self) -> Self {
+    pub fn with_long_retries(&self) -> Self {
         Self {
-            budget: Budget::PATIENT,
+            budget: Budget::LONG,
             ..self.clone()
         }
     }
@@ -107,7 +107,7 @@ impl Client {
     /// With an [`Input`](crate::error::Input) where there are no credentials or they are refused;
     /// else when the server that gives tokens fails.
     pub async fn access(&self) -> Result<Access, Error> {
-        let mut tries = self.tries(Twice::Always);
+        let mut tries = self.tries(Idempotency::Always);
         loop {
             match self.inner.tokens.access(&self.inner.connections).await {
                 Ok(access) => return Ok(access),
@@ -125,13 +125,13 @@ impl Client {
         &self.inner.bases
     }
 
-    pub(super) fn tries(&self, twice: Twice) -> Tries {
-        Tries::start(self.clock(), self.budget, twice)
+    pub(super) fn tries(&self, idempotency: Idempotency) -> Tries {
+        Tries::start(self.clock(), self.budget, idempotency)
     }
 
     /// Sends a call, again where that may help and is allowed, and reads the whole answer.
     pub(super) async fn send(&self, call: &Call) -> Result<Reply, Error> {
-        let mut tries = self.tries(call.twice);
+        let mut tries = self.tries(call.idempotency);
         loop {
             match self.once(call).await {
                 Ok(reply) => return Ok(reply),
@@ -142,7 +142,7 @@ impl Client {
 
     /// As [`Client::send`], and reads the answer's message; one that breaks off is a failed try.
     pub(super) async fn json<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
-        let mut tries = self.tries(call.twice);
+        let mut tries = self.tries(call.idempotency);
         loop {
             let read = self.once(call).await.and_then(|reply| reply.read(call));
             match read {
@@ -154,7 +154,7 @@ impl Client {
 
     /// As [`Client::send`], and hands out the answer before its body was read.
     pub(super) async fn open(&self, call: &Call) -> Result<Response, Error> {
-        let mut tries = self.tries(call.twice);
+        let mut tries = self.tries(call.idempotency);
         loop {
             match self.attempt(call).await {
                 Ok(response) => return Ok(response),
@@ -240,10 +240,10 @@ impl Client {
         if let Some(body) = &call.body {
             request = request.body(body.clone());
         }
-        request = match call.patience {
-            Patience::Message => request.timeout(message),
-            Patience::Object => request.timeout(object),
-            Patience::Stream => request,
+        request = match call.timeout {
+            Timeout::Message => request.timeout(message),
+            Timeout::Object => request.timeout(object),
+            Timeout::Stream => request,
         };
         if let Some(token) = token {
             request = request.bearer_auth(&token.bearer);

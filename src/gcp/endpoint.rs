@@ -6,8 +6,8 @@ use reqwest::header::{HOST, HeaderMap};
 use serde::Serialize;
 use url::Url;
 
-use super::call::{Call, Patience};
-use super::retry::Twice;
+use super::call::{Call, Timeout};
+use super::retry::Idempotency;
 use crate::error::Input;
 
 /// Where Vertex AI's dedicated endpoints are.
@@ -58,7 +58,7 @@ impl Base {
         resource: &str,
         verb: Method,
         path: &str,
-        twice: Twice,
+        idempotency: Idempotency,
     ) -> Call {
         let call = Call {
             method,
@@ -66,8 +66,8 @@ impl Base {
             verb,
             url: format!("{}{path}", self.url),
             google: self.google,
-            twice,
-            patience: Patience::Message,
+            idempotency,
+            timeout: Timeout::Message,
             headers: HeaderMap::new(),
             body: None,
             also_good: None,
@@ -262,7 +262,7 @@ mod tests {
             "e",
             Method::POST,
             "/v1/e",
-            Twice::Never,
+            Idempotency::Never,
         );
         assert_eq!(call.headers[HOST], "12.prediction.localhost:8");
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::endpoint::Base;
 use super::error::Error;
-use super::retry::Twice;
+use super::retry::Idempotency;
 use crate::clock::Timestamp;
 
 /// The most that Google gives in one page.
@@ -106,7 +106,7 @@ impl Logging {
                 &self.parent,
                 Method::POST,
                 path,
-                Twice::Always,
+                Idempotency::Always,
             )
             .json(&message)?;
         let page: Page = self.client.json(&call).await?;

@@ -12,7 +12,7 @@ pub use distribution::{Buckets, Distribution, UnlikeBuckets};
 use super::client::Client;
 use super::endpoint::Base;
 use super::error::Error;
-use super::retry::Twice;
+use super::retry::Idempotency;
 use super::wire::Int;
 use crate::clock::Timestamp;
 
@@ -165,7 +165,7 @@ impl Monitoring {
                     &self.parent,
                     Method::GET,
                     &path,
-                    Twice::Always,
+                    Idempotency::Always,
                 )
                 .query("filter", &query.filter)
                 .query("interval.startTime", &query.start.to_string())

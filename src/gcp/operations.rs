@@ -10,7 +10,7 @@ use super::call::resource;
 use super::client::Client;
 use super::endpoint::Base;
 use super::error::{Error, Status, clean};
-use super::retry::Twice;
+use super::retry::Idempotency;
 
 /// The first wait between two looks, and the longest; on the build's clock.
 const FIRST_POLL: Duration = Duration::from_secs(5);
@@ -86,7 +86,7 @@ pub(super) async fn wait(
             &operation.name,
             Method::GET,
             &path,
-            Twice::Always,
+            Idempotency::Always,
         );
         let seen: Operation = client.json(&call).await?;
         operation = seen.begun_by(operation.method);

@@ -32,20 +32,20 @@ impl Budget {
         real: Duration::from_secs(10),
     };
     /// Where giving up leaves users of an endpoint with a model that nobody watches.
-    pub const PATIENT: Self = Self {
+    pub const LONG: Self = Self {
         shown: Duration::from_secs(600),
         ..Self::USUAL
     };
 }
 
-/// Whether a request may be sent twice.
+/// Whether a request may be sent again, in the words of Cloud Storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Twice {
+pub(super) enum Idempotency {
     /// It only reads, or the second sending changes nothing.
     Always,
     /// A condition or a chosen id lets one sending at most take effect; a conflict after a repeat may
     /// be one's own success.
-    Precondition,
+    Conditional,
     /// Only where the first sending surely had no effect.
     Never,
 }
@@ -61,7 +61,7 @@ pub(super) enum Effect {
     Unsure,
 }
 
-impl Twice {
+impl Idempotency {
     pub fn allows(self, effect: Effect) -> bool {
         match effect {
             Effect::Settled => false,
@@ -106,19 +106,19 @@ pub(super) struct Tries {
     began: Timestamp,
     clock: Clock,
     budget: Budget,
-    twice: Twice,
+    idempotency: Idempotency,
 }
 
 impl Tries {
     /// The first try begins now.
-    pub fn start(clock: &Clock, budget: Budget, twice: Twice) -> Self {
+    pub fn start(clock: &Clock, budget: Budget, idempotency: Idempotency) -> Self {
         Self {
             made: 1,
             since: Instant::now(),
             began: clock.now(),
             clock: clock.clone(),
             budget,
-            twice,
+            idempotency,
         }
     }
 
@@ -138,7 +138,7 @@ impl Tries {
         let wait = longest_wait(self.made, &self.clock)
             .mul_f64(fastrand::f64())
             .max(asked);
-        if !self.twice.allows(failed.effect) || self.is_last(wait) {
+        if !self.idempotency.allows(failed.effect) || self.is_last(wait) {
             // A try may have been several of its own.
             let tries = self.made.max(failed.error.tries);
             return Err(Error {
@@ -197,14 +197,14 @@ mod tests {
     #[test]
     fn the_budget_is_two_minutes_of_the_build_and_ten_real_seconds_at_least() {
         let last = |budget, scale, wait| {
-            let tries = Tries::start(&clock(scale), budget, Twice::Always);
+            let tries = Tries::start(&clock(scale), budget, Idempotency::Always);
             tries.is_last(Duration::from_secs(wait))
         };
         for (budget, scale, longest) in [
             (Budget::USUAL, 1, 119),
-            (Budget::PATIENT, 1, 599),
+            (Budget::LONG, 1, 599),
             (Budget::USUAL, 300, 2990),
-            (Budget::PATIENT, 300, 2990),
+            (Budget::LONG, 300, 2990),
         ] {
             assert!(!last(budget, scale, longest), "{scale}");
             assert!(last(budget, scale, longest + 20), "{scale}");
@@ -227,7 +227,7 @@ mod tests {
     /// The wait that the other side asks for is longer than what is left.
     #[tokio::test]
     async fn a_wait_beyond_the_budget_is_not_begun() {
-        let mut tries = Tries::start(&clock(1), Budget::USUAL, Twice::Always);
+        let mut tries = Tries::start(&clock(1), Budget::USUAL, Idempotency::Always);
         let failed = Failed {
             retry_after: Some(Duration::from_secs(121)),
             ..Failed::new(Error::new("x", "y", "UNAVAILABLE", "z"), Effect::None)
@@ -237,11 +237,11 @@ mod tests {
 
     #[test]
     fn what_may_have_happened_is_not_sent_again_unless_it_may_be() {
-        assert!(Twice::Never.allows(Effect::of_code(429)));
-        assert!(!Twice::Never.allows(Effect::of_code(503)));
-        assert!(Twice::Precondition.allows(Effect::of_code(503)));
+        assert!(Idempotency::Never.allows(Effect::of_code(429)));
+        assert!(!Idempotency::Never.allows(Effect::of_code(503)));
+        assert!(Idempotency::Conditional.allows(Effect::of_code(503)));
         for code in [400, 401, 403, 404, 409, 412, 416, 499, 501] {
-            assert!(!Twice::Always.allows(Effect::of_code(code)), "{code}");
+            assert!(!Idempotency::Always.allows(Effect::of_code(code)), "{code}");
         }
     }
 }

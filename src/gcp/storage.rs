@@ -12,12 +12,12 @@ use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde::{Deserialize, Serialize};
 
-use super::call::{Call, Patience, Reply, segment};
+use super::call::{Call, Reply, Timeout, segment};
 use super::client::Client;
 use super::endpoint::Base;
 use super::error::Error;
 use super::names::GsUri;
-use super::retry::{Effect, Failed, Twice};
+use super::retry::{Effect, Failed, Idempotency};
 use super::wire;
 use crate::clock::Timestamp;
 use crate::workspace::Digest;
@@ -44,11 +44,11 @@ pub enum Precondition {
 }
 
 impl Precondition {
-    fn twice(self) -> Twice {
+    fn idempotency(self) -> Idempotency {
         match self {
-            Self::None => Twice::Never,
-            Self::SameBytes => Twice::Always,
-            Self::Absent | Self::Generation(_) => Twice::Precondition,
+            Self::None => Idempotency::Never,
+            Self::SameBytes => Idempotency::Always,
+            Self::Absent | Self::Generation(_) => Idempotency::Conditional,
         }
     }
 
@@ -134,7 +134,7 @@ impl Storage {
         let uri = format!("gs://{bucket}");
         let call = self
             .base
-            .call("buckets.get", &uri, Method::GET, &path, Twice::Always);
+            .call("buckets.get", &uri, Method::GET, &path, Idempotency::Always);
         self.found(&call).await
     }
 
@@ -165,7 +165,7 @@ impl Storage {
                 &uri,
                 Method::POST,
                 path,
-                Twice::Precondition,
+                Idempotency::Conditional,
             )
             .query("project", project)
             .json(&message)?;
@@ -184,8 +184,14 @@ impl Storage {
     /// # Errors
     /// When the cloud fails or refuses.
     pub async fn objects_get(&self, bucket: &str, name: &str) -> Result<Option<Object>, Error> {
-        self.found(&self.on_object("objects.get", bucket, name, Method::GET, Twice::Always))
-            .await
+        self.found(&self.on_object(
+            "objects.get",
+            bucket,
+            name,
+            Method::GET,
+            Idempotency::Always,
+        ))
+        .await
     }
 
     /// Writes an object in one request. May be sent twice under a precondition.
@@ -226,8 +232,8 @@ impl Storage {
         parts.extend_from_slice(&body);
         parts.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
         let call = self
-            .upload("multipart", bucket, name, pre, pre.twice())
-            .patience(Patience::Object)
+            .upload("multipart", bucket, name, pre, pre.idempotency())
+            .timeout(Timeout::Object)
             .body(
                 &format!("multipart/related; boundary={boundary}"),
                 parts.into(),
@@ -248,8 +254,8 @@ impl Storage {
         bucket: &str,
         name: &str,
     ) -> Result<Option<(Object, Bytes)>, Error> {
-        let call = self.media(bucket, name).patience(Patience::Object);
-        let mut tries = self.client.tries(call.twice);
+        let call = self.media(bucket, name).timeout(Timeout::Object);
+        let mut tries = self.client.tries(call.idempotency);
         loop {
             let failed = match self.client.once(&call).await {
                 Ok(reply) => match read_whole(&call, bucket, name, reply) {
@@ -278,7 +284,13 @@ impl Storage {
         loop {
             let mut call = self
                 .base
-                .call("objects.list", &uri, Method::GET, &path, Twice::Always)
+                .call(
+                    "objects.list",
+                    &uri,
+                    Method::GET,
+                    &path,
+                    Idempotency::Always,
+                )
                 .query("prefix", prefix);
             if let Some(token) = &token {
                 call = call.query("pageToken", token);
@@ -302,7 +314,13 @@ impl Storage {
         name: &str,
         pre: Precondition,
     ) -> Result<(), Error> {
-        let call = self.on_object("objects.delete", bucket, name, Method::DELETE, pre.twice());
+        let call = self.on_object(
+            "objects.delete",
+            bucket,
+            name,
+            Method::DELETE,
+            pre.idempotency(),
+        );
         match self.client.send(&pre.on(call)).await {
             Err(error) if !error.is_not_found() => Err(error),
             _ => Ok(()),
@@ -339,17 +357,23 @@ impl Storage {
         bucket: &str,
         name: &str,
         verb: Method,
-        twice: Twice,
+        idempotency: Idempotency,
     ) -> Call {
         let path = format!("/storage/v1/b/{}/o/{}", segment(bucket), segment(name));
         let uri = GsUri::new(bucket, name).to_string();
-        self.base.call(method, &uri, verb, &path, twice)
+        self.base.call(method, &uri, verb, &path, idempotency)
     }
 
     /// The download of an object's bytes.
     fn media(&self, bucket: &str, name: &str) -> Call {
-        self.on_object("objects.get", bucket, name, Method::GET, Twice::Always)
-            .query("alt", "media")
+        self.on_object(
+            "objects.get",
+            bucket,
+            name,
+            Method::GET,
+            Idempotency::Always,
+        )
+        .query("alt", "media")
     }
 
     fn upload(
@@ -358,13 +382,13 @@ impl Storage {
         bucket: &str,
         name: &str,
         pre: Precondition,
-        twice: Twice,
+        idempotency: Idempotency,
     ) -> Call {
         let path = format!("/upload/storage/v1/b/{}/o", segment(bucket));
         let uri = GsUri::new(bucket, name).to_string();
         let call = self
             .base
-            .call("objects.insert", &uri, Method::POST, &path, twice)
+            .call("objects.insert", &uri, Method::POST, &path, idempotency)
             .query("uploadType", kind)
             .query("name", name);
         let call = match &self.encryption_key {

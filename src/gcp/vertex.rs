@@ -20,7 +20,7 @@ use super::client::Client;
 use super::endpoint::Base;
 use super::error::Error;
 use super::operations::{self, Operation};
-use super::retry::Twice;
+use super::retry::Idempotency;
 
 /// A client of Vertex AI in one project and location.
 #[derive(Clone, Debug)]
@@ -91,10 +91,10 @@ impl Vertex {
         verb: Method,
         name: &str,
         suffix: &str,
-        twice: Twice,
+        idempotency: Idempotency,
     ) -> Call {
         let path = format!("/v1/{}{suffix}", resource(name));
-        self.base.call(method, name, verb, &path, twice)
+        self.base.call(method, name, verb, &path, idempotency)
     }
 
     async fn send<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
@@ -126,7 +126,7 @@ impl Vertex {
         let mut all = Vec::new();
         let mut token: Option<String> = None;
         loop {
-            let mut call = self.call(method, Method::GET, name, suffix, Twice::Always);
+            let mut call = self.call(method, Method::GET, name, suffix, Idempotency::Always);
             if !filter.is_empty() {
                 call = call.query("filter", filter);
             }

@@ -49,7 +49,7 @@ pub async fn deploy(ctx: &Context) -> Result<Outcome> {
     if let (Err(_), Some(target)) = (&ended, abandoned) {
         // Nobody watches the canary any more: the champion takes all the traffic back.
         println!("the rollout stops here: giving the champion all the traffic");
-        if let Err(e) = target.traffic_to_champion(&ctx.patiently()).await {
+        if let Err(e) = target.traffic_to_champion(&ctx.with_long_retries()).await {
             eprintln!("warning: the traffic is as it was: {e:#}");
         }
     }
@@ -109,7 +109,7 @@ async fn run(ctx: &Context, rollout: &RefCell<Option<Target>>) -> Result<Outcome
         }
         DeployVerdict::RolledBack | DeployVerdict::Held => {
             // Whom the canary failed is served by it until this is done.
-            let patient = ctx.patiently();
+            let patient = ctx.with_long_retries();
             journal.hold(target.traffic_to_champion(&patient)).await?;
             journal.hold(target.undeploy_challenger(ctx)).await?;
         }

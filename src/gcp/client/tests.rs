@@ -4,14 +4,14 @@ use super::*;
 use crate::gcp::scripted::{Answer, Scripted, no_tokens, nowhere};
 use crate::gcp::token::Metadata;
 
-fn call(client: &Client, twice: Twice) -> Call {
+fn call(client: &Client, idempotency: Idempotency) -> Call {
     let base = &client.bases().storage;
-    base.call("things.get", "thing", Method::GET, "/v1/thing", twice)
+    base.call("things.get", "thing", Method::GET, "/v1/thing", idempotency)
 }
 
-async fn get(server: &Scripted, twice: Twice) -> Result<String, Error> {
+async fn get(server: &Scripted, idempotency: Idempotency) -> Result<String, Error> {
     let client = server.client();
-    let reply = client.send(&call(&client, twice)).await?;
+    let reply = client.send(&call(&client, idempotency)).await?;
     Ok(String::from_utf8(reply.body.to_vec()).unwrap())
 }
 
@@ -29,7 +29,7 @@ async fn a_passing_failure_is_tried_again() {
         Answer::Cut(200, vec![], b"{".to_vec()),
     ] {
         let server = Scripted::start([failure, Answer::json("yes")]).await;
-        assert_eq!(get(&server, Twice::Always).await.unwrap(), "yes");
+        assert_eq!(get(&server, Idempotency::Always).await.unwrap(), "yes");
         assert_eq!(server.asked().len(), 2);
     }
 }
@@ -46,7 +46,10 @@ async fn what_may_not_be_sent_twice_is_sent_once() {
         ),
     ] {
         let server = Scripted::start([failure, Answer::json("yes")]).await;
-        let error = get(&server, Twice::Never).await.unwrap_err().to_string();
+        let error = get(&server, Idempotency::Never)
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(says), "{error}");
         assert!(!error.contains("/v1/thing"), "{error}");
         assert_eq!(server.asked().len(), 1);
@@ -59,7 +62,10 @@ async fn one_too_many_is_always_tried_again_after_the_time_it_names() {
     let server = Scripted::start([wait, Answer::json("yes")]).await;
     let client = server.client();
     let before = client.clock().now();
-    client.send(&call(&client, Twice::Never)).await.unwrap();
+    client
+        .send(&call(&client, Idempotency::Never))
+        .await
+        .unwrap();
     assert!(client.clock().now().since(before) >= Duration::from_secs(30));
 }
 
@@ -68,7 +74,7 @@ async fn it_gives_up_when_its_time_is_over() {
     let server = Scripted::start([]).await.always(unavailable);
     let client = server.giving_up();
     let error = client
-        .send(&call(&client, Twice::Always))
+        .send(&call(&client, Idempotency::Always))
         .await
         .unwrap_err();
     assert_eq!(error.http, Some(503));
@@ -80,10 +86,13 @@ async fn it_gives_up_when_its_time_is_over() {
 async fn a_patient_client_has_more_time_and_the_same_connections() {
     let server = Scripted::start([Answer::json("{}"), Answer::json("{}")]).await;
     let client = server.giving_up();
-    let patient = client.patiently();
-    assert_eq!(patient.budget.shown, Budget::PATIENT.shown);
+    let patient = client.with_long_retries();
+    assert_eq!(patient.budget.shown, Budget::LONG.shown);
     for client in [client, patient] {
-        client.send(&call(&client, Twice::Never)).await.unwrap();
+        client
+            .send(&call(&client, Idempotency::Never))
+            .await
+            .unwrap();
     }
     assert_eq!(server.connections(), 1);
 }
@@ -95,19 +104,22 @@ async fn an_answer_that_breaks_off_is_read_again() {
         let server = Scripted::start([Answer::json(cut), Answer::json(r#"{"name":"thing"}"#)]);
         let server = server.await;
         let client = server.client();
-        let found: serde_json::Value = client.json(&call(&client, Twice::Always)).await.unwrap();
+        let found: serde_json::Value = client
+            .json(&call(&client, Idempotency::Always))
+            .await
+            .unwrap();
         assert_eq!(found["name"], "thing");
     }
     // What may not be sent twice is not, and what it did is open.
     let server = Scripted::start([Answer::json("{"), Answer::json("{}")]).await;
     let client = server.client();
-    let made: Result<serde_json::Value, _> = client.json(&call(&client, Twice::Never)).await;
+    let made: Result<serde_json::Value, _> = client.json(&call(&client, Idempotency::Never)).await;
     let error = made.unwrap_err();
     assert!(error.is_lost() && error.http == Some(200), "{error}");
     // What is whole and something else stays so.
     let server = Scripted::start([Answer::json("7"), Answer::json("{}")]).await;
     let client = server.client();
-    let made: Result<String, _> = client.json(&call(&client, Twice::Always)).await;
+    let made: Result<String, _> = client.json(&call(&client, Idempotency::Always)).await;
     assert_eq!(made.unwrap_err().tries, 1);
 }
 
@@ -116,7 +128,7 @@ async fn a_refusal_is_final_and_a_redirect_is_not_followed() {
     for http in [400, 403, 404, 409, 412, 501, 302] {
         let away = vec![("Location", "http://127.0.0.1:1/".to_owned())];
         let server = Scripted::start([Answer::Full(http, away, Vec::new())]).await;
-        let error = get(&server, Twice::Always).await.unwrap_err();
+        let error = get(&server, Idempotency::Always).await.unwrap_err();
         assert_eq!((error.tries, error.http), (1, Some(http)));
     }
 }
@@ -128,7 +140,10 @@ async fn an_address_without_a_server_is_named() {
     server.url = format!("http://{}", port.local_addr().unwrap());
     drop(port);
     let client = server.giving_up();
-    let error = client.send(&call(&client, Twice::Never)).await.unwrap_err();
+    let error = client
+        .send(&call(&client, Idempotency::Never))
+        .await
+        .unwrap_err();
     assert!(error.tries > 6 && error.http.is_none(), "{error}");
     assert!(
         error
@@ -176,10 +191,13 @@ async fn a_refused_token_is_replaced_once() {
     .await;
     let client = server.client_with(true, at(&machine));
     for _ in 0..2 {
-        client.send(&call(&client, Twice::Never)).await.unwrap();
+        client
+            .send(&call(&client, Idempotency::Never))
+            .await
+            .unwrap();
     }
     let error = client
-        .send(&call(&client, Twice::Always))
+        .send(&call(&client, Idempotency::Always))
         .await
         .unwrap_err();
     assert_eq!(error.http, Some(401));
@@ -207,9 +225,12 @@ async fn an_overridden_address_sees_no_token() {
     let machine = Scripted::start([]).await;
     let server = Scripted::start([Answer::json("{}"), Answer::code(401, "")]).await;
     let client = server.client_with(false, at(&machine));
-    client.send(&call(&client, Twice::Always)).await.unwrap();
     client
-        .send(&call(&client, Twice::Always))
+        .send(&call(&client, Idempotency::Always))
+        .await
+        .unwrap();
+    client
+        .send(&call(&client, Idempotency::Always))
         .await
         .unwrap_err();
     assert!(machine.asked().is_empty());
@@ -224,7 +245,7 @@ async fn no_credentials_are_the_user_s_to_set_right() {
     let server = Scripted::start([]).await;
     let client = server.client_with(true, no_tokens());
     let error = client
-        .send(&call(&client, Twice::Always))
+        .send(&call(&client, Idempotency::Always))
         .await
         .unwrap_err();
     assert!(server.asked().is_empty());
@@ -252,7 +273,10 @@ async fn a_call_waits_for_a_metadata_server_that_is_not_up_yet() {
     .await;
     let server = Scripted::start([Answer::json("{}")]).await;
     let client = server.client_with(true, at(&machine));
-    client.send(&call(&client, Twice::Never)).await.unwrap();
+    client
+        .send(&call(&client, Idempotency::Never))
+        .await
+        .unwrap();
     let [asked] = <[_; 1]>::try_from(server.asked()).unwrap();
     assert_eq!(asked.header("authorization"), Some("Bearer right"));
     let machine = machine.asked();
@@ -271,7 +295,7 @@ async fn a_metadata_server_that_never_comes_up_is_the_cloud_s_failure() {
         .always(|| Answer::code(503, "secret"));
     let server = Scripted::start([]).await;
     let client = server.client_with(true, at(&machine));
-    let failed = client.once(&call(&client, Twice::Never)).await.err();
+    let failed = client.once(&call(&client, Idempotency::Never)).await.err();
     let Failed { error, effect, .. } = failed.unwrap();
     assert_eq!(effect, Effect::None);
     let error = anyhow::Error::new(*error);

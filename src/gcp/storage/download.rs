@@ -9,7 +9,7 @@ use reqwest::{Response, StatusCode};
 use sha2::{Digest as _, Sha256};
 
 use super::{Storage, check, described};
-use crate::gcp::call::{Call, Patience};
+use crate::gcp::call::{Call, Timeout};
 use crate::gcp::client::broken;
 use crate::gcp::error::Error;
 use crate::gcp::retry::{Effect, Failed};
@@ -82,7 +82,7 @@ impl Storage {
         fs::create_dir_all(folder).map_err(local)?;
         let temporary = temporary::file_in(folder).map_err(local)?;
         let mut part = Part::new(temporary.as_file().try_clone().map_err(local)?);
-        let mut tries = self.client.tries(call.twice);
+        let mut tries = self.client.tries(call.idempotency);
         loop {
             let before = part.length;
             let failed = match self.go_on(bucket, name, &mut part).await {
@@ -92,7 +92,7 @@ impl Storage {
             };
             // Only a part that can be gone on with is progress.
             if part.generation.is_some() && part.length > before {
-                tries = self.client.tries(call.twice);
+                tries = self.client.tries(call.idempotency);
             }
             tries.again(failed).await?;
         }
@@ -102,7 +102,7 @@ impl Storage {
 
     /// One request for what is missing.
     async fn go_on(&self, bucket: &str, name: &str, part: &mut Part) -> Result<(), Broken> {
-        let mut call = self.media(bucket, name).patience(Patience::Stream);
+        let mut call = self.media(bucket, name).timeout(Timeout::Stream);
         let resumed = part.generation.filter(|_| part.length > 0);
         match resumed {
             Some(generation) => {

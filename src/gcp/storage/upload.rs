@@ -9,10 +9,10 @@ use reqwest::{Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::{Metadata, Object, Precondition, Storage, base64_of};
-use crate::gcp::call::{Call, Patience, Reply};
+use crate::gcp::call::{Call, Reply, Timeout};
 use crate::gcp::error::Error;
 use crate::gcp::names::GsUri;
-use crate::gcp::retry::{Effect, Failed, Twice};
+use crate::gcp::retry::{Effect, Failed, Idempotency};
 
 /// Files up to this size go in one request, larger ones in chunks of this size, which is a multiple
 /// of the 256 KiB that Google asks for. Bytes.
@@ -49,8 +49,8 @@ impl Session {
             verb: Method::PUT,
             url: self.uri.clone(),
             google: self.google,
-            twice: Twice::Always,
-            patience: Patience::Object,
+            idempotency: Idempotency::Always,
+            timeout: Timeout::Object,
             headers: reqwest::header::HeaderMap::new(),
             body: Some(chunk),
             also_good: Some(StatusCode::PERMANENT_REDIRECT),
@@ -106,7 +106,7 @@ impl Storage {
         };
         // A session that is started and not used has no effect.
         let start = self
-            .upload("resumable", bucket, name, pre, Twice::Always)
+            .upload("resumable", bucket, name, pre, Idempotency::Always)
             .header(
                 reqwest::header::HeaderName::from_static("x-upload-content-type"),
                 content_type,
@@ -135,7 +135,7 @@ impl Storage {
         local: &impl Fn(std::io::Error) -> Error,
     ) -> Result<Object, Error> {
         let mut session = self.start_session(start, total).await?;
-        let mut tries = self.client.tries(Twice::Always);
+        let mut tries = self.client.tries(Idempotency::Always);
         let mut at = 0;
         loop {
             let chunk = read_chunk(file, at, total).await.map_err(local)?;
@@ -145,7 +145,7 @@ impl Storage {
                 Ok(Progress::Done(object)) => return Ok(*object),
                 Ok(Progress::Kept(kept)) if kept > at => {
                     at = kept;
-                    tries = self.client.tries(Twice::Always);
+                    tries = self.client.tries(Idempotency::Always);
                     continue;
                 }
                 Ok(Progress::Kept(_)) => Failed::new(

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::gcp::error::Error;
 use crate::gcp::names::resource_version;
 use crate::gcp::operations::Operation;
-use crate::gcp::retry::Twice;
+use crate::gcp::retry::Idempotency;
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -143,7 +143,7 @@ impl Vertex {
                 Method::POST,
                 &self.parent,
                 "/endpoints",
-                Twice::Precondition,
+                Idempotency::Conditional,
             )
             .query("endpointId", id)
             .json(&message)?;
@@ -155,7 +155,7 @@ impl Vertex {
     /// # Errors
     /// When the cloud fails or refuses.
     pub async fn endpoints_get(&self, name: &str) -> Result<Option<Endpoint>, Error> {
-        self.find(&self.call("endpoints.get", Method::GET, name, "", Twice::Always))
+        self.find(&self.call("endpoints.get", Method::GET, name, "", Idempotency::Always))
             .await
     }
 
@@ -191,7 +191,7 @@ impl Vertex {
                 Method::POST,
                 endpoint,
                 ":deployModel",
-                Twice::Precondition,
+                Idempotency::Conditional,
             )
             .json(&message)?;
         self.begin(&call).await
@@ -212,7 +212,7 @@ impl Vertex {
                 Method::POST,
                 endpoint,
                 ":undeployModel",
-                Twice::Precondition,
+                Idempotency::Conditional,
             )
             .json(&json!({"deployedModelId": deployed_model_id}))?;
         self.begin(&call).await
@@ -235,7 +235,7 @@ impl Vertex {
                 Method::PATCH,
                 endpoint,
                 "",
-                Twice::Precondition,
+                Idempotency::Conditional,
             )
             .query("updateMask", "trafficSplit")
             .json(&json!({"trafficSplit": split, "etag": etag}))?;
@@ -284,7 +284,7 @@ impl Vertex {
             ..self.clone()
         };
         let call = there
-            .call(METHOD, Method::POST, name, ":predict", Twice::Never)
+            .call(METHOD, Method::POST, name, ":predict", Idempotency::Never)
             .json(&Message { instances })?;
         match self.client.once(&call).await {
             Ok(reply) => reply.json(&call),

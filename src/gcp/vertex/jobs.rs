@@ -11,7 +11,7 @@ use serde_json::json;
 use super::Vertex;
 use crate::clock::Timestamp;
 use crate::gcp::error::{Error, Status};
-use crate::gcp::retry::Twice;
+use crate::gcp::retry::Idempotency;
 use crate::gcp::wire;
 
 /// A job of one container on one machine.
@@ -201,7 +201,7 @@ impl Vertex {
                 Method::POST,
                 &self.parent,
                 "/customJobs",
-                Twice::Never,
+                Idempotency::Never,
             )
             .json(&message)?;
         self.send(&call).await
@@ -212,7 +212,7 @@ impl Vertex {
     /// # Errors
     /// When the cloud fails or refuses, 404 included.
     pub async fn custom_jobs_get(&self, name: &str) -> Result<CustomJob, Error> {
-        self.send(&self.call("customJobs.get", Method::GET, name, "", Twice::Always))
+        self.send(&self.call("customJobs.get", Method::GET, name, "", Idempotency::Always))
             .await
     }
 
@@ -243,7 +243,7 @@ impl Vertex {
                 Method::POST,
                 name,
                 ":cancel",
-                Twice::Always,
+                Idempotency::Always,
             )
             .json(&json!({}))?;
         self.client.send(&call).await.map(drop)

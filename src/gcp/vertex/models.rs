@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::gcp::error::Error;
 use crate::gcp::names::resource_version;
 use crate::gcp::operations::Operation;
-use crate::gcp::retry::Twice;
+use crate::gcp::retry::Idempotency;
 
 /// A version to register.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,14 +155,14 @@ impl Vertex {
             },
         });
         self.encrypt(&mut message["model"]);
-        let twice = match &new.parent_model {
+        let idempotency = match &new.parent_model {
             Some(parent) => {
                 message["parentModel"] = json!(parent);
-                Twice::Never
+                Idempotency::Never
             }
             None => {
                 message["modelId"] = json!(new.model_id);
-                Twice::Precondition
+                Idempotency::Conditional
             }
         };
         if let Some(account) = &new.service_account {
@@ -174,7 +174,7 @@ impl Vertex {
                 Method::POST,
                 &self.parent,
                 "/models:upload",
-                twice,
+                idempotency,
             )
             .json(&message)?;
         self.begin(&call).await
@@ -186,7 +186,7 @@ impl Vertex {
     /// # Errors
     /// When the cloud fails or refuses.
     pub async fn models_get(&self, name: &str) -> Result<Option<Model>, Error> {
-        self.find(&self.call("models.get", Method::GET, name, "", Twice::Always))
+        self.find(&self.call("models.get", Method::GET, name, "", Idempotency::Always))
             .await
     }
 
@@ -228,7 +228,7 @@ impl Vertex {
                 Method::POST,
                 name,
                 ":mergeVersionAliases",
-                Twice::Always,
+                Idempotency::Always,
             )
             .json(&json!({"versionAliases": aliases}))?;
         self.send(&call).await
@@ -245,7 +245,7 @@ impl Vertex {
             Method::DELETE,
             name,
             ":deleteVersion",
-            Twice::Always,
+            Idempotency::Always,
         );
         self.begin(&call).await
     }
