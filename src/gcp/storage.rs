@@ -304,29 +304,6 @@ impl Storage {
         }
     }
 
-    /// Deletes an object; that there is none is fine. May be sent twice under a precondition.
-    ///
-    /// # Errors
-    /// When the cloud fails or refuses; a conflict where the precondition does not hold.
-    pub async fn objects_delete(
-        &self,
-        bucket: &str,
-        name: &str,
-        pre: Precondition,
-    ) -> Result<(), Error> {
-        let call = self.on_object(
-            "objects.delete",
-            bucket,
-            name,
-            Method::DELETE,
-            pre.idempotency(),
-        );
-        match self.client.send(&pre.on(call)).await {
-            Err(error) if !error.is_not_found() => Err(error),
-            _ => Ok(()),
-        }
-    }
-
     /// After a repeat, a failed precondition may be about one's own earlier try.
     async fn own_success(
         &self,
