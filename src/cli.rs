@@ -9,7 +9,7 @@ Exit codes:
   0    done
   1    rejected by a check, gate or canary
   2    the input is wrong: a flag, a config, a file that cannot be opened or is no table
-  3    the cloud failed, after retries
+  3    the cloud failed, after retries, or another build leads the rollout: run it again
   4    a bug
   130  interrupted (SIGINT), 143 terminated (SIGTERM), after cleaning up";
 

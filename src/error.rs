@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::clock::Timestamp;
+
 /// Where the user should look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -95,4 +97,23 @@ impl fmt::Display for Input {
             None => write!(f, "{}", self.message),
         }
     }
+}
+
+/// Another build leads the rollout to the endpoint, so this one stops and leaves the traffic to it.
+///
+/// Exit 3, as when the cloud fails: to run the command again is harmless and what helps, for it then waits
+/// for the other build, or finds what that one has deployed. It is no verdict on the model (1), nothing is
+/// there to be set right (2), and no bug (4).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LeaseError {
+    /// It was waited for, and it keeps renewing its lease.
+    #[error(
+        "{lease}: another build is rolling out to this endpoint (its lease ends at {until}); run `serin deploy` again when it is done"
+    )]
+    Held { lease: String, until: Timestamp },
+    /// It wrote the lease that this build had or wanted.
+    #[error(
+        "{lease}: another build has taken over the rollout to this endpoint; run `serin deploy` again when it is done"
+    )]
+    Lost { lease: String },
 }

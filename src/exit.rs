@@ -1,10 +1,10 @@
 //! How a command ends: its exit code, and what an error looks like on standard error.
 //!
 //! A step that rejects is no error: it returns [`crate::steps::Outcome::Rejected`]. Errors are of
-//! three kinds: [`Input`] (the user's files, flags or names), [`gcp::Error`] (the cloud, after
-//! retries), and anything else, which is a bug.
+//! four kinds: [`Input`] (the user's files, flags or names), [`gcp::Error`] (the cloud, after
+//! retries), [`LeaseError`] (another build leads), and anything else, which is a bug.
 
-use crate::error::Input;
+use crate::error::{Input, LeaseError};
 use crate::gcp;
 use crate::signals::Interrupted;
 
@@ -13,6 +13,7 @@ pub mod code {
     pub const DONE: u8 = 0;
     pub const REJECTED: u8 = 1;
     pub const INPUT: u8 = 2;
+    /// To run the command again may help: the cloud failed, or another build leads the rollout.
     pub const CLOUD: u8 = 3;
     pub const BUG: u8 = 4;
     pub const INTERRUPTED: u8 = 130;
@@ -29,7 +30,7 @@ fn input(error: &anyhow::Error) -> Option<&Input> {
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     if input(error).is_some() {
         code::INPUT
-    } else if error.downcast_ref::<gcp::Error>().is_some() {
+    } else if error.is::<gcp::Error>() || error.is::<LeaseError>() {
         code::CLOUD
     } else if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
         interrupted_by(*interrupted)
@@ -88,6 +89,18 @@ mod tests {
         assert_eq!(
             render(&error),
             "error: reading the config: serin.yaml:3:1: unknown field `modle`\nhint: did you mean `model`?"
+        );
+    }
+
+    #[test]
+    fn a_lease_that_another_build_holds_asks_for_another_run() {
+        let lease = "gs://b/rollouts/l/e/journal.json".to_owned();
+        let error = anyhow::Error::new(LeaseError::Lost { lease }).context("rolling out");
+        assert_eq!(exit_code(&error), code::CLOUD);
+        assert_eq!(
+            render(&error),
+            "error: rolling out: gs://b/rollouts/l/e/journal.json: another build has taken over the rollout to this \
+             endpoint; run `serin deploy` again when it is done"
         );
     }
 

@@ -26,7 +26,8 @@ use self::observe::{Counts, METRICS_DELAY};
 use self::replay::Replay;
 use super::{Context, Outcome, finish};
 use crate::clock::Timestamp;
-use crate::gcp::{Error, resource_id};
+use crate::error::LeaseError;
+use crate::gcp::resource_id;
 use crate::report::terminal;
 use crate::workspace::records::{
     Dataset, DeployVerdict, Deployed, Pushed, Stage, TimelinePoint, Validated, Verdict,
@@ -38,15 +39,19 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Rolls the pushed version out to the endpoint, or rolls it back.
 ///
 /// # Errors
-/// [`crate::error::Input`] for the workspace and the endpoint, `gcp::Error` when the cloud fails.
+/// [`crate::error::Input`] for the workspace and the endpoint, `gcp::Error` when the cloud fails,
+/// [`LeaseError`] when another build leads the rollout.
 pub async fn deploy(ctx: &Context) -> Result<Outcome> {
     let rollout = RefCell::new(None);
     let ended = tokio::select! {
         ended = run(ctx, &rollout) => ended,
         interrupted = crate::signals::interrupted() => Err(interrupted.into()),
     };
-    let abandoned = rollout.borrow().clone().filter(|_| !taken_over(&ended));
-    if let (Err(_), Some(target)) = (&ended, abandoned) {
+    let abandoned = rollout.borrow().clone();
+    if let (Err(error), Some(target)) = (&ended, abandoned)
+        // The traffic is in the hands of the build that took the rollout over.
+        && !error.is::<LeaseError>()
+    {
         // Nobody watches the canary any more: the champion takes all the traffic back.
         println!("the rollout stops here: giving the champion all the traffic");
         if let Err(e) = target.traffic_to_champion(&ctx.with_long_retries()).await {
@@ -54,12 +59,6 @@ pub async fn deploy(ctx: &Context) -> Result<Outcome> {
         }
     }
     ended
-}
-
-/// Whether the rollout ended because another build leads it now.
-fn taken_over(ended: &Result<Outcome>) -> bool {
-    let error = ended.as_ref().err().and_then(|e| e.downcast_ref::<Error>());
-    error.is_some_and(|e| e.method == journal::METHOD)
 }
 
 async fn run(ctx: &Context, rollout: &RefCell<Option<Target>>) -> Result<Outcome> {

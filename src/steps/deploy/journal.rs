@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::endpoint::Target;
 use crate::clock::Timestamp;
-use crate::gcp::{Error, Precondition};
+use crate::error::LeaseError;
+use crate::gcp::Precondition;
 use crate::steps::Context;
 use crate::workspace::Digest;
 use crate::workspace::records::Stage;
@@ -23,9 +24,6 @@ const LEASE: Duration = Duration::from_secs(180);
 const RENEWED: Duration = Duration::from_secs(60);
 /// Cloud Storage takes about one write a second to one object, and answers more with 429.
 const APART: Duration = Duration::from_secs(1);
-
-/// What an error says that another build leads the rollout.
-pub(super) const METHOD: &str = "rollout";
 
 /// What is known about a rollout beside the endpoint itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -56,7 +54,7 @@ impl<'a> Journal<'a> {
     /// What an earlier run of the same rollout had written is kept.
     ///
     /// # Errors
-    /// When another build keeps renewing its lease, or the cloud fails.
+    /// [`LeaseError`] when another build keeps renewing its lease; else when the cloud fails.
     pub async fn take(ctx: &'a Context, digest: &Digest, target: &Target) -> Result<Self> {
         let object = format!(
             "rollouts/{}/{}/journal.json",
@@ -94,7 +92,11 @@ impl<'a> Journal<'a> {
             let now = ctx.clock.now();
             if entry.lease_until > now {
                 if waited_for.is_some_and(|generation| generation != stored.generation) {
-                    return Err(held(ctx, &object, &entry).into());
+                    return Err(LeaseError::Held {
+                        lease: ctx.gs(&object),
+                        until: entry.lease_until,
+                    }
+                    .into());
                 }
                 println!(
                     "another run holds the rollout until {}; waiting",
@@ -133,7 +135,7 @@ impl<'a> Journal<'a> {
     /// Writes the journal and renews the lease.
     ///
     /// # Errors
-    /// When somebody else wrote it meanwhile: then this process must not go on.
+    /// [`LeaseError::Lost`] when another build wrote it meanwhile: then this process must not go on.
     pub async fn write(&mut self) -> Result<()> {
         self.entry.lease_until = self.ctx.clock.now() + LEASE;
         self.put().await
@@ -188,23 +190,11 @@ impl<'a> Journal<'a> {
                 self.written = Some(self.ctx.clock.now());
                 Ok(())
             }
-            Err(e) if e.is_conflict() => Err(held(self.ctx, &self.object, &self.entry).into()),
+            Err(e) if e.is_conflict() => Err(LeaseError::Lost {
+                lease: self.ctx.gs(&self.object),
+            }
+            .into()),
             Err(e) => Err(self.ctx.of_bucket(e)).context("writing the rollout's journal"),
         }
-    }
-}
-
-fn held(ctx: &Context, object: &str, entry: &Entry) -> Error {
-    Error {
-        method: METHOD,
-        resource: ctx.gs(object),
-        http: Some(409),
-        status: "ABORTED".into(),
-        message: format!(
-            "another build is rolling out to this endpoint (its lease ends at {}); run `serin deploy` again when it is done",
-            entry.lease_until
-        ),
-        tries: 1,
-        input: None,
     }
 }

@@ -8,6 +8,7 @@ use super::endpoint::Target;
 use super::journal::Journal;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
+use crate::error::LeaseError;
 use crate::gcp::scripted::{Answer, Scripted};
 use crate::gcp::vertex::Endpoint;
 use crate::steps::Context;
@@ -244,8 +245,6 @@ async fn the_lease_is_renewed_while_work_lasts() {
     server.then(refused(412, "FAILED_PRECONDITION"));
     let never = std::future::pending::<anyhow::Result<()>>();
     let error = journal.hold(never).await.unwrap_err();
-    assert!(
-        format!("{error:#}").contains("another build is rolling out"),
-        "{error:#}"
-    );
+    let lease = "gs://bucket/rollouts/l/churn/journal.json".to_owned();
+    assert_eq!(error.downcast_ref(), Some(&LeaseError::Lost { lease }));
 }
