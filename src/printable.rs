@@ -111,7 +111,7 @@ pub fn word(text: &str) -> String {
 /// The same, in quotes whatever it holds.
 pub fn quoted_word(text: &str) -> String {
     if !text.chars().any(is_hidden) {
-        return format!("'{}'", text.replace('\'', "'\\''"));
+        return sh_word(text);
     }
     let mut word = String::from("$'");
     for c in text.chars() {
@@ -128,6 +128,11 @@ pub fn quoted_word(text: &str) -> String {
         }
     }
     word + "'"
+}
+
+/// A word for any sh, whatever it holds: for a text that a shell evaluates and nobody reads.
+pub fn sh_word(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// Shows a value as [`text`].

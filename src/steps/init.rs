@@ -20,7 +20,7 @@ use crate::data::read::{self, Dialect, File};
 use crate::data::scan::Reading;
 use crate::data::schema::{Known, Schema, Seen, infer};
 use crate::error::Input;
-use crate::printable;
+use crate::printable::{self, word};
 use crate::workspace::records::Severity;
 use crate::workspace::{FOLDER, Workspace, write_atomically};
 
@@ -198,7 +198,10 @@ fn rehearse(dir: &Path, out: &mut dyn Write) -> Result<Outcome> {
     if rejected {
         return Ok(Outcome::Rejected);
     }
-    say(out, &format!("next: serin run {}", dir.display()))?;
+    say(
+        out,
+        &format!("next: serin run {}", word(&dir.display().to_string())),
+    )?;
     Ok(Outcome::Done)
 }
 

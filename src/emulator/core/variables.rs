@@ -2,6 +2,7 @@
 //! says what to do about the clients that no variable reaches.
 
 use crate::error::Input;
+use crate::printable::sh_word;
 
 /// The variable that names a BigQuery emulator, which is another program's affair.
 const BIGQUERY: &str = "BIGQUERY_EMULATOR_HOST";
@@ -88,7 +89,7 @@ fn exports_with(url: &str, project: &str, bigquery: Option<&str>) -> String {
         all.push((name.to_owned(), project.to_owned()));
     }
     for (name, value) in all {
-        text.push_str(&format!("export {name}={}\n", quoted(&value)));
+        text.push_str(&format!("export {name}={}\n", sh_word(&value)));
     }
     // A line break in a value must not end a comment.
     let line = |text: &str| text.replace(['\n', '\r'], " ");
@@ -138,11 +139,6 @@ fn exports_with(url: &str, project: &str, bigquery: Option<&str>) -> String {
         ));
     }
     text
-}
-
-/// A word for sh, whatever is in it: any sh, for the text is evaluated, not read.
-fn quoted(value: &str) -> String {
-    format!("'{}'", value.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]
