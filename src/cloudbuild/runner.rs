@@ -373,7 +373,7 @@ impl Job {
             }
         };
         times.finished = Some(self.clock.now());
-        let told = ended::told(
+        let end = ended::to_json(
             status,
             &steps,
             &times,
@@ -381,7 +381,7 @@ impl Job {
             &images,
             self.failure(&halt),
         );
-        log.end(status, code, told);
+        log.end(status, code, end);
         let report = RunReport {
             code,
             status,

@@ -6,7 +6,7 @@
 
 mod expansion;
 #[cfg(test)]
-mod laws;
+mod properties;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -73,8 +73,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 
 /// The clock of an emulator that runs already.
 async fn ask_clock(url: &str) -> Result<Course> {
-    let asked = |client: &reqwest::Client| client.get(format!("{url}/_serin/clock"));
-    ask(url, asked).await
+    let request = |client: &reqwest::Client| client.get(format!("{url}/_serin/clock"));
+    ask(url, request).await
 }
 
 /// Tells an emulator the address at which containers reach it, so that it answers them.
@@ -82,9 +82,9 @@ async fn ask_clock(url: &str) -> Result<Course> {
 /// # Errors
 /// [`Input`] when it does not answer.
 pub(super) async fn admit(url: &str, host: &str) -> Result<()> {
-    let told = json!({"host": host});
-    let asked = |client: &reqwest::Client| client.post(format!("{url}/_serin/hosts")).json(&told);
-    ask(url, asked).await.map(|_: Value| ())
+    let body = json!({"host": host});
+    let request = |client: &reqwest::Client| client.post(format!("{url}/_serin/hosts")).json(&body);
+    ask(url, request).await.map(|_: Value| ())
 }
 
 /// Asks an emulator until it answers.
@@ -107,14 +107,14 @@ async fn ask<T: DeserializeOwned>(
             Err(error) => error,
         };
         if tried == TRIES {
-            let mut told = error.to_string();
+            let mut message = error.to_string();
             let mut cause = error.source();
             while let Some(error) = cause {
-                told = format!("{told}: {error}");
+                message = format!("{message}: {error}");
                 cause = error.source();
             }
             return Err(Input::new(format!(
-                "`--emulator {url}`: no emulator of serin answers there: {told}"
+                "`--emulator {url}`: no emulator of serin answers there: {message}"
             ))
             .hint("start one with `serin emulate`")
             .into());

@@ -52,7 +52,7 @@ pub(super) struct Containers {
     /// The engine gives containers the privileges that Cloud Build gives them.
     privileged: AtomicBool,
     /// Each image is looked for and pulled by one step at a time.
-    turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    pulls: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 /// A step that is ready to start.
@@ -131,7 +131,7 @@ impl Containers {
             volumes,
             cloud,
             privileged: AtomicBool::new(true),
-            turns: Mutex::default(),
+            pulls: Mutex::default(),
         })
     }
 
@@ -295,8 +295,8 @@ impl Containers {
         // The step's own image first, then the others that the build has used.
         let mut images = vec![container.image.clone()];
         {
-            let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            let others = turns.keys().filter(|name| **name != container.image);
+            let pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
+            let others = pulls.keys().filter(|name| **name != container.image);
             images.extend(others.cloned());
         }
         if let Err(why) = ownership::give_back(&self.engine, container, &images).await {
@@ -312,11 +312,11 @@ impl Containers {
         stop: watch::Receiver<Stop>,
     ) -> Result<End, String> {
         let name = &ready.container.image;
-        let turn = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            turns.entry(name.clone()).or_default().clone()
+        let pull = {
+            let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
+            pulls.entry(name.clone()).or_default().clone()
         };
-        let _turn = turn.lock().await;
+        let _pulling = pull.lock().await;
         let image = self.engine.image(name).await;
         match image.map_err(|e| e.to_string())? {
             Some(image) => {

@@ -37,7 +37,7 @@ impl Times {
 }
 
 /// The fields of the API's `Build` that only its end knows. `failure` is type and detail.
-pub(super) fn told(
+pub(super) fn to_json(
     status: Status,
     steps: &[StepReport],
     times: &Times,
@@ -62,14 +62,14 @@ pub(super) fn told(
 }
 
 fn step(step: &StepReport) -> Value {
-    let mut told = json!({ "status": step.status.to_string() });
+    let mut json = json!({ "status": step.status.to_string() });
     if let (Some(started), Some(ended)) = (step.started, step.ended) {
-        told["timing"] = span(started, ended);
+        json["timing"] = span(started, ended);
     }
     if let Some(code) = step.exit_code {
-        told["exitCode"] = code.into();
+        json["exitCode"] = code.into();
     }
-    told
+    json
 }
 
 fn results(steps: &[StepReport], uploaded: Option<&Uploaded>, images: &[BuiltImage]) -> Value {

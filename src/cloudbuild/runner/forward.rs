@@ -70,11 +70,11 @@ pub(super) async fn reach(engine: &Engine, gateways: &[Gateway], url: &str) -> R
     }
     // Engines in a virtual machine know the name themselves; one of Linux has to be told.
     let is_known = engine.is_desktop || !cfg!(target_os = "linux");
-    let told = (!is_known).then(|| format!("{HOST}:host-gateway"));
+    let entry = (!is_known).then(|| format!("{HOST}:host-gateway"));
     Ok(Reached {
         url: format!("http://{HOST}:{port}"),
         host: Some(HOST.to_owned()),
-        hosts: told.into_iter().collect(),
+        hosts: entry.into_iter().collect(),
         forward: None,
     })
 }

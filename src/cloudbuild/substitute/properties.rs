@@ -1,4 +1,4 @@
-//! Laws that hold for any template, and real bash to agree with.
+//! Properties that hold for any template, and real bash to agree with.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
