@@ -17,7 +17,7 @@ pub(crate) mod yaml;
 pub(crate) use cursor::{Cursor, Fields, Sections, one_of};
 pub(crate) use duration::{parse_duration, write_duration};
 pub(crate) use nearest::{did_you_mean, nearest};
-use yaml::{Mark, Node, Rules};
+use yaml::{Mark, Node, Problem, Rules};
 
 /// A value of a settings file and where it stands, for messages that come after parsing: its place with the
 /// file's path, or only a mark where the file is known.
@@ -73,11 +73,17 @@ impl File {
 
     /// The tree of its text.
     pub(crate) fn root(&self) -> Result<Rc<Node>> {
-        match yaml::read(&self.text, Rules::Own) {
+        match yaml::read(&self.text, Rules::Strict) {
             Ok(document) => Ok(document
                 .root
                 .unwrap_or_else(|| Rc::new(Node::null(Mark::START)))),
-            Err(error) => Err(self.error(&error.mark, error.message).into()),
+            Err(error) => {
+                let message = match &error.problem {
+                    Problem::Syntax(what) => format!("no valid YAML: {what}"),
+                    problem => problem.to_string(),
+                };
+                Err(self.error(&error.mark, message).into())
+            }
         }
     }
 

@@ -56,6 +56,6 @@ impl Problem {
 
 impl From<yaml::Error> for Problem {
     fn from(error: yaml::Error) -> Self {
-        Self::new(error.mark, error.message)
+        Self::new(error.mark, error.problem.to_string())
     }
 }

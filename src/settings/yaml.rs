@@ -2,6 +2,7 @@
 //!
 //! Files of serin's own and build configs are read by one reader, by different [`Rules`].
 
+mod problem;
 mod scalar;
 mod tree;
 
@@ -10,6 +11,7 @@ use std::rc::Rc;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
+pub(crate) use problem::Problem;
 pub(crate) use scalar::Scalar;
 pub(crate) use tree::{Key, Mark, Node, Value};
 
@@ -26,7 +28,7 @@ pub(crate) enum Rules {
     /// `positive: yes` is the text `yes` and never a boolean, and what a field holds is decided by the
     /// field. Only a value left out, or a plain `~` or `null`, is null. Anchors, aliases, tags and keys that
     /// are written twice are refused; a build's settings are short enough to be written out.
-    Own,
+    Strict,
     /// As gcloud reads a build's config, JSON included: plain scalars are typed by YAML 1.1's rules
     /// ([`Scalar`]), anchors, aliases and merge keys are resolved. Of a key that is written twice the first
     /// value is kept, with a warning: so did the gcloud that public build logs show, while newer versions of
@@ -38,13 +40,12 @@ pub(crate) enum Rules {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Error {
     pub(crate) mark: Mark,
-    pub(crate) message: String,
+    pub(crate) problem: Problem,
 }
 
 impl Error {
-    fn new(mark: Mark, message: impl Into<String>) -> Self {
-        let message = message.into();
-        Self { mark, message }
+    fn new(mark: Mark, problem: Problem) -> Self {
+        Self { mark, problem }
     }
 }
 
@@ -59,7 +60,7 @@ pub(crate) struct Document {
 /// Reads a text of one document.
 pub(crate) fn read(text: &str, rules: Rules) -> Result<Document, Error> {
     let options = match rules {
-        Rules::Own => granit_parser::options! { emit_comments: false },
+        Rules::Strict => granit_parser::options! { emit_comments: false },
         Rules::Yaml11 => granit_parser::options! {
             emit_comments: false,
             emit_unresolved_aliases: true,
@@ -78,11 +79,8 @@ pub(crate) fn read(text: &str, rules: Rules) -> Result<Document, Error> {
     for next in Parser::new_from_str_with_options(text, options) {
         let (event, span) = next.map_err(|error| {
             let at = *error.marker();
-            let message = match rules {
-                Rules::Own => format!("no valid YAML: {}", error.info()),
-                Rules::Yaml11 => error.info().to_owned(),
-            };
-            Error::new(mark_at(text, Span::new(at, at)), message)
+            let problem = Problem::Syntax(error.info().to_owned());
+            Error::new(mark_at(text, Span::new(at, at)), problem)
         })?;
         reader.event(event, mark_at(text, span))?;
     }
@@ -142,23 +140,18 @@ struct Reader<'t> {
 
 impl Reader<'_> {
     fn event(&mut self, event: Event<'_>, mark: Mark) -> Result<(), Error> {
-        if self.rules == Rules::Own
-            && let Some(message) = refused(&event)
+        if self.rules == Rules::Strict
+            && let Some(problem) = refused(&event)
         {
-            return Err(Error::new(mark, message));
+            return Err(Error::new(mark, problem));
         }
         match event {
             Event::DocumentStart(..) if self.root.is_some() => {
-                let message = match self.rules {
-                    Rules::Own => "a second document, expected one",
-                    Rules::Yaml11 => "a second document, but a build config is one document",
-                };
-                Err(Error::new(mark, message))
+                Err(Error::new(mark, Problem::SecondDocument(self.rules)))
             }
-            Event::UnresolvedAlias(name) => Err(Error::new(
-                mark,
-                format!("the alias `*{name}` has no anchor `&{name}` before it"),
-            )),
+            Event::UnresolvedAlias(name) => {
+                Err(Error::new(mark, Problem::UnknownAlias(name.to_string())))
+            }
             Event::Alias(id) => self.alias(id, mark),
             Event::Scalar(text, style, anchor, tag) => {
                 let scalar = self.typed(&text, style, tag.as_deref(), mark)?;
@@ -187,12 +180,12 @@ impl Reader<'_> {
             _ => Scalar::Text,
         };
         match (self.rules, tag) {
-            (Rules::Own, _) => Ok(match plain() {
+            (Rules::Strict, _) => Ok(match plain() {
                 Scalar::Null => Scalar::Null,
                 _ => Scalar::Text,
             }),
             (Rules::Yaml11, Some(tag)) if !is_plain(tag) => {
-                Scalar::of_tag(text, tag).map_err(|message| Error::new(mark, message))
+                Scalar::of_tag(text, tag).map_err(|problem| Error::new(mark, problem))
             }
             (Rules::Yaml11, _) => Ok(plain()),
         }
@@ -226,10 +219,10 @@ impl Reader<'_> {
         is_map: bool,
         anchor: usize,
         tag: Option<&Tag>,
-        own: &str,
+        kind: &str,
         mark: Mark,
     ) -> Result<(), Error> {
-        if let Some(tag) = tag.filter(|tag| !is_plain(tag) && tag.core_suffix() != Some(own)) {
+        if let Some(tag) = tag.filter(|tag| !is_plain(tag) && tag.core_suffix() != Some(kind)) {
             return Err(Error::new(mark, scalar::unknown_tag(tag)));
         }
         self.check_depth(self.open.len() + 1, mark)?;
@@ -278,14 +271,11 @@ impl Reader<'_> {
 
     fn alias(&mut self, id: usize, mark: Mark) -> Result<(), Error> {
         let Some(done) = self.anchors.get(&id).cloned() else {
-            return Err(Error::new(
-                mark,
-                "the alias stands inside what it refers to",
-            ));
+            return Err(Error::new(mark, Problem::CircularAlias));
         };
         self.copied += done.cost;
         if self.copied > COPIED {
-            return Err(Error::new(mark, "the aliases make the file too large"));
+            return Err(Error::new(mark, Problem::AliasesTooLarge));
         }
         self.place(done, mark, mark.end)
     }
@@ -319,11 +309,8 @@ impl Reader<'_> {
         };
         open.end = end;
         if is_repeated {
-            let name = &key.text;
-            self.warnings.push(Error::new(
-                key.mark,
-                format!("the key `{name}` is here a second time; the first value is kept"),
-            ));
+            let problem = Problem::RepeatedKey(key.text);
+            self.warnings.push(Error::new(key.mark, problem));
         } else if key.scalar == Scalar::Merge {
             open.merges.push(done.node);
         } else {
@@ -334,10 +321,7 @@ impl Reader<'_> {
 
     fn check_depth(&self, depth: usize, mark: Mark) -> Result<(), Error> {
         if self.rules == Rules::Yaml11 && depth > DEPTH {
-            return Err(Error::new(
-                mark,
-                format!("the file is nested more than {DEPTH} levels deep"),
-            ));
+            return Err(Error::new(mark, Problem::TooDeep));
         }
         Ok(())
     }
@@ -346,23 +330,20 @@ impl Reader<'_> {
 impl Open {
     /// A node as a key, and whether it was there before.
     fn key(&mut self, rules: Rules, node: Rc<Node>, mark: Mark) -> Result<(Key, bool), Error> {
-        let own = rules == Rules::Own;
+        let strict = rules == Rules::Strict;
         let node = Rc::unwrap_or_clone(node);
         let key = match node.value {
-            Value::Scalar(scalar, text) if !own || scalar == Scalar::Text => Key {
+            Value::Scalar(scalar, text) if !strict || scalar == Scalar::Text => Key {
                 mark: node.mark,
                 scalar,
                 text,
             },
-            _ if own => return Err(Error::new(mark, "expected a field's name")),
-            _ => return Err(Error::new(mark, "a key must be a plain name")),
+            _ => return Err(Error::new(mark, Problem::KeyIsNoName(rules))),
         };
         let first = self.keys.get(&key.text);
-        if let Some(line) = first.filter(|_| own) {
-            let name = &key.text;
-            let message =
-                format!("`{name}` stands here a second time; the first is on line {line}");
-            return Err(Error::new(mark, message));
+        if let Some(first) = first.filter(|_| strict) {
+            let (key, first) = (key.text, *first);
+            return Err(Error::new(mark, Problem::DuplicateKey { key, first }));
         }
         let is_repeated = first.is_some();
         if !is_repeated {
@@ -374,13 +355,7 @@ impl Open {
 
 /// Adds what `<<` names, where the mapping has no such key itself.
 fn merge(open: &mut Open, merged: &Rc<Node>) -> Result<(), Error> {
-    let wrong = |node: &Node| {
-        let what = node.describe();
-        Error::new(
-            node.mark,
-            format!("`<<` takes a mapping or a list of mappings, not {what}"),
-        )
-    };
+    let wrong = |node: &Node| Error::new(node.mark, Problem::MergeOf(node.describe()));
     let maps = match &merged.value {
         Value::Map(_) => std::slice::from_ref(merged),
         Value::List(maps) => maps,
@@ -400,13 +375,13 @@ fn merge(open: &mut Open, merged: &Rc<Node>) -> Result<(), Error> {
     Ok(())
 }
 
-/// What is wrong with an event that [`Rules::Own`] do not take.
-fn refused(event: &Event) -> Option<&'static str> {
+/// What is wrong with an event that [`Rules::Strict`] do not take.
+fn refused(event: &Event) -> Option<Problem> {
     if event.is_alias() || event.anchor_id().is_some() {
-        return Some("anchors and aliases are not read here: write the value out");
+        return Some(Problem::Anchor);
     }
     let tagged = event.tag().is_some();
-    tagged.then_some("tags such as `!name` are not read here: write the value without")
+    tagged.then_some(Problem::Tag)
 }
 
 /// The tag `!`, which says nothing to a YAML 1.1 loader.

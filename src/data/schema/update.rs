@@ -35,7 +35,7 @@ pub fn update(
 ) -> Result<String> {
     let schema = Schema::parse(path, text)?;
     // It was read as a schema, so it is YAML, and what is not found here is not there.
-    let Ok(Some(root)) = yaml::read(text, Rules::Own).map(|document| document.root) else {
+    let Ok(Some(root)) = yaml::read(text, Rules::Strict).map(|document| document.root) else {
         return Ok(text.to_owned());
     };
     let mut edits = Edits {

@@ -2,6 +2,8 @@
 
 use granit_parser::Tag;
 
+use super::Problem;
+
 /// The type of a scalar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scalar {
@@ -48,7 +50,7 @@ impl Scalar {
     ///
     /// # Errors
     /// Why the tag is not for this text.
-    pub(super) fn of_tag(text: &str, tag: &Tag) -> Result<Self, String> {
+    pub(super) fn of_tag(text: &str, tag: &Tag) -> Result<Self, Problem> {
         let plain = Self::of_plain(text);
         let fits = match (tag.core_suffix(), &plain) {
             (Some("str"), _) => return Ok(Self::Text),
@@ -63,10 +65,10 @@ impl Scalar {
         if fits {
             Ok(plain)
         } else {
-            Err(format!(
-                "`{text}` does not fit its tag `{}`",
-                tag.original()
-            ))
+            Err(Problem::UnfitTag {
+                text: text.to_owned(),
+                tag: tag.original().to_string(),
+            })
         }
     }
 
@@ -85,8 +87,8 @@ impl Scalar {
     }
 }
 
-pub(super) fn unknown_tag(tag: &Tag) -> String {
-    format!("unknown tag `{}`", tag.original())
+pub(super) fn unknown_tag(tag: &Tag) -> Problem {
+    Problem::UnknownTag(tag.original().to_string())
 }
 
 /// Binary, octal with a leading zero, decimal, hexadecimal, and base 60 with colons; underscores
