@@ -15,6 +15,7 @@ mod nearest;
 pub(crate) mod yaml;
 
 pub(crate) use cursor::{Cursor, Fields, Sections, one_of};
+pub(crate) use drawing::draw;
 pub(crate) use duration::{parse_duration, write_duration};
 pub(crate) use nearest::{did_you_mean, nearest};
 use yaml::{Mark, Node, Problem, Rules};
@@ -94,6 +95,6 @@ impl File {
     pub(crate) fn error(&self, mark: &Mark, message: String) -> Input {
         Input::new(message)
             .at(self.place(mark))
-            .drawing(drawing::draw(self, mark))
+            .drawing(draw(&self.text, mark))
     }
 }

@@ -102,30 +102,29 @@ pub(super) fn plan(resolved: &Resolved, here: &Here) -> Result<Plan> {
     }
     refused.extend(cannot_for_all(build, here));
     let Some(first) = refused.first() else {
-        let into_input = |warning: Problem| warning.into_input(&resolved.path);
+        let into_warning = |warning: Problem| warning.into_warning(&resolved.path);
         return Ok(Plan {
             launches,
-            warnings: warnings.into_iter().map(into_input).collect(),
+            warnings: warnings.into_iter().map(into_warning).collect(),
         });
     };
     let list: Vec<String> = refused
         .iter()
         .map(|problem| format!("\n  {}", problem.message))
         .collect();
-    let place = first.mark.map(|mark| mark.place(&resolved.path));
-    let mut input = Input::new(format!(
-        "the build cannot run on this machine:{}",
-        list.concat()
-    ));
-    input.place = place;
+    let mut problem = Problem {
+        mark: first.mark,
+        message: format!("the build cannot run on this machine:{}", list.concat()),
+        hint: None,
+    };
     if foreign {
         let why = here.no_engine.unwrap_or("a program is missing");
-        input = input.hint(format!(
+        problem = problem.hint(format!(
             "{why}; start a container engine, or run a program of this machine in place of an image \
              with `--host IMAGE=PROGRAM`, or say with `--self IMAGE` that it is serin's own"
         ));
     }
-    Err(input.into())
+    Err(problem.into_error(&resolved.path, &resolved.text).into())
 }
 
 /// What a step starts here, or why it cannot.

@@ -40,8 +40,16 @@ impl Problem {
         self
     }
 
-    /// The same for the user, in the file that it is about.
-    pub(super) fn into_input(self, path: &Path) -> Input {
+    /// The refusal of a config, with the line of its text.
+    pub(super) fn into_error(self, path: &Path, text: &str) -> Input {
+        let drawing = self.mark.map(|mark| settings::draw(text, &mark));
+        let mut input = self.into_warning(path);
+        input.drawing = drawing;
+        input
+    }
+
+    /// What a config is warned about, without its line: there may be many.
+    pub(super) fn into_warning(self, path: &Path) -> Input {
         let place = match self.mark {
             Some(mark) => mark.place(path),
             None => Place::File(path.to_owned()),

@@ -102,6 +102,8 @@ impl Builtins {
 pub struct Resolved {
     /// The config's file, as it was named.
     pub path: PathBuf,
+    /// What is written in it.
+    pub(super) text: String,
     /// What the user should know, each with its place.
     pub warnings: Vec<Input>,
     pub(super) build: Build,
@@ -123,7 +125,7 @@ pub fn resolve(
 ) -> Result<Resolved> {
     let text = text_of(path)?;
     resolve_text(path, &text, overrides, builtins)
-        .map_err(|problem| problem.into_input(path).into())
+        .map_err(|problem| problem.into_error(path, &text).into())
 }
 
 /// A config's message in the API's names as it stands in the file, nothing filled in: what a trigger
@@ -133,7 +135,8 @@ pub fn resolve(
 /// [`Input`] with the place in the file, where it is no build's.
 pub fn as_written(path: &Path) -> Result<String> {
     let text = text_of(path)?;
-    let item = config::read(&text, &mut Vec::new()).map_err(|problem| problem.into_input(path))?;
+    let item =
+        config::read(&text, &mut Vec::new()).map_err(|problem| problem.into_error(path, &text))?;
     Ok(json_of(&item).to_string())
 }
 
@@ -192,9 +195,10 @@ pub(super) fn resolve_text(
     }
     Ok(Resolved {
         path: path.to_owned(),
+        text: text.to_owned(),
         warnings: warnings
             .into_iter()
-            .map(|warning| warning.into_input(path))
+            .map(|warning| warning.into_warning(path))
             .collect(),
         build,
         values,
@@ -347,6 +351,7 @@ fn json_of(item: &Item) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exit;
 
     #[test]
     fn the_command_line_is_read_as_gcloud_reads_it() {
@@ -363,5 +368,47 @@ mod tests {
             r#"{"_A": "1,2", "_B": ""}"#
         );
         assert!(parse(&["_A"]).is_err());
+    }
+
+    #[test]
+    fn a_refusal_draws_the_line() {
+        let refused = |text: &str, overrides: &[&str]| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("cloudbuild.yaml");
+            fs::write(&path, text).unwrap();
+            let overrides: Vec<String> = overrides.iter().map(ToString::to_string).collect();
+            let overrides = parse_substitutions(&overrides).unwrap();
+            let error = resolve(&path, &overrides, &Builtins::for_check()).err();
+            let shown = exit::render(&error.unwrap());
+            shown.replace(&format!("{}/", folder.path().display()), "")
+        };
+        insta::assert_snapshot!(
+            refused("steps:\n- name: serin\n  waitfor: [a]\n", &[]),
+            @"
+    error: cloudbuild.yaml:3:3: `.steps[0].waitfor`: unknown field `waitfor`
+      |
+    3 |   waitfor: [a]
+      |   ^^^^^^^
+    hint: did you mean `waitFor`?
+    "
+        );
+        insta::assert_snapshot!(refused("steps:\n- name: &x [*x]\n", &[]), @"
+    error: cloudbuild.yaml:2:13: the alias stands inside what it refers to
+      |
+    2 | - name: &x [*x]
+      |             ^^
+    ");
+        insta::assert_snapshot!(
+            refused("steps:\n- {name: serin, script: 'echo $HOME', env: [A=$_A]}\n", &[]),
+            @r#"
+    error: cloudbuild.yaml:2:45: key in the template "_A" is not matched in the substitution data
+      |
+    2 | - {name: serin, script: 'echo $HOME', env: [A=$_A]}
+      |                                             ^^^^^
+    hint: a `$` for the shell is written `$$`, a substitution of your own begins with `_`
+    "#
+        );
+        // What stands in no file has no line.
+        insta::assert_snapshot!(refused("steps: [{name: serin}]\n", &["A=1"]), @"error: cloudbuild.yaml: `--substitutions`: the key `A` does not respect the format `^_[A-Z0-9_]+$` and is not an overridable built-in substitution");
     }
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::config::{Build, Step, Text};
+use super::problem::Problem;
 use super::resolve::Resolved;
 use crate::error::Input;
 use crate::settings::did_you_mean;
@@ -101,14 +102,15 @@ impl Secrets {
                 .iter()
                 .map(|(name, _)| format!("--secret {name}=@FILE"))
                 .collect();
-            return Err(Input::new(format!(
+            let message = format!(
                 "`secretEnv`: {} {} no value on this machine, which does not ask Secret Manager or KMS",
                 names.join(", "),
                 if names.len() == 1 { "has" } else { "have" },
-            ))
-            .at(first.place.place(&resolved.path))
-            .hint(format!("give the values in files: `{}`", flags.join(" ")))
-            .into());
+            );
+            return Err(Problem::new(first.place, message)
+                .hint(format!("give the values in files: `{}`", flags.join(" ")))
+                .into_error(&resolved.path, &resolved.text)
+                .into());
         }
         Ok(Self(values))
     }

@@ -57,6 +57,7 @@ fn check_prints_a_build_for_each_accepted_config_and_runs_nothing() {
     );
     for part in [
         "project/wrong.yaml:3:3: ",
+        "\n3 |   wait_fro: [a]\n  |   ^^^^^^^^\nhint: ",
         "`waitFor`",
         "project/absent.yaml: ",
     ] {
