@@ -1,14 +1,18 @@
 //! The build's config as types: what the rules, the schedule and the runner read.
 //!
 //! The whole config stays beside it as a tree ([`Item`]), for substitution and for the JSON that
-//! `--check` prints, so that a field which nothing here needs is not lost.
+//! `--check` prints, so that a field which nothing here needs is not lost. A config is [`Unfilled`] as it
+//! was written, and [`Filled`] once its substitutions are in.
 
 mod read;
 mod schema;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::time::Duration;
 
 use super::problem::{Problem, Spot};
+use super::substitute;
 use crate::settings::yaml::{self, Mark, Rules};
 pub(super) use read::{Data, Item};
 
@@ -17,7 +21,19 @@ pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3600);
 
 pub(super) type Text = Spot<String>;
 
-/// A build's config. What is absent is empty; durations of zero count as absent.
+/// A build as it was written: its strings may be templates.
+pub(super) struct Unfilled {
+    item: Item,
+    pub(super) build: Build,
+}
+
+/// A build whose substitutions are filled in, as it runs.
+pub(super) struct Filled {
+    pub(super) item: Item,
+    build: Build,
+}
+
+/// The fields of a build. What is absent is empty; durations of zero count as absent.
 #[derive(Clone, Debug)]
 pub(super) struct Build {
     pub(super) mark: Mark,
@@ -150,14 +166,48 @@ pub(super) struct Objects {
 }
 
 /// Reads a config's text. What gcloud's loader and its check of names and types refuse is refused.
-pub(super) fn read(text: &str, warnings: &mut Vec<Problem>) -> Result<Item, Problem> {
+pub(super) fn read(text: &str, warnings: &mut Vec<Problem>) -> Result<Unfilled, Problem> {
     let document = yaml::read(text, Rules::Yaml11)?;
     warnings.extend(document.warnings.into_iter().map(Problem::from));
     let Some(root) = document.root else {
         let message = "the file is empty, expected a build config";
         return Err(Problem::new(Mark::START, message));
     };
-    read::read(&root, &schema::BUILD, warnings)
+    let item = read::read(&root, &schema::BUILD, warnings)?;
+    let build = item.build();
+    Ok(Unfilled { item, build })
+}
+
+impl Unfilled {
+    /// The whole config.
+    pub(super) fn item(&self) -> &Item {
+        &self.item
+    }
+
+    /// Every string that takes substitutions, in the order of the file.
+    pub(super) fn templates(&mut self) -> Vec<(Mark, &str)> {
+        let templates = self.item.templates().into_iter();
+        templates.map(|(mark, text)| (mark, &**text)).collect()
+    }
+
+    /// Fills every template in; of the tags the empty and the repeated are left out.
+    pub(super) fn fill(self, values: &BTreeMap<String, String>) -> Result<Filled, Problem> {
+        let mut item = self.item;
+        substitute::fill(item.templates(), values)?;
+        let mut build = item.build();
+        let mut seen = BTreeSet::new();
+        build
+            .tags
+            .retain(|tag| !tag.is_empty() && seen.insert(tag.value.clone()));
+        Ok(Filled { item, build })
+    }
+}
+
+impl Deref for Filled {
+    type Target = Build;
+    fn deref(&self) -> &Build {
+        &self.build
+    }
 }
 
 impl Item {
@@ -255,7 +305,7 @@ impl Item {
     }
 
     /// Every string that takes substitutions, in the order of the file.
-    pub(super) fn templates(&mut self) -> Vec<(Mark, &mut String)> {
+    fn templates(&mut self) -> Vec<(Mark, &mut String)> {
         let mut found = Vec::new();
         self.collect_templates(&mut found);
         found
@@ -279,7 +329,7 @@ impl Item {
     }
 
     /// The typed view of a whole build.
-    pub(super) fn build(&self) -> Build {
+    fn build(&self) -> Build {
         let artifacts = self.get("artifacts");
         Build {
             mark: self.mark,

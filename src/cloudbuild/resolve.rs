@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 
-use super::config::{self, Build, DEFAULT_TIMEOUT, Data, Item};
+use super::config::{self, Build, DEFAULT_TIMEOUT, Data, Filled, Item};
 use super::git;
 use super::problem::Problem;
 use super::substitute::{self, Given, Rules};
@@ -16,7 +16,6 @@ use super::validate;
 use crate::emulator;
 use crate::error::Input;
 use crate::settings::did_you_mean;
-use crate::settings::yaml::Mark;
 
 /// The id of a build that is only checked.
 const NO_BUILD: &str = "00000000-0000-0000-0000-000000000000";
@@ -106,12 +105,11 @@ pub struct Resolved {
     pub(super) text: String,
     /// What the user should know, each with its place.
     pub warnings: Vec<Input>,
-    pub(super) build: Build,
+    pub(super) build: Filled,
     /// Every substitution with its value, built-ins included.
     pub(super) values: BTreeMap<String, String>,
     /// The keys of the file and the command line.
     given: BTreeSet<String>,
-    item: Item,
 }
 
 /// Reads a config, checks it and fills in its substitutions. `overrides` are the command line's.
@@ -135,9 +133,9 @@ pub fn resolve(
 /// [`Input`] with the place in the file, where it is no build's.
 pub fn as_written(path: &Path) -> Result<String> {
     let text = text_of(path)?;
-    let item =
+    let written =
         config::read(&text, &mut Vec::new()).map_err(|problem| problem.into_error(path, &text))?;
-    Ok(json_of(&item).to_string())
+    Ok(json_of(written.item()).to_string())
 }
 
 fn text_of(path: &Path) -> Result<String, Input> {
@@ -153,38 +151,31 @@ pub(super) fn resolve_text(
     builtins: &Builtins,
 ) -> Result<Resolved, Problem> {
     let mut warnings = Vec::new();
-    let mut item = config::read(text, &mut warnings)?;
-    let written = item.build();
-    let given = given(&written, overrides)?;
-    validate::before(&written)?;
+    let mut unfilled = config::read(text, &mut warnings)?;
+    let given = given(&unfilled.build, overrides)?;
+    validate::before(&unfilled)?;
     validate::substitutions(&given)?;
-    warn_of_plain_env(&written, &mut warnings);
+    warn_of_plain_env(&unfilled.build, &mut warnings);
 
-    let options = &written.options;
-    let automapped = written.steps.iter().any(|step| step.automapped(options));
+    let options = &unfilled.build.options;
+    let automapped = unfilled
+        .build
+        .steps
+        .iter()
+        .any(|step| step.automapped(options));
     let rules = Rules {
         loose: options.loose,
         dynamic: options.dynamic,
         automapped,
     };
     let (values, from_git) = {
-        let templates: Vec<(Mark, &str)> = item
-            .templates()
-            .into_iter()
-            .map(|(mark, text)| (mark, &**text))
-            .collect();
-        let matched = substitute::match_keys(&templates, &given, rules)?;
+        let matched = substitute::match_keys(&unfilled.templates(), &given, rules)?;
         let by_hand = |key: &str| given.iter().any(|given| given.key == key);
         let wanted = |key: &str| (automapped || matched.used.contains(key)) && !by_hand(key);
         let (built_ins, from_git) = builtins.values(path, wanted);
         (matched.values(built_ins)?, from_git)
     };
-    substitute::fill(item.templates(), &values)?;
-    let mut build = item.build();
-    let mut seen = BTreeSet::new();
-    build
-        .tags
-        .retain(|tag| !tag.is_empty() && seen.insert(tag.value.clone()));
+    let build = unfilled.fill(&values)?;
     validate::after(&build)?;
     if !from_git.is_empty() {
         warnings.push(Problem::anywhere(format!(
@@ -203,7 +194,6 @@ pub(super) fn resolve_text(
         build,
         values,
         given: given.into_iter().map(|given| given.key).collect(),
-        item,
     })
 }
 
@@ -304,7 +294,7 @@ impl Resolved {
     }
 
     pub(super) fn json(&self) -> Map<String, Value> {
-        let mut build = match json_of(&self.item) {
+        let mut build = match json_of(&self.build.item) {
             Value::Object(build) => build,
             _ => Map::new(),
         };

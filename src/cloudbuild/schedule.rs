@@ -167,7 +167,7 @@ mod tests {
         }
         let build = config::read(&text, &mut Vec::new())
             .unwrap_or_else(|problem| panic!("{problem:?}"))
-            .build();
+            .build;
         Schedule::new(&build.steps, &[])
     }
 
@@ -213,7 +213,7 @@ mod tests {
             &mut Vec::new(),
         )
         .unwrap()
-        .build();
+        .build;
         let mut schedule = Schedule::new(&build.steps, &[0, 2]);
         assert_eq!(schedule.start(), [1]);
         assert_eq!(schedule.end(1, End::Exit(0)), Next::GoesOn);

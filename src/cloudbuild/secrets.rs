@@ -147,6 +147,7 @@ fn used(build: &Build) -> BTreeMap<&str, &Text> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cloudbuild::config::Filled;
     use crate::cloudbuild::resolve::{Builtins, resolve};
 
     const BUILD: &str = "steps:\n\
@@ -156,7 +157,7 @@ mod tests {
         availableSecrets:\n\
         \x20 secretManager: [{versionName: v, env: A}, {versionName: w, env: B}]\n";
 
-    fn read(files: &[(&str, &str)]) -> Result<(Secrets, Build)> {
+    fn read(files: &[(&str, &str)]) -> Result<(Secrets, Filled)> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("cloudbuild.yaml");
         fs::write(&path, BUILD)?;

@@ -9,7 +9,7 @@ mod volumes;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::config::{Build, Step, Text};
+use super::config::{Build, Step, Text, Unfilled};
 use super::problem::Problem;
 use crate::settings::did_you_mean;
 use crate::settings::yaml::Mark;
@@ -30,7 +30,8 @@ const TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 const DISK_GB: i64 = 4000;
 
 /// Checks a build as it was written.
-pub(super) fn before(build: &Build) -> Result<(), Problem> {
+pub(super) fn before(unfilled: &Unfilled) -> Result<(), Problem> {
+    let build = &unfilled.build;
     if build.steps.is_empty() {
         return Err(Problem::new(build.mark, "`.steps`: a build needs a step"));
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::cloudbuild::config::{Build, Objects, Text};
+use crate::cloudbuild::config::{Filled, Objects, Text};
 use crate::cloudbuild::problem::Problem;
 
 const TAGS: usize = 64;
@@ -10,7 +10,7 @@ const PATHS: usize = 100;
 const IMAGE_BYTES: usize = 1000;
 
 /// Checks a build whose substitutions are filled in. Its tags are without empty and repeated ones.
-pub(in crate::cloudbuild) fn after(build: &Build) -> Result<(), Problem> {
+pub(in crate::cloudbuild) fn after(build: &Filled) -> Result<(), Problem> {
     for (index, step) in build.steps.iter().enumerate() {
         let image = step.image();
         if !is_image(image) {
