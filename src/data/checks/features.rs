@@ -2,9 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{
-    Check, DatasetScope, ProfileScope, Run, always_rejects, check, counted, short,
-};
+use super::{Check, DatasetScope, ProfileScope, Run, always_rejects, check, counted, short};
 use crate::config::SplitRule;
 use crate::data::cell::is_padded;
 use crate::data::findings::{Evidence, Reporter};

@@ -2,9 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{
-    Check, DatasetScope, JoinedScope, ProfileScope, Run, always_rejects, check, counted,
-};
+use super::{Check, DatasetScope, JoinedScope, ProfileScope, Run, always_rejects, check, counted};
 use crate::config::{SplitRule, Spot};
 use crate::data::drift;
 use crate::data::findings::{Evidence, Reporter};

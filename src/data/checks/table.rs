@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use super::{
-    Check, ProfileScope, Run, TableScope, always_rejects, check, counted, never_off,
-};
+use super::{Check, ProfileScope, Run, TableScope, always_rejects, check, counted, never_off};
 use crate::clock::Timestamp;
 use crate::data::batch::BadRowKind;
 use crate::data::findings::{Evidence, Reporter};
 use crate::data::table::RowPlace;
+use crate::printable::percent;
 use crate::workspace::records::Severity::{Reject, Warn};
 use crate::workspace::table_profile::TimeFigures;
 
