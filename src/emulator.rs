@@ -32,6 +32,7 @@ use tokio::task::JoinHandle;
 use self::core::clock::Keeper;
 pub use self::core::clock::Pace;
 pub use self::core::numbers::project_number;
+use self::core::service::Service;
 pub(crate) use self::core::store::folder::claim as claim_state;
 use self::core::store::{self, Kind, Store};
 pub use self::core::variables::{address, exports, local_project, variables};
@@ -47,6 +48,7 @@ use cloudbuild::CloudBuild;
 use monitoring::Monitoring;
 use storage::Storage;
 use vertex::Vertex;
+use wire::http::Table;
 
 /// How much faster than real time a build's waits go by where nobody says otherwise.
 pub const DEFAULT_TIME_SCALE: u32 = 300;
@@ -89,19 +91,33 @@ struct Emulator {
     cloudbuild: Arc<CloudBuild>,
 }
 
+/// Every service. A path belongs to the first one that owns it.
+static SERVICES: [Service; 5] = [
+    storage::SERVICE,
+    cloudbuild::SERVICE,
+    vertex::SERVICE,
+    monitoring::SERVICE,
+    logging::SERVICE,
+];
+
 /// Every kind of documents that a state may hold.
 fn kinds() -> Vec<Kind> {
-    let mut kinds = vec![
-        store::counters(),
-        clock::kind(),
-        operations::kind(),
-        logging::kind(),
-    ];
-    kinds.extend(storage::kinds());
-    kinds.extend(vertex::kinds());
-    kinds.extend(monitoring::kinds());
-    kinds.extend(cloudbuild::kinds());
-    kinds
+    let own = [store::counters(), clock::kind(), operations::kind()];
+    let of_services = SERVICES.iter().flat_map(|service| (service.kinds)());
+    own.into_iter().chain(of_services).collect()
+}
+
+/// The methods of all services.
+fn table(emulator: &Emulator) -> Table {
+    let mut table = Table::default();
+    table.add(&emulator.storage, storage::routes());
+    table.add(&emulator.vertex, vertex::routes());
+    table.add(&emulator.cloudbuild, cloudbuild::routes());
+    table.add(&emulator.monitoring, monitoring::routes());
+    table.add(&emulator.core, logging::routes());
+    table.add(&emulator.core, operations::routes());
+    table.add(&emulator.core, [clock::route(), guard::route()]);
+    table
 }
 
 /// An emulator that serves.
@@ -215,7 +231,7 @@ pub async fn start(options: Options) -> Result<Running> {
         .context("bringing the emulator's models up again")?;
     cloudbuild::start(&emulator.cloudbuild).context("taking up the emulator's builds")?;
     let (shutdown, stopped) = oneshot::channel();
-    let app = server::app(emulator.clone());
+    let app = server::app(emulator.clone(), table(&emulator));
     let server = tokio::spawn(async move {
         let stopped = async {
             let _dropped = stopped.await;

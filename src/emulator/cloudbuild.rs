@@ -33,7 +33,9 @@ use axum::http::Method;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+use crate::emulator::core::faults::Api;
 use crate::emulator::core::numbers::project_number;
+use crate::emulator::core::service::Service;
 use crate::emulator::core::store::{Kind, kind};
 use crate::emulator::core::{Builds, Core};
 use crate::emulator::storage::Storage;
@@ -176,8 +178,28 @@ impl ResourceName {
     }
 }
 
-pub(in crate::emulator) fn kinds() -> [Kind; 2] {
-    [
+pub(in crate::emulator) const SERVICE: Service = Service::new(Api::CloudBuild, kinds, owns);
+
+/// Of the paths that begin with a version, those of operations without a project, of builds and of triggers.
+fn owns(path: &str) -> bool {
+    let mut segments = path.split('/').skip(1);
+    if !matches!(segments.next(), Some("v1" | "v1beta1" | "ui")) {
+        return false;
+    }
+    if segments.next() == Some("operations") {
+        return true;
+    }
+    let kind = match (segments.nth(1), segments.next(), segments.next()) {
+        (Some("locations"), _, kind) => kind,
+        (kind, ..) => kind,
+    };
+    // A collection, or one and a verb.
+    let kind = kind.unwrap_or_default().split(':').next();
+    matches!(kind, Some("builds" | "triggers"))
+}
+
+fn kinds() -> Vec<Kind> {
+    vec![
         kind::<builds::Build>("cloudbuild/builds/*/*/*"),
         kind::<triggers::Trigger>("cloudbuild/triggers/*/*/*"),
     ]

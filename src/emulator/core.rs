@@ -7,6 +7,7 @@ pub mod faults;
 pub(in crate::emulator) mod guard;
 pub(in crate::emulator) mod numbers;
 pub(in crate::emulator) mod operations;
+pub(in crate::emulator) mod service;
 pub(in crate::emulator) mod store;
 pub(in crate::emulator) mod variables;
 

@@ -15,8 +15,10 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
 use crate::clock::Timestamp;
 use crate::emulator::core::Core;
+use crate::emulator::core::faults::Api;
 use crate::emulator::core::numbers::project_number;
-use crate::emulator::core::store::{self, Kind};
+use crate::emulator::core::service::Service;
+use crate::emulator::core::store;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::filter::{Filter, Op};
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
@@ -44,6 +46,12 @@ const SEVERITIES: [&str; 9] = [
 
 /// The kind of the lines of Cloud Build.
 pub(in crate::emulator) const BUILD: &str = "build";
+
+pub(in crate::emulator) const SERVICE: Service = Service::new(
+    Api::Logging,
+    || vec![store::kind::<Chunk>("logs/*/**")],
+    |path| path.starts_with("/v2/"),
+);
 
 pub(in crate::emulator) fn routes() -> Vec<Route<Core>> {
     vec![route(Method::POST, "v2/entries:list", list)]
@@ -84,10 +92,6 @@ struct Chunk {
     labels: BTreeMap<String, String>,
     task: String,
     entries: Vec<Entry>,
-}
-
-pub(in crate::emulator) fn kind() -> Kind {
-    store::kind::<Chunk>("logs/*/**")
 }
 
 impl Source {

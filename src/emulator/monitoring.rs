@@ -18,7 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::emulator::core::Core;
+use crate::emulator::core::faults::Api;
 use crate::emulator::core::numbers::fnv;
+use crate::emulator::core::service::Service;
 use crate::emulator::core::store::{Kind, kind};
 use crate::emulator::wire::http::{Route, route};
 
@@ -47,6 +49,9 @@ pub(in crate::emulator) fn endpoint_number(
     let hash = fnv(&format!("{project_number}/{location}/{id}"));
     (1_000_000_000_000_000_000 + hash % 8_000_000_000_000_000_000).to_string()
 }
+
+pub(in crate::emulator) const SERVICE: Service =
+    Service::new(Api::Monitoring, kinds, |path| path.starts_with("/v3/"));
 
 pub(in crate::emulator) fn routes() -> Vec<Route<Monitoring>> {
     let descriptors = "v3/projects/*/metricDescriptors";
@@ -236,8 +241,8 @@ impl Target {
     }
 }
 
-pub(in crate::emulator) fn kinds() -> [Kind; 3] {
-    [
+fn kinds() -> Vec<Kind> {
+    vec![
         kind::<Vec<(i64, Target, Cell)>>("monitoring/*"),
         kind::<custom::Series>("customSeries/*/**"),
         kind::<descriptors::Descriptor>("metricDescriptors/*/**"),

@@ -10,28 +10,20 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
 
-use crate::emulator::core::faults::{Service, Trouble};
-use crate::emulator::core::{clock, guard, operations};
+use crate::emulator::core::faults::{Api, Trouble};
+use crate::emulator::core::guard;
+use crate::emulator::core::service::Service;
 use crate::emulator::storage::batch;
 use crate::emulator::wire::error::{self, ApiError};
 use crate::emulator::wire::http::{Answer, Dialect, Reply, Request, Table, empty, render};
 use crate::emulator::wire::mask;
-use crate::emulator::{Emulator, cloudbuild, logging, metadata, monitoring, storage, vertex};
+use crate::emulator::{Emulator, SERVICES, metadata, storage};
 
 /// The largest body that is read into memory; uploads are streamed and have no limit.
 const MAX_BODY_BYTES: usize = 64 << 20;
 
 /// The whole server.
-pub(in crate::emulator) fn app(emulator: Arc<Emulator>) -> Router {
-    let mut table = Table::default();
-    table.add(&emulator.storage, storage::routes());
-    table.add(&emulator.vertex, vertex::routes());
-    table.add(&emulator.cloudbuild, cloudbuild::routes());
-    table.add(&emulator.core, operations::routes());
-    table.add(&emulator.monitoring, monitoring::routes());
-    table.add(&emulator.core, logging::routes());
-    table.add(&emulator.core, clock::routes());
-    table.add(&emulator.core, [guard::route()]);
+pub(in crate::emulator) fn app(emulator: Arc<Emulator>, table: Table) -> Router {
     let table = Arc::new(table);
     Router::new().fallback(move |request: axum::extract::Request| {
         let (emulator, table) = (emulator.clone(), table.clone());
@@ -46,18 +38,10 @@ async fn serve(
     request: axum::extract::Request,
 ) -> Response {
     let path = request.uri().path();
-    let xml = storage::xml::names(path);
-    let service = match &xml {
-        Some(_) => Some(Service::Storage),
-        None => service_of(path),
-    };
-    let dialect: Dialect = match service {
-        _ if xml.is_some() => storage::xml::error,
-        Some(Service::Storage) => error::with_reason,
-        _ => error::with_status,
-    };
+    let service = SERVICES.iter().find(|service| (service.owns)(path));
+    let dialect = service.map_or(error::with_status as Dialect, |s| (s.dialect)(path));
     let mut trouble = Trouble::default();
-    let answer = answer(emulator, table, request, service, xml, &mut trouble).await;
+    let answer = answer(emulator, table, request, service, &mut trouble).await;
     trouble.cut(render(answer, dialect))
 }
 
@@ -66,8 +50,7 @@ async fn answer(
     emulator: &Arc<Emulator>,
     table: &Table,
     request: axum::extract::Request,
-    service: Option<Service>,
-    xml: Option<(String, String)>,
+    service: Option<&Service>,
     trouble: &mut Trouble,
 ) -> Answer {
     let (head, body) = request.into_parts();
@@ -79,7 +62,7 @@ async fn answer(
     if path == batch::PATH && head.method == Method::POST {
         return serve_batch(emulator, table, &head.headers, body).await;
     }
-    let mut next = service.map_or_else(Trouble::default, |s| emulator.core.faults.next(s));
+    let mut next = service.map_or_else(Trouble::default, |s| emulator.core.faults.next(s.api));
     // Even a sleep of nothing lasts until the timer's next millisecond.
     if !next.delay.is_zero() {
         tokio::time::sleep(next.delay).await;
@@ -93,10 +76,10 @@ async fn answer(
     }
     let query = head.uri.query().unwrap_or_default();
     let mut request = Request::new(query, head.headers);
-    if service == Some(Service::Storage) {
+    if service.is_some_and(|s| s.api == Api::Storage) {
         storage::check_headers(&request)?;
     }
-    if let Some((bucket, object)) = xml {
+    if let Some((bucket, object)) = storage::xml::names(path) {
         request.params = vec![bucket, object];
         request.set_stream(body);
         *trouble = next;
@@ -156,37 +139,13 @@ fn serve_batch<'a>(
     })
 }
 
-/// The service that a path belongs to.
-fn service_of(path: &str) -> Option<Service> {
-    let mut segments = path.split('/').skip(1);
-    match (segments.next()?, segments.next()?) {
-        ("storage", _) | ("upload" | "download" | "batch", "storage") => Some(Service::Storage),
-        ("resumable", "upload") => Some(Service::Storage),
-        ("v1" | "v1beta1" | "ui", "operations") => Some(Service::CloudBuild),
-        ("v1" | "v1beta1" | "ui", _) => {
-            let kind = match (segments.nth(1), segments.next(), segments.next()) {
-                (Some("locations"), _, kind) => kind,
-                (kind, ..) => kind,
-            };
-            // A collection, or one and a verb.
-            match kind.unwrap_or_default().split(':').next() {
-                Some("builds" | "triggers") => Some(Service::CloudBuild),
-                _ => Some(Service::Vertex),
-            }
-        }
-        ("v2", _) => Some(Service::Logging),
-        ("v3", _) => Some(Service::Monitoring),
-        _ => None,
-    }
-}
-
 fn missing(method: &Method, path: &str) -> ApiError {
     if path.starts_with("/bigquery/") {
         return ApiError::not_found(
             "BigQuery is not emulated here: start a server that does, and name it in BIGQUERY_EMULATOR_HOST.",
         );
     }
-    if let Some(error) = vertex::left_out(path) {
+    if let Some(error) = SERVICES.iter().find_map(|s| (s.left_out)(path)) {
         return error;
     }
     ApiError::not_found(format!(

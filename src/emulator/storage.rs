@@ -22,8 +22,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use crate::emulator::core::Core;
+use crate::emulator::core::faults::Api;
+use crate::emulator::core::service::Service;
 use crate::emulator::core::store::{Kind, kind};
-use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::error::{self, ApiError};
 use crate::emulator::wire::http::{Request, Route};
 use objects::resumable;
 
@@ -54,7 +56,26 @@ pub(in crate::emulator) fn routes() -> Vec<Route<Storage>> {
     routes
 }
 
-pub(in crate::emulator) fn kinds() -> Vec<Kind> {
+pub(in crate::emulator) const SERVICE: Service = Service {
+    dialect: |path| match xml::names(path) {
+        Some(_) => xml::error,
+        None => error::with_reason,
+    },
+    ..Service::new(Api::Storage, kinds, owns)
+};
+
+fn owns(path: &str) -> bool {
+    let mut segments = path.split('/').skip(1);
+    let first_two = (segments.next(), segments.next());
+    matches!(
+        first_two,
+        (Some("storage"), Some(_))
+            | (Some("upload" | "download" | "batch"), Some("storage"))
+            | (Some("resumable"), Some("upload"))
+    ) || xml::names(path).is_some()
+}
+
+fn kinds() -> Vec<Kind> {
     let mut kinds = vec![
         kind::<buckets::Bucket>("buckets/*"),
         kind::<objects::Object>("objects/*/**"),

@@ -18,7 +18,9 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::emulator::core::Core;
+use crate::emulator::core::faults::Api;
 use crate::emulator::core::operations::{self, Operation};
+use crate::emulator::core::service::Service;
 use crate::emulator::core::store::{Kind, kind};
 use crate::emulator::monitoring::Monitoring;
 use crate::emulator::wire::error::ApiError;
@@ -92,7 +94,19 @@ enum Work {
     MutateDeployed(deploy::Mutate),
 }
 
-pub(in crate::emulator) fn kinds() -> Vec<Kind> {
+pub(in crate::emulator) const SERVICE: Service = Service {
+    left_out,
+    ..Service::new(Api::Vertex, kinds, owns)
+};
+
+/// Every path that begins with a version, but for those that are Cloud Build's.
+fn owns(path: &str) -> bool {
+    ["/v1/", "/v1beta1/", "/ui/"]
+        .iter()
+        .any(|version| path.starts_with(version))
+}
+
+fn kinds() -> Vec<Kind> {
     vec![
         kind::<jobs::Job>("customJobs/*/*/*"),
         kind::<models::Model>("models/*/*/*"),
@@ -141,7 +155,7 @@ const VERBS_LEFT_OUT: [&str; 8] = [
 ];
 
 /// The error of a method that Vertex AI has and this emulator has not; `None` for any other path.
-pub(in crate::emulator) fn left_out(path: &str) -> Option<ApiError> {
+fn left_out(path: &str) -> Option<ApiError> {
     let rest = path.split_once("/projects/")?.1;
     let mut segments = rest.split('/').skip(1);
     if segments.next() != Some("locations") {

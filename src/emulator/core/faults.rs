@@ -51,7 +51,7 @@ pub enum Fault {
     /// Work of Vertex AI that takes time.
     Work(WorkFault),
     /// Requests to a service.
-    Service { service: Service, effect: Effect },
+    Service { service: Api, effect: Effect },
 }
 
 /// Which of the deployed models a fault is about.
@@ -122,7 +122,7 @@ pub enum Effect {
 
 /// An API, as faults and error bodies tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
+pub enum Api {
     Storage,
     Vertex,
     Monitoring,
@@ -130,15 +130,15 @@ pub enum Service {
     CloudBuild,
 }
 
-const SERVICES: [(Service, &str); 5] = [
-    (Service::Storage, "storage"),
-    (Service::Vertex, "aiplatform"),
-    (Service::Monitoring, "monitoring"),
-    (Service::Logging, "logging"),
-    (Service::CloudBuild, "cloudbuild"),
+const SERVICES: [(Api, &str); 5] = [
+    (Api::Storage, "storage"),
+    (Api::Vertex, "aiplatform"),
+    (Api::Monitoring, "monitoring"),
+    (Api::Logging, "logging"),
+    (Api::CloudBuild, "cloudbuild"),
 ];
 
-impl fmt::Display for Service {
+impl fmt::Display for Api {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = SERVICES.iter().find(|(service, _)| service == self);
         f.write_str(name.map_or("", |(_, name)| name))
@@ -311,7 +311,7 @@ impl Faults {
     }
 
     /// What happens to the next request to a service.
-    pub(in crate::emulator) fn next(&self, to: Service) -> Trouble {
+    pub(in crate::emulator) fn next(&self, to: Api) -> Trouble {
         let mut trouble = Trouble::default();
         for (i, (fault, count)) in self.faults.iter().enumerate() {
             let Fault::Service { service, effect } = fault else {
@@ -471,7 +471,7 @@ mod tests {
         let run = || {
             let faults = Faults::new(vec!["storage:503:0.1".parse().unwrap()]);
             let hit = |_| {
-                let trouble = faults.next(Service::Storage);
+                let trouble = faults.next(Api::Storage);
                 (trouble.before.is_some(), trouble.lost.is_some())
             };
             (0..10_000).map(hit).collect::<Vec<_>>()
@@ -483,6 +483,6 @@ mod tests {
         assert!((400..600).contains(&before), "{before}");
         assert!((400..600).contains(&after), "{after}");
         let none = Faults::new(vec!["storage:503:1".parse().unwrap()]);
-        assert!(none.next(Service::Vertex).before.is_none());
+        assert!(none.next(Api::Vertex).before.is_none());
     }
 }
