@@ -48,7 +48,7 @@ impl Guard {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` where it is no address that a container engine gives.
-    pub(in crate::emulator) fn admit(&self, gateway: &str) -> Result<(), ApiError> {
+    fn admit(&self, gateway: &str) -> Result<(), ApiError> {
         let name = plain(gateway);
         if name != CONTAINERS_HOST && name.parse::<IpAddr>().is_err() {
             return Err(ApiError::invalid_argument(format!(
