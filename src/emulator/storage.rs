@@ -11,7 +11,7 @@ pub(in crate::emulator) mod batch;
 pub(in crate::emulator) mod blob;
 mod buckets;
 mod bytes;
-pub(in crate::emulator) mod inside;
+pub(in crate::emulator) mod internal;
 mod objects;
 pub(in crate::emulator) mod seeded;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use tokio::io::{AsyncWriteExt, DuplexStream};
 use super::ResourceName;
 use crate::emulator::cloudbuild::CloudBuild;
 use crate::emulator::logging::{self, Source};
-use crate::emulator::storage::inside;
+use crate::emulator::storage::internal;
 
 /// Real time between two writes of the object, at least.
 pub(super) const EVERY: Duration = Duration::from_secs(1);
@@ -45,11 +45,11 @@ impl Log {
         let object = bucket(resource, build).filter(|_| in_bucket);
         let object = object.filter(|(bucket, _)| {
             let own = *bucket == default_bucket(resource);
-            if own && let Err(error) = inside::ensure_bucket(&cloudbuild.storage, bucket) {
+            if own && let Err(error) = internal::ensure_bucket(&cloudbuild.storage, bucket) {
                 warning = Some(format!("the bucket {bucket} cannot be made: {error}"));
                 return false;
             }
-            let there = inside::bucket_exists(&cloudbuild.storage, bucket);
+            let there = internal::bucket_exists(&cloudbuild.storage, bucket);
             if !there {
                 warning = Some(format!(
                     "the log is not written to gs://{bucket}: there is no such bucket"
@@ -120,7 +120,7 @@ impl Log {
         }
         let began = Instant::now();
         let content = self.text.clone().into_bytes();
-        match inside::write(&cloudbuild.storage, bucket, name, "text/plain", content).await {
+        match internal::write(&cloudbuild.storage, bucket, name, "text/plain", content).await {
             Ok(()) => self.written = self.text.len(),
             Err(error) => eprintln!("warning: the log gs://{bucket}/{name}: {error}"),
         }

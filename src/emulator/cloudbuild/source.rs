@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::log::Log;
 use super::{archive, git, message};
 use crate::emulator::cloudbuild::CloudBuild;
-use crate::emulator::storage::inside;
+use crate::emulator::storage::internal;
 use crate::emulator::wire::error::ApiError;
 use crate::workspace::links;
 
@@ -103,7 +103,7 @@ pub(super) async fn fetch(
             .filter(|generation| *generation > 0);
         let (bucket, object) = (&storage.bucket, &storage.object);
         let uri = format!("gs://{bucket}/{object}");
-        let (generation, file) = inside::open(&cloudbuild.storage, bucket, object, generation)
+        let (generation, file) = internal::open(&cloudbuild.storage, bucket, object, generation)
             .map_err(|e| format!("{uri}: {}", e.message))?;
         log.line(
             None,

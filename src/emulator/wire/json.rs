@@ -56,20 +56,20 @@ pub(in crate::emulator) fn parse_value<T: DeserializeOwned>(value: Value) -> Res
 
 /// What is wrong, and with which field.
 #[derive(Debug)]
-struct Wrong {
+struct FieldError {
     message: String,
     field: String,
 }
 
-impl fmt::Display for Wrong {
+impl fmt::Display for FieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl std::error::Error for Wrong {}
+impl std::error::Error for FieldError {}
 
-impl de::Error for Wrong {
+impl de::Error for FieldError {
     fn custom<M: fmt::Display>(message: M) -> Self {
         Self {
             message: message.to_string(),
@@ -93,7 +93,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn invalid(&self, kind: &str) -> Wrong {
+    fn invalid(&self, kind: &str) -> FieldError {
         let message = match &self.value {
             Value::Array(_) if kind != "TYPE_MESSAGE" => format!(
                 "Invalid JSON payload received. Unknown name \"{}\"{}: Proto field is not \
@@ -103,13 +103,13 @@ impl Reader {
             ),
             value => format!("Invalid value{} ({kind}), {value}", at(&self.path)),
         };
-        Wrong {
+        FieldError {
             message,
             field: self.path.clone(),
         }
     }
 
-    fn located<T>(result: Result<T, Wrong>, path: &str) -> Result<T, Wrong> {
+    fn located<T>(result: Result<T, FieldError>, path: &str) -> Result<T, FieldError> {
         result.map_err(|mut wrong| {
             if wrong.field.is_empty() {
                 wrong.message = format!("Invalid value{}: {}", at(path), wrong.message);
@@ -119,7 +119,7 @@ impl Reader {
         })
     }
 
-    fn integer<T: TryFrom<i64> + TryFrom<u64>>(&self, kind: &str) -> Result<T, Wrong> {
+    fn integer<T: TryFrom<i64> + TryFrom<u64>>(&self, kind: &str) -> Result<T, FieldError> {
         let wrong = || self.invalid(kind);
         let from_text = |text: &str| {
             let signed = text.parse::<i64>().ok().and_then(|n| T::try_from(n).ok());
@@ -160,14 +160,14 @@ fn join(path: &str, name: &str) -> String {
 
 macro_rules! integers {
     ($($method:ident $visit:ident $type:ty, $kind:literal;)*) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
             visitor.$visit(self.integer::<$type>($kind)?)
         }
     )*};
 }
 
 impl<'de> de::Deserializer<'de> for Reader {
-    type Error = Wrong;
+    type Error = FieldError;
 
     integers! {
         deserialize_i8 visit_i8 i8, "TYPE_INT32";
@@ -180,20 +180,20 @@ impl<'de> de::Deserializer<'de> for Reader {
         deserialize_u64 visit_u64 u64, "TYPE_UINT64";
     }
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
         let path = self.path;
         let result = self.value.deserialize_any(visitor);
         Self::located(result.map_err(de::Error::custom), &path)
     }
 
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
         match self.value {
             Value::Bool(value) => visitor.visit_bool(value),
             _ => Err(self.invalid("TYPE_BOOL")),
         }
     }
 
-    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
         let number = match &self.value {
             Value::Number(number) => number.as_f64(),
             Value::String(text) => text.parse().ok(),
@@ -205,22 +205,22 @@ impl<'de> de::Deserializer<'de> for Reader {
         }
     }
 
-    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
         self.deserialize_f64(visitor)
     }
 
-    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
         self.deserialize_string(visitor)
     }
 
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
         match self.value {
             Value::String(text) => Self::located(visitor.visit_string(text), &self.path),
             _ => Err(self.invalid("TYPE_STRING")),
         }
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
         match self.value {
             Value::Null => visitor.visit_none(),
             _ => visitor.visit_some(self),
@@ -231,11 +231,11 @@ impl<'de> de::Deserializer<'de> for Reader {
         self,
         _name: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Wrong> {
+    ) -> Result<V::Value, FieldError> {
         visitor.visit_newtype_struct(self)
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
         match self.value {
             Value::Array(items) => visitor.visit_seq(Items {
                 items: items.into_iter(),
@@ -246,7 +246,7 @@ impl<'de> de::Deserializer<'de> for Reader {
         }
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
         match self.value {
             Value::Object(fields) => visitor.visit_map(Fields {
                 fields: fields.into_iter().collect::<Vec<_>>().into_iter(),
@@ -262,9 +262,9 @@ impl<'de> de::Deserializer<'de> for Reader {
         _name: &'static str,
         known: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Wrong> {
+    ) -> Result<V::Value, FieldError> {
         let Value::Object(sent) = self.value else {
-            return Err(Wrong {
+            return Err(FieldError {
                 message: format!(
                     "Invalid value{} (TYPE_MESSAGE), {}",
                     at(&self.path),
@@ -277,7 +277,7 @@ impl<'de> de::Deserializer<'de> for Reader {
         for (name, value) in sent {
             let camel_name = camel(&name);
             let Some(known) = known.iter().find(|k| **k == name || **k == camel_name) else {
-                return Err(Wrong {
+                return Err(FieldError {
                     message: format!(
                         "Invalid JSON payload received. Unknown name \"{name}\"{}: Cannot find field.",
                         at(&self.path)
@@ -294,7 +294,7 @@ impl<'de> de::Deserializer<'de> for Reader {
             value: None,
             path: self.path.clone(),
         });
-        result.map_err(|mut wrong: Wrong| {
+        result.map_err(|mut wrong: FieldError| {
             // A missing field is reported by its own name alone.
             if !self.path.is_empty() && wrong.message == required(&wrong.field) {
                 wrong.field = join(&self.path, &wrong.field);
@@ -309,19 +309,19 @@ impl<'de> de::Deserializer<'de> for Reader {
         name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Wrong> {
+    ) -> Result<V::Value, FieldError> {
         let index = match &self.value {
             Value::String(text) => variants.iter().position(|variant| variant == text),
             Value::Number(number) => number.as_u64().and_then(|n| usize::try_from(n).ok()),
             _ => None,
         };
         match index.and_then(|i| variants.get(i)) {
-            Some(variant) => visitor.visit_enum(Word(variant)),
+            Some(variant) => visitor.visit_enum(VariantName(variant)),
             None => Err(self.invalid(name)),
         }
     }
 
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
         visitor.visit_unit()
     }
 
@@ -341,12 +341,12 @@ struct Items {
 }
 
 impl<'de> SeqAccess<'de> for Items {
-    type Error = Wrong;
+    type Error = FieldError;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
-    ) -> Result<Option<S::Value>, Wrong> {
+    ) -> Result<Option<S::Value>, FieldError> {
         let Some(value) = self.items.next() else {
             return Ok(None);
         };
@@ -363,22 +363,25 @@ struct Fields {
 }
 
 impl<'de> MapAccess<'de> for Fields {
-    type Error = Wrong;
+    type Error = FieldError;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
-    ) -> Result<Option<S::Value>, Wrong> {
+    ) -> Result<Option<S::Value>, FieldError> {
         let Some((name, value)) = self.fields.next() else {
             return Ok(None);
         };
-        let key: StrDeserializer<'_, Wrong> = name.as_str().into_deserializer();
+        let key: StrDeserializer<'_, FieldError> = name.as_str().into_deserializer();
         let key = seed.deserialize(key)?;
         self.value = Some((join(&self.path, &snake(&name)), value));
         Ok(Some(key))
     }
 
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Wrong> {
+    fn next_value_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<S::Value, FieldError> {
         let (path, value) = self
             .value
             .take()
@@ -388,30 +391,40 @@ impl<'de> MapAccess<'de> for Fields {
 }
 
 /// A variant's name.
-struct Word(&'static str);
+struct VariantName(&'static str);
 
-impl<'de> EnumAccess<'de> for Word {
-    type Error = Wrong;
+impl<'de> EnumAccess<'de> for VariantName {
+    type Error = FieldError;
     type Variant = Self;
 
-    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Wrong> {
-        let name: StrDeserializer<'_, Wrong> = self.0.into_deserializer();
+    fn variant_seed<S: DeserializeSeed<'de>>(
+        self,
+        seed: S,
+    ) -> Result<(S::Value, Self), FieldError> {
+        let name: StrDeserializer<'_, FieldError> = self.0.into_deserializer();
         Ok((seed.deserialize(name)?, self))
     }
 }
 
-impl<'de> VariantAccess<'de> for Word {
-    type Error = Wrong;
+impl<'de> VariantAccess<'de> for VariantName {
+    type Error = FieldError;
 
-    fn unit_variant(self) -> Result<(), Wrong> {
+    fn unit_variant(self) -> Result<(), FieldError> {
         Ok(())
     }
 
-    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, _seed: S) -> Result<S::Value, Wrong> {
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(
+        self,
+        _seed: S,
+    ) -> Result<S::Value, FieldError> {
         Err(de::Error::invalid_type(Unexpected::UnitVariant, &"a name"))
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, _len: usize, _visitor: V) -> Result<V::Value, Wrong> {
+    fn tuple_variant<V: Visitor<'de>>(
+        self,
+        _len: usize,
+        _visitor: V,
+    ) -> Result<V::Value, FieldError> {
         Err(de::Error::invalid_type(Unexpected::UnitVariant, &"a name"))
     }
 
@@ -419,7 +432,7 @@ impl<'de> VariantAccess<'de> for Word {
         self,
         _fields: &'static [&'static str],
         _visitor: V,
-    ) -> Result<V::Value, Wrong> {
+    ) -> Result<V::Value, FieldError> {
         Err(de::Error::invalid_type(Unexpected::UnitVariant, &"a name"))
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::emulator::storage::inside::TENANT;
+use crate::emulator::storage::internal::TENANT;
 use crate::emulator::vertex::Vertex;
 use crate::emulator::vertex::names::ResourceName;
 use crate::emulator::wire::error::ApiError;
