@@ -116,7 +116,8 @@ fn table(emulator: &Emulator) -> Table {
     table.add(&emulator.monitoring, monitoring::routes());
     table.add(&emulator.core, logging::routes());
     table.add(&emulator.core, operations::routes());
-    table.add(&emulator.core, [clock::route(), guard::route()]);
+    table.add(&emulator.core, clock::routes());
+    table.add(&emulator.core, [guard::route()]);
     table
 }
 
