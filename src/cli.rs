@@ -423,7 +423,7 @@ pub struct ProfileFlags {
     pub delimiter: Option<u8>,
     /// How the letters of a text are written, such as `latin-1`, `utf-16le` or `shift_jis`
     /// [default: UTF-8, or what a byte order mark says]
-    #[arg(long, value_name = "NAME", value_parser = crate::config::encoding)]
+    #[arg(long, value_name = "NAME", value_parser = encoding)]
     pub encoding: Option<crate::config::Encoding>,
     /// Keep in the JSON what a merge needs
     #[arg(long)]
@@ -431,6 +431,14 @@ pub struct ProfileFlags {
     /// Make one profile of all tables, as of shards or days
     #[arg(long)]
     pub merge: bool,
+}
+
+fn encoding(label: &str) -> Result<crate::config::Encoding, String> {
+    let none = || {
+        let hint = crate::config::encoding_hint(label);
+        format!("there is no such encoding; {hint}")
+    };
+    crate::config::encoding(label).ok_or_else(none)
 }
 
 fn delimiter(text: &str) -> Result<u8, String> {

@@ -18,7 +18,7 @@ mod reading;
 mod tests;
 
 pub use crate::settings::Spot;
-pub use encoding::{Encoding, encoding};
+pub use encoding::{Encoding, encoding, encoding_hint};
 pub(crate) use forms::key_location;
 pub use lint::{Baseline, Drift, DriftColumn, DriftLimits, Freshness, Lint, Volume};
 

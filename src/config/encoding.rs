@@ -2,21 +2,13 @@
 
 use encoding_rs as e;
 
-use crate::printable::shown;
 use crate::settings::nearest;
 
 pub type Encoding = &'static e::Encoding;
 
-/// Every encoding of the standard, for the nearest name; each has more labels than its name.
+/// Every encoding of the standard, the usual ones last: of names that are equally near the last is told. Each has more
+/// labels than its name.
 const ENCODINGS: &[Encoding] = &[
-    e::UTF_8,
-    e::UTF_16LE,
-    e::UTF_16BE,
-    e::WINDOWS_1252,
-    e::SHIFT_JIS,
-    e::GB18030,
-    e::GBK,
-    e::BIG5,
     e::EUC_JP,
     e::EUC_KR,
     e::ISO_2022_JP,
@@ -48,26 +40,32 @@ const ENCODINGS: &[Encoding] = &[
     e::MACINTOSH,
     e::X_MAC_CYRILLIC,
     e::X_USER_DEFINED,
+    e::WINDOWS_1252,
+    e::BIG5,
+    e::GBK,
+    e::GB18030,
+    e::SHIFT_JIS,
+    e::UTF_16BE,
+    e::UTF_16LE,
+    e::UTF_8,
 ];
 
 /// The encoding of a label, such as `utf-8`, `latin-1` or `shift_jis`; case does not matter.
-///
-/// # Errors
-/// What is wrong with a label that is none, with the nearest.
-pub fn encoding(label: &str) -> Result<Encoding, String> {
+pub fn encoding(label: &str) -> Option<Encoding> {
     // `latin-1` is no label of the standard, and the name that people write.
     let label = match label.eq_ignore_ascii_case("latin-1") {
         true => "latin1",
         false => label,
     };
-    e::Encoding::for_label_no_replacement(label.as_bytes()).ok_or_else(|| {
-        let names = ENCODINGS.iter().map(|encoding| encoding.name());
-        let hint = match nearest(label, names) {
-            Some(near) => format!("did you mean `{}`?", near.to_lowercase()),
-            None => "known are those of browsers, such as `utf-16le` or `windows-1252`".to_owned(),
-        };
-        format!("there is no encoding `{}`; {hint}", shown(label))
-    })
+    e::Encoding::for_label_no_replacement(label.as_bytes())
+}
+
+/// What may have been meant by a label that is none.
+pub fn encoding_hint(label: &str) -> String {
+    match nearest(label, ENCODINGS.iter().map(|encoding| encoding.name())) {
+        Some(near) => format!("did you mean `{}`?", near.to_lowercase()),
+        None => "known are those of browsers, such as `utf-16le` or `windows-1252`".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -77,23 +75,22 @@ mod tests {
     #[test]
     fn every_name_is_a_label() {
         for known in ENCODINGS {
-            assert_eq!(encoding(&known.name().to_lowercase()), Ok(*known));
+            assert_eq!(encoding(&known.name().to_lowercase()), Some(*known));
         }
         for label in ["latin-1", "Latin1", "iso-8859-1", "cp1252", "windows-1252"] {
-            assert_eq!(encoding(label), Ok(e::WINDOWS_1252), "{label}");
+            assert_eq!(encoding(label), Some(e::WINDOWS_1252), "{label}");
         }
-        assert_eq!(encoding("utf-16"), Ok(e::UTF_16LE));
+        assert_eq!(encoding("utf-16"), Some(e::UTF_16LE));
     }
 
     #[test]
-    fn a_label_that_is_none_is_told_with_the_nearest() {
-        let told = |label: &str| encoding(label).unwrap_err();
-        assert_eq!(
-            told("shift-jjis"),
-            "there is no encoding `shift-jjis`; did you mean `shift_jis`?"
-        );
-        assert!(told("klingon").contains("such as `utf-16le`"));
-        // Known to browsers, so that they refuse it.
-        assert!(told("hz-gb-2312").contains("there is no encoding"));
+    fn a_label_that_is_none_is_held_against_the_names() {
+        // Browsers know the last one, so that they refuse it.
+        for label in ["shift-jjis", "klingon", "hz-gb-2312"] {
+            assert_eq!(encoding(label), None, "{label}");
+        }
+        assert_eq!(encoding_hint("shift-jjis"), "did you mean `shift_jis`?");
+        assert_eq!(encoding_hint("windows-125"), "did you mean `windows-1252`?");
+        assert!(encoding_hint("klingon").contains("such as `utf-16le`"));
     }
 }

@@ -228,8 +228,12 @@ fn delimiter(field: &Cursor) -> Result<u8> {
 }
 
 fn encoding(field: &Cursor) -> Result<Encoding> {
-    let label = field.text("the name of an encoding such as `windows-1252`")?;
-    Ok(super::encoding(&label).map_err(|wrong| field.error(wrong))?)
+    let what = "the name of an encoding such as `windows-1252`";
+    let label = field.text(what)?;
+    super::encoding(&label).ok_or_else(|| {
+        let error = field.expected(what);
+        error.hint(super::encoding_hint(&label)).into()
+    })
 }
 
 pub(super) fn local(field: &Cursor) -> Result<Spot<String>> {

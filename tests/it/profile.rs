@@ -226,7 +226,7 @@ fn delimiter_and_encoding_can_be_told() {
     project
         .serin(&["profile", "tokyo.csv", "--encoding", "shift-jjis"])
         .expect(2)
-        .says("there is no encoding `shift-jjis`; did you mean `shift_jis`?");
+        .says("there is no such encoding; did you mean `shift_jis`?");
     project
         .serin(&["profile", "t.txt", "--delimiter", "ab"])
         .expect(2)

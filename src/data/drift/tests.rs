@@ -1,4 +1,4 @@
-//! The measures against SciPy and their laws; the verdict.
+//! The measures against SciPy and their properties; the verdict.
 
 mod engine;
 

@@ -1,4 +1,4 @@
-//! Sets of hashes that are complete up to a size, and beyond it a sample that estimates the rest.
+//! Distinct counts: sets of hashes that are complete up to a size, and beyond it a sample that estimates the rest.
 //!
 //! A hash is kept where its lowest `level` bits are zero, and `level` is the least with which no more
 //! than `limit` hashes are kept (Wegman's adaptive sampling; Flajolet 1990). The set depends on the

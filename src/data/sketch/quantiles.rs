@@ -1,4 +1,4 @@
-//! Counts of numbers by value, or of neighbours together where there are too many values.
+//! Quantiles: counts of numbers by value, or of neighbours together where there are too many values.
 //!
 //! A number's key is its bits in the order of its value. All keys are counted with their lowest `shift`
 //! bits cut off, and `shift` is the least with which no more than `limit` intervals are needed. So the
