@@ -167,38 +167,7 @@ pub(super) fn match_keys<'a>(
             references.extend(keys.into_iter().map(|key| (own.mark, key)));
         }
     }
-    let names: BTreeSet<&str> = given.iter().map(|given| given.key.as_str()).collect();
-    let mut used = BTreeSet::new();
-    let mut mismatches = Vec::new();
-    for (mark, key) in references {
-        if !used.insert(key.to_owned()) {
-            continue;
-        }
-        if is_built_in(key) || names.contains(key) {
-        } else if !key.starts_with('_') {
-            mismatches.push((
-                mark,
-                format!("key in the template \"{key}\" is not a valid built-in substitution"),
-            ));
-        } else if !rules.loose {
-            mismatches.push((
-                mark,
-                format!("key in the template \"{key}\" is not matched in the substitution data"),
-            ));
-        }
-    }
-    let unknown = !mismatches.is_empty();
-    for own in given {
-        if !rules.loose && !rules.automapped && !used.contains(&own.key) {
-            mismatches.push((
-                own.mark,
-                format!(
-                    "key \"{}\" in the substitution data is not matched in the template",
-                    own.key
-                ),
-            ));
-        }
-    }
+    let (used, mismatches) = compare(&references, given, rules);
     if mismatches.is_empty() {
         return Ok(Matched {
             given,
@@ -206,16 +175,53 @@ pub(super) fn match_keys<'a>(
             used,
         });
     }
-    let mark = mismatches.iter().find_map(|(mark, _)| *mark);
     let in_template =
         "a `$` for the shell is written `$$`, a substitution of your own begins with `_`";
-    let hint = unknown.then(|| in_template.to_owned());
-    let messages: Vec<String> = mismatches.into_iter().map(|(_, message)| message).collect();
+    let is_unknown = |(_, mismatch): &(_, Mismatch)| !matches!(mismatch, Mismatch::Unused(_));
+    let hint = mismatches.iter().any(is_unknown);
+    let messages: Vec<String> = mismatches.iter().map(|(_, m)| m.to_string()).collect();
     Err(Problem {
-        mark,
+        mark: mismatches.iter().find_map(|(mark, _)| *mark),
         message: messages.join("; "),
-        hint,
+        hint: hint.then(|| in_template.to_owned()),
     })
+}
+
+/// A reference without a key, or a key without a reference, in Cloud Build's words.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+enum Mismatch {
+    #[error("key in the template \"{0}\" is not a valid built-in substitution")]
+    NotBuiltIn(String),
+    #[error("key in the template \"{0}\" is not matched in the substitution data")]
+    NotGiven(String),
+    #[error("key \"{0}\" in the substitution data is not matched in the template")]
+    Unused(String),
+}
+
+/// Every key that something refers to, and what does not match, each once.
+fn compare(
+    references: &[(Option<Mark>, &str)],
+    given: &[Given],
+    rules: Rules,
+) -> (BTreeSet<String>, Vec<(Option<Mark>, Mismatch)>) {
+    let names: BTreeSet<&str> = given.iter().map(|given| given.key.as_str()).collect();
+    let mut used = BTreeSet::new();
+    let mut mismatches = Vec::new();
+    for (mark, key) in references {
+        let key = (*key).to_owned();
+        if !used.insert(key.clone()) || is_built_in(&key) || names.contains(&*key) {
+        } else if !key.starts_with('_') {
+            mismatches.push((*mark, Mismatch::NotBuiltIn(key)));
+        } else if !rules.loose {
+            mismatches.push((*mark, Mismatch::NotGiven(key)));
+        }
+    }
+    for own in given {
+        if !rules.loose && !rules.automapped && !used.contains(&own.key) {
+            mismatches.push((own.mark, Mismatch::Unused(own.key.clone())));
+        }
+    }
+    (used, mismatches)
 }
 
 impl Matched<'_> {
@@ -410,7 +416,10 @@ mod tests {
             ("_C", ""),
             ("_D", "$_A"),
         ]);
-        assert!(problem.unwrap_err().message.contains("in a circle"));
+        insta::assert_snapshot!(
+            problem.unwrap_err().message,
+            @"the substitutions _A, _B, _D refer to each other in a circle"
+        );
         let names: Vec<String> = (0..40).map(|i| format!("_K{i}")).collect();
         let bodies: Vec<String> = (1..41).map(|i| format!("$_K{i}$_K{i}")).collect();
         let mut pairs: Vec<(&str, &str)> = names
@@ -419,8 +428,7 @@ mod tests {
             .map(|(name, body)| (name.as_str(), body.as_str()))
             .collect();
         pairs.push(("_K40", "xxxx"));
-        let message = values(&pairs).unwrap_err().message;
-        assert!(message.contains("4000 bytes"), "{message}");
+        insta::assert_snapshot!(values(&pairs).unwrap_err().message, @"the value of `_K30`: it becomes longer than 4000 bytes");
     }
 
     proptest! {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::expansion::expand;
-use super::{Given, Rules, fill_one, is_user_key, match_keys};
+use super::{Given, Mismatch, Rules, compare, fill_one, is_user_key};
 use crate::settings::yaml::Mark;
 
 const MARK: Mark = Mark::START;
@@ -72,35 +72,24 @@ proptest! {
         own in btree_set(key().prop_filter("given", |key| is_user_key(key) || *key == "TAG_NAME"), 0..4),
         loose: bool,
     ) {
-        let templates: Vec<String> = used.iter().map(|key| format!("a ${{{key}}} ${key}")).collect();
-        let templates: Vec<_> = templates.iter().map(|text| (MARK, text.as_str())).collect();
-        let given = given(&own);
+        let references: Vec<_> = used.iter().flat_map(|key| [(None, *key), (Some(MARK), *key)]).collect();
         let rules = Rules { loose, ..Rules::default() };
-        let told: BTreeSet<String> = match match_keys(&templates, &given, rules) {
-            Ok(matched) => {
-                let keys: BTreeSet<&str> = matched.used.iter().map(String::as_str).collect();
-                prop_assert_eq!(&keys, &used);
-                BTreeSet::new()
-            }
-            Err(problem) => {
-                let told: Vec<String> = problem.message.split("; ").map(str::to_owned).collect();
-                let once: BTreeSet<String> = told.iter().cloned().collect();
-                prop_assert_eq!(told.len(), once.len());
-                once
-            }
-        };
+        let (found, mismatches) = compare(&references, &given(&own), rules);
+        prop_assert_eq!(found.iter().map(String::as_str).collect::<BTreeSet<_>>(), used.clone());
+        let once: BTreeSet<Mismatch> = mismatches.iter().map(|(_, mismatch)| mismatch.clone()).collect();
+        prop_assert_eq!(mismatches.len(), once.len());
         let mut expected = BTreeSet::new();
         for key in &used {
             if ["HOME", "A", "B_"].contains(key) {
-                expected.insert(format!("key in the template \"{key}\" is not a valid built-in substitution"));
+                expected.insert(Mismatch::NotBuiltIn((*key).to_owned()));
             } else if key.starts_with('_') && !own.contains(key) && !loose {
-                expected.insert(format!("key in the template \"{key}\" is not matched in the substitution data"));
+                expected.insert(Mismatch::NotGiven((*key).to_owned()));
             }
         }
         for key in own.difference(&used).filter(|_| !loose) {
-            expected.insert(format!("key \"{key}\" in the substitution data is not matched in the template"));
+            expected.insert(Mismatch::Unused((*key).to_owned()));
         }
-        prop_assert_eq!(told, expected);
+        prop_assert_eq!(once, expected);
     }
 }
 
