@@ -325,6 +325,7 @@ pub(super) fn folder(dir: Option<&str>, workspace: &Path) -> Option<PathBuf> {
 mod tests {
     use super::*;
     use crate::cloudbuild::resolve::{Builtins, resolve};
+    use crate::error::Place;
     use std::collections::BTreeMap;
 
     fn planned(text: &str) -> Result<Plan> {
@@ -358,16 +359,22 @@ mod tests {
         )
         .err()
         .unwrap();
-        let message = error.to_string();
-        for part in [
-            "cloudbuild.yaml:3:10",
-            "step #1 - \"py\": the image `python:3.12`",
-            "step #2: the image `gcr.io/kaniko-project/executor`",
-            "step #3: `dir` `../x`",
-            "`images`",
-        ] {
-            assert!(message.contains(part), "{part}: {message}");
-        }
+        let input = error.downcast::<Input>().unwrap();
+        assert!(matches!(
+            input.place,
+            Some(Place::Text {
+                line: 3,
+                column: 10,
+                ..
+            })
+        ));
+        insta::assert_snapshot!(input.message, @r#"
+            the build cannot run on this machine:
+              step #1 - "py": the image `python:3.12` is not serin's own and needs a container
+              step #2: the image `gcr.io/kaniko-project/executor` is not serin's own and needs a container
+              step #3: `dir` `../x` is a folder of the container, outside of /workspace, and this step runs as a process of this machine
+              `images`: nothing here can build `a/b`: there is no `docker` in the PATH
+            "#);
     }
 
     #[test]
@@ -384,15 +391,18 @@ mod tests {
         assert_eq!(plan.launches, [own, Launch::Container, Launch::Container]);
         let message = |text: &str| {
             let error = planned_with(text, &[], None).err().unwrap();
-            error.to_string()
+            error.downcast::<Input>().unwrap().message
         };
-        let volumes = message(
+        insta::assert_snapshot!(message(
             "steps: [{name: serin}, {name: a}]\noptions: {volumes: [{name: vv, path: /v}]}",
-        );
-        assert!(volumes.contains("step #0: `volumes`"), "{volumes}");
-        assert!(!volumes.contains("step #1"), "{volumes}");
-        let dir = message("steps: [{name: serin, dir: /opt}]");
-        assert!(dir.contains("step #0: `dir` `/opt`"), "{dir}");
+        ), @"
+            the build cannot run on this machine:
+              step #0: `volumes` needs a container, and this step runs as a process of this machine
+            ");
+        insta::assert_snapshot!(message("steps: [{name: serin, dir: /opt}]"), @"
+            the build cannot run on this machine:
+              step #0: `dir` `/opt` is a folder of the container, outside of /workspace, and this step runs as a process of this machine
+            ");
     }
 
     #[test]
@@ -417,8 +427,11 @@ mod tests {
         assert_eq!(plan.launches[4], host("a", &["x"]));
         assert!(matches!(plan.launches[5], Launch::Serin { .. }));
         let error = planned_with("steps: [{name: tool}]", &["tool"], Some("none"));
-        let error = error.err().unwrap().to_string();
-        assert!(error.contains("`tool` has an entrypoint"), "{error}");
+        let input = error.err().unwrap().downcast::<Input>().unwrap();
+        insta::assert_snapshot!(input.message, @"
+            the build cannot run on this machine:
+              step #0: the image `tool` has an entrypoint that is not known here; say it with `--host IMAGE=PROGRAM`
+            ");
     }
 
     #[test]

@@ -149,6 +149,7 @@ mod tests {
     use super::*;
     use crate::cloudbuild::config::Filled;
     use crate::cloudbuild::resolve::{Builtins, resolve};
+    use crate::error::Place;
 
     const BUILD: &str = "steps:\n\
         - {name: serin, secretEnv: [A]}\n\
@@ -188,15 +189,15 @@ mod tests {
     fn what_is_missing_or_strange_is_named_with_the_flag_to_add() {
         let refused = |files: &[(&str, &str)]| {
             let error = read(files).err().unwrap();
-            let input = error.downcast_ref::<Input>().unwrap().clone();
-            format!("{input} {}", input.hint.clone().unwrap_or_default())
+            error.downcast::<Input>().unwrap()
         };
         let none = refused(&[]);
-        assert!(none.contains("cloudbuild.yaml:2:"), "{none}");
-        assert!(none.contains("--secret A=@FILE --secret B=@FILE"), "{none}");
-        assert!(refused(&[("A", "x"), ("B", "")]).contains("0 bytes"));
-        assert!(refused(&[("A", "x"), ("B", "y"), ("C", "z")]).contains("`--secret C`"));
-        assert!(refused(&[("A", "x\0y")]).contains("no text"));
+        assert!(matches!(none.place, Some(Place::Text { line: 2, .. })));
+        insta::assert_snapshot!(none.hint.unwrap(), @"give the values in files: `--secret A=@FILE --secret B=@FILE`");
+        let message = |files| refused(files).message;
+        insta::assert_snapshot!(message(&[("A", "x"), ("B", "")]), @"`--secret B`: holds 0 bytes; a secret has 1 to 65536");
+        insta::assert_snapshot!(message(&[("A", "x"), ("B", "y"), ("C", "z")]), @"`--secret C`: no step has it in its `secretEnv`");
+        insta::assert_snapshot!(message(&[("A", "x\0y")]), @"`--secret A`: is no text that a variable can hold");
         for wrong in ["A", "A=", "A=value", "=@f", "A=@"] {
             let error = SecretFile::parse(wrong).unwrap_err();
             assert!(!error.to_string().contains("value"), "{error}");

@@ -101,6 +101,7 @@ fn empty(folder: &Path, keep: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Place;
 
     #[test]
     fn only_an_empty_folder_or_one_of_an_earlier_run_is_taken() {
@@ -110,7 +111,9 @@ mod tests {
         fs::write(claimed.path.join("a"), "").unwrap();
         fs::create_dir_all(claimed.path.join(".serin/model")).unwrap();
         let error = claim(&own, Content::Emptied).err().unwrap();
-        assert!(error.to_string().contains("in use"), "{error}");
+        let input = error.downcast::<Input>().unwrap();
+        assert_eq!(input.message, "is in use by another build");
+        assert_eq!(input.place, Some(Place::File(own.clone())));
         drop(claimed);
         let claimed = claim(&own, Content::Kept).unwrap();
         assert!(claimed.path.join("a").exists());

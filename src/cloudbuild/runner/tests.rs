@@ -367,9 +367,10 @@ async fn the_source_may_not_be_in_the_workspace() {
     job.source = job.workspace.path.join("inner");
     fs::create_dir(&job.source).unwrap();
     let error = job.run(bench.interrupts.clone()).await.err().unwrap();
-    assert!(
-        error.to_string().contains("inside the workspace"),
-        "{error}"
+    let input = error.downcast::<Input>().unwrap();
+    assert_eq!(
+        input.message,
+        "the source is inside the workspace, which each build empties"
     );
 }
 
