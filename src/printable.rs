@@ -150,13 +150,20 @@ impl<T: Display> Display for Printable<T> {
     }
 }
 
+/// What [`println!`](crate::println) does.
+pub fn print_line(line: fmt::Arguments<'_>) {
+    #[cfg(test)]
+    if tests::keep(line) {
+        return;
+    }
+    ::std::println!("{}", Printable(line));
+}
+
 /// As the standard library's, and harmless for a terminal.
 #[macro_export]
 macro_rules! println {
     () => { ::std::println!() };
-    ($($arguments:tt)*) => {
-        ::std::println!("{}", $crate::printable::Printable(::std::format_args!($($arguments)*)))
-    };
+    ($($arguments:tt)*) => { $crate::printable::print_line(::std::format_args!($($arguments)*)) };
 }
 
 /// As the standard library's, and harmless for a terminal.
@@ -169,12 +176,35 @@ macro_rules! eprintln {
 }
 
 #[cfg(test)]
+pub(crate) use tests::printed;
+
+#[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
     use std::process::Command;
 
     use proptest::prelude::*;
 
     use super::*;
+
+    thread_local! {
+        static KEPT: RefCell<Option<String>> = const { RefCell::new(None) };
+    }
+
+    /// What a function gives, and the lines that it prints on this thread.
+    pub(crate) fn printed<T>(run: impl FnOnce() -> T) -> (T, String) {
+        KEPT.set(Some(String::new()));
+        let value = run();
+        (value, KEPT.take().unwrap_or_default())
+    }
+
+    /// Whether the line was kept instead of printed.
+    pub(super) fn keep(line: fmt::Arguments<'_>) -> bool {
+        KEPT.with_borrow_mut(|kept| match kept {
+            Some(kept) => writeln!(kept, "{}", Printable(line)).is_ok(),
+            None => false,
+        })
+    }
 
     #[test]
     fn what_a_terminal_obeys_is_shown_and_the_rest_stays() {

@@ -2,6 +2,10 @@
 //!
 //! A step reads like its row in the design: what it needs, a few `find_or_…` effects that are
 //! harmless to repeat, and the record it writes. A rejection is an [`Outcome`], never an error.
+//! The command's flags and its entry, `command`, stand in the same file.
+//!
+//! Steps print with this crate's `println!`, which makes a line harmless; tests see it by
+//! [`crate::printable::printed`]. What [`crate::report`] drew is harmless already and may have colours.
 
 mod aliases;
 pub mod auth;
@@ -50,6 +54,46 @@ impl Outcome {
     }
 }
 
+/// The flag of every step that reads `serin.yaml`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ConfigFlag {
+    /// What the build is about
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "serin.yaml",
+        env = "SERIN_CONFIG"
+    )]
+    pub config: PathBuf,
+}
+
+/// The flags of every step that speaks to the cloud.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CommonFlags {
+    /// The project, by id
+    #[arg(long, env = "SERIN_PROJECT")]
+    pub project: String,
+    /// The location of job, model and endpoint
+    #[arg(long, env = "SERIN_REGION")]
+    pub region: String,
+    #[command(flatten)]
+    pub config: ConfigFlag,
+}
+
+/// Runs a step that speaks to the cloud, in the current directory.
+fn run(flags: CommonFlags, step: impl AsyncFnOnce(&Context) -> Result<Outcome>) -> Result<u8> {
+    let ctx = Context::open(flags)?;
+    Ok(one_thread()?.block_on(step(&ctx))?.exit_code())
+}
+
+/// A step waits for the cloud most of the time: one thread is enough.
+fn one_thread() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")
+}
+
 /// What every step that speaks to the cloud has at hand.
 #[derive(Clone)]
 pub struct Context {
@@ -66,18 +110,18 @@ impl Context {
     ///
     /// # Errors
     /// [`Input`] for a config, clock or endpoint variable that cannot be understood.
-    pub fn open(config: &Path, project: String, region: String) -> Result<Self> {
+    fn open(flags: CommonFlags) -> Result<Self> {
         let clock = Clock::from_env().map_err(|e| Input::new(e.to_string()))?;
-        let config = Config::read(config)?;
-        check_key(&config, &region)?;
+        let config = Config::read(&flags.config.config)?;
+        check_key(&config, &flags.region)?;
         let workspace = Workspace::new(".");
         workspace.sweep();
         Ok(Self {
             config,
             workspace,
             clock: clock.clone(),
-            project,
-            region,
+            project: flags.project,
+            region: flags.region,
             client: Client::from_env(clock)?,
         })
     }
@@ -141,7 +185,7 @@ fn check_key(config: &Config, region: &str) -> Result<(), Input> {
 ///
 /// # Errors
 /// When one of the two cannot be written.
-pub fn finish(
+fn finish(
     workspace: &Workspace,
     step: &str,
     outcome: Outcome,

@@ -1,14 +1,14 @@
 //! `serin auth`: who serin is to Google Cloud, from which source, until when. The token itself is never shown.
 
-use std::io::Write;
-
 use anyhow::Result;
 use serde::Serialize;
 
-use super::Outcome;
+use super::one_thread;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Input;
+use crate::exit::code;
 use crate::gcp::{self, Access, Client, Redirect};
+use crate::printable;
 
 const CLOUD_SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
@@ -21,9 +21,35 @@ pub enum Format {
     Json,
 }
 
+/// Say who serin is to Google Cloud: the account, from which source, until when
+///
+/// Reads the variables that Google's own libraries read, the credentials file that one of them names or
+/// gcloud wrote, else the metadata server or gcloud, and asks for an access token. Writes nothing, and
+/// prints never the token: the account, the source, the project that requests are counted for, the end
+/// of the token and its scopes, and what is redirected to an emulator and carries no token.
+///
+/// Exits with 0 where there is a token, or none is needed since every service is redirected; with 2 where
+/// there are no credentials, or they are refused or of a kind that serin does not take; with 3 where the
+/// server that gives tokens failed for two minutes.
+#[derive(Debug, clap::Args)]
+pub struct Flags {
+    /// Lines for people, or a JSON object
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
+}
+
+/// Says who serin is.
+///
+/// # Errors
+/// Those of [`auth`].
+pub fn command(flags: Flags) -> Result<u8> {
+    one_thread()?.block_on(auth(flags.format))?;
+    Ok(code::DONE)
+}
+
 /// What is printed.
 #[derive(Serialize)]
-struct Told {
+struct Account {
     /// `None` where no request goes to Google.
     access: Option<Access>,
     redirected: Vec<Redirect>,
@@ -34,7 +60,7 @@ struct Told {
 /// # Errors
 /// [`Input`] when there are no credentials or they cannot be used, `gcp::Error` when the server that
 /// gives tokens fails.
-pub async fn auth(format: Format, out: &mut dyn Write) -> Result<Outcome> {
+async fn auth(format: Format) -> Result<()> {
     let clock = Clock::from_env().map_err(|e| Input::new(e.to_string()))?;
     let client = Client::from_env(clock)?;
     let access = if client.speaks_to_google() {
@@ -42,15 +68,15 @@ pub async fn auth(format: Format, out: &mut dyn Write) -> Result<Outcome> {
     } else {
         None
     };
-    let told = Told {
+    let account = Account {
         access,
         redirected: client.redirected(),
     };
     match format {
-        Format::Text => write!(out, "{}", text(&told, Timestamp::real_now()))?,
-        Format::Json => writeln!(out, "{}", serde_json::to_string(&told)?)?,
+        Format::Text => println!("{}", text(&account, Timestamp::real_now())),
+        Format::Json => println!("{}", printable::json(&serde_json::to_string(&account)?)),
     }
-    Ok(Outcome::Done)
+    Ok(())
 }
 
 /// What the user can set right is about no request of theirs.
@@ -61,9 +87,9 @@ fn wrong(mut error: gcp::Error) -> anyhow::Error {
     }
 }
 
-fn text(told: &Told, now: Timestamp) -> String {
+fn text(account: &Account, now: Timestamp) -> String {
     let mut lines = Vec::new();
-    match &told.access {
+    match &account.access {
         Some(access) => {
             let minutes = access.valid_until.since(now).as_secs().div_ceil(60);
             let quota = access.quota_project.as_deref();
@@ -88,13 +114,13 @@ fn text(told: &Told, now: Timestamp) -> String {
         }
         None => lines.push("no request goes to Google, so no account is needed".to_owned()),
     }
-    for redirect in &told.redirected {
+    for redirect in &account.redirected {
         let Redirect { variable, url } = redirect;
         lines.push(format!(
             "redirected:  to {url} by {variable}, without a token"
         ));
     }
-    lines.join("\n") + "\n"
+    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -105,7 +131,7 @@ mod tests {
     #[test]
     fn a_narrow_scope_is_pointed_out() {
         let until: Timestamp = "2026-01-01T01:00:00Z".parse().unwrap();
-        let told = Told {
+        let account = Account {
             access: Some(Access {
                 principal: Principal::ServiceAccount(None),
                 source: "the metadata server at 169.254.169.254".into(),
@@ -116,7 +142,7 @@ mod tests {
             redirected: Vec::new(),
         };
         let now = "2026-01-01T00:00:30Z".parse().unwrap();
-        insta::assert_snapshot!(text(&told, now), @r"
+        insta::assert_snapshot!(text(&account, now), @r"
         serin is:    a service account, whose address the metadata server does not tell
         source:      the metadata server at 169.254.169.254
         counted for: payer

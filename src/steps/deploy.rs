@@ -24,7 +24,7 @@ use self::journal::Journal;
 use self::judge::Judgement;
 use self::observe::{Counts, METRICS_DELAY};
 use self::replay::Replay;
-use super::{Context, Outcome, finish};
+use super::{CommonFlags, Context, Outcome, finish};
 use crate::clock::Timestamp;
 use crate::error::LeaseError;
 use crate::gcp::resource_id;
@@ -36,12 +36,30 @@ use crate::workspace::{Record, Workspace};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// Roll the version out to its endpoint as a canary
+///
+/// Reads .serin/push.json. Deploys beside the champion, moves traffic in stages while it reads Cloud
+/// Monitoring, then promotes or rolls back. Writes .serin/deploy.json. Exits with 1 where it rolled back.
+#[derive(Debug, clap::Args)]
+pub struct Flags {
+    #[command(flatten)]
+    pub common: CommonFlags,
+}
+
+/// The step in the current directory.
+///
+/// # Errors
+/// Those of [`deploy`].
+pub fn command(flags: Flags) -> Result<u8> {
+    super::run(flags.common, deploy)
+}
+
 /// Rolls the pushed version out to the endpoint, or rolls it back.
 ///
 /// # Errors
 /// [`crate::error::Input`] for the workspace and the endpoint, `gcp::Error` when the cloud fails,
 /// [`LeaseError`] when another build leads the rollout.
-pub async fn deploy(ctx: &Context) -> Result<Outcome> {
+async fn deploy(ctx: &Context) -> Result<Outcome> {
     let rollout = RefCell::new(None);
     let ended = tokio::select! {
         ended = run(ctx, &rollout) => ended,

@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+use super::one_thread;
 use crate::clock::Clock;
 use crate::config::Builtin;
 use crate::error::Input;
+use crate::exit::code;
 use crate::gcp::{Client, GsUri, Precondition, Storage};
 use crate::log;
 use crate::model::learner;
@@ -30,47 +32,67 @@ pub struct Specification {
     pub seed: u64,
 }
 
-/// Where the three ends are; each a path or a `gs://` URI.
-pub struct Ends {
+/// Fit the built-in learner; what the default training container runs
+///
+/// Reads the specification and the training data, writes model.bst and model.json.
+#[derive(Debug, clap::Args)]
+pub struct Flags {
+    /// What to fit, written by `serin train`; a path or gs:// URI
+    #[arg(long = "spec", value_name = "URI")]
     pub specification: String,
+    /// The training data; a path or gs:// URI
+    #[arg(long, value_name = "URI", env = "AIP_TRAINING_DATA_URI")]
     pub training_data: String,
+    /// Where the model goes; a path or gs:// URI
+    #[arg(long, value_name = "URI", env = "AIP_MODEL_DIR")]
     pub model_dir: String,
-    /// The key of Cloud KMS that encrypts the model's objects.
+    /// The Cloud KMS key that encrypts the model's objects, by its full name
+    #[arg(long, value_name = "KEY", env = "SERIN_ENCRYPTION_KEY")]
     pub encryption_key: Option<String>,
+}
+
+/// Fits as the flags say.
+///
+/// # Errors
+/// Those of [`fit`].
+pub fn command(flags: Flags) -> Result<u8> {
+    one_thread()?.block_on(fit(&flags))?;
+    Ok(code::DONE)
 }
 
 /// Fits the built-in learner and writes the model directory, `model.json` last.
 ///
 /// # Errors
 /// [`Input`] for a specification or snapshot that cannot be used; `gcp::Error` when the cloud fails.
-pub async fn fit(ends: &Ends) -> Result<()> {
+async fn fit(flags: &Flags) -> Result<()> {
     let clock = Clock::from_env().map_err(|e| Input::new(e.to_string()))?;
-    let storage = Storage::new(&Client::from_env(clock)?).encrypted(ends.encryption_key.as_deref());
+    let storage =
+        Storage::new(&Client::from_env(clock)?).encrypted(flags.encryption_key.as_deref());
     let scratch = tempfile::tempdir().context("making a temporary folder")?;
 
-    let specification = fetch(&storage, &ends.specification, scratch.path()).await?;
+    let specification = fetch(&storage, &flags.specification, scratch.path()).await?;
     let text = std::fs::read(&specification).map_err(|e| unreadable(&specification, &e))?;
     let specification: Specification = serde_json::from_slice(&text).map_err(|e| {
         Input::new(format!(
             "`{}` is no specification of a fit: {e}",
-            ends.specification
+            flags.specification
         ))
     })?;
-    let train = fetch(&storage, &ends.training_data, scratch.path()).await?;
+    let train = fetch(&storage, &flags.training_data, scratch.path()).await?;
     let found = Digest::of_file(&train).map_err(|e| unreadable(&train, &e))?;
     if found != specification.train_sha256 {
         return Err(Input::new(format!(
             "`{}` is not the snapshot of the specification (sha256 {}, expected {})",
-            ends.training_data,
+            flags.training_data,
             found.short(),
             specification.train_sha256.short()
         ))
         .into());
     }
 
-    let out = match ends.model_dir.parse::<GsUri>() {
+    let out = match flags.model_dir.parse::<GsUri>() {
         Ok(_) => scratch.path().join("model"),
-        Err(_) => PathBuf::from(&ends.model_dir),
+        Err(_) => PathBuf::from(&flags.model_dir),
     };
     let job = (specification.clone(), train, out.clone());
     let report = tokio::task::spawn_blocking(move || {
@@ -100,7 +122,7 @@ pub async fn fit(ends: &Ends) -> Result<()> {
             .collect::<String>()
     ));
 
-    if let Ok(uri) = ends.model_dir.parse::<GsUri>() {
+    if let Ok(uri) = flags.model_dir.parse::<GsUri>() {
         // `model.json` names the digest of the others, so it goes last: with it the model is whole.
         for name in ["model.bst", "model.json"] {
             let target = uri.join(name);
@@ -117,7 +139,7 @@ pub async fn fit(ends: &Ends) -> Result<()> {
                 .with_context(|| format!("writing {target}"))?;
         }
     }
-    log::info(&format!("wrote the model to {}", ends.model_dir));
+    log::info(&format!("wrote the model to {}", flags.model_dir));
     Ok(())
 }
 

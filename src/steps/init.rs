@@ -4,7 +4,6 @@ mod files;
 mod look;
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -20,32 +19,46 @@ use crate::data::read::{self, Dialect, File};
 use crate::data::scan::Reading;
 use crate::data::schema::{Known, Schema, Seen, infer};
 use crate::error::Input;
-use crate::printable::{self, word};
+use crate::printable::word;
 use crate::workspace::records::Severity;
 use crate::workspace::{FOLDER, Workspace, write_atomically};
 
-/// What `serin init` was asked for.
-#[derive(Clone, Debug)]
-pub struct Args {
-    /// The column to predict.
-    pub label: String,
-    /// The column that several tables are joined on.
-    pub join_on: Option<String>,
-    /// Where the files go; made if it is not there.
-    pub dir: PathBuf,
-    /// Files; those outside of `dir` are copied into its folder `data`.
+/// Write a first serin.yaml, schema.yaml and cloudbuild.yaml from a look at the data
+///
+/// Reads the tables, overwrites nothing.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Flags {
+    /// The files: CSV, JSON Lines or Parquet
+    #[arg(required = true, value_name = "TABLE")]
     pub tables: Vec<PathBuf>,
+    /// The column to predict
+    #[arg(long, value_name = "COLUMN")]
+    pub label: String,
+    /// The column that several tables share
+    #[arg(long, value_name = "COLUMN")]
+    pub join_on: Option<String>,
+    /// Where to write the files
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub dir: PathBuf,
 }
 
-/// Looks at the tables and writes the files; what it did goes to `out`, a line each. Rejected, with the files
+/// Writes the first files.
+///
+/// # Errors
+/// Those of [`init`].
+pub fn command(flags: Flags) -> Result<u8> {
+    Ok(init(&flags)?.exit_code())
+}
+
+/// Looks at the tables and writes the files; what it did is printed, a line each. Rejected, with the files
 /// written all the same, where `serin lint` would reject the tables as they are.
 ///
 /// # Errors
 /// [`Input`] when a file is there already, a table cannot be opened or is none, or the label or the key is
 /// in no table.
-pub fn init(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
+fn init(flags: &Flags) -> Result<Outcome> {
     for name in ["serin.yaml", "schema.yaml", "cloudbuild.yaml"] {
-        let path = args.dir.join(name);
+        let path = flags.dir.join(name);
         if path.exists() {
             return Err(Input::new("is there already, and is not written over")
                 .at_file(&path)
@@ -53,15 +66,15 @@ pub fn init(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
                 .into());
         }
     }
-    if args.tables.len() > 1 && args.join_on.is_none() {
+    if flags.tables.len() > 1 && flags.join_on.is_none() {
         return Err(Input::new("several tables need a column to be joined on")
             .hint("name it with `--join-on COLUMN`")
             .into());
     }
-    if args.tables.len() == 1 && args.join_on.is_some() {
+    if flags.tables.len() == 1 && flags.join_on.is_some() {
         return Err(Input::new("`--join-on` is for several tables, and there is one").into());
     }
-    let seen = args
+    let seen = flags
         .tables
         .iter()
         .map(|path| {
@@ -73,21 +86,21 @@ pub fn init(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
             Ok((path.as_path(), table))
         })
         .collect::<Result<Vec<_>>>()?;
-    let look = Look::at(seen, &args.label, args.join_on.as_deref())?;
-    fs::create_dir_all(&args.dir)
-        .map_err(|e| Input::new(format!("the folder cannot be made: {e}")).at_file(&args.dir))?;
+    let look = Look::at(seen, &flags.label, flags.join_on.as_deref())?;
+    fs::create_dir_all(&flags.dir)
+        .map_err(|e| Input::new(format!("the folder cannot be made: {e}")).at_file(&flags.dir))?;
     let mut places = Vec::new();
-    for path in &args.tables {
-        places.push(place(path, &args.dir, out)?);
+    for path in &flags.tables {
+        places.push(place(path, &flags.dir)?);
     }
-    let schema = schema(&look, &args.tables)?;
-    for name in look.write(&args.dir, &places, schema)? {
-        say(out, &format!("wrote {}", args.dir.join(name).display()))?;
+    let schema = schema(&look, &flags.tables)?;
+    for name in look.write(&flags.dir, &places, schema)? {
+        println!("wrote {}", flags.dir.join(name).display());
     }
     for line in look.story() {
-        say(out, &line)?;
+        println!("{line}");
     }
-    rehearse(&args.dir, out)
+    rehearse(&flags.dir)
 }
 
 /// The text of `schema.yaml`.
@@ -110,12 +123,8 @@ fn schema(look: &Look, paths: &[PathBuf]) -> Result<String> {
     Ok(infer(&seen, &known))
 }
 
-fn say(out: &mut dyn Write, line: &str) -> Result<()> {
-    writeln!(out, "{}", printable::text(line)).context("writing to standard output")
-}
-
 /// A table's path relative to `dir`, into which it is copied if it lies outside.
-fn place(path: &Path, dir: &Path, out: &mut dyn Write) -> Result<String> {
+fn place(path: &Path, dir: &Path) -> Result<String> {
     let wrong = |message: String| anyhow::Error::from(Input::new(message).at_file(path));
     let full = |path: &Path| {
         path.canonicalize()
@@ -147,15 +156,12 @@ fn place(path: &Path, dir: &Path, out: &mut dyn Write) -> Result<String> {
         Err(_) => write_atomically(&copy, &bytes)
             .with_context(|| format!("copying {}", path.display()))?,
     }
-    say(
-        out,
-        &format!("copied {} to {}", path.display(), copy.display()),
-    )?;
+    println!("copied {} to {}", path.display(), copy.display());
     Ok(relative)
 }
 
 /// Reads what was written as `serin lint` will, and tells what it would reject.
-fn rehearse(dir: &Path, out: &mut dyn Write) -> Result<Outcome> {
+fn rehearse(dir: &Path) -> Result<Outcome> {
     let config = Config::read(&dir.join("serin.yaml")).context("reading back what was written")?;
     let schema = Schema::read(&dir.join("schema.yaml")).context("reading back what was written")?;
     let mut sources = Vec::new();
@@ -189,19 +195,13 @@ fn rehearse(dir: &Path, out: &mut dyn Write) -> Result<Outcome> {
     let rejected = findings.reject();
     for finding in findings.report().findings {
         if finding.severity == Severity::Reject {
-            say(
-                out,
-                &format!("lint will reject {}: {}", finding.check, finding.message),
-            )?;
+            println!("lint will reject {}: {}", finding.check, finding.message);
         }
     }
     if rejected {
         return Ok(Outcome::Rejected);
     }
-    say(
-        out,
-        &format!("next: serin run {}", word(&dir.display().to_string())),
-    )?;
+    println!("next: serin run {}", word(&dir.display().to_string()));
     Ok(Outcome::Done)
 }
 

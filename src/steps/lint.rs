@@ -4,14 +4,16 @@ mod baseline;
 pub(super) mod judge;
 mod tell;
 
-use std::io::{IsTerminal as _, Write};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use anyhow::{Context as _, Result};
+use serde_json::json;
 
+use super::schema::{Change, schema};
 use super::tables::Tables;
-use super::{Context, Outcome};
+use super::{CommonFlags, ConfigFlag, Context, Outcome, finish, one_thread};
 use crate::clock::Timestamp;
 use crate::config::{Baseline, Config, JoinKind, SplitRule, Spot};
 use crate::data::findings::Findings;
@@ -22,7 +24,7 @@ use crate::data::schema::Schema;
 use crate::data::table::Totals;
 use crate::data::{checks, counted, drift, snapshot};
 use crate::error::Input;
-use crate::printable;
+use crate::exit::code;
 use crate::report::progress::Progress;
 use crate::settings::did_you_mean;
 use crate::workspace::drift_report::DriftReport;
@@ -42,23 +44,101 @@ pub enum Source {
     BigQuery,
 }
 
+/// Check the tables and freeze a snapshot of them
+///
+/// Reads serin.yaml, its tables (CSV, JSON Lines or Parquet, on disk or gs://) and schema.yaml. Writes
+/// .serin/lint.json, .serin/data/{train,test}.parquet with .serin/profile.json, .serin/drift.json where
+/// `lint.drift` asks for it and, unless the data is rejected, .serin/dataset.json.
+///
+/// With --infer it writes the first schema.yaml, with --update it changes the present one where the tables
+/// ask for it: new values, wider ranges, columns that came or went.
+#[derive(Debug, clap::Args)]
+pub struct Flags {
+    /// The project, by id; asked for where `lint.drift` looks for the champion
+    #[arg(long, env = "SERIN_PROJECT")]
+    pub project: Option<String>,
+    /// The location of job, model and endpoint; likewise
+    #[arg(long, env = "SERIN_REGION")]
+    pub region: Option<String>,
+    #[command(flatten)]
+    pub config: ConfigFlag,
+    /// Which of a table's places to read
+    #[arg(long, value_enum, default_value = "local", env = "SERIN_SOURCE")]
+    pub source: Source,
+    /// Say what a check is for, and check nothing
+    #[arg(long, value_name = "CHECK")]
+    pub explain: Option<String>,
+    /// Write a first schema.yaml from the tables, and check nothing
+    #[arg(long, conflicts_with = "update")]
+    pub infer: bool,
+    /// Add to schema.yaml what the tables ask for, show the diff, and check nothing
+    #[arg(long)]
+    pub update: bool,
+    /// With --infer print the schema, with --update the diff, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Checks the tables, or does what the flags ask for instead.
+///
+/// # Errors
+/// [`Input`] for flags that do not go together, and those of the step.
+pub fn command(flags: Flags) -> Result<u8> {
+    if let Some(check) = &flags.explain {
+        println!("{}", checks::explain(check)?);
+        return Ok(code::DONE);
+    }
+    let config = &flags.config.config;
+    if flags.infer || flags.update {
+        let change = if flags.infer {
+            Change::Infer
+        } else {
+            Change::Update
+        };
+        let config = Config::read(config)?;
+        let changed = one_thread()?.block_on(schema(&config, change, flags.dry_run))?;
+        return Ok(changed.exit_code());
+    }
+    if flags.dry_run {
+        return Err(Input::new("`--dry-run` is for `--infer` and `--update`").into());
+    }
+    if (flags.project.is_none() || flags.region.is_none())
+        && asks_for_champion(&Config::read(config)?)
+    {
+        let message =
+            "`lint.drift` looks for the champion, and needs `--project` and `--region` for it";
+        return Err(Input::new(message)
+            .hint("`lint.drift.against` may also name the file of a profile")
+            .into());
+    }
+    let common = CommonFlags {
+        project: flags.project.unwrap_or_default(),
+        region: flags.region.unwrap_or_default(),
+        config: flags.config,
+    };
+    super::run(common, async |ctx| {
+        let outcome = lint(ctx, flags.source).await?;
+        finish(&ctx.workspace, "lint", outcome, &json!({}))?;
+        Ok(outcome)
+    })
+}
+
 /// Whether the data is held against what the model was trained on that serves now.
-pub fn asks_for_champion(config: &Config) -> bool {
+fn asks_for_champion(config: &Config) -> bool {
     let drift = config.lint.drift.as_ref();
     drift.is_some_and(|drift| matches!(drift.against, Baseline::Champion))
 }
 
-/// Reads, checks and freezes the data. What it reads and finds goes to `out`, a line each.
+/// Reads, checks and freezes the data. What it reads and finds is printed, a line each.
 ///
 /// # Errors
 /// [`Input`] when a table has no such place, cannot be opened or is no table, or the schema is wrong;
 /// `gcp::Error` when the cloud fails that a table or the baseline is in.
-pub async fn lint(ctx: &Context, source: Source, out: &mut dyn Write) -> Result<Outcome> {
+async fn lint(ctx: &Context, source: Source) -> Result<Outcome> {
     checks::validate(&ctx.config)?;
     forget(&ctx.workspace)?;
     let mut lint = Lint {
         ctx,
-        out,
         inputs: vec![
             ctx.workspace
                 .input(&relative(&ctx.workspace, &ctx.config.path)?)?,
@@ -100,7 +180,6 @@ fn forget(workspace: &Workspace) -> Result<()> {
 
 struct Lint<'a> {
     ctx: &'a Context,
-    out: &'a mut dyn Write,
     /// The files of the workspace that were read so far.
     inputs: Vec<InputFile>,
     /// Whether there is a snapshot with its profile.
@@ -108,10 +187,6 @@ struct Lint<'a> {
 }
 
 impl Lint<'_> {
-    fn say(&mut self, line: &str) -> Result<()> {
-        writeln!(self.out, "{}", printable::text(line)).context("writing to standard output")
-    }
-
     fn schema(&mut self) -> Result<Option<Schema>> {
         let Some(path) = &self.ctx.config.lint.schema else {
             return Ok(None);
@@ -242,15 +317,15 @@ impl Lint<'_> {
                 0 => String::new(),
                 n => format!("; {} left out", counted(n, "malformed row")),
             };
-            self.say(&format!(
+            println!(
                 "table {}: {}, {} ({}{several}){left_out}",
                 table.name,
                 counted(table.rows, "row"),
                 counted(table.columns.len() as u64, "column"),
                 place.path
-            ))?;
+            );
             for line in tell::forced(forced) {
-                self.say(&line)?;
+                println!("{line}");
             }
             tables.push(SourceTable {
                 name: table.name.clone(),
@@ -304,7 +379,7 @@ impl Lint<'_> {
             let on = names(&join.on);
             let rows = counted(train_rows + test_rows, "row");
             let columns = counted(joined.columns.len() as u64, "column");
-            self.say(&format!("{how} join on {on}: {rows}, {columns}"))?;
+            println!("{how} join on {on}: {rows}, {columns}");
         }
         let seed = data.split.seed;
         let rule = match &data.split.rule {
@@ -316,20 +391,17 @@ impl Lint<'_> {
                 format!("to test from {test_from} on, by {}", **column)
             }
         };
-        self.say(&format!(
+        println!(
             "split: {} to train, {test_rows} to test ({rule})",
             counted(train_rows, "row")
-        ))?;
+        );
         let dropped: Vec<String> = data.drop.iter().map(|name| name.value.clone()).collect();
         let (mut drift, mut history) = (None, Vec::new());
         let mut digest = None;
         // What is rejected already is not held against anything.
         if let Some(snapshot) = &joined.snapshot {
             let found = snapshot::digest(&snapshot.train, &snapshot.test);
-            self.say(&format!(
-                "snapshot: {FOLDER}/data, digest {}",
-                found.short()
-            ))?;
+            println!("snapshot: {FOLDER}/data, digest {}", found.short());
             self.frozen = true;
             drift = self.drift(&joined, &dropped).await?;
             history = self.history(&found).await?;
@@ -392,25 +464,25 @@ impl Lint<'_> {
         let unseen: Vec<&str> = unseen.chain(dropped.iter().map(String::as_str)).collect();
         let (name, profile) = (&baseline.name, baseline.profile);
         let mut report = drift::compare(&profile, current, settings, &unseen, name);
-        self.say(&format!(
+        println!(
             "drift: {} columns held against {name}, {} rows against {}",
             report.columns.len(),
             report.rows,
             report.baseline_rows
-        ))?;
+        );
         report.baseline = Some(profile.without_sketches());
         Ok(Some(report))
     }
 
     /// Writes `lint.json` and tells the verdict, the worst findings first.
-    fn conclude(mut self, findings: Findings) -> Result<Outcome> {
+    fn conclude(self, findings: Findings) -> Result<Outcome> {
         let report = findings.clone().report();
         let groups = findings.groups();
         for line in tell::findings(&groups, self.frozen) {
-            self.say(&line)?;
+            println!("{line}");
         }
         self.write(&report)?;
-        self.say(&tell::verdict(report.verdict, &groups))?;
+        println!("{}", tell::verdict(report.verdict, &groups));
         Ok(match report.verdict {
             Verdict::Reject => Outcome::Rejected,
             Verdict::Pass | Verdict::Inconclusive => Outcome::Done,

@@ -1,17 +1,19 @@
 //! `serin profile`: the profile of any table, without a config.
 
-use std::io::{ErrorKind, IsTerminal as _, Read as _, Write};
+use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use anyhow::{Context as _, Result};
 
-use super::Outcome;
+use super::one_thread;
 use super::tables::Tables;
+use crate::config::Encoding;
 use crate::data::read::{Dialect, File, Table};
 use crate::data::scan::Reading;
 use crate::data::stats;
 use crate::error::Input;
+use crate::exit::code;
 use crate::printable;
 use crate::report::progress::Progress;
 use crate::report::table_profile as report;
@@ -28,24 +30,83 @@ pub enum Format {
     Json,
 }
 
-/// What `serin profile` was asked for.
-#[derive(Clone, Debug)]
-pub struct Args {
-    /// Files, quoted patterns, folders, `gs://` URIs, or profiles that were written before.
+/// The end of `--help`, before the exit codes.
+pub const EXAMPLES: &str = "\
+Examples:
+  serin profile data/usage.csv
+  serin profile train.parquet test.parquet --html page.html
+  serin profile 'days/*.csv.gz' --format json --sketches > days.json
+  serin profile week1.json week2.json --merge --column amount
+
+";
+
+/// Profile any table, for a first look
+///
+/// Reads CSV (also packed with gzip or zstd), JSON Lines and Parquet, told apart by their bytes. Needs no
+/// config and no project. A TABLE is a file, a pattern in quotes, a folder, or the same as a gs:// URI,
+/// which is fetched first; several TABLEs are several tables. A file that `serin profile --format json`
+/// wrote is a TABLE too: its profile is taken as it is.
+///
+/// Prints a line a column, then what is worth a look, the worst first. `--column` shows one column in full,
+/// `--html` writes a page with every column's histogram, of up to three tables over each other.
+#[derive(Debug, clap::Args)]
+pub struct Flags {
+    /// Files, patterns in quotes, folders, gs:// URIs, or profiles written as JSON
+    #[arg(required = true, value_name = "TABLE")]
     pub tables: Vec<String>,
+    /// A table for people, or a JSON object a table, a line each; docs/profile.md names its fields
+    #[arg(long, value_enum, default_value = "text")]
     pub format: Format,
-    /// Where the page goes.
+    /// Write a page of up to three tables over each other, which needs no network
+    #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// The one column to print.
+    /// Print this column in full: quantiles, histogram, most frequent values
+    #[arg(long, value_name = "NAME")]
     pub column: Option<String>,
-    /// Print every column and remark.
+    /// Print all columns and all that is worth a look
+    #[arg(long)]
     pub all: bool,
+    /// The column to predict: the others are told by how much they tell about it
+    #[arg(long, value_name = "COLUMN")]
     pub label: Option<String>,
-    pub dialect: Dialect,
-    /// Keep in the JSON what a merge needs.
+    /// What stands between the fields of a CSV: a character, or `tab` [default: found out]
+    #[arg(long, value_name = "C", value_parser = delimiter)]
+    pub delimiter: Option<u8>,
+    /// How the letters of a text are written, such as `latin-1`, `utf-16le` or `shift_jis`
+    /// [default: UTF-8, or what a byte order mark says]
+    #[arg(long, value_name = "NAME", value_parser = encoding)]
+    pub encoding: Option<Encoding>,
+    /// Keep in the JSON what a merge needs
+    #[arg(long)]
     pub sketches: bool,
-    /// Print the tables as if they were one.
+    /// Make one profile of all tables, as of shards or days
+    #[arg(long)]
     pub merge: bool,
+}
+
+fn encoding(label: &str) -> Result<Encoding, String> {
+    let none = || {
+        let hint = config::encoding_hint(label);
+        format!("there is no such encoding; {hint}")
+    };
+    config::encoding(label).ok_or_else(none)
+}
+
+fn delimiter(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        b"tab" | b"\\t" => Ok(b'\t'),
+        [c] if (c.is_ascii_punctuation() && *c != b'"') || matches!(c, b'\t' | b' ') => Ok(*c),
+        _ => Err("expected one character such as `;`, or `tab`".into()),
+    }
+}
+
+/// Profiles the tables.
+///
+/// # Errors
+/// Those of [`profile`].
+pub fn command(flags: Flags) -> Result<u8> {
+    one_thread()?.block_on(profile(&flags))?;
+    Ok(code::DONE)
 }
 
 /// A table's profile.
@@ -54,22 +115,22 @@ struct Found {
     profile: TableProfile,
 }
 
-/// Profiles the tables and prints the profiles to `out`.
+/// Profiles the tables and prints the profiles.
 ///
 /// # Errors
 /// [`Input`] when a table cannot be opened or is none, a column or label is in no table, profiles cannot
 /// be merged, or a file cannot be written; `gcp::Error` when the cloud fails.
-pub async fn profile(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
+async fn profile(flags: &Flags) -> Result<()> {
     let mut tables = Tables::default();
     let mut found = Vec::new();
-    for place in &args.tables {
+    for place in &flags.tables {
         let files = tables.find(place).await?;
-        found.extend(of_files(place, files, args)?);
+        found.extend(of_files(place, files, flags)?);
     }
-    if args.merge {
+    if flags.merge {
         found = vec![merged(&found)?];
     }
-    if args.html.is_some() && found.len() > report::MOST_TABLES {
+    if flags.html.is_some() && found.len() > report::MOST_TABLES {
         let message = format!(
             "a page shows {} tables over each other at most, and there are {}",
             report::MOST_TABLES,
@@ -79,38 +140,30 @@ pub async fn profile(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
             .hint("a pattern in quotes, a folder or `--merge` makes one table of several files")
             .into());
     }
-    if let Some(column) = &args.column {
+    if let Some(column) = &flags.column {
         has_column(&found, column)?;
     }
-    if let Some(path) = &args.html {
+    if let Some(path) = &flags.html {
         write_page(&found, path)?;
     }
-    let text = match args.format {
-        Format::Text => text(&found, args),
-        Format::Json => json(found, args)?,
+    let text = match flags.format {
+        Format::Text => text(&found, flags),
+        Format::Json => json(found, flags)?,
     };
-    say(out, &text)?;
-    Ok(Outcome::Done)
-}
-
-/// A reader that went away has read enough.
-fn say(out: &mut dyn Write, text: &str) -> Result<()> {
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(e).context("writing to standard output"),
-        _ => Ok(()),
-    }
+    print!("{text}");
+    Ok(())
 }
 
 /// The profile of a place's files, or those that they hold already.
-fn of_files(place: &str, files: Vec<File>, args: &Args) -> Result<Vec<Found>> {
+fn of_files(place: &str, files: Vec<File>, flags: &Flags) -> Result<Vec<Found>> {
     let written = match files.first() {
         Some(first) => is_profile(first)?,
         None => false,
     };
     if !written {
-        return Ok(vec![of_table(place, files, args)?]);
+        return Ok(vec![of_table(place, files, flags)?]);
     }
-    if args.label.is_some() {
+    if flags.label.is_some() {
         return Err(
             Input::new("is a profile already, and is not held against a label again")
                 .at_file(Path::new(place))
@@ -127,8 +180,13 @@ fn of_files(place: &str, files: Vec<File>, args: &Args) -> Result<Vec<Found>> {
     Ok(found)
 }
 
-fn of_table(place: &str, files: Vec<File>, args: &Args) -> Result<Found> {
-    let table = Table::open(files, &args.dialect)?;
+fn of_table(place: &str, files: Vec<File>, flags: &Flags) -> Result<Found> {
+    let dialect = Dialect {
+        delimiter: flags.delimiter,
+        encoding: flags.encoding,
+        ..Dialect::default()
+    };
+    let table = Table::open(files, &dialect)?;
     let total = table.bytes();
     let bar = std::io::stderr()
         .is_terminal()
@@ -141,7 +199,7 @@ fn of_table(place: &str, files: Vec<File>, args: &Args) -> Result<Found> {
         }
     };
     let options = stats::Options {
-        label: args.label.as_deref(),
+        label: flags.label.as_deref(),
         reading: Reading {
             threads: None,
             progress: Some(&progress),
@@ -220,26 +278,26 @@ fn has_column(found: &[Found], column: &str) -> Result<()> {
     .into())
 }
 
-fn text(found: &[Found], args: &Args) -> String {
+fn text(found: &[Found], flags: &Flags) -> String {
     let mut parts = Vec::new();
     for found in found {
         let Found { name, profile } = found;
-        let part = match &args.column {
+        let part = match &flags.column {
             Some(column) => report::column(profile, name, column),
-            None => Some(report::table(profile, name, args.all)),
+            None => Some(report::table(profile, name, flags.all)),
         };
         parts.extend(part);
     }
     parts.join("\n")
 }
 
-fn json(found: Vec<Found>, args: &Args) -> Result<String> {
+fn json(found: Vec<Found>, flags: &Flags) -> Result<String> {
     let mut text = String::new();
     for Found { name, mut profile } in found {
-        if let Some(column) = &args.column {
+        if let Some(column) = &flags.column {
             profile.columns.retain(|c| c.name == *column);
         }
-        if !args.sketches {
+        if !flags.sketches {
             profile = profile.without_sketches();
         }
         let named = NamedProfile {

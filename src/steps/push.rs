@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use self::version::Wanted;
-use super::{Context, Outcome, aliases, champion, finish};
+use super::{CommonFlags, Context, Outcome, aliases, champion, finish};
 use crate::gcp::resource_id;
 use crate::gcp::vertex::{Model, NewModel};
 use crate::workspace::records::{Dataset, Pushed, Trained, Validated, Verdict};
@@ -17,11 +17,32 @@ const PREDICT_ROUTE: &str = "/predict";
 const HEALTH_ROUTE: &str = "/health";
 const PORT: u16 = 8080;
 
+/// Upload the model and register it as a version in the Model Registry
+///
+/// Reads .serin/validate.json and .serin/model/. Writes .serin/push.json. A digest that is registered
+/// already is found, not made again.
+#[derive(Debug, clap::Args)]
+pub struct Flags {
+    #[command(flatten)]
+    pub common: CommonFlags,
+    /// The image of serin that serves the model; in the model's own region
+    #[arg(long, env = "SERIN_IMAGE")]
+    pub image: String,
+}
+
+/// The step in the current directory.
+///
+/// # Errors
+/// Those of [`push`].
+pub fn command(flags: Flags) -> Result<u8> {
+    super::run(flags.common, async |ctx| push(ctx, &flags.image).await)
+}
+
 /// Registers the model that passed its gates; a digest that is there already is found.
 ///
 /// # Errors
 /// [`crate::error::Input`] for the workspace and the bucket, `gcp::Error` when the cloud fails.
-pub async fn push(ctx: &Context, image: &str) -> Result<Outcome> {
+async fn push(ctx: &Context, image: &str) -> Result<Outcome> {
     let validated: Validated = ctx.workspace.read()?;
     if validated.verdict != Verdict::Pass {
         println!(

@@ -1,7 +1,6 @@
 //! `serin lint --infer` and `--update`: a `schema.yaml` from the tables, and what they ask of it later.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -19,14 +18,13 @@ use crate::data::schema::{Known, Schema, Seen, infer, update};
 use crate::data::stats;
 use crate::data::table::{Column, Kind, Table};
 use crate::error::Input;
-use crate::printable;
 use crate::workspace::records::{ColumnType, Severity};
 use crate::workspace::table_profile::TableProfile;
 use crate::workspace::write_atomically;
 
-/// What is to be done with the schema.
+/// What becomes of the schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Do {
+pub(super) enum Change {
     /// Write a first one.
     Infer,
     /// Change the present one where the tables ask for it.
@@ -34,30 +32,25 @@ pub enum Do {
 }
 
 /// Infers or updates the schema that `lint.schema` names, else `schema.yaml` beside `serin.yaml`. What it did
-/// goes to `out`, with a diff where it changed a file; with `dry_run` it writes nothing.
+/// is printed, with a diff where it changed a file; with `dry_run` it writes nothing.
 ///
 /// # Errors
 /// [`Input`] when there is a file already that would be inferred, or none to update, and when a table cannot
 /// be opened or is none.
-pub async fn schema(
-    config: &Config,
-    what: Do,
-    dry_run: bool,
-    out: &mut dyn Write,
-) -> Result<Outcome> {
+pub(super) async fn schema(config: &Config, change: Change, dry_run: bool) -> Result<Outcome> {
     let beside = config.path.parent().unwrap_or(Path::new(""));
     let name = config.lint.schema.as_ref();
     let path = beside.join(name.map_or("schema.yaml", |name| name.as_str()));
-    if what == Do::Infer && !dry_run && path.exists() {
+    if change == Change::Infer && !dry_run && path.exists() {
         return Err(Input::new("is there already, and is not written over")
             .at_file(&path)
             .hint("`serin lint --update` adds to it what the tables ask for")
             .into());
     }
     // Before the tables, whose profiles take a while.
-    let before = match what {
-        Do::Infer => None,
-        Do::Update => Some((Schema::read(&path)?, text_of(&path)?)),
+    let before = match change {
+        Change::Infer => None,
+        Change::Update => Some((Schema::read(&path)?, text_of(&path)?)),
     };
     let mut fetched = Tables::default();
     let label = &config.data.label.column;
@@ -93,50 +86,47 @@ pub async fn schema(
         let text = infer(&seen, &known);
         Schema::parse(&path, &text).context("reading the schema that was inferred")?;
         if dry_run {
-            return say(out, text.trim_end());
+            println!("{}", text.trim_end());
+            return Ok(Outcome::Done);
         }
         write(&path, &text)?;
         let columns: usize = seen.iter().map(|seen| seen.profile.columns.len()).sum();
         let (tables, shown) = (seen.len(), path.display());
-        say(
-            out,
-            &format!("wrote {shown}: {tables} tables, {columns} columns"),
-        )?;
+        println!("wrote {shown}: {tables} tables, {columns} columns");
         if name.is_none() {
-            let hint = "`serin lint` reads it when serin.yaml says `lint: {schema: schema.yaml}`";
-            return say(out, hint);
+            println!("`serin lint` reads it when serin.yaml says `lint: {{schema: schema.yaml}}`");
         }
         return Ok(Outcome::Done);
     };
     let tables = looked.iter().map(|looked| looked.rows(&schema));
     let tables: Vec<Table> = tables.collect::<Result<_>>()?;
     let after = update(&path, &before, &tables, &seen, &known)?;
-    tell(&path, &before, &after, dry_run, out)?;
+    report(&path, &before, &after, dry_run)?;
     let schema = Schema::parse(&path, &after)?;
     let opened = |name: &str| Some(&looked.iter().find(|looked| looked.name == name)?.table);
     let references = References::read(Some(&schema), opened)?;
     for message in left(config, &schema, &references, &tables) {
-        say(out, &format!("not changed: {message}"))?;
+        println!("not changed: {message}");
     }
     Ok(Outcome::Done)
 }
 
 /// Shows what changed, and writes it.
-fn tell(path: &Path, before: &str, after: &str, dry_run: bool, out: &mut dyn Write) -> Result<()> {
+fn report(path: &Path, before: &str, after: &str, dry_run: bool) -> Result<()> {
     let shown = path.display().to_string();
     if before == after {
-        say(out, &format!("{shown}: the tables ask for no change"))?;
+        println!("{shown}: the tables ask for no change");
         return Ok(());
     }
     let diff = TextDiff::from_lines(before, after);
     let mut diff = diff.unified_diff();
     let diff = diff.header(&shown, &shown).to_string();
-    say(out, diff.trim_end())?;
+    println!("{}", diff.trim_end());
     if dry_run {
-        say(out, &format!("{shown} is left as it is (--dry-run)"))?;
+        println!("{shown} is left as it is (--dry-run)");
     } else {
         write(path, after)?;
-        say(out, &format!("changed {shown}"))?;
+        println!("changed {shown}");
     }
     Ok(())
 }
@@ -240,11 +230,6 @@ fn write(path: &Path, text: &str) -> Result<()> {
     write_atomically(path, text.as_bytes())
         .map_err(|e| Input::new(format!("the schema cannot be written: {e}")).at_file(path))?;
     Ok(())
-}
-
-fn say(out: &mut dyn Write, line: &str) -> Result<Outcome> {
-    writeln!(out, "{}", printable::text(line)).context("writing to standard output")?;
-    Ok(Outcome::Done)
 }
 
 #[cfg(test)]

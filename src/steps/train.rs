@@ -10,27 +10,45 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::fit::Specification;
-use super::{Context, Outcome, finish, model_files};
+use super::{CommonFlags, Context, Outcome, finish, model_files};
 use crate::gcp::vertex::NewCustomJob;
 use crate::gcp::{GsUri, Precondition};
 use crate::model::package;
 use crate::workspace::records::{Dataset, LintReport, Profile, Trained, Verdict};
 use crate::workspace::{Digest, Record, Workspace};
 
-/// The flags of `serin train`, beside those of every step.
-pub struct TrainArgs {
-    /// The image whose `serin fit` the job runs.
+/// Train the model of the snapshot in a Vertex AI custom job
+///
+/// Reads .serin/dataset.json. Uploads the snapshot, runs `serin fit` in a job or finds the job that an
+/// equal build ran, follows its log and writes .serin/train.json and .serin/model/.
+#[derive(Debug, clap::Args)]
+pub struct Flags {
+    #[command(flatten)]
+    pub common: CommonFlags,
+    /// The image of serin that the job runs
+    #[arg(long, env = "SERIN_IMAGE")]
     pub image: String,
+    /// The learner's seed: row sampling and the split for early stopping
+    #[arg(long, default_value_t = 1, env = "SERIN_SEED")]
     pub seed: u64,
-    /// Overrides `train.builtin.max_depth`.
+    /// Instead of train.builtin.max_depth
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=30), env = "SERIN_MAX_DEPTH")]
     pub max_depth: Option<u32>,
+}
+
+/// Trains the model of the snapshot in the current directory.
+///
+/// # Errors
+/// Those of [`train`].
+pub fn command(flags: Flags) -> Result<u8> {
+    super::run(flags.common.clone(), async |ctx| train(ctx, &flags).await)
 }
 
 /// Trains the model of the snapshot, or finds the one that an equal job has made already.
 ///
 /// # Errors
 /// [`Input`] for what the user wrote; `gcp::Error` when the job or the cloud fails.
-pub async fn train(ctx: &Context, args: &TrainArgs) -> Result<Outcome> {
+async fn train(ctx: &Context, args: &Flags) -> Result<Outcome> {
     let running = OnceCell::new();
     tokio::select! {
         ended = run(ctx, args, &running) => ended,
@@ -47,7 +65,7 @@ pub async fn train(ctx: &Context, args: &TrainArgs) -> Result<Outcome> {
     }
 }
 
-async fn run(ctx: &Context, args: &TrainArgs, running: &OnceCell<String>) -> Result<Outcome> {
+async fn run(ctx: &Context, args: &Flags, running: &OnceCell<String>) -> Result<Outcome> {
     let lint: LintReport = ctx.workspace.read()?;
     if lint.verdict == Verdict::Reject {
         println!("lint rejected the data, so there is nothing to train on");

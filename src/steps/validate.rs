@@ -4,17 +4,35 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use super::champion::{self, Serving};
-use super::{Context, Outcome, finish, model_files};
+use super::{CommonFlags, Context, Outcome, finish, model_files};
 use crate::model::gate::evaluate;
 use crate::report::terminal;
 use crate::workspace::records::{Dataset, Trained, Validated, Verdict};
 use crate::workspace::{Record, Workspace};
 
+/// Score the model and the champion on the test rows and apply the gates
+///
+/// Reads .serin/train.json and .serin/dataset.json. Writes .serin/validate.json. Exits with 1 where a
+/// gate rejects or has too little evidence.
+#[derive(Debug, clap::Args)]
+pub struct Flags {
+    #[command(flatten)]
+    pub common: CommonFlags,
+}
+
+/// The step in the current directory.
+///
+/// # Errors
+/// Those of [`validate`].
+pub fn command(flags: Flags) -> Result<u8> {
+    super::run(flags.common, validate)
+}
+
 /// Judges the challenger; rejected and inconclusive end the build here.
 ///
 /// # Errors
 /// [`crate::error::Input`] for a metric that does not exist, `gcp::Error` when the cloud fails.
-pub async fn validate(ctx: &Context) -> Result<Outcome> {
+async fn validate(ctx: &Context) -> Result<Outcome> {
     let trained: Trained = ctx.workspace.read()?;
     let dataset: Dataset = ctx.workspace.read()?;
     let serving = champion::find(ctx).await?;

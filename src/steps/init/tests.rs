@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::data::testing::quoted;
+use crate::printable::printed;
 use crate::steps::lint::{Source, tests::run};
 use crate::workspace::Workspace;
 use crate::workspace::records::{Dataset, Task};
@@ -23,8 +24,8 @@ impl Folder {
         self.path(name)
     }
 
-    fn args(&self, label: &str, tables: &[PathBuf]) -> Args {
-        Args {
+    fn args(&self, label: &str, tables: &[PathBuf]) -> Flags {
+        Flags {
             label: label.to_owned(),
             join_on: None,
             dir: self.path("p"),
@@ -33,15 +34,11 @@ impl Folder {
     }
 
     /// Runs `init`, then `lint` on what it wrote.
-    fn run(&self, args: &Args) -> (String, Dataset) {
-        let mut out = Vec::new();
-        let outcome = init(args, &mut out).unwrap();
-        let out = String::from_utf8(out).unwrap();
-        assert_eq!(outcome, Outcome::Done, "{out}");
+    fn run(&self, args: &Flags) -> (String, Dataset) {
+        let (outcome, out) = printed(|| init(args));
+        assert_eq!(outcome.unwrap(), Outcome::Done, "{out}");
         let workspace = Workspace::new(&args.dir);
-        let mut said = Vec::new();
-        let outcome = run(&args.dir, Source::Local, &mut said).unwrap();
-        let said = String::from_utf8(said).unwrap();
+        let (outcome, said) = run(&args.dir, Source::Local).unwrap();
         assert_eq!(outcome, Outcome::Done, "{said}");
         let root = format!("{}/", self.0.path().display());
         (out.replace(&root, ""), workspace.read().unwrap())
@@ -73,7 +70,7 @@ fn two_tables_become_a_project() {
     insta::assert_snapshot!("two_tables_schema_yaml", read("schema.yaml"));
     assert!(read("cloudbuild.yaml").contains("- --seed=${_SEED}"));
     assert!(read(".gcloudignore").contains(".serin/"));
-    let error = init(&args, &mut Vec::new()).unwrap_err();
+    let error = init(&args).unwrap_err();
     assert!(error.to_string().contains("is not written over"), "{error}");
 }
 
@@ -123,9 +120,8 @@ fn what_lint_would_reject_is_said_with_the_files_written() {
     let folder = Folder::new();
     let t = folder.table("t.csv", "x,y\n1,a\n2,b\n3\n4,a\n5,b\n6,a\n");
     let args = folder.args("y", &[t]);
-    let mut out = Vec::new();
-    assert_eq!(init(&args, &mut out).unwrap(), Outcome::Rejected);
-    let out = String::from_utf8(out).unwrap();
+    let (outcome, out) = printed(|| init(&args));
+    assert_eq!(outcome.unwrap(), Outcome::Rejected);
     assert!(
         out.contains("lint will reject table.rows: data/t.csv:4: the row has 1 field"),
         "{out}"
@@ -138,8 +134,8 @@ fn a_mistaken_command_is_wrong_input() {
     let folder = Folder::new();
     let t = folder.table("t.csv", "x,churn\n1,a\n");
     let u = folder.table("u.csv", "x,z\n1,a\n");
-    let error = |args: &Args| {
-        let error = init(args, &mut Vec::new()).unwrap_err();
+    let error = |args: &Flags| {
+        let error = init(args).unwrap_err();
         assert!(error.downcast_ref::<Input>().is_some(), "{error:?}");
         crate::exit::render(&error)
     };

@@ -88,16 +88,16 @@ impl Lint<'_> {
         let ctx = self.ctx;
         let Some(serving) = champion::find(ctx).await? else {
             let endpoint = &*ctx.config.deploy.endpoint;
-            self.say(&format!(
+            println!(
                 "drift: no champion serves at the endpoint {endpoint}, so there is nothing to compare with yet"
-            ))?;
+            );
             return Ok(None);
         };
         let version = champion::versioned(&serving.champion.model, &serving.champion.version);
         let Some(snapshot) = &serving.snapshot else {
-            self.say(&format!(
+            println!(
                 "drift: the champion {version} does not tell what it was trained on, so nothing is compared"
-            ))?;
+            );
             return Ok(None);
         };
         let object = format!("snapshots/{snapshot}/{}", Profile::FILE);
@@ -110,10 +110,10 @@ impl Lint<'_> {
             known.then(|| serde_json::from_slice::<Profile>(&bytes).ok())?
         });
         let Some(profile) = profile else {
-            self.say(&format!(
+            println!(
                 "drift: the champion {version} has no profile of this version at {}, so nothing is compared",
                 ctx.gs(&object)
-            ))?;
+            );
             return Ok(None);
         };
         Ok(Some(Baseline {
@@ -152,7 +152,7 @@ impl Lint<'_> {
             history.extend(rows);
         }
         if history.is_empty() {
-            self.say("volume: there is no earlier snapshot to compare with yet")?;
+            println!("volume: there is no earlier snapshot to compare with yet");
         }
         Ok(history)
     }

@@ -6,6 +6,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::gcp::Client;
+use crate::printable::printed;
 use crate::workspace::records::{ColumnType, Task};
 
 const ACCOUNT: &str = "id,state,churn\n1,KS,no\n2,OH,yes\n3,NJ,no\n4,OH,yes\n5,KS,no\n6,NJ,yes\n";
@@ -35,8 +36,8 @@ const SCHEMA: &str = "tables:
       calls: {type: number, missing: {at_most: 0.1}}
 ";
 
-/// Runs the step in a folder, without a cloud to speak to.
-pub(crate) fn run(folder: &Path, source: Source, out: &mut Vec<u8>) -> Result<Outcome> {
+/// Runs the step in a folder, without a cloud to speak to; gives what it prints, too.
+pub(crate) fn run(folder: &Path, source: Source) -> Result<(Outcome, String)> {
     let clock = Clock::from_env()?;
     let ctx = Context {
         config: Config::read(&folder.join("serin.yaml"))?,
@@ -48,7 +49,9 @@ pub(crate) fn run(folder: &Path, source: Source, out: &mut Vec<u8>) -> Result<Ou
     };
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all();
-    runtime.build()?.block_on(lint(&ctx, source, out))
+    let runtime = runtime.build()?;
+    let (outcome, out) = printed(|| runtime.block_on(lint(&ctx, source)));
+    Ok((outcome?, out))
 }
 
 struct Project {
@@ -82,9 +85,7 @@ impl Project {
     }
 
     fn run_from(&self, source: Source) -> Result<(Outcome, String)> {
-        let mut out = Vec::new();
-        let outcome = run(self.folder.path(), source, &mut out)?;
-        Ok((outcome, String::from_utf8(out).unwrap()))
+        run(self.folder.path(), source)
     }
 
     /// The findings of a run that rejects: its `reject` lines.

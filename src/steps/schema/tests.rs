@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::*;
+use crate::printable::printed;
 use crate::steps::lint::{self, Source};
 
 /// A copy of the example, without its schema.
@@ -16,33 +17,29 @@ fn example() -> tempfile::TempDir {
     folder
 }
 
-fn run(folder: &Path, what: Do, dry_run: bool) -> Result<String> {
+fn run(folder: &Path, change: Change, dry_run: bool) -> Result<String> {
     let config = Config::read(&folder.join("serin.yaml"))?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let mut out = Vec::new();
-    let outcome = runtime.block_on(schema(&config, what, dry_run, &mut out))?;
-    assert_eq!(outcome, Outcome::Done);
-    let out = String::from_utf8(out)?;
+    let (outcome, out) = printed(|| runtime.block_on(schema(&config, change, dry_run)));
+    assert_eq!(outcome?, Outcome::Done);
     Ok(out.replace(&format!("{}/", folder.display()), ""))
 }
 
 fn lint_of(folder: &Path) -> (Outcome, String) {
-    let mut out = Vec::new();
-    let outcome = lint::tests::run(folder, Source::Local, &mut out).unwrap();
-    (outcome, String::from_utf8(out).unwrap())
+    lint::tests::run(folder, Source::Local).unwrap()
 }
 
 #[test]
 fn the_example_passes_the_schema_that_is_inferred_from_it() {
     let folder = example();
     let folder = folder.path();
-    let error = run(folder, Do::Update, false).unwrap_err();
+    let error = run(folder, Change::Update, false).unwrap_err();
     let error = crate::exit::render(&error);
     assert!(error.contains("serin lint --infer"), "{error}");
-    let shown = run(folder, Do::Infer, true).unwrap();
+    let shown = run(folder, Change::Infer, true).unwrap();
     assert!(!folder.join("schema.yaml").exists());
     assert_eq!(
-        run(folder, Do::Infer, false).unwrap(),
+        run(folder, Change::Infer, false).unwrap(),
         "wrote schema.yaml: 2 tables, 22 columns\n"
     );
     let text = fs::read_to_string(folder.join("schema.yaml")).unwrap();
@@ -51,10 +48,10 @@ fn the_example_passes_the_schema_that_is_inferred_from_it() {
     let (outcome, out) = lint_of(folder);
     assert_eq!(outcome, Outcome::Done, "{out}");
     assert!(!out.contains("warn schema."), "{out}");
-    let error = run(folder, Do::Infer, false).unwrap_err();
+    let error = run(folder, Change::Infer, false).unwrap_err();
     assert!(crate::exit::render(&error).contains("serin lint --update"));
     assert_eq!(
-        run(folder, Do::Update, false).unwrap(),
+        run(folder, Change::Update, false).unwrap(),
         "schema.yaml: the tables ask for no change\n"
     );
 }
@@ -63,7 +60,7 @@ fn the_example_passes_the_schema_that_is_inferred_from_it() {
 fn tables_that_outgrow_the_schema_are_shown_and_then_pass() {
     let folder = example();
     let folder = folder.path();
-    run(folder, Do::Infer, false).unwrap();
+    run(folder, Change::Infer, false).unwrap();
     let account = folder.join("data/account.csv");
     let text = fs::read_to_string(&account).unwrap();
     let text = text.replacen("C00001,KS,128", "C00001,PR,-1", 1);
@@ -75,7 +72,7 @@ fn tables_that_outgrow_the_schema_are_shown_and_then_pass() {
         "{out}"
     );
     let before = fs::read_to_string(folder.join("schema.yaml")).unwrap();
-    let shown = run(folder, Do::Update, true).unwrap();
+    let shown = run(folder, Change::Update, true).unwrap();
     assert_eq!(
         fs::read_to_string(folder.join("schema.yaml")).unwrap(),
         before
@@ -90,7 +87,7 @@ fn tables_that_outgrow_the_schema_are_shown_and_then_pass() {
     );
     let removed = shown.lines().filter(|line| line.starts_with('-')).count();
     assert_eq!(removed, 3, "{shown}");
-    let shown = run(folder, Do::Update, false).unwrap();
+    let shown = run(folder, Change::Update, false).unwrap();
     assert!(shown.ends_with("changed schema.yaml\n"), "{shown}");
     let (outcome, out) = lint_of(folder);
     assert_eq!(outcome, Outcome::Done, "{out}");
@@ -100,11 +97,11 @@ fn tables_that_outgrow_the_schema_are_shown_and_then_pass() {
 fn what_an_update_does_not_change_is_told() {
     let folder = example();
     let folder = folder.path();
-    run(folder, Do::Infer, false).unwrap();
+    run(folder, Change::Infer, false).unwrap();
     let account = folder.join("data/account.csv");
     let text = fs::read_to_string(&account).unwrap();
     fs::write(&account, text.replacen("C00001,KS,128", "c1,KS,lots", 1)).unwrap();
-    let shown = run(folder, Do::Update, false).unwrap();
+    let shown = run(folder, Change::Update, false).unwrap();
     assert!(
         shown.starts_with("schema.yaml: the tables ask for no change\n"),
         "{shown}"
