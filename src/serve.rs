@@ -56,9 +56,38 @@ pub struct Options {
     pub address: Address,
     /// 0 takes a free one, which is then printed.
     pub port: u16,
-    /// Begins with a slash, as the next does.
-    pub health_route: String,
-    pub predict_route: String,
+    pub routes: Routes,
+}
+
+/// Where health and predictions are; each begins with a slash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routes {
+    pub health: String,
+    pub predict: String,
+}
+
+impl Routes {
+    /// The routes of the flags, else those that Vertex AI gives a model which names none: made of the endpoint and the
+    /// deployed model. Elsewhere they are short.
+    pub fn choose(
+        health: Option<String>,
+        predict: Option<String>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Self {
+        let deployed = || {
+            let endpoint = variable("AIP_ENDPOINT_ID")?;
+            let model = variable("AIP_DEPLOYED_MODEL_ID")?;
+            Some(format!("/v1/endpoints/{endpoint}/deployedModels/{model}"))
+        };
+        let (usual_health, usual_predict) = match deployed() {
+            Some(route) => (route.clone(), route + ":predict"),
+            None => ("/health".to_owned(), "/predict".to_owned()),
+        };
+        Self {
+            health: health.unwrap_or(usual_health),
+            predict: predict.unwrap_or(usual_predict),
+        }
+    }
 }
 
 /// Serves until SIGTERM or SIGINT; requests under way are answered first.
@@ -70,39 +99,30 @@ pub async fn serve(options: Options) -> Result<()> {
     let stop = async move {
         signals.next().await;
     };
-    let app = app(&options)?;
+    serve_until(&options, |address| announce(&options, address), stop).await
+}
+
+/// Serves until it is told to stop, and says when it listens.
+async fn serve_until(
+    options: &Options,
+    listening: impl FnOnce(SocketAddr),
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
+    let server = Arc::new(Server::new(options)?);
+    // The routes may hold any text and share one path.
+    let app = Router::new().fallback(answer).with_state(server);
     let address = SocketAddr::new(options.address.host, options.port);
     let listener = TcpListener::bind(address)
         .await
         .map_err(|e| Input::new(format!("cannot listen on {address}: {e}")))?;
-    let address = listener
-        .local_addr()
-        .context("reading the server's address")?;
-    announce(&options, address);
-    let limits = Limits::for_messages();
-    run(listener, app, limits, &options.health_route, stop).await;
-    Ok(())
-}
-
-/// Says what is served where, and why there.
-fn announce(options: &Options, address: SocketAddr) {
-    log::info(&format!(
-        "serving {} on http://{address}{} ({})",
-        options.model.display(),
-        options.predict_route,
-        options.address.why
-    ));
-}
-
-async fn run(
-    listener: TcpListener,
-    app: Router,
-    limits: Limits,
-    health_route: &str,
-    stop: impl Future<Output = ()>,
-) {
+    listening(
+        listener
+            .local_addr()
+            .context("reading the server's address")?,
+    );
     let (stopping, stopped) = oneshot::channel();
-    let server = listen::serve(listener, app, limits, health_route, async move {
+    let (limits, health) = (Limits::for_messages(), &options.routes.health);
+    let server = listen::serve(listener, app, limits, health, async move {
         stop.await;
         let _ = stopping.send(());
     });
@@ -115,6 +135,17 @@ async fn run(
         () = server => {}
         () = deadline => {}
     }
+    Ok(())
+}
+
+/// Says what is served where, and why there.
+fn announce(options: &Options, address: SocketAddr) {
+    log::info(&format!(
+        "serving {} on http://{address}{} ({})",
+        options.model.display(),
+        options.routes.predict,
+        options.address.why
+    ));
 }
 
 struct Server {
@@ -123,14 +154,7 @@ struct Server {
     memory: Arc<Semaphore>,
     /// As many as score at a time; the others wait in the order in which they came.
     cores: Arc<Semaphore>,
-    health_route: String,
-    predict_route: String,
-}
-
-/// The server's routes, which may hold any text and share one path.
-fn app(options: &Options) -> Result<Router> {
-    let server = Arc::new(Server::new(options)?);
-    Ok(Router::new().fallback(answer).with_state(server))
+    routes: Routes,
 }
 
 async fn answer(
@@ -140,7 +164,7 @@ async fn answer(
     body: Body,
 ) -> Response {
     let path = uri.path();
-    let (health, predict) = (path == server.health_route, path == server.predict_route);
+    let (health, predict) = (path == server.routes.health, path == server.routes.predict);
     match method {
         Method::GET | Method::HEAD if health => {
             json_answer(StatusCode::OK, &json!({"status": "healthy"}))
@@ -155,8 +179,8 @@ async fn answer(
             &format!(
                 "there is nothing at `{}`; predictions are at `{}`, health is at `{}`",
                 shown(path),
-                server.predict_route,
-                server.health_route
+                server.routes.predict,
+                server.routes.health
             ),
         ),
     }
@@ -169,8 +193,7 @@ impl Server {
             scorer: Arc::new(Scorer::load(&options.model)?),
             memory: Arc::new(Semaphore::new(IN_MEMORY_BYTES)),
             cores: Arc::new(Semaphore::new(cores)),
-            health_route: options.health_route.clone(),
-            predict_route: options.predict_route.clone(),
+            routes: options.routes.clone(),
         })
     }
 

@@ -18,28 +18,27 @@ fn options() -> Options {
         model: BINARY.path().to_owned(),
         address: Address::choose(None, []).unwrap(),
         port: 0,
-        health_route: "/health".to_owned(),
-        predict_route: "/predict".to_owned(),
+        routes: Routes::choose(None, None, |_| None),
     }
 }
 
 struct Running {
     url: String,
-    stop: tokio::sync::oneshot::Sender<()>,
+    stop: oneshot::Sender<()>,
     server: tokio::task::JoinHandle<()>,
 }
 
-async fn start(options: &Options) -> Running {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let (stop, stopped) = tokio::sync::oneshot::channel();
-    let stopped = async move {
-        let _ = stopped.await;
-    };
-    let (app, health) = (app(options).unwrap(), options.health_route.clone());
+async fn start(options: Options) -> Running {
+    let (listening, address) = oneshot::channel();
+    let (stop, stopped) = oneshot::channel();
     let server = tokio::spawn(async move {
-        run(listener, app, Limits::for_messages(), &health, stopped).await;
+        let say = |address| listening.send(address).unwrap();
+        let stopped = async move {
+            let _ = stopped.await;
+        };
+        serve_until(&options, say, stopped).await.unwrap();
     });
+    let url = format!("http://{}", address.await.unwrap());
     Running { url, stop, server }
 }
 
@@ -58,13 +57,19 @@ async fn post(url: &str, body: impl Into<reqwest::Body>) -> (u16, Value) {
 
 #[tokio::test]
 async fn health_and_predictions_are_where_vertex_wants_them() {
-    let route = "/v1/endpoints/12/deployedModels/34";
+    let variable = |name: &str| match name {
+        "AIP_ENDPOINT_ID" => Some("12".to_owned()),
+        "AIP_DEPLOYED_MODEL_ID" => Some("34".to_owned()),
+        _ => None,
+    };
+    let own = Routes::choose(Some("/h".into()), Some("/p".into()), variable);
+    assert_eq!((&*own.health, &*own.predict), ("/h", "/p"));
     let options = Options {
-        health_route: route.to_owned(),
-        predict_route: format!("{route}:predict"),
+        routes: Routes::choose(None, None, variable),
         ..options()
     };
-    let running = start(&options).await;
+    let route = "/v1/endpoints/12/deployedModels/34";
+    let running = start(options).await;
     let base = format!("{}{route}", running.url);
     let _ = rustls::crypto::ring::default_provider().install_default();
     assert_eq!(reqwest::get(&base).await.unwrap().status(), 200);
@@ -86,7 +91,7 @@ async fn health_and_predictions_are_where_vertex_wants_them() {
 
 #[tokio::test]
 async fn a_request_that_is_too_large_is_told_so() {
-    let running = start(&options()).await;
+    let running = start(options()).await;
     let (status, answer) = post(&format!("{}/predict", running.url), vec![b' '; 1_500_001]).await;
     assert_eq!(status, 413);
     assert!(
@@ -100,7 +105,7 @@ async fn a_request_that_is_too_large_is_told_so() {
 #[tokio::test]
 async fn requests_under_way_are_answered_before_it_stops() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let running = start(&options()).await;
+    let running = start(options()).await;
     let address = running.url.trim_start_matches("http://");
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let body = json!({"instances": [{}]}).to_string();
@@ -140,7 +145,7 @@ async fn what_does_not_fit_into_memory_is_to_come_again() {
 
 #[tokio::test]
 async fn long_paths_and_methods_are_repeated_cut() {
-    let running = start(&options()).await;
+    let running = start(options()).await;
     let path = "x".repeat(5000);
     let (status, answer) = post(&format!("{}/{path}", running.url), "").await;
     assert_eq!(status, 404);

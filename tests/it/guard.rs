@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::emulate::{client, emulate, emulate_with, get, post, text_answer};
-use crate::harness::Project;
+use crate::harness::{Project, exchange};
 
 const BUILDS: &str = "/v1/projects/p/builds";
 
@@ -19,18 +19,8 @@ fn leaving(file: &std::path::Path) -> Value {
     json!({"steps": [{"name": "serin", "script": format!("touch '{}'", file.display())}]})
 }
 
-/// Sends a request as it is written, and gives the answer's head and body.
 fn raw(url: &str, request: &str) -> (String, String) {
-    let address = url.strip_prefix("http://").unwrap();
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.to_owned(), body.to_owned())
+    exchange(url.strip_prefix("http://").unwrap(), request)
 }
 
 fn make_bucket(url: &str) {

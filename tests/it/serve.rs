@@ -11,7 +11,7 @@ use serin::config::Builtin;
 use serin::steps::fit::Specification;
 use serin::workspace::records::Dataset;
 
-use crate::harness::{Project, Running};
+use crate::harness::{Project, Running, exchange};
 
 /// Half a head, and the connection it was sent on.
 fn half_open(address: SocketAddr) -> TcpStream {
@@ -20,26 +20,18 @@ fn half_open(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// The status of an answer, and the whole of it.
+/// The status and the body of an answer.
 fn request(address: SocketAddr, head: &str, body: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    let patience = Some(Duration::from_secs(60));
-    stream.set_read_timeout(patience).unwrap();
     let length = body.len();
     let head = format!(
         "{head} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n"
     );
-    stream
-        .write_all(format!("{head}\r\n{body}").as_bytes())
-        .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    (answer[9..12].parse().unwrap(), answer)
+    let (head, answer) = exchange(&address.to_string(), &format!("{head}\r\n{body}"));
+    (head[9..12].parse().unwrap(), answer)
 }
 
 fn message(answer: &str) -> String {
-    let body = answer.split_once("\r\n\r\n").unwrap().1;
-    let answer: Value = serde_json::from_str(body).unwrap();
+    let answer: Value = serde_json::from_str(answer).unwrap();
     answer["error"]["message"].as_str().unwrap().to_owned()
 }
 
