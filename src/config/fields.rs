@@ -1,120 +1,193 @@
-//! The fields that `serin.yaml` may have.
+//! The fields that `serin.yaml` may have. A field is one row; `docs/serin.yaml.md` is made of the rows.
 
 use crate::settings::Sections;
 
-/// Every field of `serin.yaml` by its section; `*` is a table's name, or a column's.
-pub(super) const FIELDS: Sections = &[
-    (
-        "",
-        &[
-            "model",
-            "bucket",
-            "create_bucket",
-            "encryption_key",
-            "data",
-            "lint",
-            "train",
-            "validate",
-            "push",
-            "deploy",
-        ],
-    ),
-    (
-        "data",
-        &["tables", "query", "join", "label", "drop", "split"],
-    ),
-    (
-        "data.tables.*",
-        &["local", "bigquery", "delimiter", "encoding"],
-    ),
-    ("data.join", &["on", "how"]),
-    ("data.label", &["column", "positive"]),
-    ("data.split", &["test", "by", "seed", "time"]),
-    ("data.split.time", &["column", "test_from"]),
-    (
-        "lint",
-        &[
-            "schema",
-            "checks",
-            "max_bad_rows",
-            "min_rows",
-            "volume",
-            "freshness",
-            "drift",
-        ],
-    ),
-    ("lint.volume", &["at_least", "at_most", "last"]),
-    ("lint.freshness", &["column", "within"]),
-    (
-        "lint.drift",
-        &[
-            "against",
-            "psi",
-            "jensen_shannon",
-            "l_infinity",
-            "kolmogorov_smirnov",
-            "fdr",
-            "min_rows",
-            "columns",
-        ],
-    ),
-    (
-        "lint.drift.columns.*",
-        &["psi", "jensen_shannon", "l_infinity", "kolmogorov_smirnov"],
-    ),
-    (
-        "train",
-        &[
-            "builtin",
-            "container",
-            "python",
-            "pipeline",
-            "machine",
-            "service_account",
-            "timeout",
-            "max_queue",
-        ],
-    ),
-    (
-        "train.builtin",
-        &[
-            "max_depth",
-            "learning_rate",
-            "rounds",
-            "subsample",
-            "colsample_bytree",
-            "min_child_weight",
-            "early_stopping_rounds",
-            "validation",
-        ],
-    ),
-    ("validate", &["require", "slices"]),
-    (
-        "validate.require",
-        &[
-            "metric",
-            "at_least",
-            "at_most",
-            "no_worse_than",
-            "by",
-            "confidence",
-        ],
-    ),
-    ("push", &["registry"]),
-    (
-        "deploy",
-        &[
-            "endpoint",
-            "machine",
-            "service_account",
-            "stages",
-            "bake",
-            "min_requests",
-            "max_wait",
-            "limits",
-            "replay",
-        ],
-    ),
-    ("deploy.limits", &["error_rate", "latency_p95"]),
-    ("deploy.replay", &["from", "concurrency"]),
-];
+/// Makes [`FIELDS`], and for the page what else a row says.
+macro_rules! fields {
+    ($($section:literal { $($name:literal: $values:literal, $default:literal, $meaning:literal;)* })*) => {
+        /// Every field of `serin.yaml` by its section; `*` is a table's name, or a column's.
+        pub(super) const FIELDS: Sections = &[$(($section, &[$($name),*])),*];
+
+        /// Of each field its name, what it takes, its default and its meaning, by section.
+        #[cfg(test)]
+        const ROWS: &[(&str, &[[&str; 4]])] =
+            &[$(($section, &[$([$name, $values, $default, $meaning]),*])),*];
+    };
+}
+
+// A row: what the field takes, its default (`required`, or what happens without it), its meaning.
+fields! {
+    "" {
+        "model": "at most 63 of `a-z`, `0-9`, `-`, `_`, the first a letter or `_`", "required", "the model's id in the registry";
+        "bucket": "`gs://NAME`", "required", "the bucket for snapshots, jobs, models and the rollout's journal";
+        "create_bucket": "`true` or `false`", "`false`", "a step may look for the bucket and make it; without it, only its objects are asked for";
+        "encryption_key": "`projects/P/locations/L/keyRings/R/cryptoKeys/K`", "keys of Google's own", "the Cloud KMS key, of the build's region, for objects, the bucket, jobs, model versions and the endpoint that are made from then on; an endpoint that is there under another key is refused";
+        "data": "section", "required", "the tables, what is predicted, and which rows are for testing";
+        "lint": "section", "the checks' own severities", "what the data is checked against, and how strictly";
+        "train": "section", "required", "the learner, and the job that it runs in";
+        "validate": "section", "no gates", "what the model has to reach";
+        "push": "section", "see below", "where the model is registered";
+        "deploy": "section", "required", "the endpoint, and how traffic moves to the new version";
+    }
+    "data" {
+        "tables": "names to tables: a place, or the section below", "required", "the first is read through, the others are held in memory for the join";
+        "query": "–", "–", "refused: queries come later";
+        "join": "section", "required for several tables", "how the tables become one";
+        "label": "section", "required", "what is predicted";
+        "drop": "a column or a list", "none", "columns that are no features";
+        "split": "section", "a fifth of the rows to test", "which rows are for testing";
+    }
+    "data.tables.*" {
+        "local": "a file, a pattern, a folder, or the same as a `gs://` URI", "one of both is required", "files of CSV (also packed with gzip or zstd), JSON Lines or Parquet, told apart by their bytes; relative to `serin.yaml`";
+        "bigquery": "`project.dataset.table`, also with `bq://`", "one of both is required", "a table of BigQuery, which is not read yet; `lint --source` chooses the place";
+        "delimiter": "one character, or `tab`", "found out", "what stands between the fields of a CSV";
+        "encoding": "`utf-8`, `utf-16le`, `utf-16be`, `windows-1252`, `latin-1` or `iso-8859-1`", "UTF-8, or what a byte order mark says", "how the letters of a text are written";
+    }
+    "data.join" {
+        "on": "a column or a list", "required", "the columns that the tables share";
+        "how": "`inner`, `left` or `outer`", "`inner`", "which rows stay that have no partner";
+    }
+    "data.label" {
+        "column": "a column", "required", "the column to predict";
+        "positive": "a class", "none", "the class that scores and metrics are about, where there are two";
+    }
+    "data.split" {
+        "test": "a share between 0 and 1", "0.2", "the share of the rows that are for testing";
+        "by": "a column or a list", "the whole row", "rows that are equal in these columns stay together";
+        "seed": "a whole number", "0", "another seed divides the rows in another way";
+        "time": "section", "by a hash", "divides the rows by a time; beside it `test`, `by` and `seed` have no meaning";
+    }
+    "data.split.time" {
+        "column": "a column", "required", "the column with the time";
+        "test_from": "a date or time in ISO 8601", "required", "rows from here on are for testing";
+    }
+    "lint" {
+        "schema": "a file", "types are inferred", "types, domains, ranges, patterns and keys: [schema.md](schema.md)";
+        "checks": "codes to `off`, `warn` or `reject`", "each check's own", "how strict a check of the data is: [lint.md](lint.md) has them all";
+        "max_bad_rows": "a whole number", "0", "so many malformed rows of a table are left out with a warning; more reject";
+        "min_rows": "a whole number from 1", "none", "the rows that the joined table has at least";
+        "volume": "section", "not compared", "how many rows are expected after those of earlier snapshots";
+        "freshness": "section", "not checked", "how old the newest time may be";
+        "drift": "section", "not compared", "how far the data may be from what the champion was trained on";
+    }
+    "lint.volume" {
+        "at_least": "a number from 0 to 1", "0.5", "the least rows, as a share of the median of the last snapshots that were trained on";
+        "at_most": "a number from 1", "2", "the most rows, as such a share";
+        "last": "1 to 1000", "10", "how many snapshots are looked back at";
+    }
+    "lint.freshness" {
+        "column": "a column", "required", "the column with the time";
+        "within": "a duration, at most 10 years", "required", "how old its newest value may be, on the build's clock";
+    }
+    "lint.drift" {
+        "against": "`champion`, or a profile's file", "`champion`", "what the data is compared with";
+        "psi": "a number above 0", "0.2", "the population stability index from which on a column drifts";
+        "jensen_shannon": "above 0, at most 1", "not judged", "the same for the Jensen-Shannon divergence, in bits";
+        "l_infinity": "above 0, at most 1", "not judged", "the same for the largest difference of a share";
+        "kolmogorov_smirnov": "above 0, at most 1", "not judged", "the same for the Kolmogorov-Smirnov distance, of numbers and times";
+        "fdr": "a rate between 0 and 1", "0.05", "the false discovery rate over all columns";
+        "min_rows": "a whole number from 1", "200", "with fewer rows on either side nothing is judged";
+        "columns": "columns to `off`, or to the section below", "as all others", "limits of single columns";
+    }
+    "lint.drift.columns.*" {
+        "psi": "a number above 0", "that of `lint.drift`", "as there, for this column";
+        "jensen_shannon": "above 0, at most 1", "that of `lint.drift`", "as there, for this column";
+        "l_infinity": "above 0, at most 1", "that of `lint.drift`", "as there, for this column";
+        "kolmogorov_smirnov": "above 0, at most 1", "that of `lint.drift`", "as there, for this column";
+    }
+    "train" {
+        "builtin": "section; `{}` takes the defaults", "required", "the built-in learner, gradient boosting";
+        "container": "–", "–", "refused: comes later";
+        "python": "–", "–", "refused: comes later";
+        "pipeline": "–", "–", "refused: comes later";
+        "machine": "a machine type", "`n1-standard-4`", "the job's machine";
+        "service_account": "an account's address", "the project's", "the account that the job runs as";
+        "timeout": "a duration, at most 7 days", "`4h`", "the job runs at most so long";
+        "max_queue": "a duration, at most 24 hours", "`30m`", "a build waits so long for the job to start, then cancels it; half of the build's `timeout` is a good choice, which no step is told of";
+    }
+    "train.builtin" {
+        "max_depth": "1 to 32", "6", "the depth of a tree at most";
+        "learning_rate": "above 0, at most 1", "0.1", "how much of a tree's answer is taken";
+        "rounds": "1 to 100,000", "500", "trees at most; early stopping usually ends sooner";
+        "subsample": "above 0, at most 1", "0.8", "the share of the rows that a tree sees";
+        "colsample_bytree": "above 0, at most 1", "0.8", "the share of the features that a tree sees";
+        "min_child_weight": "a number from 0", "1", "the weight that a leaf needs";
+        "early_stopping_rounds": "1 to 100,000", "30", "after so many rounds without a better one the learner stops";
+        "validation": "a share between 0 and 1", "0.2", "the share of the training rows that early stopping watches";
+    }
+    "validate" {
+        "require": "a list of the section below", "none", "the gates: requirements on metrics of the test rows";
+        "slices": "a column or a list", "none", "columns for whose values the metrics are reported one by one";
+    }
+    "validate.require" {
+        "metric": "a metric by scikit-learn's name", "required", "what is required of";
+        "at_least": "a number", "one of three is required", "the metric is so high at least";
+        "at_most": "a number", "one of three is required", "the metric is so low at least";
+        "no_worse_than": "`champion`", "one of three is required", "the metric is no worse than that of the model in production";
+        "by": "a number from 0", "0", "beside `no_worse_than`: it may be worse by so much";
+        "confidence": "0.5 to 0.999", "0.95", "beside `no_worse_than`: the confidence of the interval that is judged";
+    }
+    "push" {
+        "registry": "`vertex`", "`vertex`", "the registry";
+    }
+    "deploy" {
+        "endpoint": "a word of at most 63 of `a-z`, `0-9`, `-`, or a number", "required", "the endpoint's id: a word is made where there is none, a number is one that is there";
+        "machine": "a machine type", "`n1-standard-2`", "the machine of the deployed model";
+        "service_account": "an account's address", "the project's", "the account that the deployed model runs as";
+        "stages": "a list of rising whole numbers that ends with 100", "`[5, 25, 50, 100]`", "shares of the traffic in percent";
+        "bake": "a duration, at most 24 hours", "`10m`", "a stage takes at least so long, on the build's clock";
+        "min_requests": "1 to 1,000,000,000", "500", "a stage is judged on at least so many requests to the new version";
+        "max_wait": "a duration, at most 24 hours", "`1h`", "a stage waits for them so much longer";
+        "limits": "section", "see below", "what a canary may not exceed";
+        "replay": "section", "none", "test rows that are sent along while a stage is judged; what they see is held against the metrics";
+    }
+    "deploy.limits" {
+        "error_rate": "a share from 0 to 1", "0.01", "the share of answers of class 5xx";
+        "latency_p95": "a duration, at most 10 minutes", "`500ms`", "the 95th percentile of the latency, in real time";
+    }
+    "deploy.replay" {
+        "from": "`test`", "required", "which rows are sent";
+        "concurrency": "1 to 256", "8", "how many requests are under way at a time";
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+
+    /// Also begins the page, so that it says where it comes from.
+    const HEAD: &str = "# The fields of `serin.yaml`
+
+<!-- Made of the rows of src/config/fields.rs: `UPDATE_DOCS=1 cargo nextest run the_page_of_fields` writes it anew. -->
+
+A field that serin does not know is an error with line, column and the nearest field. Paths are relative to the file.
+A duration is written as in `90s`, `10m`, `1h30m` or `500ms`. `*` stands for a name of yours.
+";
+
+    #[test]
+    fn the_page_of_fields_is_that_of_the_reader() {
+        let mut page = HEAD.to_owned();
+        for (section, rows) in ROWS {
+            let title = match *section {
+                "" => "At the top".to_owned(),
+                section => format!("`{section}`"),
+            };
+            let head = "| field | takes | default | meaning |\n|---|---|---|---|";
+            writeln!(page, "\n## {title}\n{head}").unwrap();
+            for [name, values, default, meaning] in *rows {
+                writeln!(page, "| `{name}` | {values} | {default} | {meaning} |").unwrap();
+            }
+        }
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/serin.yaml.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, &page).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            written == page,
+            "{path} is old: UPDATE_DOCS=1 writes it anew"
+        );
+    }
+}
