@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use self::look::Look;
 use super::Outcome;
 use super::lint::{dialect, judge};
-use super::schema::Looked;
+use super::schema::ProfiledTable;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::data::freeze::{self, freeze};
@@ -97,7 +97,7 @@ fn init(flags: &Flags) -> Result<Outcome> {
     for name in look.write(&flags.dir, &places, schema)? {
         println!("wrote {}", flags.dir.join(name).display());
     }
-    for line in look.story() {
+    for line in look.summary() {
         println!("{line}");
     }
     rehearse(&flags.dir)
@@ -111,10 +111,10 @@ fn schema(look: &Look, paths: &[PathBuf]) -> Result<String> {
             shown: path.display().to_string().into(),
         };
         let (name, dialect) = (&table.name, Dialect::default());
-        Looked::at(name, &table.path, vec![file], &dialect, &look.label)
+        ProfiledTable::at(name, &table.path, vec![file], &dialect, &look.label)
     });
     let looked = looked.collect::<Result<Vec<_>>>()?;
-    let seen: Vec<Seen> = looked.iter().map(Looked::seen).collect();
+    let seen: Vec<Seen> = looked.iter().map(ProfiledTable::seen).collect();
     let keys: Vec<String> = look.join_on.iter().cloned().collect();
     let known = Known {
         label: &look.label,

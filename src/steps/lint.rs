@@ -2,7 +2,7 @@
 
 mod baseline;
 pub(super) mod judge;
-mod tell;
+mod text;
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -136,7 +136,7 @@ fn asks_for_champion(config: &Config) -> bool {
 /// `gcp::Error` when the cloud fails that a table or the baseline is in.
 async fn lint(ctx: &Context, source: Source) -> Result<Outcome> {
     checks::validate(&ctx.config)?;
-    forget(&ctx.workspace)?;
+    remove_old_records(&ctx.workspace)?;
     let mut lint = Lint {
         ctx,
         inputs: vec![
@@ -149,7 +149,7 @@ async fn lint(ctx: &Context, source: Source) -> Result<Outcome> {
     let mut tables = Tables::default();
     let (sources, places) = lint.sources(source, &mut tables).await?;
     let (frozen, digests) = lint.freeze(schema.as_ref(), &sources, &places)?;
-    let tables = lint.tell(&frozen, places, digests)?;
+    let tables = lint.print_tables(&frozen, places, digests)?;
     let mut findings = frozen.findings;
     if let Some(joined) = frozen.joined {
         let read = &frozen.tables;
@@ -167,7 +167,7 @@ struct ReadFrom {
 }
 
 /// Removes what an earlier run of this step or of a later one left, so that nobody goes on with it.
-fn forget(workspace: &Workspace) -> Result<()> {
+fn remove_old_records(workspace: &Workspace) -> Result<()> {
     workspace.remove::<LintReport>()?;
     workspace.remove::<Dataset>()?;
     workspace.remove::<Profile>()?;
@@ -299,8 +299,8 @@ impl Lint<'_> {
         })
     }
 
-    /// Tells what was read: rows, what of them is left out, and types that a cell forced.
-    fn tell(
+    /// Prints what was read: rows, what of them is left out, and types that a cell forced.
+    fn print_tables(
         &mut self,
         frozen: &Frozen,
         places: Vec<ReadFrom>,
@@ -324,13 +324,13 @@ impl Lint<'_> {
                 counted(table.columns.len() as u64, "column"),
                 place.path
             );
-            for line in tell::forced(forced) {
+            for line in text::forced(forced) {
                 println!("{line}");
             }
             tables.push(SourceTable {
                 name: table.name.clone(),
                 rows: table.rows,
-                sha256: self.took_in(&place, digests),
+                sha256: self.add_inputs(&place, digests),
                 path: place.path,
             });
         }
@@ -339,7 +339,7 @@ impl Lint<'_> {
 
     /// The digest of a table's files. Those of the workspace are inputs from here on; what was fetched is only
     /// known by its digest.
-    fn took_in(&mut self, place: &ReadFrom, digests: Vec<Digest>) -> Digest {
+    fn add_inputs(&mut self, place: &ReadFrom, digests: Vec<Digest>) -> Digest {
         let files = place.files.iter().zip(&digests);
         let lines: String = files
             .clone()
@@ -478,11 +478,11 @@ impl Lint<'_> {
     fn conclude(self, findings: Findings) -> Result<Outcome> {
         let report = findings.clone().report();
         let groups = findings.groups();
-        for line in tell::findings(&groups, self.frozen) {
+        for line in text::findings(&groups, self.frozen) {
             println!("{line}");
         }
         self.write(&report)?;
-        println!("{}", tell::verdict(report.verdict, &groups));
+        println!("{}", text::verdict(report.verdict, &groups));
         Ok(match report.verdict {
             Verdict::Reject => Outcome::Rejected,
             Verdict::Pass | Verdict::Inconclusive => Outcome::Done,

@@ -5,7 +5,7 @@ mod version;
 use anyhow::Result;
 use serde_json::json;
 
-use self::version::Wanted;
+use self::version::NewVersion;
 use super::{CommonFlags, Context, Outcome, aliases, champion, finish};
 use crate::gcp::resource_id;
 use crate::gcp::vertex::{Model, NewModel};
@@ -135,7 +135,7 @@ async fn find_or_register(
         "versions/{}/intent-{}.json",
         trained.model.digest, ctx.region
     );
-    Wanted::new(ctx, new).find_or_register(&intent).await
+    NewVersion::new(ctx, new).find_or_register(&intent).await
 }
 
 /// What the registry shows beside the version: the verdict with its numbers, and where the model comes from.

@@ -65,7 +65,7 @@ pub(super) async fn schema(config: &Config, change: Change, dry_run: bool) -> Re
             true => fetched.find(place).await?,
             false => read::find_in(beside, place)?,
         };
-        looked.push(Looked::at(
+        looked.push(ProfiledTable::at(
             &table.name,
             place,
             files,
@@ -73,7 +73,7 @@ pub(super) async fn schema(config: &Config, change: Change, dry_run: bool) -> Re
             label,
         )?);
     }
-    let seen: Vec<Seen> = looked.iter().map(Looked::seen).collect();
+    let seen: Vec<Seen> = looked.iter().map(ProfiledTable::seen).collect();
     let keys: Vec<String> = config
         .data
         .join
@@ -105,7 +105,7 @@ pub(super) async fn schema(config: &Config, change: Change, dry_run: bool) -> Re
     let schema = Schema::parse(&path, &after)?;
     let opened = |name: &str| Some(&looked.iter().find(|looked| looked.name == name)?.table);
     let references = References::read(Some(&schema), opened)?;
-    for message in left(config, &schema, &references, &tables) {
+    for message in not_changed(config, &schema, &references, &tables) {
         println!("not changed: {message}");
     }
     Ok(Outcome::Done)
@@ -132,7 +132,7 @@ fn report(path: &Path, before: &str, after: &str, dry_run: bool) -> Result<()> {
 }
 
 /// What the tables hold against the schema that is not for `--update` to change.
-fn left(
+fn not_changed(
     config: &Config,
     schema: &Schema,
     references: &References,
@@ -154,7 +154,7 @@ fn left(
 }
 
 /// A table with its profile, and with the label's values as they are written where it has the label.
-pub(super) struct Looked {
+pub(super) struct ProfiledTable {
     name: String,
     path: String,
     table: read::Table,
@@ -162,7 +162,7 @@ pub(super) struct Looked {
     classes: Option<BTreeSet<String>>,
 }
 
-impl Looked {
+impl ProfiledTable {
     pub(super) fn at(
         name: &str,
         path: &str,

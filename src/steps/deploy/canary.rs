@@ -238,8 +238,8 @@ mod tests {
             insta::allow_duplicates! {
                 insta::assert_snapshot!(held.reason, @"replay had 40 answers from the challenger while Cloud Monitoring shows none; without evidence nothing is promoted");
             }
-            let told = replayed(500, 10, 40, 10);
-            assert_eq!(verdict(&plan, &told), Some(Verdict::Pass));
+            let seen = replayed(500, 10, 40, 10);
+            assert_eq!(verdict(&plan, &seen), Some(Verdict::Pass));
         }
     }
 

@@ -304,7 +304,7 @@ impl Target {
         request: impl AsyncFn(&Endpoint) -> Result<Option<Operation>, Error>,
     ) -> Result<()> {
         let end = ctx.clock.now() + BUSY_AT_MOST;
-        let mut told = false;
+        let mut announced = false;
         let mut endpoint = self.read(ctx).await?;
         while !there(&endpoint) {
             let refused = match request(&endpoint).await {
@@ -331,9 +331,9 @@ impl Target {
             endpoint = if stale {
                 now
             } else {
-                if !told {
+                if !announced {
                     println!("{doing} has to wait: {}", refused.message);
-                    told = true;
+                    announced = true;
                 }
                 ctx.clock.sleep(BUSY_PAUSE).await;
                 self.read(ctx).await?

@@ -195,10 +195,10 @@ impl Counts {
 fn belongs(resource: &BTreeMap<String, String>, region: &str, endpoint: &str) -> bool {
     // Ids that a caller may choose have at most nine digits.
     let generated = |id: &str| id.len() > 9 && id.bytes().all(|b| b.is_ascii_digit());
-    let told = |label: &str| resource.get(label).filter(|value| !value.is_empty());
-    let here = told("endpoint_id")
+    let label_of = |label: &str| resource.get(label).filter(|value| !value.is_empty());
+    let here = label_of("endpoint_id")
         .is_none_or(|id| id == endpoint || (generated(id) && !generated(endpoint)));
-    here && told("location").is_none_or(|location| location == region)
+    here && label_of("location").is_none_or(|location| location == region)
 }
 
 #[cfg(test)]

@@ -54,17 +54,18 @@ fn pushed() -> Pushed {
 }
 
 /// The endpoint as Google tells it: by the project's number, the champion with all the traffic.
-fn told(etag: &str, more: Value) -> Value {
-    let mut told = json!({
+fn endpoint_json(etag: &str, more: Value) -> Value {
+    let mut endpoint = json!({
         "name": "projects/123/locations/l/endpoints/churn",
         "etag": etag,
         "deployedModels": [{"id": "11", "model": "projects/123/locations/l/models/churn@1", "displayName": "serin-1-x"}],
         "trafficSplit": {"11": 100},
     });
-    told.as_object_mut()
+    endpoint
+        .as_object_mut()
         .unwrap()
         .extend(more.as_object().unwrap().clone());
-    told
+    endpoint
 }
 
 fn answer(value: &Value) -> Answer {
@@ -77,7 +78,7 @@ fn refused(http: u16, status: &str) -> Answer {
 }
 
 async fn target(ctx: &Context) -> Target {
-    let endpoint: Endpoint = serde_json::from_value(told("a", json!({}))).unwrap();
+    let endpoint: Endpoint = serde_json::from_value(endpoint_json("a", json!({}))).unwrap();
     Target::choose(ctx, &endpoint, &pushed()).await.unwrap()
 }
 
@@ -93,10 +94,10 @@ fn asked(server: &Scripted) -> Vec<String> {
 #[tokio::test]
 async fn a_stale_etag_that_comes_as_a_plain_400_is_read_again() {
     let server = Scripted::start([
-        answer(&told("a", json!({}))),
+        answer(&endpoint_json("a", json!({}))),
         refused(400, "INVALID_ARGUMENT"),
-        answer(&told("b", json!({}))),
-        answer(&told("c", json!({}))),
+        answer(&endpoint_json("b", json!({}))),
+        answer(&endpoint_json("c", json!({}))),
     ])
     .await;
     let ctx = context(&server);
@@ -116,9 +117,9 @@ async fn a_stale_etag_that_comes_as_a_plain_400_is_read_again() {
 #[tokio::test]
 async fn a_400_that_no_etag_explains_ends_the_rollout() {
     let server = Scripted::start([
-        answer(&told("a", json!({}))),
+        answer(&endpoint_json("a", json!({}))),
         refused(400, "INVALID_ARGUMENT"),
-        answer(&told("a", json!({}))),
+        answer(&endpoint_json("a", json!({}))),
     ])
     .await;
     let ctx = context(&server);
@@ -137,7 +138,7 @@ async fn a_400_that_no_etag_explains_ends_the_rollout() {
 
 #[tokio::test]
 async fn a_deployment_whose_reply_was_lost_is_found_and_not_repeated() {
-    let dark = || answer(&told("a", json!({})));
+    let dark = || answer(&endpoint_json("a", json!({})));
     let server = Scripted::start([dark(), dark()]).await;
     let ctx = context_at(&server, 1000);
     let target = target(&ctx).await;
@@ -150,7 +151,7 @@ async fn a_deployment_whose_reply_was_lost_is_found_and_not_repeated() {
     }
     server.then(refused(400, "FAILED_PRECONDITION"));
     let ours = json!({"id": target.challenger, "model": "projects/123/locations/l/models/churn", "displayName": "serin-2-y"});
-    let mut done = told("b", json!({}));
+    let mut done = endpoint_json("b", json!({}));
     done["deployedModels"].as_array_mut().unwrap().push(ours);
     server.then(answer(&done));
     target.deploy_dark(&ctx, &pushed()).await.unwrap();
@@ -163,7 +164,7 @@ async fn a_deployment_whose_reply_was_lost_is_found_and_not_repeated() {
 
 #[tokio::test]
 async fn an_endpoint_that_stays_busy_is_told_as_the_cloud_s() {
-    let dark = || answer(&told("a", json!({})));
+    let dark = || answer(&endpoint_json("a", json!({})));
     let busy = || refused(400, "FAILED_PRECONDITION");
     // Each refusal stands between two looks.
     let server = Scripted::start((0..200).flat_map(|_| [dark(), dark(), busy()])).await;
@@ -184,9 +185,9 @@ async fn an_endpoint_that_stays_busy_is_told_as_the_cloud_s() {
 async fn an_undeployment_that_an_earlier_try_had_is_done() {
     let gone = json!({"deployedModels": [], "trafficSplit": {}});
     let server = Scripted::start([
-        answer(&told("a", json!({}))),
+        answer(&endpoint_json("a", json!({}))),
         refused(404, "NOT_FOUND"),
-        answer(&told("b", gone)),
+        answer(&endpoint_json("b", gone)),
     ])
     .await;
     let ctx = context(&server);

@@ -167,17 +167,17 @@ impl Look {
         (self.seed, self.few, self.gates) = (seed, few, gates);
     }
 
-    pub(super) fn story(&self) -> Vec<String> {
-        let mut story = Vec::new();
+    pub(super) fn summary(&self) -> Vec<String> {
+        let mut lines = Vec::new();
         let what = match self.task {
             Task::Regression => "a number".to_owned(),
             Task::Binary | Task::Multiclass => format!("{} classes", self.classes.len()),
         };
-        story.push(format!("label `{}`: {what}", self.label));
+        lines.push(format!("label `{}`: {what}", self.label));
         for dropped in &self.drop {
-            story.push(format!("dropped `{}`: {}", dropped.column, dropped.why));
+            lines.push(format!("dropped `{}`: {}", dropped.column, dropped.why));
         }
-        story
+        lines
     }
 }
 

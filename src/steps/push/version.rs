@@ -30,14 +30,14 @@ const POLL: Duration = Duration::from_secs(10);
 const LOST_UPLOADS: u32 = 3;
 
 /// A version that is to be in the registry.
-pub(super) struct Wanted<'a> {
+pub(super) struct NewVersion<'a> {
     ctx: &'a Context,
     /// The model's name.
     model: String,
     new: NewModel,
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> NewVersion<'a> {
     pub(super) fn new(ctx: &'a Context, new: NewModel) -> Self {
         let model = format!("{}/models/{}", ctx.vertex().parent(), new.model_id);
         Self { ctx, model, new }

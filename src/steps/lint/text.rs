@@ -8,7 +8,7 @@ use crate::workspace::records::{LintReport, Severity, Verdict};
 use crate::workspace::table_profile::Forced;
 use crate::workspace::{FOLDER, Record as _};
 
-/// How many findings are told one by one, of all and of one check in one column; the rest is in the record and on
+/// How many findings are lines one by one, of all and of one check in one column; the rest is in the record and on
 /// the page.
 const TOLD: usize = 20;
 const TOLD_OF_ONE: usize = 3;
@@ -16,12 +16,12 @@ const TOLD_OF_ONE: usize = 3;
 /// How many checks and columns the summary has; the page has all.
 const SUMMED_UP: usize = 30;
 
-/// How many columns are told whose type a cell forced.
+/// How many columns are lines whose type a cell forced.
 const FORCED: usize = 10;
 
 /// Columns whose type is not that of their first cells, each with the cell that says so.
 pub(super) fn forced(columns: &[(String, Forced)]) -> Vec<String> {
-    let told = columns.iter().take(FORCED).map(|(column, forced)| {
+    let lines = columns.iter().take(FORCED).map(|(column, forced)| {
         let Forced {
             place,
             value,
@@ -33,7 +33,7 @@ pub(super) fn forced(columns: &[(String, Forced)]) -> Vec<String> {
             instead_of.as_str()
         )
     });
-    let mut lines: Vec<String> = told.collect();
+    let mut lines: Vec<String> = lines.collect();
     if let Some(more) = columns.len().checked_sub(FORCED).filter(|more| *more > 0) {
         lines.push(format!("and {more} more columns with such a cell"));
     }
@@ -45,7 +45,7 @@ pub(super) fn findings(groups: &[Group], is_frozen: bool) -> Vec<String> {
     let mut lines = Vec::new();
     let mut left_out = false;
     for group in groups {
-        let most = told_of(group);
+        let most = shown_of(group);
         for finding in group.findings.iter().take(most) {
             if lines.len() >= TOLD {
                 left_out = true;
@@ -70,8 +70,8 @@ pub(super) fn findings(groups: &[Group], is_frozen: bool) -> Vec<String> {
     lines
 }
 
-/// How many findings of a group are told: of rows that are left out the first ten and how many more.
-fn told_of(group: &Group) -> usize {
+/// How many findings of a group are lines: of rows that are left out the first ten and how many more.
+fn shown_of(group: &Group) -> usize {
     match group.check.starts_with("table.") {
         true => 11,
         false => TOLD_OF_ONE,
