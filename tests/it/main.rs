@@ -26,6 +26,7 @@ mod lint;
 mod main_job;
 mod own_image;
 mod profile;
+mod readme;
 mod reference;
 mod registry;
 mod rejections;
