@@ -5,7 +5,7 @@
 //! The command's flags and its entry, `command`, stand in the same file.
 //!
 //! Steps print with this crate's `println!`, which makes a line harmless; tests see it by
-//! [`crate::printable::printed`]. What [`crate::report`] drew is harmless already and may have colours.
+//! `printable::printed`. What [`crate::report`] drew is harmless already and may have colours.
 
 mod aliases;
 pub mod auth;

@@ -41,7 +41,7 @@ pub struct Flags {
 /// Says who serin is.
 ///
 /// # Errors
-/// Those of [`auth`].
+/// Those of the step.
 pub fn command(flags: Flags) -> Result<u8> {
     one_thread()?.block_on(auth(flags.format))?;
     Ok(code::DONE)

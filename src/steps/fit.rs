@@ -54,7 +54,7 @@ pub struct Flags {
 /// Fits as the flags say.
 ///
 /// # Errors
-/// Those of [`fit`].
+/// Those of the step.
 pub fn command(flags: Flags) -> Result<u8> {
     one_thread()?.block_on(fit(&flags))?;
     Ok(code::DONE)

@@ -45,7 +45,7 @@ pub struct Flags {
 /// Writes the first files.
 ///
 /// # Errors
-/// Those of [`init`].
+/// Those of the step.
 pub fn command(flags: Flags) -> Result<u8> {
     Ok(init(&flags)?.exit_code())
 }

@@ -103,7 +103,7 @@ fn delimiter(text: &str) -> Result<u8, String> {
 /// Profiles the tables.
 ///
 /// # Errors
-/// Those of [`profile`].
+/// Those of the step.
 pub fn command(flags: Flags) -> Result<u8> {
     one_thread()?.block_on(profile(&flags))?;
     Ok(code::DONE)

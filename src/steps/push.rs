@@ -33,7 +33,7 @@ pub struct Flags {
 /// The step in the current directory.
 ///
 /// # Errors
-/// Those of [`push`].
+/// Those of the step.
 pub fn command(flags: Flags) -> Result<u8> {
     super::run(flags.common, async |ctx| push(ctx, &flags.image).await)
 }

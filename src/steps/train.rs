@@ -39,7 +39,7 @@ pub struct Flags {
 /// Trains the model of the snapshot in the current directory.
 ///
 /// # Errors
-/// Those of [`train`].
+/// Those of the step.
 pub fn command(flags: Flags) -> Result<u8> {
     super::run(flags.common.clone(), async |ctx| train(ctx, &flags).await)
 }

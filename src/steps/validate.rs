@@ -23,7 +23,7 @@ pub struct Flags {
 /// The step in the current directory.
 ///
 /// # Errors
-/// Those of [`validate`].
+/// Those of the step.
 pub fn command(flags: Flags) -> Result<u8> {
     super::run(flags.common, validate)
 }
