@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
-use crate::data::read;
+use crate::catch_panic;
 use crate::exit::{self, code};
 use crate::steps::{auth, deploy, fit, init, lint, profile, push, train, validate};
 use crate::{log, process};

@@ -41,7 +41,7 @@ fields! {
         "local": "a file, a pattern, a folder, or the same as a `gs://` URI", "one of both is required", "files of CSV (also packed with gzip or zstd), JSON Lines or Parquet, told apart by their bytes; relative to `serin.yaml`";
         "bigquery": "`project.dataset.table`, also with `bq://`", "one of both is required", "a table of BigQuery, which is not read yet; `lint --source` chooses the place";
         "delimiter": "one character, or `tab`", "found out", "what stands between the fields of a CSV";
-        "encoding": "`utf-8`, `utf-16le`, `utf-16be`, `windows-1252`, `latin-1` or `iso-8859-1`", "UTF-8, or what a byte order mark says", "how the letters of a text are written";
+        "encoding": "an encoding that browsers know, by its label: `latin-1`, `utf-16le`, `shift_jis`, `gb18030`, …", "UTF-8, or what a byte order mark says", "how the letters of a text are written";
     }
     "data.join" {
         "on": "a column or a list", "required", "the columns that the tables share";

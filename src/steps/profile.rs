@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 use super::one_thread;
 use super::tables::Tables;
-use crate::config::Encoding;
+use crate::config::{self, Encoding};
 use crate::data::read::{Dialect, File, Table};
 use crate::data::scan::Reading;
 use crate::data::stats;
