@@ -9,7 +9,7 @@ thread_local! {
 }
 
 /// What `work` returns; `None` where it panics. What it was changing then must be thrown away.
-pub fn catch_panic<T>(work: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Option<T> {
     let before = CATCHING.replace(true);
     let done = panic::catch_unwind(AssertUnwindSafe(work));
     CATCHING.set(before);
@@ -17,6 +17,6 @@ pub fn catch_panic<T>(work: impl FnOnce() -> T) -> Option<T> {
 }
 
 /// Whether a panic of this thread will be caught by [`catch_panic`], so that it is no bug to report.
-pub fn is_catching() -> bool {
+pub(crate) fn is_catching() -> bool {
     CATCHING.get()
 }

@@ -33,19 +33,18 @@ use anyhow::Result;
 
 use crate::error::Input;
 
-pub use check::{CheckOptions, check};
-pub use image::HostImage;
-pub use resolve::{Builtins, Resolved, as_written, parse_substitutions, resolve};
-pub use runner::{BuiltImage, Part, RunOptions, RunReport, StepReport, run};
-pub use schedule::Status;
-pub use secrets::SecretFile;
+pub(crate) use check::{CheckOptions, check};
+pub(crate) use image::HostImage;
+pub(crate) use resolve::{as_written, parse_substitutions};
+pub(crate) use runner::{Part, RunOptions, run};
+pub(crate) use secrets::SecretFile;
 
 /// The config's name where none is given.
 const CONFIG: &str = "cloudbuild.yaml";
 
 /// How a command prints what it finds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// For people.
     #[default]
     Text,

@@ -6,27 +6,27 @@
 pub mod batch;
 mod cell;
 mod cell_text;
-pub mod checks;
-pub mod drift;
-pub mod findings;
-pub mod frame;
-pub mod freeze;
+pub(crate) mod checks;
+pub(crate) mod drift;
+pub(crate) mod findings;
+pub(crate) mod frame;
+pub(crate) mod freeze;
 pub mod instances;
-pub mod join;
+pub(crate) mod join;
 mod keys;
-pub mod label;
+pub(crate) mod label;
 pub mod read;
-pub mod scan;
-pub mod schema;
+pub(crate) mod scan;
+pub(crate) mod schema;
 mod sequencer;
-pub mod sketch;
-pub mod snapshot;
-pub mod split;
-pub mod stats;
-pub mod table;
+pub(crate) mod sketch;
+pub(crate) mod snapshot;
+pub(crate) mod split;
+pub(crate) mod stats;
+pub(crate) mod table;
 #[cfg(test)]
 pub(crate) mod testing;
-pub mod types;
+pub(crate) mod types;
 
 /// A number of things, as in `1 row` or `20 rows`.
 pub fn counted(n: u64, what: &str) -> String {

@@ -12,7 +12,7 @@ mod kms;
 mod logging;
 mod metadata;
 mod monitoring;
-pub mod seed;
+pub(crate) mod seed;
 mod server;
 mod storage;
 #[cfg(test)]
@@ -36,7 +36,7 @@ use self::core::service::Service;
 pub(crate) use self::core::store::folder::claim as claim_state;
 use self::core::store::{self, Kind, Store};
 pub use self::core::variables::{address, exports, local_project, variables};
-pub use self::core::{Builds, faults};
+pub(crate) use self::core::{Builds, faults};
 use self::core::{Core, Tasks, clock, guard, operations};
 use crate::clock::Clock;
 use crate::error::Input;

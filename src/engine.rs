@@ -19,14 +19,14 @@ const FIND: Duration = Duration::from_secs(10);
 /// How long it may take for anything else that is not a pull, a run or a push.
 const ANSWER: Duration = Duration::from_secs(60);
 /// Where a container finds the engine's socket.
-pub const SOCKET: &str = "/var/run/docker.sock";
+pub(crate) const SOCKET: &str = "/var/run/docker.sock";
 /// The label of what belongs to a run; its value says to which.
 const LABEL: &str = "serin.run";
 
 /// The engine refused, or did not answer.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("`docker {command}`: {message}")]
-pub struct Error {
+pub(crate) struct Error {
     /// The words of the command, without its values: some are secret.
     pub command: String,
     /// What the engine said.
@@ -35,7 +35,7 @@ pub struct Error {
 
 /// An engine that answered.
 #[derive(Clone, Debug)]
-pub struct Engine {
+pub(crate) struct Engine {
     /// As in `28.2.2`.
     pub version: String,
     /// Where it is, as in `unix:///var/run/docker.sock`.
@@ -46,7 +46,7 @@ pub struct Engine {
 
 /// An image that the engine has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
+pub(crate) struct Image {
     /// `sha256:…` of its configuration.
     pub id: String,
     /// It came from a registry or was pushed to one.
@@ -55,7 +55,7 @@ pub struct Image {
 
 /// How a container stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
+pub(crate) struct State {
     /// None where its process was never started, or runs still.
     pub exit_code: Option<i32>,
     pub was_started: bool,
@@ -65,7 +65,7 @@ pub struct State {
 
 /// What a container sees as a folder or file of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mount {
+pub(crate) enum Mount {
     /// A file or folder of this machine.
     Bind {
         from: PathBuf,
@@ -78,7 +78,7 @@ pub enum Mount {
 
 /// A container that is to be made.
 #[derive(Clone, Debug, Default)]
-pub struct Container {
+pub(crate) struct Container {
     pub name: String,
     /// To which run it belongs.
     pub owner: String,
@@ -120,7 +120,7 @@ const OF_THE_CLIENT: [&str; 15] = [
 ];
 
 /// Whether a secret may have this name.
-pub fn can_be_secret(name: &str) -> bool {
+pub(crate) fn can_be_secret(name: &str) -> bool {
     !OF_THE_CLIENT.contains(&name)
 }
 
@@ -129,7 +129,7 @@ impl Engine {
     ///
     /// # Errors
     /// Why there is none, in a sentence.
-    pub async fn find() -> Result<Self, String> {
+    pub(crate) async fn find() -> Result<Self, String> {
         let asked = [
             "info",
             "--format",
@@ -173,7 +173,7 @@ impl Engine {
     }
 
     /// The socket that a container mounts to speak to the engine; none where that is not a socket.
-    pub fn socket(&self) -> Option<PathBuf> {
+    pub(crate) fn socket(&self) -> Option<PathBuf> {
         let path = self.host.strip_prefix("unix://")?;
         // Where the engine is in a virtual machine, the path is one of that machine.
         let is_here = cfg!(target_os = "linux") && !self.is_desktop;
@@ -181,7 +181,7 @@ impl Engine {
     }
 
     /// Whether the engine is reached by a socket of this machine, so that it sees this machine's files.
-    pub fn is_local(&self) -> bool {
+    pub(crate) fn is_local(&self) -> bool {
         self.host.starts_with("unix://")
     }
 
@@ -189,7 +189,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the engine does not answer.
-    pub async fn image(&self, name: &str) -> Result<Option<Image>, Error> {
+    pub(crate) async fn image(&self, name: &str) -> Result<Option<Image>, Error> {
         let format = "{{.Id}}|{{len .RepoDigests}}";
         match ask(&["image", "inspect"], ["--format", format, name]).await {
             Ok(text) => Ok(text.split_once('|').map(|(id, digests)| Image {
@@ -202,7 +202,7 @@ impl Engine {
     }
 
     /// The command that pulls an image and says how far it is.
-    pub fn pull(&self, image: &str) -> Command {
+    pub(crate) fn pull(&self, image: &str) -> Command {
         command(["pull", image])
     }
 
@@ -210,7 +210,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the engine refuses.
-    pub async fn create(&self, container: &Container) -> Result<String, Error> {
+    pub(crate) async fn create(&self, container: &Container) -> Result<String, Error> {
         let mut create = command(["create", "--pull", "never"]);
         create.args(arguments(container));
         create.envs(container.secrets.iter().map(|(name, value)| (name, value)));
@@ -218,7 +218,7 @@ impl Engine {
     }
 
     /// The command that starts a container and lasts as long as it, with its two streams.
-    pub fn start(&self, id: &str) -> Command {
+    pub(crate) fn start(&self, id: &str) -> Command {
         command(["start", "--attach", id])
     }
 
@@ -226,7 +226,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the engine refuses, or it ends with another exit code than 0.
-    pub async fn run(&self, container: &Container) -> Result<(), Error> {
+    pub(crate) async fn run(&self, container: &Container) -> Result<(), Error> {
         let id = self.create(container).await?;
         let ran = answer(self.start(&id), "start").await;
         self.remove(&id).await?;
@@ -237,7 +237,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the engine does not answer.
-    pub async fn kill(&self, id: &str, signal: &str) -> Result<(), Error> {
+    pub(crate) async fn kill(&self, id: &str, signal: &str) -> Result<(), Error> {
         match ask(&["kill"], ["--signal", signal, id]).await {
             Err(error) if !is_absent(&error, "is not running") && !is_absent(&error, "no such") => {
                 Err(error)
@@ -250,7 +250,7 @@ impl Engine {
     ///
     /// # Errors
     /// When there is no such container, or the engine does not answer.
-    pub async fn state(&self, id: &str) -> Result<State, Error> {
+    pub(crate) async fn state(&self, id: &str) -> Result<State, Error> {
         let format = "{{.State.Running}}|{{.State.StartedAt}}|{{.State.ExitCode}}|{{.State.Error}}";
         let text = ask(&["container", "inspect"], ["--format", format, id]).await?;
         let mut fields = text.splitn(4, '|');
@@ -269,7 +269,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the engine does not answer.
-    pub async fn remove(&self, id: &str) -> Result<(), Error> {
+    pub(crate) async fn remove(&self, id: &str) -> Result<(), Error> {
         match ask(&["rm"], ["--force", "--volumes", id]).await {
             Err(error) if !is_absent(&error, "no such container") => Err(error),
             _ => Ok(()),
@@ -280,7 +280,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the engine does not answer, or somebody else uses one of the volumes.
-    pub async fn sweep(&self, owner: &str) -> Result<(), Error> {
+    pub(crate) async fn sweep(&self, owner: &str) -> Result<(), Error> {
         let label = format!("label={LABEL}={owner}");
         let containers = ask(&["ps"], ["--all", "--quiet", "--filter", &label]).await?;
         if !containers.is_empty() {
@@ -298,7 +298,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the engine refuses.
-    pub async fn make_volume(&self, name: &str, owner: &str) -> Result<(), Error> {
+    pub(crate) async fn make_volume(&self, name: &str, owner: &str) -> Result<(), Error> {
         let label = format!("{LABEL}={owner}");
         ask(&["volume", "create"], ["--label", &label, name])
             .await
@@ -310,7 +310,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the engine refuses.
-    pub async fn network(&self, name: &str) -> Result<Vec<Gateway>, Error> {
+    pub(crate) async fn network(&self, name: &str) -> Result<Vec<Gateway>, Error> {
         let gateways = || {
             let format = "{{range .IPAM.Config}}{{.Gateway}}|{{.Subnet}} {{end}}";
             ask(&["network", "inspect"], ["--format", format, name])
@@ -332,7 +332,7 @@ impl Engine {
 
 /// The engine's machine as the containers of a network see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gateway {
+pub(crate) struct Gateway {
     pub address: IpAddr,
     /// The network's own addresses: one of them, and how many bits all have in common with it.
     subnet: (IpAddr, u32),
@@ -340,7 +340,7 @@ pub struct Gateway {
 
 impl Gateway {
     /// Reads `GATEWAY|ADDRESS/BITS`; some versions write the bits behind the gateway, too.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (gateway, subnet) = text.split_once('|')?;
         let (first, bits) = subnet.split_once('/')?;
         Some(Self {
@@ -350,7 +350,7 @@ impl Gateway {
     }
 
     /// Whether an address is one of the network's.
-    pub fn is_of(&self, address: IpAddr) -> bool {
+    pub(crate) fn is_of(&self, address: IpAddr) -> bool {
         // Left aligned, so that bits count alike in both families.
         let number = |address: IpAddr| match address {
             IpAddr::V4(v4) => u128::from(v4.to_bits()) << 96,
@@ -402,7 +402,7 @@ fn arguments(container: &Container) -> Vec<String> {
 
 impl Mount {
     /// Where it is in the container.
-    pub fn target(&self) -> &str {
+    pub(crate) fn target(&self) -> &str {
         match self {
             Self::Bind { to, .. } | Self::Volume { to, .. } => to,
         }

@@ -105,7 +105,7 @@ impl fmt::Display for Input {
 /// for the other build, or finds what that one has deployed. It is no verdict on the model (1), nothing is
 /// there to be set right (2), and no bug (4).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LeaseError {
+pub(crate) enum LeaseError {
     /// It was waited for, and it keeps renewing its lease.
     #[error(
         "{lease}: another build is rolling out to this endpoint (its lease ends at {until}); run `serin deploy` again when it is done"

@@ -9,15 +9,15 @@ use crate::gcp;
 use crate::signals::Interrupted;
 
 /// The exit codes, as documented in `--help`.
-pub mod code {
-    pub const DONE: u8 = 0;
-    pub const REJECTED: u8 = 1;
-    pub const INPUT: u8 = 2;
+pub(crate) mod code {
+    pub(crate) const DONE: u8 = 0;
+    pub(crate) const REJECTED: u8 = 1;
+    pub(crate) const INPUT: u8 = 2;
     /// To run the command again may help: the cloud failed, or another build leads the rollout.
-    pub const CLOUD: u8 = 3;
-    pub const BUG: u8 = 4;
-    pub const INTERRUPTED: u8 = 130;
-    pub const TERMINATED: u8 = 143;
+    pub(crate) const CLOUD: u8 = 3;
+    pub(crate) const BUG: u8 = 4;
+    pub(crate) const INTERRUPTED: u8 = 130;
+    pub(crate) const TERMINATED: u8 = 143;
 }
 
 /// What the user got wrong, also where a request to the cloud failed for it.
@@ -27,7 +27,7 @@ fn input(error: &anyhow::Error) -> Option<&Input> {
 }
 
 /// The exit code for an error: the first typed error in its chain decides.
-pub fn exit_code(error: &anyhow::Error) -> u8 {
+pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     if input(error).is_some() {
         code::INPUT
     } else if error.is::<gcp::Error>() || error.is::<LeaseError>() {
@@ -40,7 +40,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 }
 
 /// The exit code of a process that a signal ended.
-pub fn interrupted_by(signal: Interrupted) -> u8 {
+pub(crate) fn interrupted_by(signal: Interrupted) -> u8 {
     match signal {
         Interrupted::Sigint => code::INTERRUPTED,
         Interrupted::Sigterm => code::TERMINATED,
@@ -48,7 +48,7 @@ pub fn interrupted_by(signal: Interrupted) -> u8 {
 }
 
 /// The text for standard error: the message with its causes, then a drawing and one hint.
-pub fn render(error: &anyhow::Error) -> String {
+pub(crate) fn render(error: &anyhow::Error) -> String {
     let mut text = format!("error: {error:#}");
     if let Some(input) = input(error) {
         if let Some(drawing) = &input.drawing {

@@ -8,16 +8,16 @@ mod client;
 mod connections;
 mod endpoint;
 mod error;
-pub mod logging;
-pub mod monitoring;
+pub(crate) mod logging;
+pub(crate) mod monitoring;
 mod names;
 mod operations;
 mod retry;
 #[cfg(test)]
 pub(crate) mod scripted;
-pub mod storage;
+pub(crate) mod storage;
 mod token;
-pub mod vertex;
+pub(crate) mod vertex;
 mod wire;
 
 pub use client::Client;

@@ -19,7 +19,7 @@ impl SelfImages {
 }
 
 /// An image reference without its digest and tag: `host:5000/a/b:tag@sha256:…` is `host:5000/a/b`.
-pub fn repository(image: &str) -> &str {
+pub(crate) fn repository(image: &str) -> &str {
     let image = image.split('@').next().unwrap_or(image);
     match image.rsplit_once(':') {
         Some((repository, tag)) if !tag.contains('/') => repository,

@@ -4,31 +4,32 @@
 //! test (`tests/it/rooms.rs`). The binary is `main.rs` over [`cli`]; the library exists so that
 //! tests and benches see the rooms.
 
+#![warn(unreachable_pub)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failed test may panic"))]
 
 // First, because its macros are everybody's.
 #[macro_use]
-pub mod printable;
+mod printable;
 
-pub mod catch_panic;
+mod catch_panic;
 pub mod cli;
 pub mod clock;
-pub mod cloudbuild;
+mod cloudbuild;
 pub mod config;
 pub mod data;
 pub mod emulator;
-pub mod engine;
-pub mod error;
-pub mod exit;
+mod engine;
+mod error;
+mod exit;
 pub mod gcp;
-pub mod image;
+mod image;
 mod listen;
-pub mod log;
+mod log;
 pub mod model;
-pub mod process;
-pub mod report;
-pub mod serve;
+mod process;
+mod report;
+mod serve;
 mod settings;
-pub mod signals;
+mod signals;
 pub mod steps;
 pub mod workspace;

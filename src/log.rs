@@ -19,12 +19,12 @@ enum Severity {
 }
 
 /// Says what happened.
-pub fn info(message: &str) {
+pub(crate) fn info(message: &str) {
     say(Severity::Info, message);
 }
 
 /// Says what went wrong. The message may have several lines, and stays one entry.
-pub fn error(message: &str) {
+pub(crate) fn error(message: &str) {
     say(Severity::Error, message);
 }
 

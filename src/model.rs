@@ -3,12 +3,12 @@
 //! It knows files and tables, no cloud: a step lands what it needs in the workspace first. What a
 //! table holds is the business of `data`; what a verdict leads to is that of the steps.
 
-pub mod compare;
-pub mod encode;
-pub mod gate;
-pub mod learner;
-pub mod metrics;
-pub mod package;
+pub(crate) mod compare;
+pub(crate) mod encode;
+pub(crate) mod gate;
+pub(crate) mod learner;
+pub(crate) mod metrics;
+pub(crate) mod package;
 pub mod predictor;
 mod random;
 mod slices;

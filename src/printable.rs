@@ -15,7 +15,7 @@ use std::fmt::{self, Display, Write as _};
 /// direction of text, breaks lines or has no width and no use in a line.
 ///
 /// The joiners U+200C and U+200D stay: Persian, the scripts of India and emoji are written with them.
-pub fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
             // The direction of text.
@@ -29,12 +29,12 @@ pub fn is_hidden(c: char) -> bool {
 }
 
 /// A text of any lines: line feeds and tabs stay.
-pub fn text(text: &str) -> Cow<'_, str> {
+pub(crate) fn text(text: &str) -> Cow<'_, str> {
     escaped(text, |c| is_hidden(c) && !matches!(c, '\n' | '\t'))
 }
 
 /// A text that must stay on its line: line feeds and tabs are shown as escapes too.
-pub fn line(text: &str) -> Cow<'_, str> {
+pub(crate) fn line(text: &str) -> Cow<'_, str> {
     escaped(text, is_hidden)
 }
 
@@ -42,7 +42,7 @@ pub fn line(text: &str) -> Cow<'_, str> {
 const SHOWN: usize = 40;
 
 /// A text of others as a message repeats it: on its line, and cut after 40 characters.
-pub fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}…", line(text.get(..end).unwrap_or_default())),
         None => line(text).into_owned(),
@@ -66,7 +66,7 @@ fn escaped(text: &str, hides: impl Fn(char) -> bool) -> Cow<'_, str> {
 
 /// JSON with the same value: what its writer left as it is (DEL, C1 and the rest of [`is_hidden`]) is
 /// escaped as JSON escapes it. White space between its parts stays.
-pub fn json(json: &str) -> Cow<'_, str> {
+pub(crate) fn json(json: &str) -> Cow<'_, str> {
     let hides = |c: char| is_hidden(c) && !c.is_ascii_whitespace();
     if !json.chars().any(hides) {
         return Cow::Borrowed(json);
@@ -86,7 +86,7 @@ pub fn json(json: &str) -> Cow<'_, str> {
 }
 
 /// A share in percent, with one decimal and below 1% with two; never 0% or 100% for what only comes near.
-pub fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     let percent = share * 100.0;
     if percent > 0.0 && percent < 0.01 {
         return "<0.01%".to_owned();
@@ -100,7 +100,7 @@ pub fn percent(share: f64) -> String {
 
 /// A word as a shell takes it back: in quotes where it needs them. Where it holds what is not shown, it
 /// stands in the `$'…'` of bash, zsh and POSIX.1-2024, so that the command can be printed.
-pub fn word(text: &str) -> String {
+pub(crate) fn word(text: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
     if !text.is_empty() && text.chars().all(bare) {
         return text.to_owned();
@@ -109,7 +109,7 @@ pub fn word(text: &str) -> String {
 }
 
 /// The same, in quotes whatever it holds.
-pub fn quoted_word(text: &str) -> String {
+pub(crate) fn quoted_word(text: &str) -> String {
     if !text.chars().any(is_hidden) {
         return sh_word(text);
     }
@@ -131,12 +131,12 @@ pub fn quoted_word(text: &str) -> String {
 }
 
 /// A word for any sh, whatever it holds: for a text that a shell evaluates and nobody reads.
-pub fn sh_word(text: &str) -> String {
+pub(crate) fn sh_word(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// Shows a value as [`text`].
-pub struct Printable<T>(pub T);
+pub(crate) struct Printable<T>(pub T);
 
 impl<T: Display> Display for Printable<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -151,7 +151,7 @@ impl<T: Display> Display for Printable<T> {
 }
 
 /// What [`println!`](crate::println) does.
-pub fn print_line(line: fmt::Arguments<'_>) {
+pub(crate) fn print_line(line: fmt::Arguments<'_>) {
     #[cfg(test)]
     if tests::keep(line) {
         return;

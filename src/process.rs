@@ -154,7 +154,7 @@ impl Drop for Group {
 /// Waits until the parent has told the watchdog of this process, where the parent is a serin that does;
 /// false where it is gone before, and this process has to end.
 #[must_use]
-pub fn wait_for_word() -> bool {
+pub(crate) fn wait_for_word() -> bool {
     let waits = std::env::var_os(WAITS).is_some();
     !waits || io::stdin().read_exact(&mut [0]).is_ok()
 }
@@ -163,7 +163,7 @@ pub fn wait_for_word() -> bool {
 ///
 /// # Errors
 /// When standard input cannot be read.
-pub fn watchdog(input: impl BufRead) -> io::Result<()> {
+pub(crate) fn watchdog(input: impl BufRead) -> io::Result<()> {
     let mut groups = BTreeSet::new();
     for line in input.lines() {
         let Ok(line) = line else { break };

@@ -9,9 +9,9 @@ mod number;
 mod page;
 mod plot;
 mod profile;
-pub mod progress;
-pub mod table_profile;
-pub mod terminal;
+pub(crate) mod progress;
+pub(crate) mod table_profile;
+pub(crate) mod terminal;
 mod train;
 mod validate;
 mod verdicts;
@@ -32,7 +32,7 @@ use crate::workspace::records::{
 use crate::workspace::{FOLDER, Workspace, write_atomically};
 
 /// The page's name under `.serin/`.
-pub const FILE: &str = "report.html";
+pub(crate) const FILE: &str = "report.html";
 
 /// The records of a build, as many as there are.
 #[derive(Default)]
@@ -69,7 +69,7 @@ impl Records {
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write(workspace: &Workspace) -> Result<PathBuf> {
+pub(crate) fn write(workspace: &Workspace) -> Result<PathBuf> {
     let path = workspace.path(FOLDER).join(FILE);
     let html = page::page(&Records::peek(workspace)).into_string();
     write_atomically(&path, html.as_bytes())

@@ -37,7 +37,7 @@ use crate::listen::{self, Held, Limits, json_answer, json_bytes, refusal};
 use crate::log;
 use crate::printable::shown;
 use crate::signals::Signals;
-pub use address::Address;
+pub(crate) use address::Address;
 use scorer::Scorer;
 
 /// The largest request, in bytes: what a shared endpoint of Vertex AI lets through.
@@ -50,7 +50,7 @@ const FAREWELL: Duration = Duration::from_secs(20);
 
 /// What to serve, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub(crate) struct Options {
     /// The model directory.
     pub model: PathBuf,
     pub address: Address,
@@ -61,7 +61,7 @@ pub struct Options {
 
 /// Where health and predictions are; each begins with a slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Routes {
+pub(crate) struct Routes {
     pub health: String,
     pub predict: String,
 }
@@ -69,7 +69,7 @@ pub struct Routes {
 impl Routes {
     /// The routes of the flags, else those that Vertex AI gives a model which names none: made of the endpoint and the
     /// deployed model. Elsewhere they are short.
-    pub fn choose(
+    pub(crate) fn choose(
         health: Option<String>,
         predict: Option<String>,
         variable: impl Fn(&str) -> Option<String>,
@@ -94,7 +94,7 @@ impl Routes {
 ///
 /// # Errors
 /// [`Input`] for a model that cannot be loaded or a port that cannot be had.
-pub async fn serve(options: Options) -> Result<()> {
+pub(crate) async fn serve(options: Options) -> Result<()> {
     let mut signals = Signals::listen()?;
     let stop = async move {
         signals.next().await;

@@ -5,7 +5,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A signal asked this process to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Interrupted {
+pub(crate) enum Interrupted {
     #[error("interrupted by SIGINT")]
     Sigint,
     #[error("interrupted by SIGTERM")]
@@ -14,7 +14,7 @@ pub enum Interrupted {
 
 /// The two signals from the moment of [`Signals::listen`] on; until it is dropped none is lost.
 #[derive(Debug)]
-pub struct Signals {
+pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
@@ -22,7 +22,7 @@ pub struct Signals {
 impl Signals {
     /// # Errors
     /// Where a handler cannot be installed; the signals then keep their default effect.
-    pub fn listen() -> Result<Self> {
+    pub(crate) fn listen() -> Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).context("listening for SIGTERM")?,
             interrupt: signal(SignalKind::interrupt()).context("listening for SIGINT")?,
@@ -30,7 +30,7 @@ impl Signals {
     }
 
     /// Waits for the next of them.
-    pub async fn next(&mut self) -> Interrupted {
+    pub(crate) async fn next(&mut self) -> Interrupted {
         tokio::select! {
             _ = self.interrupt.recv() => Interrupted::Sigint,
             _ = self.terminate.recv() => Interrupted::Sigterm,
@@ -41,7 +41,7 @@ impl Signals {
 /// Waits for SIGINT or SIGTERM.
 ///
 /// Where the handlers cannot be installed this never ends, and the signals keep their default effect.
-pub async fn interrupted() -> Interrupted {
+pub(crate) async fn interrupted() -> Interrupted {
     match Signals::listen() {
         Ok(mut signals) => signals.next().await,
         Err(_) => std::future::pending().await,

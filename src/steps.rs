@@ -8,21 +8,21 @@
 //! `printable::printed`. What [`crate::report`] drew is harmless already and may have colours.
 
 mod aliases;
-pub mod auth;
+pub(crate) mod auth;
 mod bucket;
-pub mod champion;
-pub mod deploy;
+pub(crate) mod champion;
+pub(crate) mod deploy;
 pub mod fit;
-pub mod init;
-pub mod lint;
-pub mod model_files;
-pub mod profile;
-pub mod push;
-pub mod schema;
-pub mod summary;
-pub mod tables;
-pub mod train;
-pub mod validate;
+pub(crate) mod init;
+pub(crate) mod lint;
+pub(crate) mod model_files;
+pub(crate) mod profile;
+pub(crate) mod push;
+pub(crate) mod schema;
+pub(crate) mod summary;
+pub(crate) mod tables;
+pub(crate) mod train;
+pub(crate) mod validate;
 
 use std::path::{Path, PathBuf};
 

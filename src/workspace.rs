@@ -3,11 +3,11 @@
 //! Each artifact has one writer and carries the sha256 of every file it was made from. Reading one
 //! checks those digests, so that a stale or edited file stops the build and names the step to run again.
 
-pub mod drift_report;
-pub mod links;
+pub(crate) mod drift_report;
+pub(crate) mod links;
 pub mod records;
-pub mod table_profile;
-pub mod temporary;
+pub(crate) mod table_profile;
+pub(crate) mod temporary;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};

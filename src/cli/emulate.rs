@@ -19,7 +19,7 @@ use crate::process::Groups;
 /// `eval "$(serin emulate env)"` points the clients of a shell at it.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
-pub struct Flags {
+pub(super) struct Flags {
     #[command(subcommand)]
     pub command: Option<Subcommands>,
     /// The port on 127.0.0.1; 0 takes a free one
@@ -48,7 +48,7 @@ fn host(text: &str) -> Result<String, String> {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Subcommands {
+pub(super) enum Subcommands {
     /// Print the variables that point gcloud, bq and the SDKs at an emulator, for sh and bash
     ///
     /// Use it as `eval "$(serin emulate env)"`. What no variable reaches is said in comments.
@@ -56,7 +56,7 @@ pub enum Subcommands {
 }
 
 #[derive(Debug, Args)]
-pub struct EnvFlags {
+pub(super) struct EnvFlags {
     /// The emulator's port on 127.0.0.1
     #[arg(long, default_value_t = 8085)]
     pub port: u16,

@@ -25,7 +25,7 @@ use crate::{cloudbuild, emulator, printable};
 /// With --check it runs nothing: it says whether Cloud Build would accept the configs, writes a line
 /// for each one that it would, and exits with 2 where one is refused.
 #[derive(Debug, Args)]
-pub struct Flags {
+pub(super) struct Flags {
     /// A folder with a cloudbuild.yaml, or the file; several with --check
     #[arg(default_value = ".")]
     pub sources: Vec<PathBuf>,
@@ -75,7 +75,7 @@ pub struct Flags {
 
 /// The emulated cloud's flags, of `serin run` and `serin emulate`.
 #[derive(Debug, Args)]
-pub struct CloudFlags {
+pub(super) struct CloudFlags {
     /// Where the emulated cloud keeps its state [default: .serin beside the config]
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,

@@ -20,7 +20,7 @@ use crate::steps::model_files;
 /// that stops in the middle of a body or an answer after 30. What is too much at a time is answered with 429; the
 /// health route is answered all the same.
 #[derive(Debug, Args)]
-pub struct Flags {
+pub(super) struct Flags {
     /// The model directory; a path or gs:// URI
     #[arg(long, value_name = "URI", env = "AIP_STORAGE_URI")]
     pub model: String,

@@ -12,7 +12,7 @@ use crate::exit::{self, code};
 use crate::printable;
 
 /// What is checked.
-pub struct CheckOptions {
+pub(crate) struct CheckOptions {
     /// Configs, or folders with a `cloudbuild.yaml`.
     pub sources: Vec<PathBuf>,
     /// The command line's, over those of each config.
@@ -29,7 +29,7 @@ pub struct CheckOptions {
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn check(options: &CheckOptions, out: &mut dyn Write) -> Result<u8> {
+pub(crate) fn check(options: &CheckOptions, out: &mut dyn Write) -> Result<u8> {
     let builtins = match &options.build_id {
         Some(id) => Builtins::new(id.clone()),
         None => Builtins::for_check(),

@@ -15,7 +15,7 @@ use crate::engine;
 use crate::error::Input;
 use crate::image::SelfImages;
 
-pub use hosted::HostImage;
+pub(crate) use hosted::HostImage;
 
 /// What Cloud Build mounts the workspace as.
 pub(super) const WORKSPACE: &str = "/workspace";

@@ -21,7 +21,7 @@ use crate::settings::did_you_mean;
 const NO_BUILD: &str = "00000000-0000-0000-0000-000000000000";
 
 /// The values of the built-in substitutions.
-pub struct Builtins {
+pub(crate) struct Builtins {
     /// `$PROJECT_ID`.
     pub project: String,
     /// `$BUILD_ID`.
@@ -35,7 +35,7 @@ pub struct Builtins {
 impl Builtins {
     /// The built-ins of a build that is run: the project is `CLOUDSDK_CORE_PROJECT`, else
     /// `GOOGLE_CLOUD_PROJECT`, else `local-project`.
-    pub fn new(build_id: String) -> Self {
+    pub(crate) fn new(build_id: String) -> Self {
         Self {
             project: crate::emulator::local_project(),
             build_id,
@@ -45,13 +45,13 @@ impl Builtins {
     }
 
     /// The same for configs that are only checked: every build has the same id.
-    pub fn for_check() -> Self {
+    pub(crate) fn for_check() -> Self {
         Self::new(NO_BUILD.to_owned())
     }
 
     /// The same for a build that was submitted by the API, at this location where there is one.
     #[must_use]
-    pub fn submitted(self, location: Option<String>) -> Self {
+    pub(crate) fn submitted(self, location: Option<String>) -> Self {
         Self {
             submitted: location,
             ..self
@@ -98,7 +98,7 @@ impl Builtins {
 }
 
 /// A build that Cloud Build would accept, its substitutions filled in.
-pub struct Resolved {
+pub(crate) struct Resolved {
     /// The config's file, as it was named.
     pub path: PathBuf,
     /// What is written in it.
@@ -116,7 +116,7 @@ pub struct Resolved {
 ///
 /// # Errors
 /// [`Input`] with the place in the file, for everything that Cloud Build refuses at submission.
-pub fn resolve(
+pub(crate) fn resolve(
     path: &Path,
     overrides: &BTreeMap<String, String>,
     builtins: &Builtins,
@@ -131,7 +131,7 @@ pub fn resolve(
 ///
 /// # Errors
 /// [`Input`] with the place in the file, where it is no build's.
-pub fn as_written(path: &Path) -> Result<String> {
+pub(crate) fn as_written(path: &Path) -> Result<String> {
     let text = text_of(path)?;
     let written =
         config::read(&text, &mut Vec::new()).map_err(|problem| problem.into_error(path, &text))?;
@@ -202,7 +202,7 @@ pub(super) fn resolve_text(
 ///
 /// # Errors
 /// [`Input`] where a part is no `K=V`.
-pub fn parse_substitutions(flags: &[String]) -> Result<BTreeMap<String, String>> {
+pub(crate) fn parse_substitutions(flags: &[String]) -> Result<BTreeMap<String, String>> {
     let mut substitutions = BTreeMap::new();
     for flag in flags {
         let other = flag.strip_prefix('^').and_then(|rest| rest.split_once('^'));
@@ -289,7 +289,7 @@ impl Resolved {
 
     /// The build as one line of JSON in the API's names: substitutions filled in, `timeout` and
     /// `substitutions` always there.
-    pub fn to_json(&self) -> String {
+    pub(crate) fn to_json(&self) -> String {
         Value::Object(self.json()).to_string()
     }
 

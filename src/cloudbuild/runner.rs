@@ -48,10 +48,10 @@ use crate::workspace::Digest;
 use container::Containers;
 use ended::Times;
 use folders::{Claimed, Content, claim};
-pub use part::Part;
+pub(crate) use part::Part;
 
 /// How a build is run.
-pub struct RunOptions {
+pub(crate) struct RunOptions {
     /// A folder, or a config whose folder is the source.
     pub source: PathBuf,
     /// A config other than the source's `cloudbuild.yaml`.
@@ -91,32 +91,29 @@ pub struct RunOptions {
 }
 
 /// What became of a build.
-pub struct RunReport {
+pub(crate) struct RunReport {
     /// The exit code: that of the first step that failed where its image is serin's own, else 1;
     /// 130 or 143 where the build was interrupted.
     pub code: u8,
     pub status: Status,
-    pub build_id: String,
     /// Where the steps left their files.
     pub workspace: PathBuf,
     /// Where the emulated cloud keeps its state.
     pub state: PathBuf,
     /// In the order of the config.
     pub steps: Vec<StepReport>,
-    /// What `images` names, where the build succeeded; none of it is pushed.
-    pub images: Vec<BuiltImage>,
     /// In real time.
     pub duration: Duration,
 }
 
 /// An image that the build made.
-pub struct BuiltImage {
+pub(crate) struct BuiltImage {
     pub name: String,
     /// `sha256:…`, the engine's id of it: a digest of a registry's it gets when it is pushed.
     pub digest: String,
 }
 
-pub struct StepReport {
+pub(crate) struct StepReport {
     /// Its `id`, empty where it has none.
     pub id: String,
     pub image: String,
@@ -136,7 +133,7 @@ pub struct StepReport {
 ///
 /// # Errors
 /// [`Input`] when the config or a folder is refused; nothing has run then.
-pub async fn run(options: RunOptions) -> Result<RunReport> {
+pub(crate) async fn run(options: RunOptions) -> Result<RunReport> {
     let interrupts = listen();
     let serin = std::env::current_exe().context("finding this program's own file")?;
     let (source, config) = locate(&options.source, options.config.as_deref())?;
@@ -385,11 +382,9 @@ impl Job {
         let report = RunReport {
             code,
             status,
-            build_id: self.build_id,
             workspace: self.workspace.path,
             state: self.state,
             steps,
-            images,
             duration: started.elapsed(),
         };
         if !self.log.is_events() {

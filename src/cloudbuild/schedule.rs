@@ -6,7 +6,7 @@ use super::config::Step;
 
 /// The status of a step or a build, by the API's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub(crate) enum Status {
     /// Not started.
     Queued,
     Working,

@@ -20,7 +20,7 @@ const VALUE_BYTES: usize = 64 << 10;
 
 /// `--secret NAME=@FILE`: the file that holds a variable's value on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecretFile {
+pub(crate) struct SecretFile {
     pub name: String,
     pub path: PathBuf,
 }
@@ -30,7 +30,7 @@ impl SecretFile {
     ///
     /// # Errors
     /// [`Input`] where it is no `NAME=@FILE`; the text is not repeated, because it may hold the value.
-    pub fn parse(text: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let parts = text
             .split_once('=')
             .and_then(|(name, file)| Some((name, file.strip_prefix('@')?)))

@@ -2,7 +2,7 @@
 
 /// A cell of a column of one type.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Cell<T> {
+pub(super) enum Cell<T> {
     Value(T),
     /// A word for no value: `NA`, `N/A`, `null`, `NULL`, `None`.
     Null,
@@ -14,7 +14,7 @@ pub enum Cell<T> {
 
 /// A cell's text without the spaces around it.
 #[inline]
-pub fn trim(text: &[u8]) -> &[u8] {
+pub(super) fn trim(text: &[u8]) -> &[u8] {
     match text {
         [b' ' | b'\t', ..] | [.., b' ' | b'\t'] => text.trim_ascii(),
         _ => text,
@@ -33,7 +33,7 @@ fn word<T>(text: &[u8]) -> Cell<T> {
 
 /// A number: decimal, with an exponent perhaps, or `inf` in the usual spellings.
 #[inline]
-pub fn number(text: &[u8]) -> Cell<f64> {
+pub(super) fn number(text: &[u8]) -> Cell<f64> {
     let text = trim(text);
     match quick(text) {
         Some(x) => Cell::Value(x),
@@ -48,7 +48,7 @@ pub fn number(text: &[u8]) -> Cell<f64> {
 /// All characters are handled at once as the bytes of one integer, without a branch that would depend on
 /// how many there are: numbers of changing lengths make the processor guess wrong.
 #[inline]
-pub fn plain_number(bytes: &[u8], (start, end): (u32, u32)) -> Option<f64> {
+pub(super) fn plain_number(bytes: &[u8], (start, end): (u32, u32)) -> Option<f64> {
     const ONES: u64 = u64::MAX / 0xff;
     let mut start = start as usize;
     let negative = *bytes.get(start)? == b'-';
@@ -154,7 +154,7 @@ fn slow(text: &[u8]) -> Cell<f64> {
 }
 
 /// From here on doubles do not hold every whole number.
-pub const FIRST_ROUNDED: f64 = 9_007_199_254_740_992.0;
+pub(super) const FIRST_ROUNDED: f64 = 9_007_199_254_740_992.0;
 
 /// With more digits than this, a fraction may be another number than the double next to it.
 const DIGITS: usize = 17;
@@ -165,7 +165,7 @@ const SURE_DIGITS: usize = 15;
 /// The digits of a number where the double that it is read as loses some: of a whole number that is no double, or of
 /// a fraction with more than 17 digits. Without the plus sign in front.
 #[inline]
-pub fn long_digits(x: f64, text: &[u8]) -> Option<&[u8]> {
+pub(super) fn long_digits(x: f64, text: &[u8]) -> Option<&[u8]> {
     if text.len() <= DIGITS && x.abs() < FIRST_ROUNDED {
         return None;
     }
@@ -199,7 +199,7 @@ pub fn long_digits(x: f64, text: &[u8]) -> Option<&[u8]> {
 
 /// Whether a number has needless zeros in front, as in the postal code `01069`, so that it is a name.
 #[inline]
-pub fn is_padded(text: &[u8]) -> bool {
+pub(super) fn is_padded(text: &[u8]) -> bool {
     matches!(
         trim(text),
         [b'-' | b'+', b'0', b'0'..=b'9', ..] | [b'0', b'0'..=b'9', ..]
@@ -207,7 +207,7 @@ pub fn is_padded(text: &[u8]) -> bool {
 }
 
 #[inline]
-pub fn boolean(text: &[u8]) -> Cell<bool> {
+pub(super) fn boolean(text: &[u8]) -> Cell<bool> {
     let text = trim(text);
     match text {
         b"true" | b"True" | b"TRUE" => Cell::Value(true),
@@ -218,7 +218,7 @@ pub fn boolean(text: &[u8]) -> Cell<bool> {
 
 /// A moment in microseconds since 1970 in UTC, and whether it is a date without a time of day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Time {
+pub(super) struct Time {
     pub micros: i64,
     pub date: bool,
 }
@@ -226,7 +226,7 @@ pub struct Time {
 /// `2026-11-24`, or with a time of day behind `T` or a space: `09:30`, `09:30:15`, `09:30:15.25`, and then
 /// perhaps `Z` or an offset such as `+01:00`; without one it is taken for UTC. Years from 0001 to 9999.
 #[inline]
-pub fn time(text: &[u8]) -> Cell<Time> {
+pub(super) fn time(text: &[u8]) -> Cell<Time> {
     let text = trim(text);
     match (text, moment(text)) {
         (_, Some(time)) => Cell::Value(time),

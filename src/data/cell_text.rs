@@ -3,7 +3,7 @@
 use crate::clock::Timestamp;
 
 /// The shortest text that reads as the number again.
-pub fn number(x: f64) -> String {
+pub(super) fn number(x: f64) -> String {
     if x == 0.0 || (1e-5..1e16).contains(&x.abs()) || !x.is_finite() {
         x.to_string()
     } else {
@@ -12,13 +12,13 @@ pub fn number(x: f64) -> String {
 }
 
 /// The same in at most six digits, for messages: without the noise of the last ones of a double.
-pub fn short(x: f64) -> String {
+pub(super) fn short(x: f64) -> String {
     number(format!("{x:.5e}").parse().unwrap_or(x))
 }
 
 /// A time in RFC 3339 without a fraction of zeros, or its date alone; one beyond the years 0 to 9999 as the
 /// number it is.
-pub fn time(micros: i64, date: bool) -> String {
+pub(super) fn time(micros: i64, date: bool) -> String {
     let time = Timestamp::from_unix_micros(micros);
     if time.unix_micros() != micros {
         return micros.to_string();

@@ -37,11 +37,11 @@ use crate::settings::did_you_mean;
 use crate::workspace::drift_report::DriftReport;
 use crate::workspace::records::Severity;
 use crate::workspace::table_profile::TableProfile;
-pub use references::References;
+pub(crate) use references::References;
 use schema::keys::Keyed;
 
 /// A named check.
-pub struct Check {
+pub(crate) struct Check {
     /// As `lint.json` names it.
     pub code: &'static str,
     pub severity: Severity,
@@ -120,7 +120,7 @@ struct JoinedScope<'a> {
 }
 
 /// The joined table when all of its rows were seen.
-pub struct DatasetScope<'a> {
+pub(crate) struct DatasetScope<'a> {
     pub config: &'a Config,
     pub tables: &'a [Totals],
     pub columns: &'a [FrameColumn],
@@ -132,7 +132,7 @@ pub struct DatasetScope<'a> {
 }
 
 /// A table's profile, and what it is held against as far as that is there.
-pub struct ProfileScope<'a> {
+pub(crate) struct ProfileScope<'a> {
     pub config: &'a Config,
     /// Of the joined table.
     pub profile: &'a TableProfile,
@@ -243,7 +243,7 @@ fn all() -> impl Iterator<Item = &'static Check> {
 ///
 /// # Errors
 /// [`Input`] for a code that is none, with the nearest, and for one that always rejects.
-pub fn validate(config: &Config) -> Result<()> {
+pub(crate) fn validate(config: &Config) -> Result<()> {
     for (code, severity) in &config.lint.checks {
         let known = all().find(|check| check.code == code.value);
         let error = match known {
@@ -274,7 +274,7 @@ pub fn validate(config: &Config) -> Result<()> {
 ///
 /// # Errors
 /// [`Input`] for a code that is none, with the nearest.
-pub fn explain(code: &str) -> Result<&'static str> {
+pub(crate) fn explain(code: &str) -> Result<&'static str> {
     let check = all().find(|check| check.code == code);
     Ok(check.ok_or_else(|| unknown(code))?.explanation)
 }
@@ -302,7 +302,7 @@ fn chosen(config: &Config) -> impl Iterator<Item = (&'static Check, Severity)> {
 }
 
 /// The checks of the rows of one table, which any thread runs on any stretch of them.
-pub struct RowChecks<'a> {
+pub(crate) struct RowChecks<'a> {
     config: &'a Config,
     rule: Option<&'a TableRule>,
     domains: HashMap<&'a str, HashSet<Cow<'a, str>>>,
@@ -311,7 +311,7 @@ pub struct RowChecks<'a> {
 }
 
 /// What was found in a stretch of rows.
-pub struct RowsFound {
+pub(crate) struct RowsFound {
     findings: Findings,
     /// For each key of the table the keys of these rows.
     keys: Vec<Vec<(Key, u32)>>,
@@ -321,7 +321,7 @@ pub struct RowsFound {
 
 impl<'a> RowChecks<'a> {
     /// Of the table that is called so.
-    pub fn new(
+    pub(crate) fn new(
         config: &'a Config,
         schema: Option<&'a Schema>,
         references: &'a References,
@@ -347,7 +347,7 @@ impl<'a> RowChecks<'a> {
     }
 
     /// Checks rows of the table.
-    pub fn rows(&self, table: &Table) -> RowsFound {
+    pub(crate) fn rows(&self, table: &Table) -> RowsFound {
         let mut findings = Findings::default();
         for (check, severity) in chosen(self.config) {
             let mut reporter = findings.reporter(check.code, severity);
@@ -389,7 +389,7 @@ impl<'a> RowChecks<'a> {
 }
 
 /// What depends on the rows before.
-pub struct RowsBefore {
+pub(crate) struct RowsBefore {
     pub totals: Totals,
     pub findings: Findings,
     /// For each key of the table where its rows stood first.
@@ -398,7 +398,7 @@ pub struct RowsBefore {
 
 impl RowsBefore {
     /// Before the first row.
-    pub fn new(totals: Totals, checks: &RowChecks) -> Self {
+    pub(crate) fn new(totals: Totals, checks: &RowChecks) -> Self {
         Self {
             totals,
             findings: Findings::default(),
@@ -407,7 +407,7 @@ impl RowsBefore {
     }
 
     /// Takes in the rows that come next.
-    pub fn take(&mut self, checks: &RowChecks, table: &Table, found: RowsFound) {
+    pub(crate) fn take(&mut self, checks: &RowChecks, table: &Table, found: RowsFound) {
         self.totals.add(table, &found.missing);
         self.findings.merge(found.findings);
         for ((keyed, seen), rows) in checks.keys.iter().zip(&mut self.seen).zip(found.keys) {
@@ -418,7 +418,7 @@ impl RowsBefore {
 }
 
 /// Checks a table that is in memory as a whole.
-pub fn whole(
+pub(crate) fn whole(
     config: &Config,
     schema: Option<&Schema>,
     references: &References,
@@ -433,7 +433,7 @@ pub fn whole(
 }
 
 /// Checks the tables when all of their rows were seen, and what the join found.
-pub fn tables(
+pub(crate) fn tables(
     config: &Config,
     schema: Option<&Schema>,
     tables: &[Totals],
@@ -469,7 +469,7 @@ pub fn tables(
 }
 
 /// Checks rows of the joined table.
-pub fn joined(config: &Config, frame: &Frame) -> Findings {
+pub(crate) fn joined(config: &Config, frame: &Frame) -> Findings {
     let mut findings = Findings::default();
     let scope = JoinedScope { config, frame };
     for (check, severity) in chosen(config) {
@@ -481,7 +481,7 @@ pub fn joined(config: &Config, frame: &Frame) -> Findings {
 }
 
 /// Checks the joined table, its label and its split, as far as they are there.
-pub fn dataset(scope: &DatasetScope, findings: &mut Findings) {
+pub(crate) fn dataset(scope: &DatasetScope, findings: &mut Findings) {
     for (check, severity) in chosen(scope.config) {
         if let Run::Dataset(run) = check.run {
             run(scope, &mut findings.reporter(check.code, severity));
@@ -490,7 +490,7 @@ pub fn dataset(scope: &DatasetScope, findings: &mut Findings) {
 }
 
 /// Checks the profile of the joined table.
-pub fn profile(scope: &ProfileScope, findings: &mut Findings) {
+pub(crate) fn profile(scope: &ProfileScope, findings: &mut Findings) {
     for (check, severity) in chosen(scope.config) {
         if let Run::Profile(run) = check.run {
             run(scope, &mut findings.reporter(check.code, severity));

@@ -49,7 +49,7 @@ const RARE: &str = "rare values";
 
 /// Compares a table with a baseline. `skip` are columns that no model sees, such as the keys of a join; `against`
 /// names the baseline.
-pub fn compare(
+pub(crate) fn compare(
     baseline: &TableProfile,
     current: &TableProfile,
     settings: &Settings,

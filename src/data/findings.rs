@@ -10,13 +10,13 @@ const SHOWN: u64 = 10;
 
 /// A table and its file, as messages show them; several of them with commas.
 #[derive(Clone, Copy, Debug)]
-pub struct Origin<'a> {
+pub(crate) struct Origin<'a> {
     pub table: &'a str,
     pub path: &'a str,
 }
 
 /// What a finding says, apart from where.
-pub struct Evidence {
+pub(crate) struct Evidence {
     pub expected: String,
     pub observed: String,
     /// The message behind the place.
@@ -27,7 +27,7 @@ pub struct Evidence {
 
 impl Evidence {
     /// That a cell holds a value and something else was expected.
-    pub fn holds(column: &str, value: &str, expected: impl Into<String>) -> Self {
+    pub(crate) fn holds(column: &str, value: &str, expected: impl Into<String>) -> Self {
         let (expected, value) = (expected.into(), crate::printable::shown(value));
         Self {
             sentence: format!("column `{column}` holds `{value}`, expected {expected}"),
@@ -38,7 +38,7 @@ impl Evidence {
     }
 
     /// That a cell is missing.
-    pub fn missing(column: &str) -> Self {
+    pub(crate) fn missing(column: &str) -> Self {
         Self {
             expected: "a value".to_owned(),
             observed: "missing".to_owned(),
@@ -47,7 +47,7 @@ impl Evidence {
         }
     }
 
-    pub fn new(
+    pub(crate) fn new(
         expected: impl Into<String>,
         observed: impl Into<String>,
         sentence: impl Into<String>,
@@ -62,14 +62,14 @@ impl Evidence {
 
     /// The same with a weight.
     #[must_use]
-    pub fn weighing(self, weight: f64) -> Self {
+    pub(crate) fn weighing(self, weight: f64) -> Self {
         Self { weight, ..self }
     }
 }
 
 /// The findings of all checks so far.
 #[derive(Clone, Debug, Default)]
-pub struct Findings {
+pub(crate) struct Findings {
     list: Vec<Finding>,
     /// How often each check found something in each column, and how to speak of it.
     counts: BTreeMap<(&'static str, String, String), Count>,
@@ -88,7 +88,7 @@ struct Count {
 
 /// What a check found in a column, or in a table as a whole.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Group {
+pub(crate) struct Group {
     pub check: String,
     pub severity: Severity,
     /// Empty where it is about the table.
@@ -100,14 +100,14 @@ pub struct Group {
 }
 
 /// Takes the findings of one check.
-pub struct Reporter<'a> {
+pub(crate) struct Reporter<'a> {
     findings: &'a mut Findings,
     code: &'static str,
     severity: Severity,
 }
 
 impl Findings {
-    pub fn reporter(&mut self, code: &'static str, severity: Severity) -> Reporter<'_> {
+    pub(crate) fn reporter(&mut self, code: &'static str, severity: Severity) -> Reporter<'_> {
         Reporter {
             findings: self,
             code,
@@ -116,7 +116,7 @@ impl Findings {
     }
 
     /// Takes in what was found in the rows that come next.
-    pub fn merge(&mut self, other: Self) {
+    pub(crate) fn merge(&mut self, other: Self) {
         let mut room = BTreeMap::new();
         for (key, count) in other.counts {
             let known = self.counts.entry(key.clone()).or_insert_with(|| Count {
@@ -146,14 +146,14 @@ impl Findings {
     }
 
     /// Whether a finding rejects the data.
-    pub fn reject(&self) -> bool {
+    pub(crate) fn reject(&self) -> bool {
         let mut counts = self.counts.values();
         counts.any(|count| count.severity == Severity::Reject)
     }
 
     /// The findings by check and column: those that reject first, of these the heaviest, then those with the most
     /// cells.
-    pub fn groups(self) -> Vec<Group> {
+    pub(crate) fn groups(self) -> Vec<Group> {
         let mut groups: BTreeMap<_, (Count, Vec<Finding>)> = BTreeMap::new();
         for ((check, table, column), count) in self.counts {
             groups.insert((check.to_owned(), table, column), (count, Vec::new()));
@@ -210,7 +210,7 @@ impl Findings {
     }
 
     /// The record, in the order of the groups.
-    pub fn report(self) -> LintReport {
+    pub(crate) fn report(self) -> LintReport {
         let verdict = if self.reject() {
             Verdict::Reject
         } else {
@@ -225,12 +225,12 @@ impl Findings {
 }
 
 impl Reporter<'_> {
-    pub fn severity(&self) -> Severity {
+    pub(crate) fn severity(&self) -> Severity {
         self.severity
     }
 
     /// Counts findings that are not told one by one.
-    pub fn more(&mut self, origin: Origin, column: &str, more: u64) {
+    pub(crate) fn more(&mut self, origin: Origin, column: &str, more: u64) {
         self.count(origin, column).found += more;
     }
 
@@ -246,7 +246,7 @@ impl Reporter<'_> {
     }
 
     /// A finding about a row of a table, or about a table or several as a whole.
-    pub fn found(
+    pub(crate) fn found(
         &mut self,
         origin: Origin,
         column: &str,

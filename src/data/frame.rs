@@ -13,7 +13,7 @@ use crate::workspace::table_profile::ValueType;
 
 /// Rows of one table, or of several joined; all of them, or a stretch.
 #[derive(Clone, Debug)]
-pub struct Frame<'a> {
+pub(crate) struct Frame<'a> {
     pub tables: Vec<&'a Table>,
     pub columns: Arc<[FrameColumn]>,
     /// For each table and each row of the frame the table's row, or [`ABSENT`].
@@ -21,7 +21,7 @@ pub struct Frame<'a> {
 }
 
 #[derive(Clone, Debug)]
-pub struct FrameColumn {
+pub(crate) struct FrameColumn {
     pub name: String,
     pub kind: ColumnType,
     /// What its values are taken for in a profile.
@@ -32,13 +32,13 @@ pub struct FrameColumn {
 
 impl FrameColumn {
     /// The table that it comes from, and its place there: for a key the first.
-    pub fn source(&self) -> Option<(usize, usize)> {
+    pub(crate) fn source(&self) -> Option<(usize, usize)> {
         self.sources.first().copied()
     }
 }
 
 /// The columns of joined tables: the first one's, then each other's without the keys `on`.
-pub fn columns(tables: &[Vec<(&str, Kind)>], on: &[String]) -> Arc<[FrameColumn]> {
+pub(crate) fn columns(tables: &[Vec<(&str, Kind)>], on: &[String]) -> Arc<[FrameColumn]> {
     let mut columns: Vec<FrameColumn> = Vec::new();
     for (t, table) in tables.iter().enumerate() {
         for (c, (name, kind)) in table.iter().enumerate() {
@@ -86,12 +86,12 @@ impl<'a> Frame<'a> {
         }
     }
 
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.rows.first().map_or(0, Vec::len)
     }
 
     /// The place of a column among the columns.
-    pub fn find(&self, column: &str) -> Option<usize> {
+    pub(crate) fn find(&self, column: &str) -> Option<usize> {
         self.columns.iter().position(|c| c.name == column)
     }
 
@@ -116,14 +116,14 @@ impl<'a> Frame<'a> {
     }
 
     /// A cell's text where it has a value.
-    pub fn value(&self, column: &FrameColumn, row: usize) -> Option<Cow<'a, str>> {
+    pub(crate) fn value(&self, column: &FrameColumn, row: usize) -> Option<Cow<'a, str>> {
         let (_, source, at) = self.cell(column, row)?;
         let text = source.text(at);
         (!types::is_missing(column.kind, &text)).then_some(text)
     }
 
     /// A cell's number, in a column of numbers.
-    pub fn number(&self, column: &FrameColumn, row: usize) -> Option<f64> {
+    pub(crate) fn number(&self, column: &FrameColumn, row: usize) -> Option<f64> {
         let (_, source, at) = self.cell(column, row)?;
         source.number(at)
     }
@@ -184,13 +184,13 @@ impl<'a> Frame<'a> {
     }
 
     /// A table that has a row here, the first such, and where that stands.
-    pub fn any_place(&self, row: usize) -> Option<(&'a Table, RowPlace<'a>)> {
+    pub(crate) fn any_place(&self, row: usize) -> Option<(&'a Table, RowPlace<'a>)> {
         let mut tables = self.tables.iter().enumerate();
         tables.find_map(|(t, table)| Some((*table, table.place(self.row_of(t, row)?)?)))
     }
 
     /// Where a cell was read: its table and its row; no row where the join left it empty.
-    pub fn place(
+    pub(crate) fn place(
         &self,
         column: &FrameColumn,
         row: usize,

@@ -32,7 +32,7 @@ use crate::workspace::table_profile::{Forced, TableProfile};
 use parts::{Divided, Partial, Parts};
 
 /// A table of `serin.yaml`, whose files were looked at.
-pub struct Source {
+pub(crate) struct Source {
     pub name: String,
     /// Its place, as messages show it.
     pub path: String,
@@ -40,7 +40,7 @@ pub struct Source {
 }
 
 /// What came of the tables.
-pub struct Frozen {
+pub(crate) struct Frozen {
     /// In the order of `serin.yaml`.
     pub tables: Vec<Totals>,
     /// For each table the columns that are not of the type that their first cells have.
@@ -52,7 +52,7 @@ pub struct Frozen {
 }
 
 /// The joined table with its parts.
-pub struct Joined {
+pub(crate) struct Joined {
     pub columns: Arc<[FrameColumn]>,
     pub target: Target,
     pub train: TableProfile,
@@ -66,7 +66,7 @@ pub struct Joined {
 }
 
 /// The files that were written.
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     pub train: SplitFile,
     pub test: SplitFile,
 }
@@ -76,7 +76,7 @@ pub struct Snapshot {
 /// # Errors
 /// [`crate::error::Input`] when a file cannot be read to its end or a table does not fit into memory that has
 /// to; when the snapshot cannot be written.
-pub fn freeze(
+pub(crate) fn freeze(
     config: &Config,
     schema: Option<&Schema>,
     workspace: &Workspace,

@@ -17,7 +17,7 @@ use crate::config::JoinKind;
 
 /// What stands against a join, or is worth knowing about it. Tables are given by their place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// A table lacks a key's column.
     NoKey { table: usize, key: String },
     /// A column that is no key stands in two tables.
@@ -44,14 +44,14 @@ pub enum Fault {
 
 /// A row: where it stands, and its key as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyedRow {
+pub(crate) struct KeyedRow {
     pub file: Arc<str>,
     pub line: u64,
     pub key: String,
 }
 
 /// What the names of the columns say against a join of tables on `on`.
-pub fn misfits(tables: &[Vec<&str>], on: &[String]) -> Vec<Fault> {
+pub(crate) fn misfits(tables: &[Vec<&str>], on: &[String]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (t, table) in tables.iter().enumerate() {
         for key in on.iter().filter(|key| !table.contains(&key.as_str())) {
@@ -79,7 +79,7 @@ pub fn misfits(tables: &[Vec<&str>], on: &[String]) -> Vec<Fault> {
 }
 
 /// The tables behind the first one, by their keys.
-pub struct Join<'a> {
+pub(crate) struct Join<'a> {
     others: &'a [Table],
     on: &'a [String],
     how: JoinKind,
@@ -91,7 +91,7 @@ pub struct Join<'a> {
 }
 
 /// What a stretch of the first table joins to.
-pub struct Joined {
+pub(crate) struct Joined {
     /// For each table which of its rows stands in each joined row, or [`ABSENT`].
     pub rows: Vec<Vec<u32>>,
     /// For each of the others how many rows of the stretch have no partner there, and the first of them.
@@ -101,7 +101,7 @@ pub struct Joined {
 }
 
 impl<'a> Join<'a> {
-    pub fn new(others: &'a [Table], on: &'a [String], how: JoinKind) -> Self {
+    pub(crate) fn new(others: &'a [Table], on: &'a [String], how: JoinKind) -> Self {
         let indexes: Vec<Index> = others.iter().map(|table| Index::new(table, on)).collect();
         let no = || AtomicBool::new(false);
         let matched = others
@@ -118,7 +118,7 @@ impl<'a> Join<'a> {
     }
 
     /// Keys that stand twice in a second one of the others.
-    pub fn duplicates(&self) -> Vec<Fault> {
+    pub(crate) fn duplicates(&self) -> Vec<Fault> {
         let Some(other) = self.with_duplicates else {
             return Vec::new();
         };
@@ -129,7 +129,7 @@ impl<'a> Join<'a> {
     }
 
     /// The same where the first table has a key twice.
-    pub fn duplicates_beside_the_first(&self) -> Vec<Fault> {
+    pub(crate) fn duplicates_beside_the_first(&self) -> Vec<Fault> {
         let indexes = self.indexes.iter().enumerate();
         indexes
             .flat_map(|(n, index)| self.duplicates_of(n, index, 0))
@@ -153,7 +153,7 @@ impl<'a> Join<'a> {
     }
 
     /// Joins rows of the first table.
-    pub fn stretch(&self, first: &Table) -> Joined {
+    pub(crate) fn stretch(&self, first: &Table) -> Joined {
         let mut joined = Joined {
             rows: vec![Vec::new(); self.others.len() + 1],
             alone: vec![(0, None); self.others.len()],
@@ -239,7 +239,7 @@ impl<'a> Join<'a> {
 
     /// The rows that an outer join puts behind the others, and how many rows of each table have no partner
     /// where that is known only now. Once, when the first table was read through.
-    pub fn left_over(&self) -> (Vec<Vec<u32>>, Vec<Fault>) {
+    pub(crate) fn left_over(&self) -> (Vec<Vec<u32>>, Vec<Fault>) {
         let mut rows = vec![Vec::new(); self.others.len() + 1];
         let mut faults = Vec::new();
         for (n, (table, matched)) in self.others.iter().zip(&self.matched).enumerate() {
@@ -285,7 +285,7 @@ fn count(found: &mut (u64, Option<KeyedRow>), row: impl FnOnce() -> Option<Keyed
 }
 
 /// That rows of a table have no partner in another, if there are any.
-pub fn unmatched(
+pub(crate) fn unmatched(
     table: usize,
     partner: usize,
     rows: u64,
@@ -300,7 +300,7 @@ pub fn unmatched(
 }
 
 /// Joins whole tables; `None` where that is impossible, with what stands against it.
-pub fn join<'a>(
+pub(crate) fn join<'a>(
     tables: &'a [Table],
     on: &[String],
     how: JoinKind,

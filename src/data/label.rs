@@ -10,11 +10,11 @@ use crate::workspace::records::{ColumnType, LabelColumn, Task};
 const MOST_NUMERIC_CLASSES: usize = 20;
 
 /// More values than this are no classes but names, and are not kept.
-pub const MOST_CLASSES: usize = 1000;
+pub(crate) const MOST_CLASSES: usize = 1000;
 
 /// The values of a label so far.
 #[derive(Clone, Debug, Default)]
-pub struct Labels {
+pub(crate) struct Labels {
     /// How often each stands in the training and in the test part.
     counts: HashMap<String, [u64; 2]>,
     /// There are more values than [`MOST_CLASSES`].
@@ -22,11 +22,11 @@ pub struct Labels {
 }
 
 impl Labels {
-    pub fn add(&mut self, value: &str, is_test: bool) {
+    pub(crate) fn add(&mut self, value: &str, is_test: bool) {
         self.count(value, usize::from(is_test), 1);
     }
 
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.more |= other.more;
         for (value, counts) in &other.counts {
             for (part, count) in counts.iter().enumerate() {
@@ -53,7 +53,7 @@ impl Labels {
 
     /// Whether these are numbers to predict, not classes. `declared` is the label's type in the schema, which
     /// decides; without one a number of more than twenty values is a number.
-    pub fn are_numbers(&self, label: &Label) -> bool {
+    pub(crate) fn are_numbers(&self, label: &Label) -> bool {
         label.kind == ColumnType::Number
             && label.positive.is_none()
             && (label.declared == Some(ColumnType::Number)
@@ -64,7 +64,7 @@ impl Labels {
 
 /// What is known of a label before its values.
 #[derive(Clone, Copy, Debug)]
-pub struct Label<'a> {
+pub(crate) struct Label<'a> {
     /// Its place among the frame's columns.
     pub column: usize,
     pub kind: ColumnType,
@@ -75,7 +75,7 @@ pub struct Label<'a> {
 
 /// The label of a joined table.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub(crate) struct Target {
     /// Its place among the frame's columns.
     pub column: usize,
     pub task: Task,
@@ -90,7 +90,7 @@ pub struct Target {
 
 impl Target {
     /// What there is to predict, when all values were seen.
-    pub fn new(labels: &Labels, label: &Label) -> Self {
+    pub(crate) fn new(labels: &Labels, label: &Label) -> Self {
         let mut counted: Vec<(&String, &[u64; 2])> = Vec::new();
         let task = if labels.are_numbers(label) {
             Task::Regression
@@ -115,7 +115,7 @@ impl Target {
     }
 
     /// The same from a frame of all rows, as if they were for training.
-    pub fn of(frame: &Frame, label: &Label) -> Option<Self> {
+    pub(crate) fn of(frame: &Frame, label: &Label) -> Option<Self> {
         let column = frame.columns.get(label.column)?;
         let mut labels = Labels::default();
         for value in (0..frame.rows()).filter_map(|row| frame.value(column, row)) {
@@ -125,13 +125,13 @@ impl Target {
     }
 
     /// The place of a row's class among the classes; `None` for a number or a missing label.
-    pub fn class(&self, frame: &Frame, row: usize) -> Option<usize> {
+    pub(crate) fn class(&self, frame: &Frame, row: usize) -> Option<usize> {
         let value = self.value(frame, row)?;
         self.classes.iter().position(|class| *class == value)
     }
 
     /// A row's number; `None` for a class or a missing label.
-    pub fn number(&self, frame: &Frame, row: usize) -> Option<f64> {
+    pub(crate) fn number(&self, frame: &Frame, row: usize) -> Option<f64> {
         match self.task {
             Task::Regression => frame.number(frame.columns.get(self.column)?, row),
             Task::Binary | Task::Multiclass => None,
@@ -144,7 +144,7 @@ impl Target {
     }
 
     /// What `dataset.json` says about it.
-    pub fn record(&self, name: &str) -> LabelColumn {
+    pub(crate) fn record(&self, name: &str) -> LabelColumn {
         LabelColumn {
             column: name.to_owned(),
             positive: self.positive.clone(),

@@ -11,7 +11,7 @@ use super::sequencer::{into_inner, lock};
 
 /// How a table is read through.
 #[derive(Clone, Copy, Default)]
-pub struct Reading<'a> {
+pub(crate) struct Reading<'a> {
     /// As many as the machine has where absent, at most [`MOST_THREADS`].
     pub threads: Option<usize>,
     /// Is told of the bytes read since the last time.

@@ -34,12 +34,12 @@ use super::table::Column;
 use super::types;
 use crate::settings::{File, Spot};
 use crate::workspace::records::ColumnType;
-pub use infer::{Known, Seen, infer, label_type, quoted};
-pub use update::update;
+pub(crate) use infer::{Known, Seen, infer, label_type, quoted};
+pub(crate) use update::update;
 
 /// The whole of a `schema.yaml`.
 #[derive(Clone, Debug)]
-pub struct Schema {
+pub(crate) struct Schema {
     /// In the order of the file.
     pub tables: Vec<TableRule>,
     by_name: HashMap<String, usize>,
@@ -47,7 +47,7 @@ pub struct Schema {
 
 /// What a table must hold.
 #[derive(Clone, Debug)]
-pub struct TableRule {
+pub(crate) struct TableRule {
     pub name: Spot<String>,
     pub columns: Vec<ColumnRule>,
     pub min_rows: Option<u64>,
@@ -59,7 +59,7 @@ pub struct TableRule {
 
 /// What one column must hold; what is not said is not checked.
 #[derive(Clone, Debug)]
-pub struct ColumnRule {
+pub(crate) struct ColumnRule {
     pub name: Spot<String>,
     /// Inferred from the values where absent. Times are read as categories and then checked.
     pub kind: Option<ColumnType>,
@@ -88,7 +88,7 @@ pub struct ColumnRule {
 
 /// A bound of times.
 #[derive(Clone, Debug)]
-pub struct Moment {
+pub(crate) struct Moment {
     /// Since 1970 in UTC; as a greatest one, a date counts until its end.
     pub micros: i64,
     /// As it was written.
@@ -97,7 +97,7 @@ pub struct Moment {
 
 /// An expression that whole texts match.
 #[derive(Clone, Debug)]
-pub struct Pattern {
+pub(crate) struct Pattern {
     /// As it was written.
     pub text: String,
     regex: Regex,
@@ -105,7 +105,7 @@ pub struct Pattern {
 
 /// The column of a table, perhaps of the same one, that holds every value.
 #[derive(Clone, Debug)]
-pub struct Reference {
+pub(crate) struct Reference {
     pub table: String,
     pub column: String,
 }
@@ -115,7 +115,7 @@ impl Schema {
     ///
     /// # Errors
     /// [`crate::error::Input`] with `schema.yaml:LINE:COL`, the field's path and the nearest known field.
-    pub fn read(path: &Path) -> Result<Self> {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
         reading::schema(&File::open(
             path,
             reading::FIELDS,
@@ -127,7 +127,7 @@ impl Schema {
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub fn parse(path: &Path, text: &str) -> Result<Self> {
+    pub(crate) fn parse(path: &Path, text: &str) -> Result<Self> {
         reading::schema(&File::new(path, text.into(), reading::FIELDS)?)
     }
 
@@ -138,7 +138,7 @@ impl Schema {
     }
 
     /// The rules of a table.
-    pub fn table(&self, name: &str) -> Option<&TableRule> {
+    pub(crate) fn table(&self, name: &str) -> Option<&TableRule> {
         self.tables.get(*self.by_name.get(name)?)
     }
 }
@@ -151,14 +151,14 @@ impl TableRule {
     }
 
     /// The rules of a column.
-    pub fn column(&self, name: &str) -> Option<&ColumnRule> {
+    pub(crate) fn column(&self, name: &str) -> Option<&ColumnRule> {
         self.columns.get(*self.by_name.get(name)?)
     }
 }
 
 impl ColumnRule {
     /// The text of a row's cell, unless it is missing.
-    pub fn value<'a>(&self, column: &'a Column, row: usize) -> Option<Cow<'a, str>> {
+    pub(crate) fn value<'a>(&self, column: &'a Column, row: usize) -> Option<Cow<'a, str>> {
         let value = column.value(row)?;
         let missing = self.time
             && matches!(
@@ -169,7 +169,7 @@ impl ColumnRule {
     }
 
     /// How many cells of a column are missing.
-    pub fn missing(&self, column: &Column) -> usize {
+    pub(crate) fn missing(&self, column: &Column) -> usize {
         if !self.time {
             return column.missing;
         }
@@ -179,13 +179,13 @@ impl ColumnRule {
     }
 
     /// The values of the domain, as [`Self::comparable`] makes them.
-    pub fn known_values(&self) -> Option<HashSet<Cow<'_, str>>> {
+    pub(crate) fn known_values(&self) -> Option<HashSet<Cow<'_, str>>> {
         let domain = self.domain.as_ref()?;
         Some(domain.iter().map(|value| self.comparable(value)).collect())
     }
 
     /// A value as one of a domain: numbers are equal by value, texts as they are written.
-    pub fn comparable<'a>(&self, value: &'a str) -> Cow<'a, str> {
+    pub(crate) fn comparable<'a>(&self, value: &'a str) -> Cow<'a, str> {
         match types::number(value) {
             // A negative zero is none.
             Some(number) if self.kind == Some(ColumnType::Number) => {
@@ -196,7 +196,7 @@ impl ColumnRule {
     }
 
     /// What a value is to be and is not, in words: its place in the bounds.
-    pub fn out_of_bounds(&self, value: &str) -> Option<String> {
+    pub(crate) fn out_of_bounds(&self, value: &str) -> Option<String> {
         match self.time {
             true => self.out_of_times(value),
             false => self.out_of_range(types::number(value)?),
@@ -204,7 +204,7 @@ impl ColumnRule {
     }
 
     /// The same for a number.
-    pub fn out_of_range(&self, number: f64) -> Option<String> {
+    pub(crate) fn out_of_range(&self, number: f64) -> Option<String> {
         match (self.min, self.max) {
             (Some(min), _) if number < min => Some(format!("at least {min}")),
             (_, Some(max)) if number > max => Some(format!("at most {max}")),
@@ -213,7 +213,7 @@ impl ColumnRule {
     }
 
     /// The same for a time.
-    pub fn out_of_times(&self, value: &str) -> Option<String> {
+    pub(crate) fn out_of_times(&self, value: &str) -> Option<String> {
         let Cell::Value(time) = cell::time(value.as_bytes()) else {
             return None;
         };
@@ -229,7 +229,7 @@ impl ColumnRule {
     }
 
     /// How long a value is to be and is not, in words.
-    pub fn out_of_length(&self, value: &str) -> Option<String> {
+    pub(crate) fn out_of_length(&self, value: &str) -> Option<String> {
         let length = value.chars().count() as u64;
         let characters = |n: u64| format!("{n} character{}", if n == 1 { "" } else { "s" });
         match (self.min_length, self.max_length) {
@@ -263,7 +263,7 @@ impl Pattern {
     }
 
     /// Whether the whole text matches.
-    pub fn is_match(&self, text: &str) -> bool {
+    pub(crate) fn is_match(&self, text: &str) -> bool {
         self.regex.is_match(text)
     }
 }

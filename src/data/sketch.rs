@@ -5,15 +5,15 @@
 
 mod count_table;
 mod distinct;
-pub mod hash;
+pub(crate) mod hash;
 mod heavy_hitters;
 mod leb128;
 mod moments;
-pub mod quantiles;
+pub(crate) mod quantiles;
 mod row_sample;
 
-pub use distinct::DistinctSample;
-pub use heavy_hitters::HeavyHitters;
-pub use moments::Moments;
-pub use quantiles::QuantileSketch;
+pub(crate) use distinct::DistinctSample;
+pub(crate) use heavy_hitters::HeavyHitters;
+pub(crate) use moments::Moments;
+pub(crate) use quantiles::QuantileSketch;
 pub(super) use row_sample::RowSample;

@@ -37,12 +37,12 @@ const GROUP_ROWS: usize = 1 << 17;
 const GROUP_CELLS: usize = 1 << 24;
 
 /// The identity of a snapshot: over the lines `SHA256` of the training and of the test file.
-pub fn digest(train: &SplitFile, test: &SplitFile) -> Digest {
+pub(crate) fn digest(train: &SplitFile, test: &SplitFile) -> Digest {
     Digest::of(format!("{}\n{}\n", train.sha256, test.sha256).as_bytes())
 }
 
 /// A part of the snapshot that is being written.
-pub struct Part {
+pub(crate) struct Part {
     path: String,
     schema: Arc<Schema>,
     group_rows: usize,
@@ -65,7 +65,7 @@ struct Output {
 
 /// Rows of a part that do not fill a row group yet.
 #[derive(Default)]
-pub struct Pending {
+pub(crate) struct Pending {
     stretches: Vec<Stretch>,
     rows: usize,
     groups: u64,
@@ -75,13 +75,13 @@ pub struct Pending {
 
 /// Some rows as Arrow has them, one array a column.
 #[derive(Clone)]
-pub struct Stretch {
+pub(crate) struct Stretch {
     columns: Vec<ArrayRef>,
     rows: usize,
 }
 
 /// The rows of a row group.
-pub struct Group {
+pub(crate) struct Group {
     number: u64,
     stretches: Vec<Stretch>,
 }
@@ -126,7 +126,7 @@ impl Stretch {
     ///
     /// # Errors
     /// When the texts of a column are more than 2 GiB.
-    pub fn new(columns: &[Values], rows: usize) -> Result<Self> {
+    pub(crate) fn new(columns: &[Values], rows: usize) -> Result<Self> {
         let columns = columns.iter().map(array);
         Ok(Self {
             columns: columns.collect::<Result<_, _>>()?,
@@ -148,7 +148,7 @@ impl Pending {
     ///
     /// # Errors
     /// When the file cannot be begun.
-    pub fn push(&mut self, part: &Part, mut stretch: Stretch) -> Result<Vec<Group>> {
+    pub(crate) fn push(&mut self, part: &Part, mut stretch: Stretch) -> Result<Vec<Group>> {
         let mut full = Vec::new();
         self.total += stretch.rows as u64;
         while self.rows + stretch.rows >= part.group_rows {
@@ -184,7 +184,7 @@ impl Part {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn create(
+    pub(crate) fn create(
         workspace: &Workspace,
         path: &str,
         columns: &[(String, ColumnType)],
@@ -237,7 +237,7 @@ impl Part {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn write(&self, group: Group) -> Result<()> {
+    pub(crate) fn write(&self, group: Group) -> Result<()> {
         self.encode_and_write(group)
             .with_context(|| format!("writing {}", self.path))
     }
@@ -298,7 +298,7 @@ impl Part {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn finish(self, mut pending: Pending) -> Result<SplitFile> {
+    pub(crate) fn finish(self, mut pending: Pending) -> Result<SplitFile> {
         let last = (pending.rows > 0).then(|| pending.group());
         if self.begun.get().is_none() {
             self.begin(last.as_ref())?;

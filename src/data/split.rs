@@ -14,13 +14,13 @@ use crate::config::{Split, SplitRule};
 
 /// For each row of a frame, whether it is a test row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Partition {
+pub(crate) struct Partition {
     pub test: Vec<bool>,
 }
 
 impl Partition {
     /// Divides a frame; `None` where a column that the rule names is not there.
-    pub fn of(frame: &Frame, split: &Split) -> Option<Self> {
+    pub(crate) fn of(frame: &Frame, split: &Split) -> Option<Self> {
         let rows = 0..frame.rows();
         let test = match &split.rule {
             SplitRule::Hash { test, by } => {
@@ -44,12 +44,12 @@ impl Partition {
         Some(Self { test })
     }
 
-    pub fn is_test(&self, row: usize) -> bool {
+    pub(crate) fn is_test(&self, row: usize) -> bool {
         self.test.get(row).copied().unwrap_or(false)
     }
 
     /// The number of training and of test rows.
-    pub fn counts(&self) -> (usize, usize) {
+    pub(crate) fn counts(&self) -> (usize, usize) {
         let test = self.test.iter().filter(|test| **test).count();
         (self.test.len() - test, test)
     }

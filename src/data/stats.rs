@@ -23,15 +23,15 @@ use super::sketch::{DistinctSample, HeavyHitters};
 use crate::error::Input;
 use crate::workspace::table_profile::{ColumnFigures, Forced, TableProfile};
 use column::Limits;
-pub use figures::histogram_between;
-pub use label::Similar;
-pub use pass::{
+pub(crate) use figures::histogram_between;
+pub(crate) use label::Similar;
+pub(crate) use pass::{
     Gather, Gathered, Kind, Misfit, Overlap, Partial, forced, forced_in, guess, widened,
 };
 
 /// How a table is profiled.
 #[derive(Clone, Copy, Default)]
-pub struct Options<'a> {
+pub(crate) struct Options<'a> {
     /// The column that the others are held against.
     pub label: Option<&'a str>,
     pub reading: Reading<'a>,
@@ -39,7 +39,7 @@ pub struct Options<'a> {
 
 /// What was found out about a table.
 #[derive(Debug)]
-pub struct Profiled {
+pub(crate) struct Profiled {
     pub profile: TableProfile,
     /// Columns that are nearly the same.
     pub similar: Vec<Similar>,
@@ -49,7 +49,7 @@ pub struct Profiled {
 ///
 /// # Errors
 /// [`Input`] when a file cannot be read to its end, or there is no such label.
-pub fn profile(table: &Table, options: &Options) -> Result<Profiled> {
+pub(crate) fn profile(table: &Table, options: &Options) -> Result<Profiled> {
     let label = options
         .label
         .map(|label| {
@@ -106,7 +106,7 @@ pub fn profile(table: &Table, options: &Options) -> Result<Profiled> {
 
 impl Misfit {
     /// That a column is not of the type that its cells before this one have.
-    pub fn forced(&self, instead_of: crate::workspace::table_profile::ValueType) -> Forced {
+    pub(crate) fn forced(&self, instead_of: crate::workspace::table_profile::ValueType) -> Forced {
         Forced {
             place: self.place.clone(),
             value: crate::printable::shown(&self.value),
@@ -116,7 +116,7 @@ impl Misfit {
 }
 
 /// The texts of a column with their counts, from its sketch; `None` without one.
-pub fn texts(column: &ColumnFigures) -> Option<HeavyHitters> {
+pub(crate) fn texts(column: &ColumnFigures) -> Option<HeavyHitters> {
     let texts = column.sketch.as_ref()?.texts.as_deref()?;
     let mut frequent = HeavyHitters::new(usize::MAX / 2);
     frequent.decode(texts)?;
@@ -128,7 +128,7 @@ pub fn texts(column: &ColumnFigures) -> Option<HeavyHitters> {
 ///
 /// # Errors
 /// [`Input`] when their columns differ, or a profile was written without sketches.
-pub fn merge(profiles: &[TableProfile]) -> Result<TableProfile> {
+pub(crate) fn merge(profiles: &[TableProfile]) -> Result<TableProfile> {
     let Some((first, others)) = profiles.split_first() else {
         return Ok(TableProfile::default());
     };

@@ -25,7 +25,7 @@ const DAY: i64 = 24 * 3600 * 1_000_000;
 
 /// What the cells of a column are taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kind {
+pub(crate) struct Kind {
     /// None where no cell holds a value.
     pub values: stats::Kind,
     /// The schema says so: a cell that does not fit is told, and does not change the type.
@@ -36,7 +36,7 @@ pub struct Kind {
 
 impl Kind {
     /// The type that all of these cells fit, or the declared one.
-    pub fn of(values: &Values, declared: Option<ColumnType>) -> Self {
+    pub(crate) fn of(values: &Values, declared: Option<ColumnType>) -> Self {
         let guess = || stats::guess(values);
         let kind = match declared {
             None => guess(),
@@ -53,7 +53,7 @@ impl Kind {
     }
 
     /// The same where a cell does not fit it.
-    pub fn widened(self, cell: &str) -> Self {
+    pub(crate) fn widened(self, cell: &str) -> Self {
         Self {
             values: Some(widened(self.values, cell)),
             ..self
@@ -61,7 +61,7 @@ impl Kind {
     }
 
     /// The type as a snapshot has it.
-    pub fn column_type(self) -> ColumnType {
+    pub(crate) fn column_type(self) -> ColumnType {
         match self.values {
             Some(ValueType::Number) => ColumnType::Number,
             Some(ValueType::Boolean) => ColumnType::Boolean,
@@ -82,7 +82,7 @@ fn first_time_of_day(values: &Values) -> Option<usize> {
 
 /// The cells of a column, taken for a type.
 #[derive(Clone, Debug)]
-pub struct Column {
+pub(crate) struct Column {
     pub name: String,
     pub kind: Kind,
     /// As they were read.
@@ -103,7 +103,7 @@ pub struct Column {
 }
 
 impl Column {
-    pub fn new(name: String, read: Values, kind: Kind) -> Self {
+    pub(crate) fn new(name: String, read: Values, kind: Kind) -> Self {
         let mut column = Self {
             name,
             kind,
@@ -214,23 +214,23 @@ impl Column {
     }
 
     /// The cells as a snapshot keeps them.
-    pub fn kept(&self) -> &Values {
+    pub(crate) fn kept(&self) -> &Values {
         self.kept.as_ref().unwrap_or(&self.read)
     }
 
     /// The cell as it was written, empty where it is null.
-    pub fn text(&self, row: usize) -> Cow<'_, str> {
+    pub(crate) fn text(&self, row: usize) -> Cow<'_, str> {
         self.read.text(row, self.kind.dates).unwrap_or_default()
     }
 
     /// The cell's text where it has a value.
-    pub fn value(&self, row: usize) -> Option<Cow<'_, str>> {
+    pub(crate) fn value(&self, row: usize) -> Option<Cow<'_, str>> {
         let text = self.read.text(row, self.kind.dates)?;
         (!types::is_missing(self.kind.column_type(), &text)).then_some(text)
     }
 
     /// The cell's number, in a column of numbers.
-    pub fn number(&self, row: usize) -> Option<f64> {
+    pub(crate) fn number(&self, row: usize) -> Option<f64> {
         let Values::Numbers(numbers, nulls) = self.kept() else {
             return None;
         };
@@ -238,7 +238,7 @@ impl Column {
         number.filter(|x| !is_null(nulls, row) && !x.is_nan())
     }
 
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.read.len()
     }
 }
@@ -251,7 +251,7 @@ fn flags(nulls: &Nulls) -> impl FnMut() -> bool + '_ {
 
 /// Where a row stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RowPlace<'a> {
+pub(crate) struct RowPlace<'a> {
     /// The file, as messages show it.
     pub file: &'a str,
     /// The physical line, or the row of a file without lines, from 1.
@@ -266,7 +266,7 @@ impl std::fmt::Display for RowPlace<'_> {
 
 impl RowPlace<'_> {
     /// The place in a sentence about another row, which tells the file only where that is another one.
-    pub fn seen_from(self, other: Option<RowPlace>) -> String {
+    pub(crate) fn seen_from(self, other: Option<RowPlace>) -> String {
         match other {
             Some(other) if other.file != self.file => {
                 format!("line {} of {}", self.line, self.file)
@@ -304,7 +304,7 @@ impl Rows {
 
 /// Rows of a table.
 #[derive(Clone, Debug)]
-pub struct Table {
+pub(crate) struct Table {
     /// Its name in `serin.yaml`.
     pub name: String,
     /// Its place, as messages show it: a file, or what stands for several.
@@ -318,7 +318,7 @@ pub struct Table {
 
 impl Table {
     /// The rows of a batch, none without one; its columns called `names` and taken for `kinds`.
-    pub fn stretch(
+    pub(crate) fn stretch(
         name: &str,
         path: &str,
         names: &[String],
@@ -352,7 +352,7 @@ impl Table {
     ///
     /// # Errors
     /// [`Input`] when a file cannot be read to its end, or the texts of a column are more than fits.
-    pub fn read(
+    pub(crate) fn read(
         name: &str,
         path: &str,
         table: &read::Table,
@@ -413,17 +413,17 @@ impl Table {
         })
     }
 
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.rows.lines.len()
     }
 
     /// The place of a column among the columns.
-    pub fn find(&self, column: &str) -> Option<usize> {
+    pub(crate) fn find(&self, column: &str) -> Option<usize> {
         self.columns.iter().position(|c| c.name == column)
     }
 
     /// Where a row stands.
-    pub fn place(&self, row: usize) -> Option<RowPlace<'_>> {
+    pub(crate) fn place(&self, row: usize) -> Option<RowPlace<'_>> {
         let (file, line) = self.rows.place(row)?;
         Some(RowPlace { file, line })
     }
@@ -434,7 +434,7 @@ impl Table {
         Some((file.clone(), line))
     }
 
-    pub fn origin(&self) -> Origin<'_> {
+    pub(crate) fn origin(&self) -> Origin<'_> {
         Origin {
             table: &self.name,
             path: &self.path,
@@ -444,7 +444,7 @@ impl Table {
 
 /// What is known of a table when all of its rows were seen.
 #[derive(Clone, Debug)]
-pub struct Totals {
+pub(crate) struct Totals {
     pub name: String,
     pub path: String,
     pub columns: Vec<ColumnTotals>,
@@ -455,7 +455,7 @@ pub struct Totals {
 }
 
 #[derive(Clone, Debug)]
-pub struct ColumnTotals {
+pub(crate) struct ColumnTotals {
     pub name: String,
     /// Rows without a value, as the schema's rule for the column sees them.
     pub missing: u64,
@@ -463,7 +463,11 @@ pub struct ColumnTotals {
 
 impl Totals {
     /// Of a table without rows.
-    pub fn new<'a>(name: &str, path: &str, columns: impl Iterator<Item = &'a String>) -> Self {
+    pub(crate) fn new<'a>(
+        name: &str,
+        path: &str,
+        columns: impl Iterator<Item = &'a String>,
+    ) -> Self {
         let columns = columns.cloned();
         let columns = columns.map(|name| ColumnTotals { name, missing: 0 });
         Self {
@@ -488,7 +492,7 @@ impl Totals {
         self.bad_row_count += table.bad_row_count;
     }
 
-    pub fn origin(&self) -> Origin<'_> {
+    pub(crate) fn origin(&self) -> Origin<'_> {
         Origin {
             table: &self.name,
             path: &self.path,

@@ -141,7 +141,7 @@ fn tops(values: impl Iterator<Item = (String, u64)>) -> Vec<TopValue> {
 }
 
 /// A field as CSV writes it: quoted only where it has to be.
-pub fn quoted(field: &str) -> std::borrow::Cow<'_, str> {
+pub(crate) fn quoted(field: &str) -> std::borrow::Cow<'_, str> {
     if field.contains(['"', ',', '\n', '\r']) {
         format!("\"{}\"", field.replace('"', "\"\"")).into()
     } else {

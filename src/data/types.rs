@@ -10,7 +10,7 @@ use super::cell::{self, Cell};
 use crate::workspace::records::ColumnType;
 
 /// Whether a cell has no value.
-pub fn is_missing(kind: ColumnType, text: &str) -> bool {
+pub(crate) fn is_missing(kind: ColumnType, text: &str) -> bool {
     match kind {
         ColumnType::Category => text.is_empty(),
         ColumnType::Number | ColumnType::Boolean => {
@@ -23,12 +23,12 @@ pub fn is_missing(kind: ColumnType, text: &str) -> bool {
 }
 
 /// A finite number.
-pub fn number(text: &str) -> Option<f64> {
+pub(crate) fn number(text: &str) -> Option<f64> {
     text.trim().parse().ok().filter(|x: &f64| x.is_finite())
 }
 
 /// What belongs into a column of the type, in words.
-pub fn expected(kind: ColumnType) -> &'static str {
+pub(crate) fn expected(kind: ColumnType) -> &'static str {
     match kind {
         ColumnType::Number => "a number",
         ColumnType::Boolean => "`true` or `false`",

@@ -3,7 +3,7 @@
 
 pub(in crate::emulator) mod clock;
 pub(in crate::emulator) mod container;
-pub mod faults;
+pub(crate) mod faults;
 pub(in crate::emulator) mod guard;
 pub(in crate::emulator) mod numbers;
 pub(in crate::emulator) mod operations;

@@ -42,7 +42,7 @@ pub(super) struct Call {
 impl Call {
     /// Adds a query parameter.
     #[must_use]
-    pub fn query(mut self, key: &str, value: &str) -> Self {
+    pub(super) fn query(mut self, key: &str, value: &str) -> Self {
         self.url
             .push(if self.url.contains('?') { '&' } else { '?' });
         self.url.push_str(key);
@@ -52,7 +52,7 @@ impl Call {
     }
 
     #[must_use]
-    pub fn header(mut self, name: HeaderName, value: &str) -> Self {
+    pub(super) fn header(mut self, name: HeaderName, value: &str) -> Self {
         // A value that no header can hold came from a name with control characters; Google refuses it.
         if let Ok(value) = HeaderValue::from_str(value) {
             self.headers.insert(name, value);
@@ -61,7 +61,7 @@ impl Call {
     }
 
     #[must_use]
-    pub fn body(mut self, content_type: &str, body: Bytes) -> Self {
+    pub(super) fn body(mut self, content_type: &str, body: Bytes) -> Self {
         self = self.header(CONTENT_TYPE, content_type);
         self.body = Some(body);
         self
@@ -71,7 +71,7 @@ impl Call {
     ///
     /// # Errors
     /// When the message cannot be written as JSON, as a number that is not finite cannot.
-    pub fn json(self, message: &impl Serialize) -> Result<Self, Error> {
+    pub(super) fn json(self, message: &impl Serialize) -> Result<Self, Error> {
         match serde_json::to_vec(message) {
             Ok(bytes) => Ok(self.body("application/json", bytes.into())),
             Err(e) => Err(self.error("INVALID_ARGUMENT", format!("cannot write the request: {e}"))),
@@ -79,13 +79,13 @@ impl Call {
     }
 
     #[must_use]
-    pub fn timeout(mut self, timeout: Timeout) -> Self {
+    pub(super) fn timeout(mut self, timeout: Timeout) -> Self {
         self.timeout = timeout;
         self
     }
 
     /// An error of this call that no answer's code tells.
-    pub fn error(&self, status: &str, message: impl Into<String>) -> Error {
+    pub(super) fn error(&self, status: &str, message: impl Into<String>) -> Error {
         Error::new(self.method, &self.resource, status, message)
     }
 }
@@ -101,7 +101,7 @@ pub(super) struct Reply {
 impl Reply {
     /// The message of the answer. One that breaks off says nothing of what the call did, and reading
     /// again may help.
-    pub fn read<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Failed> {
+    pub(super) fn read<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Failed> {
         // An empty answer is an empty message: so `:cancel` and deletions answer. What is read has one.
         let body: &[u8] = if self.body.is_empty() && call.verb != Method::GET {
             b"{}"
@@ -127,11 +127,11 @@ impl Reply {
     ///
     /// # Errors
     /// When it is not the message that the method promises.
-    pub fn json<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
+    pub(super) fn json<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
         self.read(call).map_err(|failed| *failed.error)
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    pub const USUAL: Self = Self {
+    pub(super) const USUAL: Self = Self {
         connect: Duration::from_secs(10),
         message: Duration::from_secs(60),
         object: Duration::from_secs(300),
@@ -47,7 +47,7 @@ pub(super) struct Connections {
 type Http = OnceLock<Result<reqwest::Client, String>>;
 
 impl Connections {
-    pub fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits) -> Self {
         Self {
             limits,
             google: OnceLock::new(),
@@ -56,13 +56,13 @@ impl Connections {
     }
 
     /// To Google, as the environment says: by a proxy or not.
-    pub fn google(&self) -> Result<&reqwest::Client, &str> {
+    pub(super) fn google(&self) -> Result<&reqwest::Client, &str> {
         let made = self.google.get_or_init(|| self.make(true));
         made.as_ref().map_err(String::as_str)
     }
 
     /// To an address that is behind no proxy: an emulator on this machine, a metadata server.
-    pub fn direct(&self) -> Result<&reqwest::Client, &str> {
+    pub(super) fn direct(&self) -> Result<&reqwest::Client, &str> {
         let made = self.direct.get_or_init(|| self.make(false));
         made.as_ref().map_err(String::as_str)
     }

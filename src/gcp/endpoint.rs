@@ -36,7 +36,7 @@ impl Base {
     ///
     /// An override stands for every host of its service: the requests still go to its address, and
     /// name the host. `None` for what is no host of Vertex AI's own, which must see no token.
-    pub fn at_host(&self, host: &str) -> Option<Self> {
+    pub(super) fn at_host(&self, host: &str) -> Option<Self> {
         let host = host.strip_prefix("https://").unwrap_or(host);
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-.:".contains(&b);
         if host.is_empty() || !host.bytes().all(plain) {
@@ -52,7 +52,7 @@ impl Base {
     }
 
     /// A call of this service; `path` is percent-encoded already.
-    pub fn call(
+    pub(super) fn call(
         &self,
         method: &'static str,
         resource: &str,
@@ -103,7 +103,7 @@ pub(super) struct Bases {
 
 impl Bases {
     /// Reads the variables that redirect Google's own tools.
-    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+    pub(super) fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let overridden = |name: &str| {
             let value = variable(name).filter(|v| !v.is_empty());
             value.map(|value| read_override(name, &value)).transpose()
@@ -122,14 +122,14 @@ impl Bases {
         })
     }
 
-    pub fn vertex(&self, location: &str) -> Base {
+    pub(super) fn vertex(&self, location: &str) -> Base {
         self.vertex
             .clone()
             .unwrap_or_else(|| Base::google(&format!("{location}-aiplatform.googleapis.com")))
     }
 
     /// The services whose addresses are overridden.
-    pub fn redirected(&self) -> Vec<Redirect> {
+    pub(super) fn redirected(&self) -> Vec<Redirect> {
         let named = [
             (STORAGE_VARIABLE, Some(&self.storage)),
             (VERTEX_VARIABLE, self.vertex.as_ref()),
@@ -149,7 +149,7 @@ impl Bases {
     }
 
     /// Whether a request may go to Google at all.
-    pub fn any_google(&self) -> bool {
+    pub(super) fn any_google(&self) -> bool {
         self.vertex.is_none()
             || [&self.storage, &self.monitoring, &self.logging]
                 .iter()
@@ -158,7 +158,7 @@ impl Bases {
 
     /// Every service at one address.
     #[cfg(test)]
-    pub fn all_at(base: &Base) -> Self {
+    pub(super) fn all_at(base: &Base) -> Self {
         Self {
             storage: base.clone(),
             vertex: Some(base.clone()),

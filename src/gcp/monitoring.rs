@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use reqwest::Method;
 use serde::Deserialize;
 
-pub use distribution::{Buckets, Distribution, UnlikeBuckets};
+pub(crate) use distribution::Distribution;
 
 use super::client::Client;
 use super::endpoint::Base;

@@ -27,12 +27,12 @@ pub(super) struct Budget {
 
 impl Budget {
     /// Of a step's calls: a service's short outage and the move of a control plane pass in that time.
-    pub const USUAL: Self = Self {
+    pub(super) const USUAL: Self = Self {
         shown: Duration::from_secs(120),
         real: Duration::from_secs(10),
     };
     /// Where giving up leaves users of an endpoint with a model that nobody watches.
-    pub const LONG: Self = Self {
+    pub(super) const LONG: Self = Self {
         shown: Duration::from_secs(600),
         ..Self::USUAL
     };
@@ -62,7 +62,7 @@ pub(super) enum Effect {
 }
 
 impl Idempotency {
-    pub fn allows(self, effect: Effect) -> bool {
+    pub(super) fn allows(self, effect: Effect) -> bool {
         match effect {
             Effect::Settled => false,
             Effect::None => true,
@@ -72,7 +72,7 @@ impl Idempotency {
 }
 
 impl Effect {
-    pub fn of_code(http: u16) -> Self {
+    pub(super) fn of_code(http: u16) -> Self {
         match http {
             429 => Self::None,
             408 | 500 | 502 | 503 | 504 => Self::Unsure,
@@ -90,7 +90,7 @@ pub(super) struct Failed {
 }
 
 impl Failed {
-    pub fn new(error: Error, effect: Effect) -> Self {
+    pub(super) fn new(error: Error, effect: Effect) -> Self {
         Self {
             error: Box::new(error),
             effect,
@@ -111,7 +111,7 @@ pub(super) struct Tries {
 
 impl Tries {
     /// The first try begins now.
-    pub fn start(clock: &Clock, budget: Budget, idempotency: Idempotency) -> Self {
+    pub(super) fn start(clock: &Clock, budget: Budget, idempotency: Idempotency) -> Self {
         Self {
             made: 1,
             since: Instant::now(),
@@ -133,7 +133,7 @@ impl Tries {
     ///
     /// # Errors
     /// The failed try's own, where it is the last.
-    pub async fn again(&mut self, failed: Failed) -> Result<(), Error> {
+    pub(super) async fn again(&mut self, failed: Failed) -> Result<(), Error> {
         let asked = failed.retry_after.unwrap_or_default();
         let wait = longest_wait(self.made, &self.clock)
             .mul_f64(fastrand::f64())

@@ -29,11 +29,11 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    pub fn json(body: &str) -> Self {
+    pub(crate) fn json(body: &str) -> Self {
         Self::code(200, body)
     }
 
-    pub fn code(http: u16, body: &str) -> Self {
+    pub(crate) fn code(http: u16, body: &str) -> Self {
         Self::Full(http, Vec::new(), body.into())
     }
 }
@@ -50,12 +50,12 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(n, _)| n == name);
         found.map(|(_, value)| value.as_str())
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 }
@@ -72,7 +72,7 @@ pub(crate) struct Scripted {
 }
 
 impl Scripted {
-    pub async fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
+    pub(crate) async fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self {
             url: format!("http://{}", listener.local_addr().unwrap()),
@@ -97,37 +97,37 @@ impl Scripted {
     }
 
     /// Adds an answer, as one that names the server's own address.
-    pub fn then(&self, answer: Answer) {
+    pub(crate) fn then(&self, answer: Answer) {
         self.answers.lock().unwrap().push_back(answer);
     }
 
     /// Forgets the answers that are left.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.answers.lock().unwrap().clear();
     }
 
     /// What every request is answered when no other answer is left.
-    pub fn always(self, answer: fn() -> Answer) -> Self {
+    pub(crate) fn always(self, answer: fn() -> Answer) -> Self {
         *self.last.lock().unwrap() = Some(answer);
         self
     }
 
     /// `host:port`.
-    pub fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         self.url.trim_start_matches("http://").to_owned()
     }
 
-    pub fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
 
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         *self.connections.lock().unwrap()
     }
 
     /// A client of an overridden address, whose clock makes a back-off of seconds one of
     /// milliseconds.
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         self.client_with(false, no_tokens())
     }
 
@@ -142,13 +142,13 @@ impl Scripted {
     }
 
     /// As [`Scripted::client`], and gives up soon.
-    pub fn giving_up(&self) -> Client {
+    pub(crate) fn giving_up(&self) -> Client {
         let long = Duration::from_millis(500);
         self.limited(false, no_tokens(), long, Duration::from_secs(1))
     }
 
     /// As [`Scripted::client`], with little patience for objects' bytes too.
-    pub fn hurried(&self) -> Client {
+    pub(crate) fn hurried(&self) -> Client {
         let long = Duration::from_millis(500);
         self.limited(false, no_tokens(), long, Duration::from_secs(20))
     }

@@ -84,7 +84,7 @@ impl NoToken {
     }
 
     /// A call that failed for it, before it was sent.
-    pub fn failed(self, method: &'static str, resource: &str) -> Failed {
+    pub(super) fn failed(self, method: &'static str, resource: &str) -> Failed {
         match self {
             Self::Wrong(input) => {
                 let error = Error {
@@ -147,7 +147,7 @@ impl fmt::Display for Principal {
 
 impl Tokens {
     /// Looks in these places, at the first use.
-    pub fn at(places: Places) -> Self {
+    pub(super) fn at(places: Places) -> Self {
         Self {
             places,
             found: Mutex::default(),
@@ -155,7 +155,7 @@ impl Tokens {
     }
 
     /// A token that is good for some seconds at least.
-    pub async fn get(&self, connections: &Connections) -> Result<Token, NoToken> {
+    pub(super) async fn get(&self, connections: &Connections) -> Result<Token, NoToken> {
         let mut found = self.found.lock().await;
         let kept = found.token(&self.places, connections).await?;
         let quota_project = self.places.quota_project.clone();
@@ -167,7 +167,7 @@ impl Tokens {
     }
 
     /// Drops a token that Google refused, so that the next is another.
-    pub async fn forget(&self, token: &Token) {
+    pub(super) async fn forget(&self, token: &Token) {
         let mut found = self.found.lock().await;
         if found.number == token.number {
             found.kept = None;
@@ -175,7 +175,7 @@ impl Tokens {
     }
 
     /// What there is to tell about the token.
-    pub async fn access(&self, connections: &Connections) -> Result<Access, NoToken> {
+    pub(super) async fn access(&self, connections: &Connections) -> Result<Access, NoToken> {
         let mut found = self.found.lock().await;
         let kept = found.token(&self.places, connections).await?;
         let (account, scopes) = (kept.account.clone(), kept.scopes.clone());

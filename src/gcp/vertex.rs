@@ -11,9 +11,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-pub use endpoints::{DeployedModel, Endpoint, NewDeployedModel, Prediction};
-pub use jobs::{CustomJob, JobState, NewCustomJob};
-pub use models::{Model, NewModel};
+pub(crate) use endpoints::{DeployedModel, Endpoint, NewDeployedModel};
+pub(crate) use jobs::{CustomJob, JobState, NewCustomJob};
+pub(crate) use models::{Model, NewModel};
 
 use super::call::{Call, resource};
 use super::client::Client;

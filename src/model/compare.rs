@@ -14,16 +14,16 @@ const RESAMPLES: usize = 1000;
 const SEED: u64 = 0x5e71;
 
 /// A statistic of rows that count so many times each; `None` where they define no value.
-pub type Statistic<'a> = Box<dyn Fn(&[u32]) -> Option<f64> + Sync + 'a>;
+pub(crate) type Statistic<'a> = Box<dyn Fn(&[u32]) -> Option<f64> + Sync + 'a>;
 
 /// The values of a statistic over the resamples, rising.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Distribution(Vec<f64>);
+pub(crate) struct Distribution(Vec<f64>);
 
 impl Distribution {
     /// The middle part of the values that has this share of them; `None` where fewer than half of the
     /// resamples defined a value.
-    pub fn interval(&self, confidence: f64) -> Option<(f64, f64)> {
+    pub(crate) fn interval(&self, confidence: f64) -> Option<(f64, f64)> {
         if self.0.len() * 2 < RESAMPLES {
             return None;
         }
@@ -40,7 +40,7 @@ impl Distribution {
 }
 
 /// The distribution of each statistic over resamples of `rows` rows.
-pub fn bootstrap(rows: usize, statistics: &[Statistic]) -> Vec<Distribution> {
+pub(crate) fn bootstrap(rows: usize, statistics: &[Statistic]) -> Vec<Distribution> {
     let mut values = vec![Vec::new(); statistics.len()];
     if rows == 0 || statistics.is_empty() {
         return values.into_iter().map(Distribution).collect();

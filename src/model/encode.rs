@@ -15,10 +15,10 @@ use serde_json::Value;
 use crate::workspace::records::ColumnType;
 
 /// What a booster takes for a missing value.
-pub const MISSING: f32 = f32::NAN;
+pub(crate) const MISSING: f32 = f32::NAN;
 
 /// What is expected of a number in a request.
-pub const IN_RANGE: &str = "within the range of a 32-bit float, ±3.4e38";
+pub(crate) const IN_RANGE: &str = "within the range of a 32-bit float, ±3.4e38";
 
 /// A feature as `model.json` names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

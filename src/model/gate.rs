@@ -35,7 +35,7 @@ const SHOWN_CONFIDENCE: f64 = 0.95;
 
 /// What validation came to; `validate.json` without its digests.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Evaluation {
+pub(crate) struct Evaluation {
     pub verdict: Verdict,
     /// Test rows.
     pub rows: u64,
@@ -49,7 +49,7 @@ pub struct Evaluation {
 /// # Errors
 /// [`Input`] for a test part or challenger that cannot be read or do not fit each other, and for a metric
 /// or a slice that does not exist, at its place in the config.
-pub fn evaluate(
+pub(crate) fn evaluate(
     test_parquet: &Path,
     label: &LabelColumn,
     challenger: &Path,

@@ -34,7 +34,7 @@ const ROUNDS_WITHOUT_STOPPING: u32 = 50;
 
 /// What training came to.
 #[derive(Clone, Debug, PartialEq)]
-pub struct FitReport {
+pub(crate) struct FitReport {
     /// Rows the trees were grown on, and rows that early stopping watched (0 where there was none).
     pub rows: usize,
     pub validation_rows: usize,
@@ -60,7 +60,7 @@ struct Table {
 /// # Errors
 /// [`Input`] for a file that cannot be read, a column that is not of its type, a label with one class
 /// only, or parameters out of range.
-pub fn fit(
+pub(crate) fn fit(
     train_parquet: &Path,
     label: &LabelColumn,
     features: &[Feature],

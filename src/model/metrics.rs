@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use crate::workspace::records::Task::{self, Binary, Multiclass, Regression};
 
 /// One metric.
-pub struct Metric {
+pub(crate) struct Metric {
     pub name: &'static str,
     pub tasks: &'static [Task],
     pub higher_is_better: bool,
@@ -27,7 +27,7 @@ impl std::fmt::Debug for Metric {
 }
 
 /// Every metric, in the order of tables.
-pub const METRICS: &[Metric] = &[
+pub(crate) const METRICS: &[Metric] = &[
     metric("roc_auc", CLASSES, HIGHER, classification::roc_auc),
     metric(
         "average_precision",
@@ -72,32 +72,32 @@ const fn metric(
 
 impl Metric {
     /// The metric over rows that count `counts` times each; `None` where they define no value.
-    pub fn of(&self, scored: &Scored, counts: &[u32]) -> Option<f64> {
+    pub(crate) fn of(&self, scored: &Scored, counts: &[u32]) -> Option<f64> {
         (self.compute)(scored, counts).filter(|value| value.is_finite())
     }
 }
 
 /// The metric of that name.
-pub fn find(name: &str) -> Option<&'static Metric> {
+pub(crate) fn find(name: &str) -> Option<&'static Metric> {
     METRICS.iter().find(|metric| metric.name == name)
 }
 
 /// The metrics of a task, in the order of the list.
-pub fn of_task(task: Task) -> impl Iterator<Item = &'static Metric> {
+pub(crate) fn of_task(task: Task) -> impl Iterator<Item = &'static Metric> {
     METRICS
         .iter()
         .filter(move |metric| metric.tasks.contains(&task))
 }
 
 /// All metrics of the task that the rows define, each row counted so many times.
-pub fn all(scored: &Scored, counts: &[u32]) -> BTreeMap<&'static str, f64> {
+pub(crate) fn all(scored: &Scored, counts: &[u32]) -> BTreeMap<&'static str, f64> {
     of_task(scored.task)
         .filter_map(|metric| Some((metric.name, metric.of(scored, counts)?)))
         .collect()
 }
 
 /// What was true of some rows and what a model said of them.
-pub struct Scored {
+pub(crate) struct Scored {
     task: Task,
     /// Values a row: one for each class, or one number.
     width: usize,
@@ -110,7 +110,7 @@ pub struct Scored {
 
 impl Scored {
     /// `truth` has a class code or a number a row, `scores` a probability a class or a number a row.
-    pub fn new(task: Task, truth: Vec<f64>, scores: &[f32]) -> Self {
+    pub(crate) fn new(task: Task, truth: Vec<f64>, scores: &[f32]) -> Self {
         let width = if truth.is_empty() {
             1
         } else {
@@ -139,12 +139,12 @@ impl Scored {
         }
     }
 
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.truth.len()
     }
 
     /// Every row once.
-    pub fn once(&self) -> Vec<u32> {
+    pub(crate) fn once(&self) -> Vec<u32> {
         vec![1; self.rows()]
     }
 }

@@ -19,9 +19,9 @@ use crate::workspace::records::{ColumnType, ModelFiles, Task};
 use crate::workspace::{Digest, InputFile, write_atomically};
 
 /// The booster's file.
-pub const BOOSTER: &str = "model.bst";
+pub(crate) const BOOSTER: &str = "model.bst";
 /// The file that says what the booster's columns and outputs are.
-pub const MANIFEST: &str = "model.json";
+pub(crate) const MANIFEST: &str = "model.json";
 
 /// `model.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,7 +105,7 @@ impl Manifest {
 
 /// A model as it was loaded.
 #[derive(Debug)]
-pub struct Model {
+pub(crate) struct Model {
     pub manifest: Manifest,
     pub booster: BoostedModel,
 }
@@ -114,7 +114,7 @@ pub struct Model {
 ///
 /// # Errors
 /// When the booster has no form in XGBoost's format or a file cannot be written.
-pub fn save(dir: &Path, mut manifest: Manifest, booster: &BoostedModel) -> Result<()> {
+pub(crate) fn save(dir: &Path, mut manifest: Manifest, booster: &BoostedModel) -> Result<()> {
     let bytes = xgboost::encode(booster)?;
     manifest.files = BTreeMap::from([(BOOSTER.to_owned(), Digest::of(&bytes))]);
     let mut text = serde_json::to_string_pretty(&manifest).context("writing JSON")?;
@@ -130,7 +130,7 @@ pub fn save(dir: &Path, mut manifest: Manifest, booster: &BoostedModel) -> Resul
 ///
 /// # Errors
 /// [`Input`] with the file and what is wrong with it.
-pub fn load(dir: &Path) -> Result<Model> {
+pub(crate) fn load(dir: &Path) -> Result<Model> {
     let wrong = |name: &str, message: String| {
         anyhow::Error::from(Input::new(message).at_file(&dir.join(name)))
     };
@@ -210,7 +210,7 @@ impl Model {
 ///
 /// # Errors
 /// [`Input`] for a directory that cannot be read or holds no file.
-pub fn digest(dir: &Path, prefix: &str) -> Result<ModelFiles> {
+pub(crate) fn digest(dir: &Path, prefix: &str) -> Result<ModelFiles> {
     let mut names = Vec::new();
     walk(dir, "", &mut names)
         .map_err(|e| Input::new(format!("cannot be read: {e}")).at_file(dir))?;

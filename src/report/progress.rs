@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::printable;
 
 /// The progress of one piece of work.
-pub struct Progress {
+pub(crate) struct Progress {
     label: String,
     shown: Shown,
 }
@@ -38,7 +38,7 @@ impl Log {
 
 impl Progress {
     /// Begins to show work called `label`: with a `total` as a bar, without one as a spinner.
-    pub fn new(label: &str, total: Option<u64>) -> Self {
+    pub(crate) fn new(label: &str, total: Option<u64>) -> Self {
         if !io::stderr().is_terminal() {
             return Self::to_log(label, total, Box::new(io::stderr()));
         }
@@ -72,7 +72,7 @@ impl Progress {
     }
 
     /// Says how much of the total is done.
-    pub fn set(&self, done: u64) {
+    pub(crate) fn set(&self, done: u64) {
         match &self.shown {
             Shown::Bar(bar) => bar.set_position(done),
             Shown::Log(log) => {
@@ -87,33 +87,6 @@ impl Progress {
                     log.line(&format!("{}: {}%", self.label, quarter * 25));
                 }
             }
-        }
-    }
-
-    /// Says what the work is at now; a line of its own in a log.
-    pub fn note(&self, text: &str) {
-        match &self.shown {
-            Shown::Bar(bar) => bar.set_message(printable::line(text).into_owned()),
-            Shown::Log(_) => self.line(text),
-        }
-    }
-
-    /// Ends with a line that stays.
-    pub fn finish(self, text: &str) {
-        match &self.shown {
-            Shown::Bar(bar) => {
-                bar.finish_and_clear();
-                eprintln!("{}: {text}", self.label);
-            }
-            Shown::Log(_) => self.line(text),
-        }
-    }
-
-    fn line(&self, text: &str) {
-        if let Shown::Log(log) = &self.shown {
-            log.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .line(&format!("{}: {text}", self.label));
         }
     }
 }
@@ -161,22 +134,16 @@ mod tests {
             for done in 0..=1000 {
                 progress.set(done);
             }
-            progress.note("checking the digest");
-            progress.finish("3 files");
         });
         assert_eq!(
             text,
-            "uploading\nuploading: 25%\nuploading: 50%\nuploading: 75%\nuploading: checking the digest\nuploading: 3 files\n"
+            "uploading\nuploading: 25%\nuploading: 50%\nuploading: 75%\n"
         );
     }
 
     #[test]
-    fn without_a_total_only_notes_are_told() {
-        let text = log_of(None, |progress| {
-            progress.set(u64::MAX);
-            progress.finish("done");
-        });
-        assert_eq!(text, "uploading\nuploading: done\n");
+    fn without_a_total_no_share_is_told() {
+        assert_eq!(log_of(None, |p| p.set(u64::MAX)), "uploading\n");
         assert_eq!(log_of(Some(0), |p| p.set(u64::MAX)), "uploading\n");
     }
 }

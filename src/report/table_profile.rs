@@ -15,9 +15,9 @@ pub(super) mod fixtures;
 #[cfg(test)]
 mod tests;
 
-pub use page::{MOST_TABLES, page};
+pub(crate) use page::{MOST_TABLES, page};
 pub(super) use page::{Note, Script, columns_section};
-pub use terminal::{column, table};
+pub(crate) use terminal::{column, table};
 
 use super::number;
 use crate::clock::Timestamp;

@@ -12,31 +12,23 @@ use super::verdicts::{self, Tone};
 use super::{Records, number};
 use crate::printable;
 use crate::workspace::Workspace;
-use crate::workspace::records::{Deployed, Finding, LintReport, Severity, Traffic, Validated};
-
-/// More findings than this scroll away what matters.
-const MOST_FINDINGS: usize = 50;
+use crate::workspace::records::{Deployed, Traffic, Validated};
 
 /// The columns of a build log.
 const LOG_WIDTH: u16 = 80;
 
 /// The five steps, their verdicts, and the evidence in a few words.
-pub fn summary(workspace: &Workspace) -> String {
+pub(crate) fn summary(workspace: &Workspace) -> String {
     summary_on(Screen::of_stdout(), &Records::peek(workspace))
 }
 
-/// The findings of the checks.
-pub fn lint(report: &LintReport) -> String {
-    lint_on(Screen::of_stdout(), report)
-}
-
 /// Gates and metrics.
-pub fn validate(validated: &Validated) -> String {
+pub(crate) fn validate(validated: &Validated) -> String {
     validate_on(Screen::of_stdout(), validated)
 }
 
 /// The canary's stages and its end.
-pub fn deploy(deployed: &Deployed) -> String {
+pub(crate) fn deploy(deployed: &Deployed) -> String {
     deploy_on(Screen::of_stdout(), deployed)
 }
 
@@ -124,34 +116,6 @@ fn summary_on(screen: Screen, records: &Records) -> String {
         .map(|v| vec![cell(v.step), toned(v.tone, v.word), cell(&v.evidence)])
         .collect();
     screen.table(&["step", "verdict", "evidence"], &[], rows)
-}
-
-fn lint_on(screen: Screen, report: &LintReport) -> String {
-    if report.findings.is_empty() {
-        return "no findings\n".into();
-    }
-    // Rejections first, each kind in its own order, so that the cut falls on what matters least.
-    let mut findings: Vec<&Finding> = report.findings.iter().collect();
-    findings.sort_by_key(|f| f.severity);
-    let rows = findings
-        .iter()
-        .take(MOST_FINDINGS)
-        .map(|f| {
-            let (tone, word) = match f.severity {
-                Severity::Reject => (Tone::Bad, "reject"),
-                Severity::Warn => (Tone::Unsure, "warn"),
-            };
-            vec![toned(tone, word), cell(&f.check), cell(&f.message)]
-        })
-        .collect();
-    let mut text = screen.table(&["severity", "check", "finding"], &[], rows);
-    if let Some(more) = findings.len().checked_sub(MOST_FINDINGS).filter(|n| *n > 0) {
-        text.push_str(&format!(
-            "and {} more in .serin/lint.json\n",
-            number::count(more as u64)
-        ));
-    }
-    text
 }
 
 fn validate_on(screen: Screen, validated: &Validated) -> String {
@@ -261,12 +225,10 @@ mod tests {
 
     #[test]
     fn the_tables_of_a_rejected_build() {
-        let lint = fixtures::rejected_by_lint().lint.unwrap();
         let validated = fixtures::inconclusive().validated.unwrap();
         let deployed = fixtures::rolled_back().deployed.unwrap();
         insta::assert_snapshot!(format!(
-            "{}\n{}\n{}",
-            lint_on(LOG, &lint),
+            "{}\n{}",
             validate_on(LOG, &validated),
             deploy_on(LOG, &deployed)
         ));
@@ -278,7 +240,6 @@ mod tests {
         for width in [40, 80, 200] {
             let screen = Screen { width, ..LOG };
             let text = summary_on(screen, &records)
-                + &lint_on(screen, &fixtures::rejected_by_lint().lint.unwrap())
                 + &validate_on(screen, records.validated.as_ref().unwrap());
             assert!(text.is_ascii());
             for line in text.lines() {
@@ -300,27 +261,11 @@ mod tests {
 
     #[test]
     fn a_hostile_value_cannot_move_the_cursor() {
-        let text = lint_on(LOG, &fixtures::hostile().lint.unwrap());
+        let records = fixtures::hostile();
+        let text =
+            summary_on(LOG, &records) + &validate_on(LOG, records.validated.as_ref().unwrap());
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text}");
         assert!(text.contains("\\u{1b}[2J"), "{text}");
         assert!(text.contains("\\u{202e}txet"), "{text}");
-    }
-
-    #[test]
-    fn many_findings_are_cut_after_the_rejections() {
-        let mut report = fixtures::rejected_by_lint().lint.unwrap();
-        let reject = report.findings[0].clone();
-        let warn = Finding {
-            severity: Severity::Warn,
-            check: "late.warning".into(),
-            ..reject.clone()
-        };
-        report.findings = std::iter::repeat_n(warn, 60).chain([reject]).collect();
-        let text = lint_on(LOG, &report);
-        assert!(text.lines().nth(2).unwrap().contains("reject"), "{text}");
-        assert!(
-            text.ends_with("and 11 more in .serin/lint.json\n"),
-            "{text}"
-        );
     }
 }

@@ -10,7 +10,7 @@ use crate::listen::CONTAINER_NETWORK_VARIABLE;
 
 /// An address, and why it is that one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
+pub(crate) struct Address {
     pub host: IpAddr,
     /// For the line that says where the server listens.
     pub why: String,
@@ -22,7 +22,7 @@ impl Address {
     ///
     /// # Errors
     /// [`Input`] where the emulator's variable is no address.
-    pub fn choose(
+    pub(crate) fn choose(
         flag: Option<IpAddr>,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self> {

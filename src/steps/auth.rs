@@ -14,7 +14,7 @@ const CLOUD_SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
 /// How it is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// Lines for people.
     Text,
     /// One JSON object.
@@ -32,7 +32,7 @@ pub enum Format {
 /// there are no credentials, or they are refused or of a kind that serin does not take; with 3 where the
 /// server that gives tokens failed for two minutes.
 #[derive(Debug, clap::Args)]
-pub struct Flags {
+pub(crate) struct Flags {
     /// Lines for people, or a JSON object
     #[arg(long, value_enum, default_value = "text")]
     pub format: Format,
@@ -42,7 +42,7 @@ pub struct Flags {
 ///
 /// # Errors
 /// Those of the step.
-pub fn command(flags: Flags) -> Result<u8> {
+pub(crate) fn command(flags: Flags) -> Result<u8> {
     one_thread()?.block_on(auth(flags.format))?;
     Ok(code::DONE)
 }

@@ -18,7 +18,7 @@ const MODELS: &str = "models";
 const SNAPSHOT: &str = "on the snapshot sha256:";
 
 /// The champion and what belongs to it.
-pub struct Serving {
+pub(crate) struct Serving {
     pub champion: Champion,
     /// Where its files are.
     pub artifact: GsUri,
@@ -30,7 +30,7 @@ pub struct Serving {
 ///
 /// # Errors
 /// [`Input`] when it has no model files, `gcp::Error` when the cloud fails.
-pub async fn find(ctx: &Context) -> Result<Option<Serving>> {
+pub(crate) async fn find(ctx: &Context) -> Result<Option<Serving>> {
     let vertex = ctx.vertex();
     let endpoint = format!(
         "{}/endpoints/{}",

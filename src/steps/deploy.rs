@@ -41,7 +41,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Reads .serin/push.json. Deploys beside the champion, moves traffic in stages while it reads Cloud
 /// Monitoring, then promotes or rolls back. Writes .serin/deploy.json. Exits with 1 where it rolled back.
 #[derive(Debug, clap::Args)]
-pub struct Flags {
+pub(crate) struct Flags {
     #[command(flatten)]
     pub common: CommonFlags,
 }
@@ -50,7 +50,7 @@ pub struct Flags {
 ///
 /// # Errors
 /// Those of the step.
-pub fn command(flags: Flags) -> Result<u8> {
+pub(crate) fn command(flags: Flags) -> Result<u8> {
     super::run(flags.common, deploy)
 }
 

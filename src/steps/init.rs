@@ -27,7 +27,7 @@ use crate::workspace::{FOLDER, Workspace, write_atomically};
 ///
 /// Reads the tables, overwrites nothing.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Flags {
+pub(crate) struct Flags {
     /// The files: CSV, JSON Lines or Parquet
     #[arg(required = true, value_name = "TABLE")]
     pub tables: Vec<PathBuf>,
@@ -46,7 +46,7 @@ pub struct Flags {
 ///
 /// # Errors
 /// Those of the step.
-pub fn command(flags: Flags) -> Result<u8> {
+pub(crate) fn command(flags: Flags) -> Result<u8> {
     Ok(init(&flags)?.exit_code())
 }
 

@@ -36,7 +36,7 @@ use crate::workspace::{Digest, FOLDER, InputFile, Record, Workspace};
 
 /// Which of a table's places a run reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Source {
+pub(crate) enum Source {
     /// Files beside `serin.yaml`, or in Cloud Storage.
     Local,
     /// A table of BigQuery.
@@ -53,7 +53,7 @@ pub enum Source {
 /// With --infer it writes the first schema.yaml, with --update it changes the present one where the tables
 /// ask for it: new values, wider ranges, columns that came or went.
 #[derive(Debug, clap::Args)]
-pub struct Flags {
+pub(crate) struct Flags {
     /// The project, by id; asked for where `lint.drift` looks for the champion
     #[arg(long, env = "SERIN_PROJECT")]
     pub project: Option<String>,
@@ -83,7 +83,7 @@ pub struct Flags {
 ///
 /// # Errors
 /// [`Input`] for flags that do not go together, and those of the step.
-pub fn command(flags: Flags) -> Result<u8> {
+pub(crate) fn command(flags: Flags) -> Result<u8> {
     if let Some(check) = &flags.explain {
         println!("{}", checks::explain(check)?);
         return Ok(code::DONE);

@@ -15,7 +15,7 @@ use crate::workspace::temporary;
 ///
 /// # Errors
 /// [`Input`] where there is no model, `gcp::Error` when the cloud fails.
-pub async fn local(model: &str) -> Result<(PathBuf, Option<TempDir>)> {
+pub(crate) async fn local(model: &str) -> Result<(PathBuf, Option<TempDir>)> {
     let Ok(uri) = model.parse::<GsUri>() else {
         return Ok((PathBuf::from(model), None));
     };
@@ -31,7 +31,7 @@ pub async fn local(model: &str) -> Result<(PathBuf, Option<TempDir>)> {
 ///
 /// # Errors
 /// [`Input`] where there is no model or it is damaged, `gcp::Error` when the cloud fails.
-pub async fn download(storage: &Storage, from: &GsUri, place: &Path) -> Result<()> {
+pub(crate) async fn download(storage: &Storage, from: &GsUri, place: &Path) -> Result<()> {
     let prefix = format!("{}/", from.name.trim_end_matches('/'));
     let objects = storage.objects_list(&from.bucket, &prefix).await?;
     if objects.is_empty() {

@@ -23,7 +23,7 @@ use crate::workspace::write_atomically;
 
 /// How profiles are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// A table for people.
     Text,
     /// A JSON object a line, one for each table.
@@ -31,7 +31,7 @@ pub enum Format {
 }
 
 /// The end of `--help`, before the exit codes.
-pub const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   serin profile data/usage.csv
   serin profile train.parquet test.parquet --html page.html
@@ -50,7 +50,7 @@ Examples:
 /// Prints a line a column, then what is worth a look, the worst first. `--column` shows one column in full,
 /// `--html` writes a page with every column's histogram, of up to three tables over each other.
 #[derive(Debug, clap::Args)]
-pub struct Flags {
+pub(crate) struct Flags {
     /// Files, patterns in quotes, folders, gs:// URIs, or profiles written as JSON
     #[arg(required = true, value_name = "TABLE")]
     pub tables: Vec<String>,
@@ -104,7 +104,7 @@ fn delimiter(text: &str) -> Result<u8, String> {
 ///
 /// # Errors
 /// Those of the step.
-pub fn command(flags: Flags) -> Result<u8> {
+pub(crate) fn command(flags: Flags) -> Result<u8> {
     one_thread()?.block_on(profile(&flags))?;
     Ok(code::DONE)
 }

@@ -22,7 +22,7 @@ const PORT: u16 = 8080;
 /// Reads .serin/validate.json and .serin/model/. Writes .serin/push.json. A digest that is registered
 /// already is found, not made again.
 #[derive(Debug, clap::Args)]
-pub struct Flags {
+pub(crate) struct Flags {
     #[command(flatten)]
     pub common: CommonFlags,
     /// The image of serin that serves the model; in the model's own region
@@ -34,7 +34,7 @@ pub struct Flags {
 ///
 /// # Errors
 /// Those of the step.
-pub fn command(flags: Flags) -> Result<u8> {
+pub(crate) fn command(flags: Flags) -> Result<u8> {
     super::run(flags.common, async |ctx| push(ctx, &flags.image).await)
 }
 

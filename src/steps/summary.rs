@@ -12,7 +12,7 @@ use crate::workspace::Workspace;
 use crate::workspace::records::{Dataset, DeployVerdict, Deployed};
 
 /// How the endpoint can be reached after the build.
-pub enum Cloud<'a> {
+pub(crate) enum Cloud<'a> {
     /// The emulator ended with the build; its state is here.
     Stopped { state: &'a Path },
     /// An emulator that goes on running.
@@ -26,7 +26,7 @@ const PORT: u16 = 8085;
 ///
 /// # Errors
 /// When the snapshot cannot be read.
-pub fn summary(workspace: &Workspace, cloud: &Cloud<'_>) -> Result<String> {
+pub(crate) fn summary(workspace: &Workspace, cloud: &Cloud<'_>) -> Result<String> {
     let mut text = terminal::summary(workspace);
     let page = workspace.path(Workspace::relative("report.html"));
     if page.exists() {

@@ -15,7 +15,7 @@ use crate::report::progress::Progress;
 
 /// Finds tables, and keeps what it fetched for as long as it lives.
 #[derive(Default)]
-pub struct Tables {
+pub(crate) struct Tables {
     fetched: Option<(Storage, TempDir)>,
     count: usize,
 }
@@ -26,7 +26,7 @@ impl Tables {
     ///
     /// # Errors
     /// [`Input`] when there is none or it may not be read, `gcp::Error` when the cloud fails.
-    pub async fn find(&mut self, place: &str) -> Result<Vec<File>> {
+    pub(crate) async fn find(&mut self, place: &str) -> Result<Vec<File>> {
         self.find_in(Path::new(""), place).await
     }
 
@@ -34,7 +34,7 @@ impl Tables {
     ///
     /// # Errors
     /// As [`Self::find`].
-    pub async fn find_in(&mut self, folder: &Path, place: &str) -> Result<Vec<File>> {
+    pub(crate) async fn find_in(&mut self, folder: &Path, place: &str) -> Result<Vec<File>> {
         if !place.starts_with("gs://") {
             return read::find_in(folder, place);
         }

@@ -22,7 +22,7 @@ use crate::workspace::{Digest, Record, Workspace};
 /// Reads .serin/dataset.json. Uploads the snapshot, runs `serin fit` in a job or finds the job that an
 /// equal build ran, follows its log and writes .serin/train.json and .serin/model/.
 #[derive(Debug, clap::Args)]
-pub struct Flags {
+pub(crate) struct Flags {
     #[command(flatten)]
     pub common: CommonFlags,
     /// The image of serin that the job runs
@@ -40,7 +40,7 @@ pub struct Flags {
 ///
 /// # Errors
 /// Those of the step.
-pub fn command(flags: Flags) -> Result<u8> {
+pub(crate) fn command(flags: Flags) -> Result<u8> {
     super::run(flags.common.clone(), async |ctx| train(ctx, &flags).await)
 }
 

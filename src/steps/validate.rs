@@ -15,7 +15,7 @@ use crate::workspace::{Record, Workspace};
 /// Reads .serin/train.json and .serin/dataset.json. Writes .serin/validate.json. Exits with 1 where a
 /// gate rejects or has too little evidence.
 #[derive(Debug, clap::Args)]
-pub struct Flags {
+pub(crate) struct Flags {
     #[command(flatten)]
     pub common: CommonFlags,
 }
@@ -24,7 +24,7 @@ pub struct Flags {
 ///
 /// # Errors
 /// Those of the step.
-pub fn command(flags: Flags) -> Result<u8> {
+pub(crate) fn command(flags: Flags) -> Result<u8> {
     super::run(flags.common, validate)
 }
 

@@ -9,7 +9,7 @@ use super::table_profile::{TableProfile, ValueType};
 
 /// `drift.json`: a table's profile against a baseline's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct DriftReport {
+pub(crate) struct DriftReport {
     /// The baseline: `champion`, or a file as `serin.yaml` names it.
     pub against: String,
     pub baseline_rows: u64,
@@ -35,7 +35,7 @@ pub struct DriftReport {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Retyped {
+pub(crate) struct Retyped {
     pub column: String,
     pub baseline: ValueType,
     pub current: ValueType,
@@ -43,7 +43,7 @@ pub struct Retyped {
 
 /// A column against the baseline's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ColumnDrift {
+pub(crate) struct ColumnDrift {
     pub column: String,
     #[serde(rename = "type")]
     pub kind: ValueType,
@@ -63,7 +63,7 @@ pub struct ColumnDrift {
 /// From the best to the worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum DriftVerdict {
+pub(crate) enum DriftVerdict {
     /// Too small a difference to matter, or one that chance explains.
     Stable,
     /// Measured only: times go on by themselves.
@@ -77,7 +77,7 @@ pub enum DriftVerdict {
 
 /// How the values of a column moved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ValueDrift {
+pub(crate) struct ValueDrift {
     pub verdict: DriftVerdict,
     /// Cells with a value.
     pub baseline_count: u64,
@@ -106,7 +106,7 @@ pub struct ValueDrift {
 
 /// How the share of missing cells moved.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MissingDrift {
+pub(crate) struct MissingDrift {
     pub verdict: DriftVerdict,
     pub baseline_share: f64,
     pub share: f64,
@@ -121,7 +121,7 @@ pub struct MissingDrift {
 
 /// A test of the hypothesis that both sides are samples of the same.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct DriftTest {
+pub(crate) struct DriftTest {
     /// Of a difference at least as large, if nothing drifted.
     pub p: f64,
     /// The same after Benjamini and Hochberg's correction for all tests that are judged; none for one that is not.
@@ -131,7 +131,7 @@ pub struct DriftTest {
 
 /// A value or a bin, and its share on both sides.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Contribution {
+pub(crate) struct Contribution {
     /// The value, or the bin in words.
     pub value: String,
     pub baseline: f64,

@@ -10,7 +10,7 @@ const MOST_LINKS: usize = 40;
 
 /// A symbolic link that leads out of the folder it is in.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Outside {
+pub(crate) struct Outside {
     /// Relative to the folder.
     pub path: PathBuf,
     /// As the link says it.
@@ -22,7 +22,7 @@ pub struct Outside {
 ///
 /// # Errors
 /// When a part cannot be looked at, and when the links lead in a circle.
-pub fn real_path(path: &Path) -> io::Result<PathBuf> {
+pub(crate) fn real_path(path: &Path) -> io::Result<PathBuf> {
     let mut real = PathBuf::new();
     // The parts that are still to go, the next one last.
     let mut rest = Vec::new();
@@ -71,7 +71,7 @@ fn is_missing(error: &io::Error) -> bool {
 ///
 /// # Errors
 /// When something of the folder cannot be looked at.
-pub fn first_outside(folder: &Path) -> io::Result<Option<Outside>> {
+pub(crate) fn first_outside(folder: &Path) -> io::Result<Option<Outside>> {
     let root = folder.canonicalize()?;
     let mut open = vec![root.clone()];
     while let Some(path) = open.pop() {

@@ -7,11 +7,11 @@
 use serde::{Deserialize, Serialize};
 
 /// The schema's name and version, which a profile that is written begins with.
-pub const SCHEMA: &str = "serin/table-profile/v1";
+pub(crate) const SCHEMA: &str = "serin/table-profile/v1";
 
 /// A profile as `serin profile --format json` writes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NamedProfile {
+pub(crate) struct NamedProfile {
     /// [`SCHEMA`].
     pub schema: String,
     /// The table as the command line named it.
@@ -158,7 +158,7 @@ pub struct Sketch {
 
 /// Up to how many different values a column of numbers or times is counted value by value; fewer in a
 /// table of more than 64 columns.
-pub const EXACT_VALUES: usize = 4096;
+pub(crate) const EXACT_VALUES: usize = 4096;
 
 impl ColumnFigures {
     /// Cells without a value.
@@ -203,7 +203,7 @@ pub struct NumberFigures {
 }
 
 /// Where quantiles are told.
-pub const QUANTILES: [f64; 9] = [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99];
+pub(crate) const QUANTILES: [f64; 9] = [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99];
 
 /// Counts of bins of the same width from `min` to `max`; the last one holds its upper end too.
 ///

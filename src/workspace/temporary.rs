@@ -10,7 +10,7 @@ use std::path::Path;
 use tempfile::{NamedTempFile, TempDir};
 
 /// With what the names of files begin that are being written.
-pub const FILE: &str = ".writing-";
+pub(crate) const FILE: &str = ".writing-";
 const FOLDER: &str = ".fetching-";
 /// A leftover's end may come between the making of a file and its lock; that it does so again and again
 /// is no accident.
@@ -20,7 +20,7 @@ const TRIES: u32 = 8;
 ///
 /// # Errors
 /// When it cannot be made.
-pub fn file_in(folder: &Path) -> io::Result<NamedTempFile> {
+pub(crate) fn file_in(folder: &Path) -> io::Result<NamedTempFile> {
     for _ in 0..TRIES {
         let file = tempfile::Builder::new().prefix(FILE).tempfile_in(folder)?;
         // A file system without locks has none to sweep by either.
@@ -36,7 +36,7 @@ pub fn file_in(folder: &Path) -> io::Result<NamedTempFile> {
 ///
 /// # Errors
 /// When it cannot be made.
-pub fn folder_in(folder: &Path) -> io::Result<(TempDir, File)> {
+pub(crate) fn folder_in(folder: &Path) -> io::Result<(TempDir, File)> {
     for _ in 0..TRIES {
         let made = tempfile::Builder::new().prefix(FOLDER).tempdir_in(folder)?;
         let Ok(lock) = File::open(made.path()) else {

@@ -53,7 +53,7 @@ fn masked(line: &str) -> String {
         (r"clock    .*", "CLOCK"),
         // What a rollout saw depends on the machine's speed.
         (
-            r"\b\d+ of \d+ requests failed \([\d.]+ %\)",
+            r"\b\d+ of \d+ requests failed \([\d.<]+%\)",
             "N of M requests failed",
         ),
         (r"\b[\d,]+ requests", "N requests"),

@@ -12,7 +12,7 @@ const BUILDERS: &str = "gcr.io/cloud-builders/";
 
 /// `IMAGE` or `IMAGE=PROGRAM`: which images, and their entrypoint here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostImage {
+pub(crate) struct HostImage {
     /// As it was given.
     text: String,
     images: Glob,

@@ -10,7 +10,7 @@ use crate::settings::did_you_mean;
 
 /// Which of a build's steps are run, each named by its id or its number. Where some are left out, the
 /// workspace of the last build is used as that build left it, under the source as it is now.
-pub enum Part {
+pub(crate) enum Part {
     All,
     Only(Vec<String>),
     /// This step and those behind it in the config.

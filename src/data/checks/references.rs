@@ -13,7 +13,7 @@ use crate::data::table::{Column, Kind};
 
 /// For each table and column that a schema refers to, its values.
 #[derive(Default)]
-pub struct References {
+pub(crate) struct References {
     known: HashMap<(String, String), KeySet>,
 }
 
@@ -23,7 +23,7 @@ impl References {
     ///
     /// # Errors
     /// When a file cannot be read to its end.
-    pub fn read<'t>(
+    pub(crate) fn read<'t>(
         schema: Option<&Schema>,
         table: impl Fn(&str) -> Option<&'t read::Table>,
     ) -> Result<Self> {

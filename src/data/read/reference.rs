@@ -12,7 +12,7 @@ const LONGEST_RECORD: usize = 16 << 20;
 
 /// Why the rest of a file cannot be read, and on which physical line.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(super) enum Error {
     #[error("the quote opened in the record of line {line} is never closed")]
     Unclosed { line: u64 },
     #[error("the record of line {line} is longer than 16 MiB: is a quote left open?")]
@@ -27,7 +27,7 @@ pub enum Error {
 
 impl Error {
     /// The physical line, from 1.
-    pub fn line(&self) -> u64 {
+    pub(super) fn line(&self) -> u64 {
         match self {
             Self::Unclosed { line }
             | Self::TooLong { line }
@@ -40,7 +40,7 @@ impl Error {
 
 /// One record: its fields with quotes taken away.
 #[derive(Clone, Copy, Debug)]
-pub struct Record<'a> {
+pub(super) struct Record<'a> {
     /// The physical line that it starts on, from 1.
     pub line: u64,
     text: &'a str,
@@ -51,11 +51,11 @@ pub struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// The number of fields, at least one.
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.ends.len()
     }
 
-    pub fn fields(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+    pub(super) fn fields(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let (text, mut start) = (self.text, 0);
         self.ends.iter().map(move |end| {
             let field = text.get(start..*end).unwrap_or_default();
@@ -66,7 +66,7 @@ impl<'a> Record<'a> {
 }
 
 /// The records of a file, one after the other, in constant memory.
-pub struct Records<R> {
+pub(super) struct Records<R> {
     input: R,
     /// Physical lines read so far.
     lines: u64,
@@ -78,7 +78,7 @@ pub struct Records<R> {
 }
 
 impl<R: BufRead> Records<R> {
-    pub fn new(input: R) -> Self {
+    pub(super) fn new(input: R) -> Self {
         Self {
             input,
             lines: 0,
@@ -93,7 +93,7 @@ impl<R: BufRead> Records<R> {
     ///
     /// # Errors
     /// When the file cannot be read on: see [`Error`].
-    pub fn next_record(&mut self) -> Result<Option<Record<'_>>, Error> {
+    pub(super) fn next_record(&mut self) -> Result<Option<Record<'_>>, Error> {
         self.text.clear();
         self.ends.clear();
         loop {

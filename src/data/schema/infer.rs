@@ -15,7 +15,7 @@ use crate::workspace::table_profile::{ColumnFigures, NumberFigures, TableProfile
 
 /// A table that was looked at.
 #[derive(Clone, Copy)]
-pub struct Seen<'a> {
+pub(crate) struct Seen<'a> {
     /// Its name in `serin.yaml`.
     pub name: &'a str,
     pub profile: &'a TableProfile,
@@ -25,7 +25,7 @@ pub struct Seen<'a> {
 
 /// What `serin.yaml` says of the columns.
 #[derive(Clone, Copy)]
-pub struct Known<'a> {
+pub(crate) struct Known<'a> {
     pub label: &'a str,
     /// The columns that the tables are joined on.
     pub keys: &'a [String],
@@ -43,7 +43,7 @@ const FEWEST_CODES: usize = 50;
 const LONGEST_CODE: usize = 40;
 
 /// The text of a `schema.yaml` for the tables.
-pub fn infer(tables: &[Seen], known: &Known) -> String {
+pub(crate) fn infer(tables: &[Seen], known: &Known) -> String {
     let mut text = "\
 # What each table and each column of it must hold; `serin lint` rejects a build whose tables hold anything else.
 # Inferred from the tables as they were. What was seen stands behind `#` and binds nothing: say more where you know
@@ -328,7 +328,7 @@ fn names_rows(name: &str) -> bool {
 }
 
 /// Whether a label is a number or classes; numbers that are few, whole and often repeated are classes.
-pub fn label_type(distinct: u64, whole: bool, rows: u64) -> ColumnType {
+pub(crate) fn label_type(distinct: u64, whole: bool, rows: u64) -> ColumnType {
     let many = distinct > 20 || !whole || distinct * 2 > rows;
     if distinct > 2 && many {
         ColumnType::Number
@@ -355,7 +355,7 @@ pub(super) fn number(x: f64) -> String {
 }
 
 /// A text in YAML's double quotes.
-pub fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
         match c {

@@ -26,7 +26,7 @@ const MOST_NEW_VALUES: usize = 50;
 ///
 /// # Errors
 /// [`crate::error::Input`] when the text is no schema.
-pub fn update(
+pub(crate) fn update(
     path: &Path,
     text: &str,
     tables: &[Table],

@@ -14,7 +14,7 @@ use crate::workspace::table_profile::Estimate;
 
 /// Hashes with how often each occurred.
 #[derive(Clone, Debug)]
-pub struct DistinctSample {
+pub(crate) struct DistinctSample {
     limit: usize,
     level: u32,
     counts: CountTable,
@@ -31,7 +31,7 @@ fn home(hash: u64) -> usize {
 
 impl DistinctSample {
     /// None yet; at most `limit` kept ever.
-    pub fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self {
             limit,
             level: 0,
@@ -49,7 +49,7 @@ impl DistinctSample {
 
     /// Adds values, each so many times, in groups: the table is larger than the nearest caches, and the processor waits
     /// for the slots of a group all at once.
-    pub fn add_all(&mut self, hashes: impl IntoIterator<Item = (u64, u32)>) {
+    pub(crate) fn add_all(&mut self, hashes: impl IntoIterator<Item = (u64, u32)>) {
         let mut group = [(0, 0); GROUP];
         let mut kept = 0;
         for (hash, times) in hashes {
@@ -71,7 +71,7 @@ impl DistinctSample {
         }
     }
 
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         while self.level < other.level {
             self.thin();
         }
@@ -109,7 +109,7 @@ impl DistinctSample {
     }
 
     /// How many different values there were.
-    pub fn distinct(&self) -> Estimate {
+    pub(crate) fn distinct(&self) -> Estimate {
         let kept = self.counts.used as f64;
         let unseen = 1.0 - 0.5_f64.powi(self.level as i32);
         Estimate {
@@ -124,7 +124,7 @@ impl DistinctSample {
     }
 
     /// How many values were equal to one before them.
-    pub fn repeated(&self) -> Estimate {
+    pub(crate) fn repeated(&self) -> Estimate {
         let again = self.iter().filter(|p| p.1 > 1).map(|p| u64::from(p.1 - 1));
         let (sum, squares) = again.fold((0, 0.0), |(sum, squares), n| {
             (sum + n, squares + (n as f64) * (n as f64))
@@ -144,7 +144,7 @@ impl DistinctSample {
 
     /// How many values stand here, each as often as it does, that stand in another set too, and the share of the
     /// different values that do.
-    pub fn shared_with(&self, other: &Self) -> (Estimate, f64) {
+    pub(crate) fn shared_with(&self, other: &Self) -> (Estimate, f64) {
         let level = self.level.max(other.level);
         let keep = (1 << level) - 1;
         let (mut values, mut shared, mut rows, mut squares) = (0_u64, 0_u64, 0_u64, 0.0);
@@ -169,7 +169,7 @@ impl DistinctSample {
 
     /// As base64 of: limit, level, then for each hash in order its distance from the one before, without
     /// the bits that are zero, and its count, all as LEB128.
-    pub fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         let mut kept: Vec<(u64, u32)> = self.iter().collect();
         kept.sort_unstable();
         let mut bytes = Vec::new();
@@ -186,7 +186,7 @@ impl DistinctSample {
     }
 
     /// Reads what [`DistinctSample::encode`] wrote; `None` for anything else.
-    pub fn decode(text: &str) -> Option<Self> {
+    pub(crate) fn decode(text: &str) -> Option<Self> {
         let bytes = STANDARD_NO_PAD.decode(text).ok()?;
         let mut bytes = bytes.iter().copied();
         let limit = usize::try_from(leb128::read(&mut bytes)?).ok()?;

@@ -13,7 +13,7 @@ use super::leb128;
 
 /// Counted texts.
 #[derive(Clone, Debug)]
-pub struct HeavyHitters {
+pub(crate) struct HeavyHitters {
     keep: usize,
     /// By how much a count may be low.
     error: u64,
@@ -57,7 +57,7 @@ fn kept(text: &[u8]) -> &[u8] {
 
 impl HeavyHitters {
     /// None yet; exact for up to `keep` texts.
-    pub fn new(keep: usize) -> Self {
+    pub(crate) fn new(keep: usize) -> Self {
         Self {
             keep,
             error: 0,
@@ -69,7 +69,7 @@ impl HeavyHitters {
 
     /// Counts a text whose hash is known.
     #[inline]
-    pub fn add(&mut self, hash: u64, text: &[u8], count: u64) {
+    pub(crate) fn add(&mut self, hash: u64, text: &[u8], count: u64) {
         let mask = self.index.len() - 1;
         let mut at = self.home(hash);
         let tag = tag(hash);
@@ -107,7 +107,7 @@ impl HeavyHitters {
 
     /// Counts texts whose hashes are known; much faster than one by one: the tables are larger than the
     /// nearest caches, and the processor waits for the slots of a group all at once.
-    pub fn add_all<'a>(&mut self, texts: impl IntoIterator<Item = (u64, &'a [u8], u64)>) {
+    pub(crate) fn add_all<'a>(&mut self, texts: impl IntoIterator<Item = (u64, &'a [u8], u64)>) {
         let mut texts = texts.into_iter();
         let mut group = [(0, &[][..], 0); GROUP];
         loop {
@@ -145,7 +145,7 @@ impl HeavyHitters {
 
     /// Whether so many new texts can be added before the counts of all are lowered; until then the order in
     /// which texts come does not matter.
-    pub fn has_room(&self, texts: usize) -> bool {
+    pub(crate) fn has_room(&self, texts: usize) -> bool {
         self.entries.len().saturating_add(texts) <= self.keep.saturating_mul(2)
     }
 
@@ -156,7 +156,7 @@ impl HeavyHitters {
     }
 
     /// Takes in what others were counted into.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.error += other.error;
         for entry in &other.entries {
             self.add(entry.hash, other.text(entry), entry.count);
@@ -210,22 +210,22 @@ impl HeavyHitters {
     }
 
     /// By how much each count may be low; 0 where all are exact and complete.
-    pub fn error(&self) -> u64 {
+    pub(crate) fn error(&self) -> u64 {
         self.error
     }
 
     /// How many different texts are kept.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// The most frequent texts with their counts, equal counts by text; a text that may not be among the
     /// most frequent, because its count is within the error, is left out.
-    pub fn top(&self, n: usize) -> Vec<(&[u8], u64)> {
+    pub(crate) fn top(&self, n: usize) -> Vec<(&[u8], u64)> {
         let mut top: Vec<(&[u8], u64)> = self
             .entries
             .iter()
@@ -238,7 +238,7 @@ impl HeavyHitters {
     }
 
     /// Every text with its count, in the order of the texts.
-    pub fn all(&self) -> Vec<(&[u8], u64)> {
+    pub(crate) fn all(&self) -> Vec<(&[u8], u64)> {
         let mut all: Vec<(&[u8], u64)> = self
             .entries
             .iter()
@@ -250,7 +250,7 @@ impl HeavyHitters {
 
     /// As base64 of: the error, then for each text in order its length, its bytes and its count; numbers as
     /// LEB128.
-    pub fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         let mut bytes = Vec::new();
         leb128::write(&mut bytes, self.error);
         for (text, count) in self.all() {
@@ -262,7 +262,7 @@ impl HeavyHitters {
     }
 
     /// Counts what [`HeavyHitters::encode`] wrote; `None` for anything else.
-    pub fn decode(&mut self, text: &str) -> Option<()> {
+    pub(crate) fn decode(&mut self, text: &str) -> Option<()> {
         let bytes = STANDARD_NO_PAD.decode(text).ok()?;
         let mut bytes = bytes.iter().copied();
         self.error += leb128::read(&mut bytes)?;

@@ -3,7 +3,7 @@
 
 /// Count, mean and sum of squared distances from the mean.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Moments {
+pub(crate) struct Moments {
     count: u64,
     mean: f64,
     /// What the mean lacks, since it is rounded: with a mean of 10^9 that is seen in the deviation.
@@ -38,7 +38,7 @@ fn scale_of(size: f64) -> f64 {
 
 impl Moments {
     /// Of finite numbers.
-    pub fn of(numbers: &[f64]) -> Self {
+    pub(crate) fn of(numbers: &[f64]) -> Self {
         let n = numbers.len() as f64;
         if numbers.is_empty() {
             return Self::default();
@@ -83,7 +83,7 @@ impl Moments {
     }
 
     /// From the figures that a record keeps.
-    pub fn from_figures(count: u64, mean: f64, standard_deviation: f64) -> Self {
+    pub(crate) fn from_figures(count: u64, mean: f64, standard_deviation: f64) -> Self {
         let scale = scale_of(standard_deviation);
         let deviation = standard_deviation / scale;
         Self {
@@ -95,7 +95,7 @@ impl Moments {
         }
     }
 
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         if other.count == 0 {
             return;
         }
@@ -132,12 +132,12 @@ impl Moments {
     }
 
     /// Of the numbers that were counted; 0 where there are none.
-    pub fn mean(&self) -> f64 {
+    pub(crate) fn mean(&self) -> f64 {
         self.mean
     }
 
     /// Of the sample (divided by n − 1); 0 for one number.
-    pub fn standard_deviation(&self) -> f64 {
+    pub(crate) fn standard_deviation(&self) -> f64 {
         if self.count < 2 {
             return 0.0;
         }

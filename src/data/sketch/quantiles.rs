@@ -12,7 +12,7 @@ use super::leb128;
 
 /// Counted intervals of keys.
 #[derive(Clone, Debug)]
-pub struct QuantileSketch {
+pub(crate) struct QuantileSketch {
     limit: usize,
     shift: u32,
     counts: CountTable,
@@ -21,14 +21,14 @@ pub struct QuantileSketch {
 
 /// An interval: its first and last key, and how often one between them occurs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Interval {
+pub(crate) struct Interval {
     pub first: u64,
     pub last: u64,
     pub count: u64,
 }
 
 /// The key of a finite number: greater numbers have greater keys, and both zeros the same.
-pub fn key_of(x: f64) -> u64 {
+pub(crate) fn key_of(x: f64) -> u64 {
     let bits = (x + 0.0).to_bits();
     if bits >> 63 == 1 {
         !bits
@@ -38,7 +38,7 @@ pub fn key_of(x: f64) -> u64 {
 }
 
 /// The number of a key.
-pub fn number_of(key: u64) -> f64 {
+pub(crate) fn number_of(key: u64) -> f64 {
     f64::from_bits(if key >> 63 == 1 {
         key & !(1 << 63)
     } else {
@@ -47,12 +47,12 @@ pub fn number_of(key: u64) -> f64 {
 }
 
 /// The key of a time in microseconds.
-pub fn key_of_time(micros: i64) -> u64 {
+pub(crate) fn key_of_time(micros: i64) -> u64 {
     (micros as u64) ^ (1 << 63)
 }
 
 /// The time of a key.
-pub fn time_of(key: u64) -> i64 {
+pub(crate) fn time_of(key: u64) -> i64 {
     (key ^ (1 << 63)) as i64
 }
 
@@ -61,7 +61,7 @@ const GROUP: usize = 32;
 
 impl QuantileSketch {
     /// No numbers yet; at most `limit` intervals ever.
-    pub fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self {
             limit,
             shift: 0,
@@ -72,7 +72,7 @@ impl QuantileSketch {
 
     /// Counts keys, in groups: the table is larger than the nearest cache, and the
     /// processor waits for the slots of a group all at once.
-    pub fn add_all(&mut self, keys: &[u64]) {
+    pub(crate) fn add_all(&mut self, keys: &[u64]) {
         self.total += keys.len() as u64;
         for group in keys.chunks(GROUP) {
             self.counts
@@ -93,7 +93,7 @@ impl QuantileSketch {
     }
 
     /// Takes in what others were counted into.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         while self.shift < other.shift {
             self.coarsen();
         }
@@ -130,17 +130,17 @@ impl QuantileSketch {
     }
 
     /// How many numbers were counted.
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.total
     }
 
     /// Whether each interval is one value.
-    pub fn is_exact(&self) -> bool {
+    pub(crate) fn is_exact(&self) -> bool {
         self.shift == 0
     }
 
     /// The intervals in the order of their keys.
-    pub fn sorted(&self) -> Vec<Interval> {
+    pub(crate) fn sorted(&self) -> Vec<Interval> {
         let mut intervals: Vec<Interval> = self
             .counts
             .iter()
@@ -156,7 +156,7 @@ impl QuantileSketch {
 
     /// The keys at rising places from 0 to 1, of two neighbours the lower one, and by which share of the numbers
     /// the worst of them may be misplaced. `first` and `last` are those that there are.
-    pub fn keys_at<const N: usize>(
+    pub(crate) fn keys_at<const N: usize>(
         &self,
         places: [f64; N],
         first: u64,
@@ -188,7 +188,7 @@ impl QuantileSketch {
 
     /// As base64 of: limit, shift, then for each interval in order the distance of its key from the one
     /// before and its count, all as LEB128.
-    pub fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         let mut bytes = Vec::new();
         leb128::write(&mut bytes, self.limit as u64);
         leb128::write(&mut bytes, u64::from(self.shift));
@@ -203,7 +203,7 @@ impl QuantileSketch {
     }
 
     /// Reads what [`QuantileSketch::encode`] wrote; `None` for anything else.
-    pub fn decode(text: &str) -> Option<Self> {
+    pub(crate) fn decode(text: &str) -> Option<Self> {
         let bytes = STANDARD_NO_PAD.decode(text).ok()?;
         let mut bytes = bytes.iter().copied();
         let limit = usize::try_from(leb128::read(&mut bytes)?).ok()?;
@@ -238,7 +238,7 @@ fn home(key: u64) -> usize {
 
 /// A distribution as its intervals tell it: values that rise, and how many numbers are at most each.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Distribution {
+pub(crate) struct Distribution {
     intervals: Vec<(f64, f64, u64)>,
     total: u64,
     exact: bool,
@@ -246,7 +246,12 @@ pub struct Distribution {
 
 impl Distribution {
     /// Reads intervals with `value`, which gives a key's number; `min` and `max` narrow the outer intervals.
-    pub fn of(sketch: &QuantileSketch, value: impl Fn(u64) -> f64, min: f64, max: f64) -> Self {
+    pub(crate) fn of(
+        sketch: &QuantileSketch,
+        value: impl Fn(u64) -> f64,
+        min: f64,
+        max: f64,
+    ) -> Self {
         let interval = |interval: Interval| {
             let (first, last) = (
                 value(interval.first).max(min),
@@ -261,18 +266,18 @@ impl Distribution {
         }
     }
 
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.total
     }
 
     /// First value, last value and count of each interval.
-    pub fn intervals(&self) -> &[(f64, f64, u64)] {
+    pub(crate) fn intervals(&self) -> &[(f64, f64, u64)] {
         &self.intervals
     }
 
     /// The quantiles at rising places from 0 to 1, linearly interpolated (R's type 7), and by which
     /// share of the numbers the worst of them may be misplaced.
-    pub fn quantiles<const N: usize>(&self, places: [f64; N]) -> ([f64; N], f64) {
+    pub(crate) fn quantiles<const N: usize>(&self, places: [f64; N]) -> ([f64; N], f64) {
         let mut worst = 0;
         let quantiles = places.map(|p| {
             let place = p * self.total.saturating_sub(1) as f64;
@@ -320,7 +325,7 @@ impl Distribution {
 
     /// Counts between edges that rise: the first bin up to `edges[1]`, which belongs to the next, and the
     /// last with its upper end. What an interval holds is spread evenly over it.
-    pub fn bins(&self, edges: &[f64]) -> Vec<u64> {
+    pub(crate) fn bins(&self, edges: &[f64]) -> Vec<u64> {
         let inner = edges
             .get(1..edges.len().saturating_sub(1))
             .unwrap_or_default();
@@ -334,7 +339,7 @@ impl Distribution {
     }
 
     /// How many numbers are less than `x`.
-    pub fn below(&self, x: f64) -> u64 {
+    pub(crate) fn below(&self, x: f64) -> u64 {
         let mut below = 0;
         for (first, last, count) in &self.intervals {
             if *last < x {

@@ -89,7 +89,7 @@ fn numbers(kind: ValueType, counted: &Counted, ordered: &Ordered) -> Option<Numb
 
 /// The histogram of a column's numbers or times from another least value to another most one, times in seconds
 /// since 1970; from its sketch, `None` without one.
-pub fn histogram_between(column: &ColumnFigures, min: f64, max: f64) -> Option<Histogram> {
+pub(crate) fn histogram_between(column: &ColumnFigures, min: f64, max: f64) -> Option<Histogram> {
     let sketch = QuantileSketch::decode(column.sketch.as_ref()?.cells.as_deref()?)?;
     let of = |value: fn(u64) -> f64, least: f64, most: f64| {
         let distribution = Distribution::of(&sketch, value, least, most);

@@ -126,7 +126,7 @@ fn correlation(x: &[u64], y: &[u64]) -> Option<f64> {
 
 /// Two columns that tell the same, by their numbers in the table.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Similar {
+pub(crate) struct Similar {
     pub first: usize,
     pub second: usize,
     /// The share of the rows in which both hold the same value, or the size of their correlation.

@@ -24,10 +24,10 @@ pub(super) const BAD_ROWS: usize = 10;
 const SOME: usize = 30;
 
 /// A column's type; none where it had no value in the rows that the guess looked at.
-pub type Kind = Option<ValueType>;
+pub(crate) type Kind = Option<ValueType>;
 
 /// The type that all cells fit; none where none holds a value.
-pub fn guess(values: &Values) -> Kind {
+pub(crate) fn guess(values: &Values) -> Kind {
     match values {
         Values::Texts(texts) => column::guess((0..texts.len()).map(|row| texts.get(row))),
         Values::Numbers(..) => Some(ValueType::Number),
@@ -38,7 +38,7 @@ pub fn guess(values: &Values) -> Kind {
 
 /// The first cell that makes a column one of texts, as `kind` says that it is, where the cells before it are of
 /// another type, which is told too.
-pub fn forced(values: &Values, kind: Kind) -> Option<(usize, ValueType)> {
+pub(crate) fn forced(values: &Values, kind: Kind) -> Option<(usize, ValueType)> {
     let (Values::Texts(texts), Some(ValueType::Text)) = (values, kind) else {
         return None;
     };
@@ -51,13 +51,13 @@ pub fn forced(values: &Values, kind: Kind) -> Option<(usize, ValueType)> {
 }
 
 /// The same of a column of a batch, with the cell's place.
-pub fn forced_in(batch: &Batch, values: &Values, kind: Kind) -> Option<Forced> {
+pub(crate) fn forced_in(batch: &Batch, values: &Values, kind: Kind) -> Option<Forced> {
     let (row, before) = forced(values, kind)?;
     Some(Misfit::of(values, row, batch.place(row)).forced(before))
 }
 
 /// The type of a column whose type was another, where a cell did not fit it.
-pub fn widened(before: Kind, cell: &str) -> ValueType {
+pub(crate) fn widened(before: Kind, cell: &str) -> ValueType {
     let first = || column::guess(std::iter::once(Some(cell.as_bytes())));
     match before {
         // The first value of all tells the type.
@@ -68,7 +68,7 @@ pub fn widened(before: Kind, cell: &str) -> ValueType {
 
 /// The first cell that does not fit the type that its column is taken for.
 #[derive(Clone, Debug)]
-pub struct Misfit {
+pub(crate) struct Misfit {
     pub place: String,
     pub value: String,
 }
@@ -81,7 +81,7 @@ impl Misfit {
 }
 
 /// What the threads that gather share.
-pub struct Gather {
+pub(crate) struct Gather {
     lanes: Vec<Sequencer<Vec<Ordered>>>,
     kinds: Vec<Kind>,
     /// The columns in the order in which a row is hashed: first those whose rows are hashed by themselves too.
@@ -93,7 +93,7 @@ pub struct Gather {
 }
 
 /// What one thread has gathered.
-pub struct Partial {
+pub(crate) struct Partial {
     rows: u64,
     bad_rows: u64,
     /// With the numbers of their batches.
@@ -107,7 +107,7 @@ pub struct Partial {
 
 impl Gather {
     /// Gathers columns of these types.
-    pub fn new(kinds: Vec<Kind>) -> Self {
+    pub(crate) fn new(kinds: Vec<Kind>) -> Self {
         let columns = kinds.len();
         let limits = Limits::of(columns);
         let empty = vec![Ordered::new(limits); columns];
@@ -124,7 +124,7 @@ impl Gather {
 
     /// Keeps hashes of what the rows have in these columns, too.
     #[must_use]
-    pub fn with_features(mut self, is_feature: &[bool]) -> Self {
+    pub(crate) fn with_features(mut self, is_feature: &[bool]) -> Self {
         let is = |n: &usize| is_feature.get(*n) == Some(&true);
         self.order.sort_by_key(|n| !is(n));
         self.features = self.order.iter().filter(|n| is(n)).count();
@@ -132,7 +132,7 @@ impl Gather {
     }
 
     /// For a thread to begin with.
-    pub fn partial(&self) -> Partial {
+    pub(crate) fn partial(&self) -> Partial {
         let columns = self.kinds.len();
         Partial {
             rows: 0,
@@ -147,21 +147,21 @@ impl Gather {
     }
 
     /// Takes rows in, when their turn has come. Every number comes once, none is left out.
-    pub fn take(&self, partial: &mut Partial, rows: Columns) {
+    pub(crate) fn take(&self, partial: &mut Partial, rows: Columns) {
         if let Some(lane) = self.lanes.get((rows.index % LANES) as usize) {
             lane.run(rows.index, |ordered| partial.take(rows, ordered, self));
         }
     }
 
     /// Wakes everybody who waits for a batch that will not come.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         for lane in &self.lanes {
             lane.stop();
         }
     }
 
     /// Puts together what the threads gathered.
-    pub fn gathered(self, partials: impl IntoIterator<Item = Partial>) -> Gathered {
+    pub(crate) fn gathered(self, partials: impl IntoIterator<Item = Partial>) -> Gathered {
         let columns = self.kinds.len();
         let mut ordered = vec![Ordered::new(Limits::of(columns)); columns];
         for lane in self.lanes {
@@ -221,7 +221,7 @@ impl Gather {
 
 impl Partial {
     /// Counts the malformed rows of a batch. A thread has its batches in order, so its first ones are enough.
-    pub fn bad_rows(&mut self, batch: &Batch) {
+    pub(crate) fn bad_rows(&mut self, batch: &Batch) {
         self.bad_rows += batch.bad_row_count;
         if self.first_bad_rows.len() < BAD_ROWS {
             let rows = batch.bad_rows.iter().cloned();
@@ -304,7 +304,7 @@ fn fitting(values: &Values, kind: Kind) -> Fitting {
 
 /// What two parts of a table both hold.
 #[derive(Clone, Debug, Default)]
-pub struct Overlap {
+pub(crate) struct Overlap {
     /// The rows of the second part whose features stand in a row of the first.
     pub rows: Estimate,
     /// For each column the share of the second part's different values that the first has too.
@@ -312,7 +312,7 @@ pub struct Overlap {
 }
 
 impl Overlap {
-    pub fn of(first: &Gathered, second: &Gathered) -> Self {
+    pub(crate) fn of(first: &Gathered, second: &Gathered) -> Self {
         let (rows, _) = second.features.shared_with(&first.features);
         let columns = first.columns.iter().zip(&second.columns);
         let shared = |((first, _), (second, _)): (&(Counted, Ordered), &(Counted, Ordered))| {
@@ -327,7 +327,7 @@ impl Overlap {
 
 /// What was gathered of a table.
 #[derive(Clone)]
-pub struct Gathered {
+pub(crate) struct Gathered {
     kinds: Vec<Kind>,
     rows: u64,
     bad_rows: u64,
@@ -341,12 +341,12 @@ pub struct Gathered {
 
 impl Gathered {
     /// The columns whose type must be another.
-    pub fn misfits(&self) -> &BTreeMap<usize, Misfit> {
+    pub(crate) fn misfits(&self) -> &BTreeMap<usize, Misfit> {
         &self.misfits
     }
 
     /// Takes in rows of the same table that others gathered from the same batches.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.rows += other.rows;
         self.bad_rows += other.bad_rows;
         for ((counted, ordered), (more, in_order)) in self.columns.iter_mut().zip(&other.columns) {
@@ -359,7 +359,7 @@ impl Gathered {
     }
 
     /// The record; `names` are those of the columns, `label` is the place of the label's.
-    pub fn profiled(mut self, names: &[String], label: Option<usize>) -> Profiled {
+    pub(crate) fn profiled(mut self, names: &[String], label: Option<usize>) -> Profiled {
         self.sample.sort();
         let kinds = self.kinds.iter();
         let kinds: Vec<ValueType> = kinds.map(|k| k.unwrap_or(ValueType::Text)).collect();

@@ -16,7 +16,7 @@ use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::Answer;
 
 /// The words of `--fault`, for its help.
-pub const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 Something that goes wrong in the emulated cloud; may be given several times.
 
 SHARE is from 0 to 1; which requests it hits is counted, not drawn, so a run repeats. \

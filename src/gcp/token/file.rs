@@ -112,7 +112,7 @@ impl Credentials {
     /// # Errors
     /// [`Input`] without a place for a text that is no credentials, or of a kind that serin does not
     /// take.
-    pub fn read(text: &str, trusted: fn(&Url) -> bool) -> Result<Self, Input> {
+    pub(super) fn read(text: &str, trusted: fn(&Url) -> bool) -> Result<Self, Input> {
         let value: Value = serde_json::from_str(text).map_err(|e| {
             let (line, column) = (e.line(), e.column());
             Input::new(format!(
@@ -126,7 +126,7 @@ impl Credentials {
     }
 
     /// The project that requests are counted for, where the file names one.
-    pub fn quota_project(&self) -> Option<&str> {
+    pub(super) fn quota_project(&self) -> Option<&str> {
         let project = match self {
             // A key's requests are counted for the account's own project.
             Self::ServiceAccount(_) => &None,

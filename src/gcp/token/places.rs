@@ -72,7 +72,7 @@ pub(super) enum Source {
 
 impl Places {
     /// Reads the variables of Google's own libraries, and what the machine says of itself.
-    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
+    pub(crate) fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let host = set(HOST_VARIABLE).unwrap_or_else(|| METADATA_HOST.to_owned());
         let product = || std::fs::read_to_string(PRODUCT_FILE).unwrap_or_default();

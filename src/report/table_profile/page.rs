@@ -19,7 +19,7 @@ use crate::report::{number, plot};
 use crate::workspace::table_profile::{ColumnFigures, Histogram, TableProfile, ValueType};
 
 /// How many tables a page shows over each other.
-pub const MOST_TABLES: usize = 3;
+pub(crate) const MOST_TABLES: usize = 3;
 
 /// A plot of more values is no small plot; the figures have them all.
 const MOST_BARS: usize = 8;
@@ -67,7 +67,7 @@ fn script(tables: &[(&str, &TableProfile)], columns: Vec<ColumnData<'_>>) -> Scr
 
 /// A page that needs no network, of the profiles of one table or of several over each other, each with
 /// the name that it is shown by; of more than [`MOST_TABLES`] the first.
-pub fn page(profiles: &[(&str, &TableProfile)]) -> String {
+pub(crate) fn page(profiles: &[(&str, &TableProfile)]) -> String {
     let tables = &profiles[..profiles.len().min(MOST_TABLES)];
     let columns = over::columns(tables);
     let remarks = over::remarks(tables, &columns);

@@ -23,12 +23,12 @@ const LOG_WIDTH: u16 = 120;
 ///
 /// `name` is the table as the command line names it. Only the first columns and the worst remarks are
 /// told, unless `all` are asked for.
-pub fn table(profile: &TableProfile, name: &str, all: bool) -> String {
+pub(crate) fn table(profile: &TableProfile, name: &str, all: bool) -> String {
     table_on(screen(), profile, name, all)
 }
 
 /// Every figure of the column called `column` for standard output; `None` where there is none.
-pub fn column(profile: &TableProfile, name: &str, column: &str) -> Option<String> {
+pub(crate) fn column(profile: &TableProfile, name: &str, column: &str) -> Option<String> {
     super::column::column_on(screen(), profile, name, column)
 }
 

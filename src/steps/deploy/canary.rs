@@ -17,7 +17,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub fn new(config: &Deploy, has_champion: bool) -> Self {
+    pub(super) fn new(config: &Deploy, has_champion: bool) -> Self {
         let stages = if has_champion {
             config.stages.clone()
         } else {
@@ -30,7 +30,7 @@ impl Plan {
     }
 
     /// The stage to go on with when the challenger has this share of the traffic already.
-    pub fn stage_at(&self, percent: u32) -> usize {
+    pub(super) fn stage_at(&self, percent: u32) -> usize {
         self.stages
             .iter()
             .position(|stage| *stage == percent)

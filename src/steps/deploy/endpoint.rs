@@ -112,7 +112,11 @@ impl Target {
     ///
     /// # Errors
     /// [`Input`] when models that serin did not deploy share the traffic.
-    pub async fn choose(ctx: &Context, endpoint: &Endpoint, pushed: &Pushed) -> Result<Self> {
+    pub(super) async fn choose(
+        ctx: &Context,
+        endpoint: &Endpoint,
+        pushed: &Pushed,
+    ) -> Result<Self> {
         let share = |d: &DeployedModel| endpoint.traffic_split.get(&d.id).copied().unwrap_or(0);
         let chosen = deployment_id(&endpoint.name, pushed);
         let is_challenger = |d: &DeployedModel| {
@@ -163,24 +167,24 @@ impl Target {
     }
 
     /// Whether the challenger has all the traffic, and not only because a run was killed while it judged.
-    pub fn serves_everything(&self) -> bool {
+    pub(super) fn serves_everything(&self) -> bool {
         self.found_percent == 100 && self.promoted
     }
 
     /// The endpoint as it is now.
-    pub async fn read(&self, ctx: &Context) -> Result<Endpoint> {
+    pub(super) async fn read(&self, ctx: &Context) -> Result<Endpoint> {
         let found = ctx.vertex().endpoints_get(&self.endpoint).await?;
         found.with_context(|| format!("{} is gone", self.endpoint))
     }
 
     /// The challenger's share of an endpoint's traffic.
-    pub fn percent(&self, endpoint: &Endpoint) -> u32 {
+    pub(super) fn percent(&self, endpoint: &Endpoint) -> u32 {
         let share = endpoint.traffic_split.get(&self.challenger);
         share.copied().unwrap_or(0)
     }
 
     /// The ids of the deployed models that are measured.
-    pub fn models(&self) -> Vec<&str> {
+    pub(super) fn models(&self) -> Vec<&str> {
         let champion = self.champion.as_deref();
         std::iter::once(self.challenger.as_str())
             .chain(champion)
@@ -188,7 +192,7 @@ impl Target {
     }
 
     /// Ends deployments of serin's that are neither champion nor challenger.
-    pub async fn end_leftovers(&self, ctx: &Context) -> Result<()> {
+    pub(super) async fn end_leftovers(&self, ctx: &Context) -> Result<()> {
         let endpoint = self.read(ctx).await?;
         let keep = |d: &DeployedModel| {
             d.id == self.challenger || Some(&d.id) == self.champion.as_ref() || !is_ours(d)
@@ -216,7 +220,7 @@ impl Target {
     }
 
     /// Deploys the version without traffic, unless it is there.
-    pub async fn deploy_dark(&self, ctx: &Context, pushed: &Pushed) -> Result<()> {
+    pub(super) async fn deploy_dark(&self, ctx: &Context, pushed: &Pushed) -> Result<()> {
         let deploy = &ctx.config.deploy;
         let new = NewDeployedModel {
             id: self.challenger.clone(),
@@ -240,7 +244,7 @@ impl Target {
     }
 
     /// Gives the challenger this share and the champion the rest.
-    pub async fn traffic_to_challenger(&self, ctx: &Context, percent: u32) -> Result<()> {
+    pub(super) async fn traffic_to_challenger(&self, ctx: &Context, percent: u32) -> Result<()> {
         let mut split = BTreeMap::from([(self.challenger.clone(), percent)]);
         if let Some(champion) = &self.champion {
             split.insert(champion.clone(), 100 - percent);
@@ -250,7 +254,7 @@ impl Target {
     }
 
     /// Gives the champion everything; without one nobody has traffic.
-    pub async fn traffic_to_champion(&self, ctx: &Context) -> Result<()> {
+    pub(super) async fn traffic_to_champion(&self, ctx: &Context) -> Result<()> {
         let split = self
             .champion
             .iter()
@@ -276,7 +280,7 @@ impl Target {
         .await
     }
 
-    pub async fn undeploy_challenger(&self, ctx: &Context) -> Result<()> {
+    pub(super) async fn undeploy_challenger(&self, ctx: &Context) -> Result<()> {
         self.undeploy(ctx, &self.challenger).await
     }
 
@@ -343,7 +347,7 @@ impl Target {
     }
 
     /// Names the version champion and ends what served before; also finishes a promotion that was cut short.
-    pub async fn finish_promotion(&self, ctx: &Context, pushed: &Pushed) -> Result<()> {
+    pub(super) async fn finish_promotion(&self, ctx: &Context, pushed: &Pushed) -> Result<()> {
         let name = versioned(&pushed.model, &pushed.version);
         // `default` too: who asks for the model without a version is to get the one that serves.
         let given = [aliases::CHAMPION, aliases::DEFAULT];

@@ -55,7 +55,7 @@ impl<'a> Journal<'a> {
     ///
     /// # Errors
     /// [`LeaseError`] when another build keeps renewing its lease; else when the cloud fails.
-    pub async fn take(ctx: &'a Context, digest: &Digest, target: &Target) -> Result<Self> {
+    pub(super) async fn take(ctx: &'a Context, digest: &Digest, target: &Target) -> Result<Self> {
         let object = format!(
             "rollouts/{}/{}/journal.json",
             ctx.region, *ctx.config.deploy.endpoint
@@ -136,13 +136,13 @@ impl<'a> Journal<'a> {
     ///
     /// # Errors
     /// [`LeaseError::Lost`] when another build wrote it meanwhile: then this process must not go on.
-    pub async fn write(&mut self) -> Result<()> {
+    pub(super) async fn write(&mut self) -> Result<()> {
         self.entry.lease_until = self.ctx.clock.now() + LEASE;
         self.put().await
     }
 
     /// Ends the lease, so that the next run need not wait for it.
-    pub async fn release(mut self) -> Result<()> {
+    pub(super) async fn release(mut self) -> Result<()> {
         self.entry.lease_until = self.ctx.clock.now();
         self.put().await
     }
@@ -151,7 +151,7 @@ impl<'a> Journal<'a> {
     ///
     /// # Errors
     /// The work's own; as [`Journal::write`], and then the work is dropped where it stands.
-    pub async fn hold<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(super) async fn hold<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let mut work = std::pin::pin!(work);
         loop {
             let renewal = self.ctx.clock.now() + RENEWED;

@@ -62,7 +62,7 @@ impl Counts {
     ///
     /// # Errors
     /// When Cloud Monitoring cannot be read.
-    pub async fn read(
+    pub(super) async fn read(
         ctx: &Context,
         endpoint: &str,
         models: &[&str],
@@ -147,7 +147,7 @@ impl Counts {
     }
 
     /// The sum over the window of one deployed model.
-    pub fn total(&self, deployed_model_id: &str) -> Traffic {
+    pub(super) fn total(&self, deployed_model_id: &str) -> Traffic {
         let mut total = Minute::default();
         for minute in self
             .0
@@ -161,7 +161,7 @@ impl Counts {
     }
 
     /// Both models side by side, minute by minute; `percent_at` tells the challenger's share.
-    pub fn timeline(
+    pub(super) fn timeline(
         &self,
         challenger: &str,
         champion: Option<&str>,

@@ -44,7 +44,12 @@ impl Replay {
     ///
     /// # Errors
     /// When the snapshot cannot be read.
-    pub fn new(ctx: &Context, endpoint: &Endpoint, dataset: &Dataset, test: &Path) -> Result<Self> {
+    pub(super) fn new(
+        ctx: &Context,
+        endpoint: &Endpoint,
+        dataset: &Dataset,
+        test: &Path,
+    ) -> Result<Self> {
         Ok(Self {
             vertex: ctx.vertex(),
             endpoint: endpoint.clone(),
@@ -59,7 +64,7 @@ impl Replay {
     /// Sends requests until it is dropped: as many as the challenger needs, spread over `bake`.
     ///
     /// What the requests meet is not judged here but read from Cloud Monitoring, as in production.
-    pub async fn run(
+    pub(super) async fn run(
         &self,
         ctx: &Context,
         config: &Deploy,
@@ -95,7 +100,7 @@ impl Replay {
     }
 
     /// The challenger's answers that came in the whole minutes of `from..until`.
-    pub fn answered(&self, from: Timestamp, until: Timestamp) -> Replayed {
+    pub(super) fn answered(&self, from: Timestamp, until: Timestamp) -> Replayed {
         if until <= from {
             return Replayed::default();
         }
