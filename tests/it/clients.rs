@@ -97,6 +97,14 @@ fn google_cloud_aiplatform_for_python_works_on_a_model_of_serin() {
     );
 }
 
+/// The part of the suites that ends in under five minutes; each starts an emulator of its own.
+#[test]
+fn suites_of_googles_clients_end_as_the_table_says() {
+    let serin = concat!("--serin=", env!("CARGO_BIN_EXE_serin"));
+    let script = "compatibility/run.py";
+    python("SERIN_PYTHON_COMPATIBILITY", script, "", &["--part", serin]);
+}
+
 #[test]
 fn xgboost_2_and_3_predict_what_serin_predicts() {
     let project = Project::churn_with_short_rollout();
