@@ -47,6 +47,9 @@ aiplatform.init(
     api_transport="rest",
     credentials=AnonymousCredentials(),
 )
+# The client looks every five seconds whether a job is done.
+for module in (aiplatform.jobs, aiplatform.training_jobs, aiplatform.pipeline_jobs):
+    module._JOB_WAIT_TIME = 0.5
 kept = {}
 
 

@@ -3,7 +3,6 @@
 No variable gives it an address; where the emulator is says the environment of `serin emulate env`.
 """
 
-import datetime
 import io
 import json
 import os
@@ -253,16 +252,12 @@ def monitoring_descriptors_list():
 
 
 @call
-def monitoring_time_series_list():
-    now = datetime.datetime.now(datetime.timezone.utc)
-    at = lambda hours: (now + datetime.timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    monitoring.projects().timeSeries().list(
-        name=f"projects/{PROJECT}",
-        filter='metric.type="aiplatform.googleapis.com/prediction/online/prediction_count"',
-        interval_startTime=at(-1),
-        interval_endTime=at(0),
-        view="FULL",
-    ).execute()
+def monitoring_descriptors_create_and_get():
+    kind = "custom.googleapis.com/calls"
+    body = {"type": kind, "metricKind": "GAUGE", "valueType": "DOUBLE"}
+    made = monitoring.projects().metricDescriptors().create(name=f"projects/{PROJECT}", body=body).execute()
+    got = monitoring.projects().metricDescriptors().get(name=made["name"]).execute()
+    assert got["type"] == kind, got
 
 
 run()

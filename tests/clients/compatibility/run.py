@@ -56,7 +56,7 @@ class Proxy(BaseHTTPRequestHandler):
 
     def refuse(self):
         self.server.asked.add(self.path.split("://")[-1].split("/")[0].split(":")[0])
-        self.send_error(403, "the suites reach no host but the emulator")
+        self.send_error(403, "out of reach of the suites")
 
     do_CONNECT = do_GET = do_POST = do_PUT = do_HEAD = refuse
 
@@ -408,10 +408,12 @@ def main():
     words.add_argument("--part", action="store_true", help="what .ci/test runs")
     words.add_argument("--update", action="store_true", help="write expected.json and the table anew")
     given = words.parse_args()
+    if given.part and given.update:
+        words.error("--update needs the whole of a suite, so it cannot be had with --part")
     TARGET.mkdir(parents=True, exist_ok=True)
     chosen = given.suite or [name for name, (_, _, quick) in SUITES.items() if quick or not given.part]
     expected = json.loads(EXPECTED.read_text()) if EXPECTED.exists() else {}
-    with ThreadPoolExecutor(3) as workers:
+    with ThreadPoolExecutor(4) as workers:
         futures = {name: workers.submit(suite, name, Path(given.serin).resolve(), given.part) for name in chosen}
         results = {name: future.result() for name, future in futures.items()}
     results = {name: ended for name, ended in results.items() if ended is not None}
