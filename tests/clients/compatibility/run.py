@@ -186,12 +186,12 @@ def model(serin):
     return folder
 
 
-def pytest(place, url, package, tests, plugin="", workers=4, seconds=900, more=(), **environment):
+def pytest(place, url, package, tests, plugin="", workers=4, seconds=600, **environment):
     """Runs tests of an archive; gives how each ended."""
     folder = prepared(archive, package)
     report = place.folder / "report.xml"
     command = [prepared(python), "-m", "pytest", tests, "-q", f"-n{workers}", "--timeout=120", "--tb=native", "--color=no"]
-    command += ["-pno:cacheprovider", f"--junitxml={report}", *more, *([f"-p{plugin}"] if plugin else [])]
+    command += ["-pno:cacheprovider", f"--junitxml={report}", *([f"-p{plugin}"] if plugin else [])]
     environment = place.environment(url, PYTHONPATH=str(HERE), PYTHONDONTWRITEBYTECODE="1", **environment)
     said = run(command, seconds, cwd=folder, env=environment)
     (TARGET / f"{plugin or package}.log").write_text(said)
@@ -223,35 +223,34 @@ def script(place, url, command, seconds, **environment):
     return results
 
 
-def python_storage(place, part):
+def python_storage(place):
     url = place.emulate("--time-scale=1")
     return pytest(place, url, "google-cloud-storage", "tests/system", workers=8)
 
 
-def python_storage_account(place, part):
+def python_storage_account(place):
     url = place.emulate("--time-scale=1")
     return pytest(place, url, "google-cloud-storage", "tests/system", "made_up_account")
 
 
-def retry_conformance(place, part):
+def retry_conformance(place):
     """The suite starts its testbench by docker, which is a program that does nothing here."""
     url = place.emulate("--time-scale=1")
     tools = place.folder / "tools"
     tools.mkdir()
     (tools / "docker").symlink_to(shutil.which("true"))
     tests = "tests/conformance/test_conformance.py"
-    some = ["-k", "test-S7 or test-S8 or objects"] if part else []
     path = f"{tools}:{os.environ['PATH']}"
-    return pytest(place, url, "google-cloud-storage", tests, "conformance", 12, more=some, PATH=path)
+    return pytest(place, url, "google-cloud-storage", tests, "conformance", 12, PATH=path)
 
 
-def gcsfs(place, part):
+def gcsfs(place):
     """Its tests share a bucket by name, so each worker has an emulator of its own."""
     urls = [place.emulate("--time-scale=1") for _ in range(6)]
     return pytest(place, urls[0], "gcsfs", "gcsfs", "own_emulator", len(urls), SERIN_EMULATORS=" ".join(urls))
 
 
-def node(place, part):
+def node(place):
     if not shutil.which("npm"):
         raise Missing("there is no npm")
     folder = place.folder / "calls"
@@ -265,19 +264,19 @@ def vertex_emulator(place):
     return place.emulate("--time-scale=300", "--builds=host", "--host=python:*=python3")
 
 
-def aiplatform(place, part):
+def aiplatform(place):
     folder = prepared(model, place.serin)
     command = [prepared(python), HERE / "aiplatform_calls.py", folder, INSTANCE]
     return script(place, vertex_emulator(place), command, 900)
 
 
-def discovery(place, part):
+def discovery(place):
     command = [prepared(python), HERE / "discovery_calls.py"]
     return script(place, vertex_emulator(place), command, 300)
 
 
 def tool(name):
-    def suite(place, part):
+    def suite(place):
         if not shutil.which(name):
             raise Missing(f"there is no {name}")
         folder = prepared(model, place.serin)
@@ -351,7 +350,7 @@ def cell(text):
     return text.replace("|", "\\|")
 
 
-def judge(name, results, expected, whole):
+def judge(name, results, expected):
     """What is wrong with a suite's results."""
     reasons = {test: why for why, tests in expected.get("fails", {}).items() for test in tests}
     wrong = []
@@ -361,13 +360,12 @@ def judge(name, results, expected, whole):
             wrong.append(f"{name}: {test} fails without a reason: {brief(detail)}")
         elif end != "fail" and why:
             wrong.append(f"{name}: {test} no longer fails ({why}): run.py --update --suite {name}")
-    if whole:
-        counted = summary(results, reasons)
-        gone = sorted(set(reasons) - set(results))
-        wrong += [f"{name}: {test} is expected to fail and was not run" for test in gone]
-        for part in ("passes", "skips"):
-            if not wrong and counted[part] != expected.get(part):
-                wrong.append(f"{name}: its {part} are {counted[part]}: run.py --update --suite {name}")
+    counted = summary(results, reasons)
+    gone = sorted(set(reasons) - set(results))
+    wrong += [f"{name}: {test} is expected to fail and was not run" for test in gone]
+    for part in ("passes", "skips"):
+        if not wrong and counted[part] != expected.get(part):
+            wrong.append(f"{name}: its {part} are {counted[part]}: run.py --update --suite {name}")
     return wrong
 
 
@@ -384,12 +382,12 @@ def summary(results, reasons):
     return {"passes": passes, "skips": dict(sorted(skips.items())), "fails": dict(sorted(fails.items()))}
 
 
-def suite(name, serin, part):
+def suite(name, serin):
     """Runs one; gives how its tests ended, or why it cannot be run here."""
     began = time.monotonic()
     try:
         with Place(serin) as place:
-            results = SUITES[name][1](place, part)
+            results = SUITES[name][1](place)
             asked = sorted(place.proxy.asked)
     except Missing as missing:
         print(f"SKIPPED: {name}: {missing}", file=sys.stderr, flush=True)
@@ -408,13 +406,11 @@ def main():
     words.add_argument("--part", action="store_true", help="what .ci/test runs")
     words.add_argument("--update", action="store_true", help="write expected.json and the table anew")
     given = words.parse_args()
-    if given.part and given.update:
-        words.error("--update needs the whole of a suite, so it cannot be had with --part")
     TARGET.mkdir(parents=True, exist_ok=True)
     chosen = given.suite or [name for name, (_, _, quick) in SUITES.items() if quick or not given.part]
     expected = json.loads(EXPECTED.read_text()) if EXPECTED.exists() else {}
     with ThreadPoolExecutor(4) as workers:
-        futures = {name: workers.submit(suite, name, Path(given.serin).resolve(), given.part) for name in chosen}
+        futures = {name: workers.submit(suite, name, Path(given.serin).resolve()) for name in chosen}
         results = {name: future.result() for name, future in futures.items()}
     results = {name: ended for name, ended in results.items() if ended is not None}
     head, _, below = TABLE.read_text().partition(MARK)
@@ -425,7 +421,7 @@ def main():
         ordered = {name: expected[name] for name in SUITES if name in expected}
         EXPECTED.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n")
         TABLE.write_text(head + MARK + table(ordered))
-    wrong = [line for name, ended in results.items() for line in judge(name, ended, expected.get(name, {}), not given.part)]
+    wrong = [line for name, ended in results.items() for line in judge(name, ended, expected.get(name, {}))]
     if not given.update and below != table(expected):
         wrong.append("docs/compatibility.md is not what expected.json makes of it: run.py --update")
     print("\n".join(wrong), file=sys.stderr)
