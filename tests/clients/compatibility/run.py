@@ -7,7 +7,8 @@ Each suite gets an emulator of its own on a free port, the variables that `serin
 that a client could find it by: no home, no account, and a proxy before all other hosts that refuses and notes them.
 `expected.json` has every failure with its reason. A failure without one fails the run, and so does a test that passes
 though it has one; `--update` writes the file and the table in docs/compatibility.md anew, with the reason that an error
-states itself, and leaves to you what is to stand where it says `to be explained`. `--part` is what `.ci/test` runs: all but the slow tools, in under five minutes.
+states itself, and leaves to you what is to stand where it says `to be explained`. `--part` is what `.ci/test` runs: all
+but the slow tools, in three minutes.
 
 Google's suites are read from their source archives, which pip downloads into target/ and whose hashes suites.txt has.
 A tool that is not installed here is skipped with a line that says so.
@@ -297,7 +298,11 @@ def tool(name):
 # Name: what the table calls it, how it runs, whether `--part` has it.
 SUITES = {
     "python-storage": ("python-storage 3.17.1, its system tests", python_storage, True),
-    "python-storage-account": ("the same, with an account and a payer made up: what it skips without", python_storage_account, True),
+    "python-storage-account": (
+        "python-storage, what it skips without an account or a payer, with both made up",
+        python_storage_account,
+        True,
+    ),
     "retry-conformance": ("Google's retry conformance tests of the JSON API, by python-storage 3.17.1", retry_conformance, True),
     "gcsfs": ("gcsfs 2026.3.0, its own suite", gcsfs, True),
     "node": ("Node's @google-cloud/storage 7.22.0", node, True),
@@ -316,7 +321,7 @@ def brief(reason):
 
 def table(expected):
     """The part of docs/compatibility.md that follows from the tests."""
-    lines = ["| suite | passes | fails, with its reason | left out by itself |", "|---|---|---|---|"]
+    lines = ["| suite | passes | fails, for a reason below | left out by itself |", "|---|---|---|---|"]
     for name, (title, _, _) in SUITES.items():
         if name in expected:
             one = expected[name]
@@ -325,7 +330,7 @@ def table(expected):
     for name, (title, _, _) in SUITES.items():
         one = expected.get(name, {})
         if one.get("fails") or one.get("skips"):
-            lines += ["", f"## {title[0].upper() + title[1:]}"]
+            lines += ["", f"## {title}"]
         if one.get("fails"):
             lines += ["| why | tests that fail |", "|---|---|"]
             ordered = sorted(one["fails"].items(), key=lambda item: (-len(item[1]), item[0]))
