@@ -47,7 +47,7 @@ fn masked(line: &str) -> String {
         (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID"),
         (r"[0-9a-f]{12,}(…|\b)", "DIGEST"),
         (r"127\.0\.0\.1:\d+", "ADDRESS"),
-        (r"\d+ min \d+ s\b|\b\d+ s$", "DURATION"),
+        (r"\d+ min \d+ s\b|\b\d+(\.\d+)? s$", "DURATION"),
         (r"\b\d+h\d\dm\d\ds|\b\d+m\d\ds|\b\d+(\.\d+)?s\b", "DURATION"),
         (r"\b\d{6,}\b", "NUMBER"),
         (r"clock    .*", "CLOCK"),
