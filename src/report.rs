@@ -4,6 +4,8 @@
 //! page would know. Records are read as they are, unchecked: a page about a broken build is still a page.
 
 mod deploy;
+mod groups;
+mod html;
 mod lint;
 mod number;
 mod page;

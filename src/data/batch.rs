@@ -269,3 +269,30 @@ pub enum BadRowKind {
     /// A line of JSON that is no object; what is wrong with it.
     Json(String),
 }
+
+/// Where a row stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RowPlace<'a> {
+    /// The file, as messages show it.
+    pub file: &'a str,
+    /// The physical line, or the row of a file without lines, from 1.
+    pub line: u64,
+}
+
+impl std::fmt::Display for RowPlace<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+impl RowPlace<'_> {
+    /// The place in a sentence about another row, which tells the file only where that is another one.
+    pub(crate) fn seen_from(self, other: Option<RowPlace>) -> String {
+        match other {
+            Some(other) if other.file != self.file => {
+                format!("line {} of {}", self.line, self.file)
+            }
+            _ => format!("line {}", self.line),
+        }
+    }
+}

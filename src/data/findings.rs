@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::table::RowPlace;
+use super::batch::RowPlace;
 use crate::workspace::records::{Finding, LintReport, Severity, Verdict};
 
 /// Findings that one check shows for one column.

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::batch::{ABSENT, Texts, Values};
+use super::batch::{ABSENT, RowPlace, Texts, Values};
 use super::cell::{self, Cell};
 use super::stats;
-use super::table::{Column, Kind, RowPlace, Table};
+use super::table::{Column, Kind, Table};
 use super::types;
 use crate::workspace::records::ColumnType;
 use crate::workspace::table_profile::ValueType;

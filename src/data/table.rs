@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::batch::{BadRow, Batch, NULL, Nulls, Places, Texts, Values, is_null};
+use super::batch::{BadRow, Batch, NULL, Nulls, Places, RowPlace, Texts, Values, is_null};
 use super::cell::{self, Cell};
 use super::findings::Origin;
 use super::scan::{Reading, scan};
@@ -247,33 +247,6 @@ impl Column {
 fn flags(nulls: &Nulls) -> impl FnMut() -> bool + '_ {
     let mut flags = nulls.iter().flatten();
     move || flags.next() == Some(&true)
-}
-
-/// Where a row stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RowPlace<'a> {
-    /// The file, as messages show it.
-    pub file: &'a str,
-    /// The physical line, or the row of a file without lines, from 1.
-    pub line: u64,
-}
-
-impl std::fmt::Display for RowPlace<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
-    }
-}
-
-impl RowPlace<'_> {
-    /// The place in a sentence about another row, which tells the file only where that is another one.
-    pub(crate) fn seen_from(self, other: Option<RowPlace>) -> String {
-        match other {
-            Some(other) if other.file != self.file => {
-                format!("line {} of {}", self.line, self.file)
-            }
-            _ => format!("line {}", self.line),
-        }
-    }
 }
 
 /// Where the rows of a table stand.

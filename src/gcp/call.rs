@@ -7,8 +7,8 @@ use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::error::Error;
-use super::retry::{Effect, Failed, Idempotency};
+use super::error::{Effect, Error};
+use super::retry::{Failed, Idempotency};
 
 /// How long one try of a call may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

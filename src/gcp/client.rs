@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use super::call::{Call, Reply, Timeout};
 use super::connections::{Connections, Limits, causes};
 use super::endpoint::{Bases, Redirect};
-use super::error::Error;
-use super::retry::{Budget, Effect, Failed, Idempotency, Tries};
+use super::error::{Effect, Error};
+use super::retry::{Budget, Failed, Idempotency, Tries};
 use super::token::{Access, Places, Token, Tokens};
 use crate::clock::Clock;
 

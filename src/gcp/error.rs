@@ -5,7 +5,6 @@ use std::path::Path;
 use reqwest::StatusCode;
 use serde::Deserialize;
 
-use super::retry::Effect;
 use crate::error::Input;
 
 /// The longest message shown, in characters.
@@ -279,6 +278,27 @@ fn canonical(http: StatusCode) -> &'static str {
         501 => "UNIMPLEMENTED",
         502 | 503 => "UNAVAILABLE",
         _ => "UNKNOWN",
+    }
+}
+
+/// What a failed try did at the other side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// It was answered for good: the same request would be answered the same.
+    Settled,
+    /// Nothing was done: not connected, or refused as one too many.
+    None,
+    /// Perhaps it was done.
+    Unsure,
+}
+
+impl Effect {
+    pub(super) fn of_code(http: u16) -> Self {
+        match http {
+            429 => Self::None,
+            408 | 500 | 502 | 503 | 504 => Self::Unsure,
+            _ => Self::Settled,
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use super::error::Error;
+use super::error::{Effect, Error};
 use crate::clock::{Clock, Timestamp};
 use crate::printable::Printable;
 
@@ -50,33 +50,12 @@ pub(super) enum Idempotency {
     Never,
 }
 
-/// What a failed try did at the other side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// It was answered for good: the same request would be answered the same.
-    Settled,
-    /// Nothing was done: not connected, or refused as one too many.
-    None,
-    /// Perhaps it was done.
-    Unsure,
-}
-
 impl Idempotency {
     pub(super) fn allows(self, effect: Effect) -> bool {
         match effect {
             Effect::Settled => false,
             Effect::None => true,
             Effect::Unsure => self != Self::Never,
-        }
-    }
-}
-
-impl Effect {
-    pub(super) fn of_code(http: u16) -> Self {
-        match http {
-            429 => Self::None,
-            408 | 500 | 502 | 503 | 504 => Self::Unsure,
-            _ => Self::Settled,
         }
     }
 }

@@ -19,8 +19,8 @@ use self::exchange::{Fetched, FromGcloud, LOGIN_HINT, SCOPE};
 use self::file::Credentials;
 use self::places::Source;
 use super::connections::Connections;
-use super::error::Error;
-use super::retry::{Effect, Failed};
+use super::error::{Effect, Error};
+use super::retry::Failed;
 use crate::clock::Timestamp;
 use crate::error::Input;
 

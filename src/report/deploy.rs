@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::page::{Section, name, names, sentence, table, tag, time};
+use super::html::{Section, name, names, sentence, table, tag, time};
 use super::plot::{self, Model, Series};
 use super::{Records, number, profile, verdicts};
 use crate::clock::Timestamp;

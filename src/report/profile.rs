@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 
 use maud::{Markup, html};
 
-use super::page::{Section, name};
+use super::html::{Section, name};
 use super::table_profile::{Note, Script, columns_section};
-use super::{Records, lint, number};
+use super::{Records, groups, number};
 use crate::workspace::drift_report::{ColumnDrift, DriftVerdict};
 use crate::workspace::records::{Profile, Severity};
 use crate::workspace::table_profile::TableProfile;
@@ -50,7 +50,7 @@ pub(super) fn columns(records: &Records) -> Option<(Section, Script)> {
         .flat_map(|d| d.dropped.iter().map(String::as_str))
         .collect();
     let label = records.dataset.as_ref().map(|d| d.label.column.as_str());
-    let groups = records.lint.as_ref().map_or_else(Vec::new, lint::groups);
+    let groups = records.lint.as_ref().map_or_else(Vec::new, groups::groups);
     Some(columns_section(&tables, &lead, |column| {
         let role = if label == Some(column) {
             Some("label")
@@ -65,14 +65,14 @@ pub(super) fn columns(records: &Records) -> Option<(Section, Script)> {
 fn note(
     records: &Records,
     profile: &Profile,
-    groups: &[lint::Group<'_>],
+    groups: &[groups::Group<'_>],
     column: &str,
     role: Option<&str>,
 ) -> Note {
     let columns = &profile.train.columns;
     let position = columns.iter().position(|c| c.name == column);
     let table = position.and_then(|at| profile.tables.get(at));
-    let found = lint::of_column(groups, column);
+    let found = groups::of_column(groups, column);
     let mut drift = records.drift.iter().flat_map(|drift| &drift.columns);
     let drift = drift.find(|d| d.column == column);
     let weight = |severity| match severity {

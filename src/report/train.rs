@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::page::{Section, digest, facts, name, names, table, time};
+use super::html::{Section, digest, facts, name, names, table, time};
 use super::{Records, number, verdicts};
 use crate::workspace::records::Trained;
 

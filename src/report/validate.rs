@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use maud::{Markup, html};
 
-use super::page::{Section, digest, name, names, sentence, table, tag};
+use super::html::{Section, digest, name, names, sentence, table, tag};
 use super::plot::{self, Model, Whisker};
 use super::{Records, number};
 use crate::workspace::records::{MetricValue, Metrics, SliceMetrics, Validated};

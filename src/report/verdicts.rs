@@ -1,6 +1,6 @@
 //! The five verdicts of a build, and the one they come to: shared by the page and the terminal.
 
-use super::{Records, lint, number};
+use super::{Records, groups, number};
 use crate::workspace::records::{
     DeployVerdict, Deployed, LintReport, Profile, Pushed, Severity, Trained, Validated, Verdict,
 };
@@ -161,7 +161,7 @@ fn step<T>(
 }
 
 fn of_lint(report: &LintReport, profile: Option<&Profile>) -> Judged {
-    let groups = lint::groups(report);
+    let groups = groups::groups(report);
     let found = |severity| -> u64 {
         let of = groups.iter().filter(|g| g.first.severity == severity);
         of.map(|group| group.found).sum()

@@ -10,8 +10,9 @@ use anyhow::{Context as _, Result};
 
 use self::look::Look;
 use super::Outcome;
-use super::lint::{dialect, judge};
+use super::lint::judge;
 use super::schema::ProfiledTable;
+use super::tables::dialect;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::data::freeze::{self, freeze};

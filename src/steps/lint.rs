@@ -12,13 +12,13 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use super::schema::{Change, schema};
-use super::tables::Tables;
+use super::tables::{Tables, dialect};
 use super::{CommonFlags, ConfigFlag, Context, Outcome, finish, one_thread};
 use crate::clock::Timestamp;
 use crate::config::{Baseline, Config, JoinKind, SplitRule, Spot};
 use crate::data::findings::Findings;
 use crate::data::freeze::{self, Frozen, Joined};
-use crate::data::read::{self, Dialect, File};
+use crate::data::read::{self, File};
 use crate::data::scan::Reading;
 use crate::data::schema::Schema;
 use crate::data::table::Totals;
@@ -493,15 +493,6 @@ impl Lint<'_> {
         self.ctx
             .workspace
             .write_made_of(record, self.inputs.clone())
-    }
-}
-
-/// How the text of a table is written.
-pub(super) fn dialect(table: &crate::config::Table) -> Dialect {
-    Dialect {
-        delimiter: table.delimiter,
-        encoding: table.encoding,
-        ..Dialect::default()
     }
 }
 

@@ -7,8 +7,7 @@ use anyhow::{Context as _, Result};
 use similar::TextDiff;
 
 use super::Outcome;
-use super::lint::dialect;
-use super::tables::Tables;
+use super::tables::{Tables, dialect};
 use crate::config::Config;
 use crate::data::checks::{self, References};
 use crate::data::findings::Findings;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 use crate::clock::Clock;
-use crate::data::read::{self, File};
+use crate::data::read::{self, Dialect, File};
 use crate::error::{Input, Place};
 use crate::gcp::storage::Object;
 use crate::gcp::{self, Client, GsUri, Storage};
@@ -137,5 +137,14 @@ fn refused(uri: &GsUri, error: gcp::Error) -> anyhow::Error {
             .at(Place::Resource(uri.to_string()))
             .into(),
         _ => anyhow::Error::from(error).context(format!("fetching {uri}")),
+    }
+}
+
+/// How the text of a table is written.
+pub(super) fn dialect(table: &crate::config::Table) -> Dialect {
+    Dialect {
+        delimiter: table.delimiter,
+        encoding: table.encoding,
+        ..Dialect::default()
     }
 }

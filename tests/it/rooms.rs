@@ -150,14 +150,14 @@ fn named_below(code: &str, root: &str) -> BTreeSet<(usize, String)> {
     names
 }
 
-/// The modules of the emulator that a file of it names, with their lines; the file is `depth` modules below
-/// `emulator`, so that as many `super::` name what `crate::emulator::` does.
-fn named_layers(source: &str, depth: usize) -> BTreeSet<(usize, String)> {
+/// The modules of a room that a file of it names, with their lines; the file is `depth` modules below the
+/// room, so that as many `super::` name what `crate::ROOM::` does.
+fn named_layers(room: &str, source: &str, depth: usize) -> BTreeSet<(usize, String)> {
     let code = code(source);
     let mut names = named_below(&code, &"super::".repeat(depth));
-    // One `super::` more leads out of the emulator, and the tests inside a file begin with `super::*`.
+    // One `super::` more leads out of the room, and the tests inside a file begin with `super::*`.
     names.retain(|(_, name)| name != "super" && !name.is_empty());
-    names.extend(named_below(&code, "crate::emulator::"));
+    names.extend(named_below(&code, &format!("crate::{room}::")));
     names
 }
 
@@ -177,12 +177,16 @@ fn heads(group: &str) -> Vec<&str> {
     heads
 }
 
+/// Modules that are compiled for unit tests only.
+const TEST_MODULES: &[&str] = &["fixtures", "testing", "tests"];
+
 /// The line from which on a file holds unit tests only.
 fn tests_from(relative: &Path, source: &str) -> usize {
-    if relative
-        .iter()
-        .any(|part| part == "tests" || part == "tests.rs")
-    {
+    if relative.iter().any(|part| {
+        TEST_MODULES
+            .iter()
+            .any(|name| part == *name || part.to_str() == Some(&format!("{name}.rs")))
+    }) {
         return 1;
     }
     let module = source.find("\n#[cfg(test)]\nmod tests {");
@@ -254,7 +258,11 @@ fn the_emulators_layers_use_only_what_is_below() {
             continue;
         };
         let is_test = modules.contains(&"tests");
-        for (line, used) in named_layers(&fs::read_to_string(&file).unwrap(), modules.len()) {
+        for (line, used) in named_layers(
+            "emulator",
+            &fs::read_to_string(&file).unwrap(),
+            modules.len(),
+        ) {
             let is_layer = EMULATOR.iter().any(|(name, _)| *name == used);
             if used == layer || (is_test && !is_layer) {
                 continue;
@@ -278,12 +286,84 @@ fn the_emulators_layers_use_only_what_is_below() {
     );
 }
 
+/// Which modules of a room each of them uses, but for its unit tests.
+fn uses(room: &str, folder: &Path) -> BTreeMap<String, BTreeSet<String>> {
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in rust_files(folder) {
+        let relative = file.strip_prefix(folder).unwrap().with_extension("");
+        let modules: Vec<&str> = relative.iter().map(|part| part.to_str().unwrap()).collect();
+        let source = fs::read_to_string(&file).unwrap();
+        let tests = tests_from(file.strip_prefix(folder).unwrap(), &source);
+        let named = named_layers(room, &source, modules.len());
+        let named = named.into_iter().filter(|(line, _)| *line < tests);
+        let module = uses.entry(modules[0].to_owned()).or_default();
+        module.extend(
+            named
+                .map(|(_, name)| name)
+                .filter(|name| name != modules[0]),
+        );
+    }
+    let modules: BTreeSet<String> = uses.keys().cloned().collect();
+    for used in uses.values_mut() {
+        used.retain(|name| modules.contains(name));
+    }
+    uses
+}
+
+/// Those modules of a room that use each other in a circle: what is left when, again and again, those that use none of
+/// the others are taken away, and those that none of them uses.
+fn circle(mut uses: BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    loop {
+        let used: BTreeSet<String> = uses.values().flatten().cloned().collect();
+        let free = |(name, below): (&String, &BTreeSet<String>)| {
+            (below.is_empty() || !used.contains(name)).then(|| name.clone())
+        };
+        let free: BTreeSet<String> = uses.iter().filter_map(free).collect();
+        if free.is_empty() {
+            return uses.into_keys().collect();
+        }
+        uses.retain(|name, _| !free.contains(name));
+        for below in uses.values_mut() {
+            below.retain(|name| !free.contains(name));
+        }
+    }
+}
+
+#[test]
+fn no_modules_of_a_room_use_each_other_in_a_circle() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for (room, _) in ARROWS {
+        let folder = root.join(room);
+        if folder.is_dir() {
+            let circle = circle(uses(room, &folder));
+            assert!(circle.is_empty(), "`{room}` has a circle: {circle:?}");
+        }
+    }
+}
+
+#[test]
+fn a_circle_is_found() {
+    let uses = |arrows: &[(&str, &[&str])]| {
+        let rows = arrows.iter().map(|(name, below)| {
+            let below = below.iter().map(|name| (*name).to_owned());
+            ((*name).to_owned(), below.collect())
+        });
+        circle(rows.collect())
+    };
+    let (b, d): (&[&str], &[&str]) = (&["c"], &["b"]);
+    assert_eq!(
+        uses(&[("a", b), ("b", b), ("c", d), ("d", &[])]),
+        ["b", "c"]
+    );
+    assert!(uses(&[("a", &["b", "c"]), ("b", b), ("c", &[])]).is_empty());
+}
+
 #[test]
 fn every_way_to_name_a_layer_is_seen() {
     let source = "use crate::emulator::core::{Core, store};\n// crate::emulator::vertex\n\
                   use crate::emulator::{Emulator, wire::http};\nuse super::super::storage::inside;\n\
                   use super::parts;\nuse super::super::super::gcp;\nfn f(e: &crate::emulator::Running) {}\n";
-    let layers = named_layers(source, 2);
+    let layers = named_layers("emulator", source, 2);
     let seen: Vec<_> = layers.iter().map(|(line, name)| (*line, &**name)).collect();
     let expected = [
         (1, "core"),
@@ -293,7 +373,7 @@ fn every_way_to_name_a_layer_is_seen() {
         (7, "Running"),
     ];
     assert_eq!(seen, expected);
-    let of_a_file_at_the_top = named_layers("use super::monitoring;\n", 1);
+    let of_a_file_at_the_top = named_layers("emulator", "use super::monitoring;\n", 1);
     assert_eq!(of_a_file_at_the_top, [(1, "monitoring".to_owned())].into());
 }
 

@@ -2,9 +2,10 @@
 
 use super::{Check, DatasetScope, RowsScope, Run, TablesScope, always_rejects, check};
 use crate::config::{Config, JoinKind};
+use crate::data::batch::RowPlace;
 use crate::data::findings::{Evidence, Origin, Reporter};
 use crate::data::join::{Fault, KeyedRow};
-use crate::data::table::{RowPlace, Totals};
+use crate::data::table::Totals;
 use crate::workspace::records::Severity::{Reject, Warn};
 
 /// In the order of the work.

@@ -11,8 +11,8 @@ use sha2::{Digest as _, Sha256};
 use super::{Storage, check, described};
 use crate::gcp::call::{Call, Timeout};
 use crate::gcp::client::broken;
-use crate::gcp::error::Error;
-use crate::gcp::retry::{Effect, Failed};
+use crate::gcp::error::{Effect, Error};
+use crate::gcp::retry::Failed;
 use crate::workspace::{Digest, temporary};
 
 /// What has come so far.

@@ -10,9 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::{Metadata, Object, Precondition, Storage, base64_of};
 use crate::gcp::call::{Call, Reply, Timeout};
-use crate::gcp::error::Error;
+use crate::gcp::error::{Effect, Error};
 use crate::gcp::names::GsUri;
-use crate::gcp::retry::{Effect, Failed, Idempotency};
+use crate::gcp::retry::{Failed, Idempotency};
 
 /// Files up to this size go in one request, larger ones in chunks of this size, which is a multiple
 /// of the 256 KiB that Google asks for. Bytes.

@@ -13,7 +13,7 @@ use super::over::{self, Column, Count, Remark};
 use super::remarks::HEAVY;
 use super::{cut, error_of, estimate, missing, of_the_table};
 use crate::data::stats;
-use crate::report::page::{self, Frame, Section, facts, name, navigation, tag, ticked};
+use crate::report::html::{self, Frame, Section, facts, name, navigation, tag, ticked};
 use crate::report::verdicts::Tone;
 use crate::report::{number, plot};
 use crate::workspace::table_profile::{ColumnFigures, Histogram, TableProfile, ValueType};
@@ -87,7 +87,7 @@ pub(crate) fn page(profiles: &[(&str, &TableProfile)]) -> String {
         [(table, _)] => html! { "Profile of " (name(table)) },
         _ => html! { "Profile of " (number::counted(tables.len() as u64, "table")) },
     };
-    page::frame(&Frame {
+    html::frame(&Frame {
         header: header(&title, tables, &sections),
         title,
         sections: &sections,
@@ -102,7 +102,7 @@ fn header(title: &Markup, tables: &[(&str, &TableProfile)], sections: &[Section]
         header.top {
             p.kicker { "serin profile" }
             h1 { (title) }
-            div.stack { (page::table(
+            div.stack { (html::table(
                 "tables",
                 if tables.len() == 1 { "The table" } else { "The tables" },
                 html! { tr {
@@ -146,7 +146,7 @@ fn worth_a_look(
         })
         .collect();
     let body = html! {
-        div.long { (page::table(
+        div.long { (html::table(
             "remarks",
             "The worst first",
             html! { tr {

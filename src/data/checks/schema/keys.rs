@@ -3,10 +3,11 @@
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use crate::data::batch::RowPlace;
 use crate::data::findings::{Evidence, Reporter};
 use crate::data::keys::{Key, KeyMap, key as key_of};
 use crate::data::schema::{ColumnRule, TableRule};
-use crate::data::table::{Column, RowPlace, Table};
+use crate::data::table::{Column, Table};
 use crate::printable::shown;
 use crate::workspace::records::Severity;
 
