@@ -1,4 +1,8 @@
-//! What names and dates must look like.
+//! What names, dates and places must look like.
+
+use anyhow::Result;
+
+use crate::settings::{Cursor, Spot};
 
 /// Vertex AI's rule for the ids of models.
 pub(super) fn is_model_id(text: &str) -> bool {
@@ -78,6 +82,25 @@ pub(super) fn is_date(text: &str) -> bool {
         _ => false,
     };
     dated && (time.is_empty() || (parts.len() == 3 && time.len() > 1 && time.chars().all(in_time)))
+}
+
+/// The path of a file of this machine, and no address.
+pub(super) fn local(field: &Cursor) -> Result<Spot<String>> {
+    let path = field.text("a file's path")?;
+    if path.starts_with("gs://") {
+        return Err(field
+            .error("expected a file's path, found a `gs://` address")
+            .hint("copy the file beside `serin.yaml` and name its path")
+            .into());
+    }
+    if let Some((scheme, _)) = path.split_once("://") {
+        return Err(field
+            .error(format!(
+                "expected a file's path, found a `{scheme}://` address"
+            ))
+            .into());
+    }
+    Ok(path)
 }
 
 #[cfg(test)]

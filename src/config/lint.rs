@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::Spot;
-use super::reading::local;
+use super::forms::local;
 use crate::error::Place;
 use crate::settings::yaml::{Scalar, Value};
 use crate::settings::{Cursor, Fields, did_you_mean};

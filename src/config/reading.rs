@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::forms::{
-    is_bucket_name, is_date, is_endpoint_id, is_model_id, is_table_name, key_location,
+    is_bucket_name, is_date, is_endpoint_id, is_model_id, is_table_name, key_location, local,
 };
 use super::{
     Builtin, Config, Data, Deploy, Encoding, File, Gate, GateRule, Join, JoinKind, Label, Limits,
@@ -234,24 +234,6 @@ fn encoding(field: &Cursor) -> Result<Encoding> {
         let error = field.expected(what);
         error.hint(super::encoding_hint(&label)).into()
     })
-}
-
-pub(super) fn local(field: &Cursor) -> Result<Spot<String>> {
-    let path = field.text("a file's path")?;
-    if path.starts_with("gs://") {
-        return Err(field
-            .error("expected a file's path, found a `gs://` address")
-            .hint("copy the file beside `serin.yaml` and name its path")
-            .into());
-    }
-    if let Some((scheme, _)) = path.split_once("://") {
-        return Err(field
-            .error(format!(
-                "expected a file's path, found a `{scheme}://` address"
-            ))
-            .into());
-    }
-    Ok(path)
 }
 
 fn bigquery(field: &Cursor) -> Result<Spot<String>> {
