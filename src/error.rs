@@ -43,6 +43,17 @@ impl fmt::Display for Place {
     }
 }
 
+/// What is wrong with a field of a settings file, where it is one of these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Mistake {
+    /// It is not there.
+    Missing,
+    /// Its section has no such field.
+    Unknown,
+    /// Its value is another than is taken.
+    Unexpected { expected: String, found: String },
+}
+
 /// The user's input is wrong: a flag, a config, a file that cannot be opened or is no table. Exit 2.
 ///
 /// `message` is lower case without a full stop, with backticks around what can be typed.
@@ -54,6 +65,7 @@ pub struct Input {
     pub hint: Option<String>,
     /// The source lines around the place, drawn, where there are any.
     pub drawing: Option<String>,
+    pub(crate) mistake: Option<Mistake>,
 }
 
 impl Input {
@@ -63,6 +75,7 @@ impl Input {
             message: message.into(),
             hint: None,
             drawing: None,
+            mistake: None,
         }
     }
 
@@ -80,6 +93,12 @@ impl Input {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn mistake(mut self, mistake: Mistake) -> Self {
+        self.mistake = Some(mistake);
         self
     }
 

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::yaml::{Key, Mark, Node, Scalar, Value};
 use super::{File, Spot, did_you_mean, parse_duration};
-use crate::error::{Input, Place};
+use crate::error::{Input, Mistake, Place};
 use crate::printable::shown;
 
 /// The fields of a settings file by the section they stand in.
@@ -45,6 +45,7 @@ impl<'a> Fields<'a> {
     pub(crate) fn missing(&self, name: &str) -> Input {
         let path = join(&self.cursor.path, name);
         self.error_at(name, format!("`{path}` is missing"))
+            .mistake(Mistake::Missing)
     }
 
     /// The key's place, where it is written, even without a value.
@@ -105,6 +106,10 @@ impl<'a> Cursor<'a> {
             Value::Map(_) => "a mapping".to_owned(),
         };
         self.error(format!("expected {what}, found {found}"))
+            .mistake(Mistake::Unexpected {
+                expected: what.to_owned(),
+                found,
+            })
     }
 
     /// A mapping of the fields that the file's list has for `section`.
@@ -119,7 +124,8 @@ impl<'a> Cursor<'a> {
                 let error = fields
                     .cursor
                     .file
-                    .error(&key.mark, format!("unknown field `{path}`"));
+                    .error(&key.mark, format!("unknown field `{path}`"))
+                    .mistake(Mistake::Unknown);
                 return Err(error.hint(advice(&key.text, known, sections)).into());
             }
         }
