@@ -6,15 +6,19 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::clock::Course;
+use crate::clock::{Course, Work};
 
 /// An emulator on a folder, at sixty times the speed.
 pub(in crate::emulator) async fn on(folder: &Path, faults: &[&str]) -> Running {
+    with_clock(folder, faults, 60, Pace::Always).await
+}
+
+async fn with_clock(folder: &Path, faults: &[&str], time_scale: u32, pace: Pace) -> Running {
     start(Options {
         state: folder.join("state"),
         port: 0,
-        time_scale: 60,
-        pace: Pace::Always,
+        time_scale,
+        pace,
         serin: "/bin/false".into(),
         own_images: SelfImages::default(),
         faults: faults.iter().map(|fault| fault.parse().unwrap()).collect(),
@@ -52,6 +56,60 @@ async fn the_clock_is_told_and_goes_on() {
     let again = on(folder.path(), &[]).await;
     assert!(again.clock().now() >= last);
     again.stop().await;
+}
+
+/// A build's clock goes fast while all its steps wait, by whatever way a wait ends.
+#[tokio::test]
+async fn waits_go_by_fast_while_nobody_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = with_clock(folder.path(), &[], 3600, Pace::InWaits).await;
+    let (url, hour) = (running.url(), Duration::from_secs(3600));
+    let real = Clock::real();
+    let pace = || running.clock().course().pace;
+    let began = running.clock().now();
+    let deploy = Work::begin(url, &real).await;
+    let lint = Work::begin(url, &real).await;
+    let clock = deploy.clock_at(url);
+    assert!(clock.to_string().contains("@http://127.0.0.1:"));
+
+    // Another step works: the hour would take an hour.
+    let waits = tokio::time::timeout(Duration::from_millis(200), clock.sleep(hour));
+    waits.await.unwrap_err();
+    assert_eq!(pace(), 1);
+    assert!(running.clock().now().since(began) < hour);
+
+    drop(lint);
+    clock.sleep(hour).await;
+    assert!(clock.now().since(began) >= hour);
+    assert!(running.clock().now().since(began) >= hour);
+    let ends = async |clock: &Clock| {
+        while clock.course().pace != 1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    ends(&running.clock()).await;
+
+    // A wait that is given up, as that of a step that is killed, makes it go fast no more.
+    let waiting = clock.clone();
+    let killed = tokio::spawn(async move { waiting.sleep(1000 * hour).await });
+    while pace() == 1 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    killed.abort();
+    ends(&running.clock()).await;
+
+    let followed = crate::clock::follow(url, running.clock().course());
+    running.clock().set_pace(7);
+    while followed.course().pace != 7 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+
+    // Where nobody keeps the clock any more, a wait still ends.
+    drop(deploy);
+    running.stop().await;
+    let before = clock.now();
+    clock.sleep(hour).await;
+    assert!(clock.now().since(before) >= hour);
 }
 
 #[tokio::test]

@@ -21,6 +21,22 @@ fn json_lines(text: &str) -> Vec<Value> {
         .collect()
 }
 
+/// At six hundred times real time two seconds of work would be twenty minutes.
+#[test]
+fn work_takes_of_a_timeout_what_it_takes() {
+    let project =
+        project("steps: [{name: serin, script: 'sleep 2', timeout: 60s}]\ntimeout: 120s\n");
+    let ended = project.run(&[]).expect(0);
+    let clock = ended
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("on the build's clock"));
+    assert!(
+        clock.unwrap().ends_with("s") && !clock.unwrap().contains('m'),
+        "{clock:?}"
+    );
+}
+
 #[test]
 fn check_prints_a_build_for_each_accepted_config_and_runs_nothing() {
     let project = project(
