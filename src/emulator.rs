@@ -76,6 +76,10 @@ pub struct Options {
     pub seed: Option<seed::Seed>,
     /// What the builds of Cloud Build are given.
     pub builds: BuildSettings,
+    /// Machine types, accelerators and regions that Google has and serin does not know.
+    pub accepted: Vec<String>,
+    /// Whether what Google is thought to refuse, though nobody wrote it down, is let through.
+    pub lenient: bool,
     /// Where children are started.
     pub groups: Groups,
     /// Hosts by which requests may call it, beside the loopback's names.
@@ -198,6 +202,9 @@ pub async fn start(options: Options) -> Result<Running> {
         serin: options.serin,
         own_images: options.own_images,
         builds: options.builds.allowed,
+        hosts: options.builds.hosts.clone(),
+        accepted: options.accepted,
+        lenient: options.lenient,
         state: options.state,
         url,
         tasks: Tasks::default(),

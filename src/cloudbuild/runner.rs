@@ -63,6 +63,8 @@ pub(crate) struct RunOptions {
     /// The emulated cloud's state; `.serin` beside the config where absent.
     pub state: Option<PathBuf>,
     pub self_images: SelfImages,
+    /// Machine types, accelerators and regions that Google has and serin does not know.
+    pub accepted: Vec<String>,
     /// Images in whose place a program of this machine runs; the first that matches counts.
     pub hosts: Vec<HostImage>,
     /// The URL of an emulator that runs already; it has its own clock and faults.

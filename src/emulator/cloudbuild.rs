@@ -33,6 +33,7 @@ use axum::http::Method;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+use crate::cloudbuild::HostImage;
 use crate::emulator::core::faults::Api;
 use crate::emulator::core::numbers::project_number;
 use crate::emulator::core::service::Service;
@@ -55,8 +56,8 @@ pub struct BuildSettings {
     pub repositories: BTreeMap<String, String>,
     /// The files with the values of variables in `secretEnv`.
     pub secrets: BTreeMap<String, PathBuf>,
-    /// Further arguments of `serin run`, where builds run programs of this machine.
-    pub arguments: Vec<String>,
+    /// Images in whose place programs of this machine run, where requests may run those.
+    pub hosts: Vec<HostImage>,
 }
 
 /// The service, with what it keeps in memory only.
@@ -195,7 +196,7 @@ fn owns(path: &str) -> bool {
     };
     // A collection, or one and a verb.
     let kind = kind.unwrap_or_default().split(':').next();
-    matches!(kind, Some("builds" | "triggers"))
+    matches!(kind, Some("builds" | "triggers" | "workerPools"))
 }
 
 fn kinds() -> Vec<Kind> {
@@ -208,6 +209,11 @@ fn kinds() -> Vec<Kind> {
 pub(in crate::emulator) fn routes() -> Vec<Route<CloudBuild>> {
     let mut routes = builds::routes();
     routes.extend(triggers::routes());
+    // Nobody can have made a pool here.
+    let pools = "v1/projects/*/locations/*/workerPools";
+    routes.push(route(Method::GET, pools, async |_, _| {
+        Ok(wire::http::json(serde_json::json!({})))
+    }));
     routes
 }
 

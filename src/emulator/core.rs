@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
+use crate::cloudbuild::HostImage;
 use crate::image::SelfImages;
 use crate::process::Groups;
 use faults::Faults;
@@ -54,6 +55,12 @@ pub(in crate::emulator) struct Core {
     pub own_images: SelfImages,
     /// Whose programs requests may run.
     pub builds: Builds,
+    /// Images in whose place programs of this machine run, under [`Builds::Host`].
+    pub hosts: Vec<HostImage>,
+    /// Machine types, accelerators and regions beside those that serin knows.
+    pub accepted: Vec<String>,
+    /// Whether what Google is thought to refuse, though nobody wrote it down, is let through.
+    pub lenient: bool,
     /// The state folder.
     pub state: PathBuf,
     /// The emulator's address, as in `http://127.0.0.1:8080`.
@@ -62,6 +69,11 @@ pub(in crate::emulator) struct Core {
 }
 
 impl Core {
+    /// Whether a machine type, accelerator or region was named as one that Google has.
+    pub(in crate::emulator) fn accepts(&self, name: &str) -> bool {
+        self.accepted.iter().any(|accepted| accepted == name)
+    }
+
     /// Runs a task until it ends or the emulator stops, whichever comes first. A task may be
     /// dropped at any await, as by a kill: what it must not lose stands in the store.
     pub(in crate::emulator) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

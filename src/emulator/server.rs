@@ -1,5 +1,5 @@
-//! The one port: finds a request's method among our own rows, and answers everything else with
-//! Google's 404 naming what is missing.
+//! The one port: finds a request's method among our own rows, and says of everything else that it is not
+//! emulated.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,10 +14,11 @@ use crate::emulator::core::faults::{Api, Trouble};
 use crate::emulator::core::guard;
 use crate::emulator::core::service::Service;
 use crate::emulator::storage::batch;
+use crate::emulator::wire::enums;
 use crate::emulator::wire::error::{self, ApiError};
 use crate::emulator::wire::http::{Answer, Dialect, Reply, Request, Table, empty, render};
 use crate::emulator::wire::mask;
-use crate::emulator::{Emulator, SERVICES, metadata, storage};
+use crate::emulator::{Emulator, SERVICES, metadata, storage, vertex};
 
 /// The largest body that is read into memory; uploads are streamed and have no limit.
 const MAX_BODY_BYTES: usize = 64 << 20;
@@ -76,8 +77,12 @@ async fn answer(
     }
     let query = head.uri.query().unwrap_or_default();
     let mut request = Request::new(query, head.headers);
+    request.beta = path.starts_with("/v1beta1/");
     if service.is_some_and(|s| s.api == Api::Storage) {
         storage::check_headers(&request)?;
+    }
+    if service.is_some_and(|s| s.api == Api::Vertex) {
+        vertex::check_location(&emulator.core, path, &request)?;
     }
     if let Some((bucket, object)) = storage::xml::names(path) {
         request.params = vec![bucket, object];
@@ -99,13 +104,21 @@ async fn answer(
     let fields = fields
         .filter(|_| request.get("alt") != Some("media"))
         .map(str::to_owned);
+    let alt = request.get("$alt").or_else(|| request.get("alt"));
+    let numbers = alt.is_some_and(|alt| alt.contains("enum-encoding=int"));
     if row.streams {
         request.set_stream(body);
     } else {
         request.body = read(body).await?;
     }
     *trouble = next;
-    let answer = match (row.answer(request).await, fields) {
+    let mut answer = row.answer(request).await;
+    if let Ok(Reply::Json(message)) = &mut answer
+        && numbers
+    {
+        enums::to_numbers(message);
+    }
+    let answer = match (answer, fields) {
         (Ok(Reply::Json(message)), Some(fields)) => mask::select(message, &fields).map(Reply::Json),
         (answer, _) => answer,
     };
@@ -141,14 +154,14 @@ fn serve_batch<'a>(
 
 fn missing(method: &Method, path: &str) -> ApiError {
     if path.starts_with("/bigquery/") {
-        return ApiError::not_found(
-            "BigQuery is not emulated here: start a server that does, and name it in BIGQUERY_EMULATOR_HOST.",
+        return ApiError::unimplemented(
+            "This emulator has no BigQuery: start a server that does, and name it in BIGQUERY_EMULATOR_HOST.",
         );
     }
     if let Some(error) = SERVICES.iter().find_map(|s| (s.left_out)(path)) {
         return error;
     }
-    ApiError::not_found(format!(
-        "The requested URL {path} was not found on this server: the emulator has no method for {method} {path}."
+    ApiError::unimplemented(format!(
+        "This emulator has no method for {method} {path}: docs/emulator.md lists what it has."
     ))
 }

@@ -21,6 +21,8 @@ async fn with_clock(folder: &Path, faults: &[&str], time_scale: u32, pace: Pace)
         pace,
         serin: "/bin/false".into(),
         own_images: SelfImages::default(),
+        accepted: Vec::new(),
+        lenient: false,
         faults: faults.iter().map(|fault| fault.parse().unwrap()).collect(),
         seed: None,
         builds: BuildSettings::default(),
@@ -118,14 +120,17 @@ async fn an_unknown_path_names_the_missing_method() {
     let running = on(folder.path(), &[]).await;
     for (path, status) in [
         ("/storage/v1/nothing", Value::Null),
-        ("/v1/projects/p/locations/l/nothings", "NOT_FOUND".into()),
-        ("/v9/x", "NOT_FOUND".into()),
+        (
+            "/v1/projects/p/locations/l/nothings",
+            "FAILED_PRECONDITION".into(),
+        ),
+        ("/v9/x", "FAILED_PRECONDITION".into()),
     ] {
         let url = format!("{}{path}", running.url());
         let response = client().get(url).send().await.unwrap();
-        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
         let body: Value = response.json().await.unwrap();
-        assert_eq!(body["error"]["code"], 404);
+        assert_eq!(body["error"]["code"], 400);
         assert_eq!(body["error"]["status"], status);
         let message = body["error"]["message"].as_str().unwrap();
         assert!(message.contains(&format!("GET {path}")), "{message}");
@@ -145,6 +150,8 @@ async fn a_second_emulator_on_a_state_is_refused() {
         pace: Pace::Always,
         serin: "/bin/false".into(),
         own_images: SelfImages::default(),
+        accepted: Vec::new(),
+        lenient: false,
         faults: Vec::new(),
         seed: None,
         builds: BuildSettings::default(),

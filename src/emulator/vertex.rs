@@ -1,20 +1,25 @@
 //! Vertex AI: custom jobs, the model registry with its evaluations, endpoints and predictions.
 //!
-//! Left out: pipelines, batch prediction, explanations, private endpoints ([`left_out`] says so). A project's
-//! id and its number name the same resources; answers carry the number.
+//! Left out: the steps of pipelines, tuning, datasets, explanations, private endpoints ([`left_out`] says so).
+//! A project's id and its number name the same resources; answers carry the number.
 
+mod batch;
 mod endpoints;
+mod files;
 mod jobs;
+mod machines;
 mod models;
 mod names;
+mod pipelines;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use axum::http::Method;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::emulator::core::Core;
@@ -24,11 +29,11 @@ use crate::emulator::core::service::Service;
 use crate::emulator::core::store::{Kind, kind};
 use crate::emulator::monitoring::Monitoring;
 use crate::emulator::wire::error::ApiError;
-use crate::emulator::wire::http::Route;
+use crate::emulator::wire::http::{Answer, Request, Route, json, route};
 use crate::emulator::wire::message::{self, Kept};
 use endpoints::{deploy, predict, serving};
 use jobs::run;
-use models::{evaluations, upload, versions};
+use models::{evaluations, export, upload, versions};
 
 /// The service, with what it keeps in memory only.
 pub(in crate::emulator) struct Vertex {
@@ -81,6 +86,7 @@ fn to_json(message: &impl Serialize) -> Value {
 #[serde(tag = "work", rename_all = "camelCase")]
 enum Work {
     UploadModel(Box<upload::Upload>),
+    ExportModel(export::Export),
     DeleteModel(names::ResourceName),
     DeleteVersion {
         model: names::ResourceName,
@@ -111,16 +117,23 @@ fn kinds() -> Vec<Kind> {
         kind::<jobs::Job>("customJobs/*/*/*"),
         kind::<models::Model>("models/*/*/*"),
         kind::<endpoints::Endpoint>("endpoints/*/*/*"),
+        kind::<pipelines::PipelineJob>("pipelineJobs/*/*/*"),
+        kind::<batch::BatchJob>("batchPredictionJobs/*/*/*"),
         evaluations::kind(),
     ]
 }
 
 /// The kinds of resources that operations work on.
-const COLLECTIONS: [&str; 3] = ["customJobs", "endpoints", "models"];
+const COLLECTIONS: [&str; 5] = [
+    "batchPredictionJobs",
+    "customJobs",
+    "endpoints",
+    "models",
+    "pipelineJobs",
+];
 
 /// What Vertex AI has and this emulator has not: kinds of resources, and verbs.
-const LEFT_OUT: [&str; 22] = [
-    "batchPredictionJobs",
+const LEFT_OUT: [&str; 20] = [
     "cachedContents",
     "datasets",
     "deploymentResourcePools",
@@ -135,7 +148,6 @@ const LEFT_OUT: [&str; 22] = [
     "nasJobs",
     "notebookRuntimes",
     "persistentResources",
-    "pipelineJobs",
     "publishers",
     "schedules",
     "studies",
@@ -143,13 +155,11 @@ const LEFT_OUT: [&str; 22] = [
     "trainingPipelines",
     "tuningJobs",
 ];
-const VERBS_LEFT_OUT: [&str; 8] = [
+const VERBS_LEFT_OUT: [&str; 6] = [
     "computeTokens",
-    "copy",
     "countTokens",
     "directPredict",
     "explain",
-    "export",
     "generateContent",
     "streamRawPredict",
 ];
@@ -171,14 +181,69 @@ fn left_out(path: &str) -> Option<ApiError> {
         return None;
     };
     Some(ApiError::unimplemented(format!(
-        "This emulator has no {what}: of Vertex AI it serves custom jobs, models with their versions and evaluations, and endpoints."
+        "This emulator has no {what}: of Vertex AI it serves custom jobs, models with their versions and evaluations, endpoints, batch predictions, and pipelines by name only."
     )))
+}
+
+/// Whether the location in a path is one of Vertex AI's, and that of the host that was asked.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` where it is not.
+pub(in crate::emulator) fn check_location(
+    core: &Core,
+    path: &str,
+    request: &Request,
+) -> Result<(), ApiError> {
+    let segments: Vec<&str> = path.split('/').skip(2).collect();
+    let ["projects", _, "locations", location, kind, rest @ ..] = segments.as_slice() else {
+        return Ok(());
+    };
+    let kind = kind.split(':').next().unwrap_or_default();
+    let known = COLLECTIONS.contains(&kind) || LEFT_OUT.contains(&kind);
+    if !known || rest.contains(&"operations") {
+        return Ok(());
+    }
+    machines::check_region(core, location)?;
+    // Google's hosts are of one region each.
+    let host = request.header("host").unwrap_or_default();
+    match host.split_once("-aiplatform.") {
+        Some((region, _)) if region != *location => Err(ApiError::invalid_argument(
+            "The provided location ID doesn't match the endpoint.",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What the types of Vertex AI's messages begin with, in `v1` and in `v1beta1`.
+const TYPES: [&str; 2] = [
+    "type.googleapis.com/google.cloud.aiplatform.v1.",
+    "type.googleapis.com/google.cloud.aiplatform.v1beta1.",
+];
+
+/// Collections of what is left out that clients list before all else: nobody can have made anything there.
+const EMPTY: [&str; 9] = [
+    "v1/projects/*/locations/*/datasets",
+    "v1/projects/*/locations/*/hyperparameterTuningJobs",
+    "v1/projects/*/locations/*/metadataStores",
+    "v1/projects/*/locations/*/modelDeploymentMonitoringJobs",
+    "v1/projects/*/locations/*/nasJobs",
+    "v1/projects/*/locations/*/persistentResources",
+    "v1/projects/*/locations/*/schedules",
+    "v1/projects/*/locations/*/tensorboards",
+    "v1/projects/*/locations/*/trainingPipelines",
+];
+
+async fn empty(_vertex: Arc<Vertex>, _request: Request) -> Answer {
+    Ok(json(json!({})))
 }
 
 pub(in crate::emulator) fn routes() -> Vec<Route<Vertex>> {
     let mut routes = jobs::routes();
     routes.extend(models::routes());
     routes.extend(endpoints::routes());
+    routes.extend(batch::routes());
+    routes.extend(pipelines::routes());
+    routes.extend(EMPTY.map(|collection| route(Method::GET, collection, empty)));
     routes
 }
 
@@ -190,6 +255,7 @@ pub(in crate::emulator) fn routes() -> Vec<Route<Vertex>> {
 pub(in crate::emulator) async fn start(vertex: &Arc<Vertex>) -> anyhow::Result<()> {
     deploy::start(vertex);
     run::start(vertex)?;
+    batch::start(vertex)?;
     let service = vertex.clone();
     operations::start(&vertex.core, &COLLECTIONS, move |operation| {
         resume(service.clone(), operation)
@@ -206,11 +272,23 @@ pub(in crate::emulator) async fn resume(
     vertex: Arc<Vertex>,
     operation: Operation,
 ) -> Result<Value, ApiError> {
-    let (vertex, operation) = (&vertex, &operation);
+    let mut response = work(&vertex, &operation).await?;
+    let [v1, beta] = TYPES;
+    let started = operation.metadata.get("@type").and_then(Value::as_str);
+    if started.is_some_and(|kind| kind.starts_with(beta))
+        && let Some(kind) = response.get("@type").and_then(Value::as_str)
+    {
+        response["@type"] = kind.replace(v1, beta).into();
+    }
+    Ok(response)
+}
+
+async fn work(vertex: &Arc<Vertex>, operation: &Operation) -> Result<Value, ApiError> {
     let work = Work::deserialize(&operation.work)
         .map_err(|e| ApiError::internal(format!("the operation cannot be understood: {e}")))?;
     match work {
         Work::UploadModel(upload) => upload::finish(vertex, operation, *upload).await,
+        Work::ExportModel(work) => export::finish(vertex, operation, work).await,
         Work::DeleteModel(model) => versions::finish_delete(vertex, &model).await,
         Work::DeleteVersion { model, version } => {
             versions::finish_delete_version(vertex, &model, version).await

@@ -1,6 +1,7 @@
 //! HTTP and JSON as Google's APIs speak them, whichever service it is that answers.
 
 pub(in crate::emulator) mod case;
+pub(in crate::emulator) mod enums;
 pub(in crate::emulator) mod error;
 pub(in crate::emulator) mod filter;
 pub(in crate::emulator) mod http;

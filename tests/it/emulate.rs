@@ -101,7 +101,7 @@ fn a_promoted_model_answers_after_the_build_and_after_a_kill() {
     );
     assert_eq!(status, 400, "{answer}");
     assert_eq!(get(&format!("{url}/_serin/clock")).1["scale"], 600);
-    assert_eq!(get(&format!("{url}/v1/projects/p/nothing")).0, 404);
+    assert_eq!(get(&format!("{url}/v1/projects/p/nothing")).0, 400);
 
     // The state is locked while it is served.
     project

@@ -46,7 +46,7 @@ impl fmt::Display for HostImage {
 
 impl HostImage {
     /// Whether the pattern covers the image: as it is written, or without its tag and digest.
-    pub(super) fn matches(&self, image: &str) -> bool {
+    pub(crate) fn matches(&self, image: &str) -> bool {
         let tagged = image.split('@').next().unwrap_or(image);
         [image, tagged, repository(image)]
             .iter()
@@ -55,13 +55,20 @@ impl HostImage {
 
     /// The program and its arguments in place of the image's; none where nothing says which program.
     pub(super) fn command(&self, step: &Step) -> Option<(String, Vec<String>)> {
-        let mut args: Vec<String> = step.args.iter().map(|arg| arg.value.clone()).collect();
-        let of_step = step
-            .entrypoint
-            .as_ref()
-            .map(|program| program.value.clone());
-        let known = || repository(step.image()).strip_prefix(BUILDERS);
-        let program = of_step
+        let args = step.args.iter().map(|arg| arg.value.clone()).collect();
+        let program = step.entrypoint.as_ref().map(|program| &program.value);
+        self.words(step.image(), program.cloned(), args)
+    }
+
+    /// As [`HostImage::command`], for an image that is run with this in the place of its entrypoint.
+    pub(crate) fn words(
+        &self,
+        image: &str,
+        entrypoint: Option<String>,
+        mut args: Vec<String>,
+    ) -> Option<(String, Vec<String>)> {
+        let known = || repository(image).strip_prefix(BUILDERS);
+        let program = entrypoint
             .filter(|program| !program.is_empty())
             .or_else(|| self.program.clone())
             .or_else(|| known().map(str::to_owned));

@@ -39,7 +39,7 @@ pub(super) async fn start(
             running: None,
         });
     }
-    let (secrets, hosts) = (options.secrets.iter().cloned(), options.hosts.iter());
+    let secrets = options.secrets.iter().cloned();
     let running = emulator::start(emulator::Options {
         state: state.to_owned(),
         port: 0,
@@ -47,13 +47,15 @@ pub(super) async fn start(
         pace: emulator::Pace::InWaits,
         serin: serin.to_owned(),
         own_images: options.self_images.clone(),
+        accepted: options.accepted.clone(),
+        lenient: false,
         faults: options.faults.clone(),
         seed,
         builds: emulator::BuildSettings {
             allowed: options.builds,
             repositories: options.repositories.clone(),
             secrets: secrets.map(|file| (file.name, file.path)).collect(),
-            arguments: hosts.map(|host| format!("--host={host}")).collect(),
+            hosts: options.hosts.clone(),
         },
         groups: groups.clone(),
         allowed_hosts: Vec::new(),

@@ -277,7 +277,8 @@ async fn work(
         }
     }
     if cloudbuild.core.builds == Builds::Host {
-        command.args(&cloudbuild.settings.arguments);
+        let hosts = cloudbuild.settings.hosts.iter();
+        command.args(hosts.map(|host| format!("--host={host}")));
     }
     let group = cloudbuild.core.groups.spawn_serin(&mut command)?;
     let mut followed = Followed::since(fetching);

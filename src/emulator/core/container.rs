@@ -1,5 +1,6 @@
-//! How a container runs here: serin's own image as this very binary, in a folder of its own, with
-//! the environment that Vertex AI's contract gives and nothing else.
+//! How a container runs here: serin's own image as this very binary, another as the program of this machine
+//! that `--host` names for it, in a folder of its own, with the environment that Vertex AI's contract gives
+//! and nothing else.
 //!
 //! It is no sandbox, so what a request may have it do is bounded: to fit and to serve, with files of its own
 //! folder or of Cloud Storage. Under `--builds=host`, where requests run any program, there is no bound.
@@ -17,6 +18,7 @@ use super::{Builds, Core};
 use crate::clock::CLOCK_VARIABLE;
 use crate::emulator::wire::error::ApiError;
 use crate::listen::CONTAINER_NETWORK_VARIABLE;
+use crate::process::Group;
 
 /// A variable of a container.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -60,7 +62,36 @@ pub(in crate::emulator) fn check_env(env: &[EnvVar], most: usize) -> Result<(), 
     Ok(())
 }
 
-/// The command that stands for a container, and its working folder, which goes when it is dropped.
+/// What stands for a container.
+pub(in crate::emulator) struct Prepared {
+    command: Command,
+    /// The working folder, which goes when it is dropped.
+    folder: TempDir,
+    /// Whether it is this very binary.
+    own: bool,
+}
+
+impl Prepared {
+    /// Starts it; the folder is to be kept for as long as it runs.
+    ///
+    /// # Errors
+    /// When there is no such program, or it cannot be started.
+    pub(in crate::emulator) fn start(mut self, core: &Core) -> Result<(Group, TempDir), String> {
+        let started = match self.own {
+            true => core.groups.spawn_serin(&mut self.command),
+            false => core.groups.spawn(&mut self.command),
+        };
+        let program = self.command.as_std().get_program().to_string_lossy();
+        match started {
+            Ok(group) => Ok((group, self.folder)),
+            Err(e) => Err(format!(
+                "The container could not be started: {program}: {e}."
+            )),
+        }
+    }
+}
+
+/// The command that stands for a container.
 ///
 /// # Errors
 /// In a sentence, when the image cannot be run here.
@@ -69,14 +100,12 @@ pub(in crate::emulator) fn prepare(
     container: &Container,
     contract: Vec<(String, String)>,
     work: &Working,
-) -> Result<(Command, TempDir), String> {
-    if !core.own_images.contains(container.image) {
-        return Err(format!(
-            "The image {} cannot be run: this emulator runs only serin's own image in jobs and behind endpoints, whatever `--builds` says.",
-            container.image
-        ));
-    }
+) -> Result<Prepared, String> {
     let env = environment(contract, container.env);
+    if !core.own_images.contains(container.image) {
+        let (program, args) = hosted(core, container)?;
+        return prepared(core, Command::new(program), args, env, work, false);
+    }
     let mut words: Vec<String> = container.command.to_vec();
     if let Some(program) = words.first() {
         let name = Path::new(program)
@@ -92,11 +121,39 @@ pub(in crate::emulator) fn prepare(
         Builds::Host => env,
         Builds::Off | Builds::Containers => bounded(&words, env)?,
     };
+    prepared(core, Command::new(&core.serin), words, env, work, true)
+}
+
+/// The program of this machine that stands for an image which is not serin's own, and its arguments.
+fn hosted(core: &Core, container: &Container) -> Result<(String, Vec<String>), String> {
+    let mut hosts = core.hosts.iter().filter(|_| core.builds == Builds::Host);
+    let host = hosts.find(|host| host.matches(container.image));
+    let (program, words) = match container.command.split_first() {
+        Some((program, words)) => (Some(program.clone()), words),
+        None => (None, &[][..]),
+    };
+    let args = [words, container.args].concat();
+    let command = host.and_then(|host| host.words(container.image, program, args));
+    command.ok_or_else(|| {
+        format!(
+            "The image {image} cannot be run: this emulator runs serin's own image in jobs and behind endpoints, and of others the program of this machine that is named for them, by `--builds=host --host {image}=PROGRAM`.",
+            image = container.image
+        )
+    })
+}
+
+fn prepared(
+    core: &Core,
+    mut command: Command,
+    words: Vec<String>,
+    env: Vec<(String, String)>,
+    work: &Working,
+    own: bool,
+) -> Result<Prepared, String> {
     let folder = tempfile::Builder::new()
         .prefix("container-")
         .tempdir_in(core.store.scratch())
         .map_err(|e| format!("No working directory could be made: {e}."))?;
-    let mut command = Command::new(&core.serin);
     command
         .args(words)
         .current_dir(folder.path())
@@ -113,7 +170,11 @@ pub(in crate::emulator) fn prepare(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    Ok((command, folder))
+    Ok(Prepared {
+        command,
+        folder,
+        own,
+    })
 }
 
 /// The subcommands of serin's own image that always run, with their flags that take paths or URIs, and the

@@ -339,7 +339,11 @@ fn status(code: u16) -> ApiError {
     match code {
         429 => ApiError::resource_exhausted("Quota exceeded, by a fault switched on."),
         500 => ApiError::internal("Internal error encountered, by a fault switched on."),
-        501 => ApiError::unimplemented("Not implemented, by a fault switched on."),
+        501 => ApiError {
+            code,
+            status: "UNIMPLEMENTED",
+            ..ApiError::unimplemented("Not implemented, by a fault switched on.")
+        },
         504 => ApiError::deadline_exceeded("Deadline exceeded, by a fault switched on."),
         code => ApiError {
             code,

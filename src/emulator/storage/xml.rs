@@ -148,7 +148,7 @@ pub(in crate::emulator) fn error(error: &ApiError) -> (&'static str, String) {
         (_, 413) => "EntityTooLarge",
         (_, 416) => "InvalidRange",
         (_, 429) => "SlowDown",
-        (_, 501) => "NotImplemented",
+        ("notImplemented", _) => "NotImplemented",
         (_, 503) => "ServiceUnavailable",
         (_, 500..) => "InternalError",
         (_, 403) => "AccessDenied",

@@ -14,12 +14,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::jobs::MachineSpec;
+use super::machines::{self, Use};
 use super::names::{self, EncryptionSpec, ResourceName};
 use super::{KEPT, Work, to_json};
 use crate::clock::Timestamp;
+use crate::emulator::core::Core;
 use crate::emulator::core::operations::Operation;
 use crate::emulator::monitoring::endpoint_number;
 use crate::emulator::vertex::Vertex;
+use crate::emulator::wire::enums;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
 use crate::emulator::wire::json::parse_body;
@@ -71,7 +74,7 @@ pub(super) struct Endpoint {
     pub deployed: Vec<DeployedModel>,
     /// In percent, by the ids of deployed models; they sum to 100, or there are none.
     pub traffic_split: BTreeMap<String, i32>,
-    pub logging: Option<Value>,
+    pub logging: Option<RequestLogging>,
     pub network: String,
     pub encryption_spec: Option<EncryptionSpec>,
     pub client_connection_config: Option<Value>,
@@ -220,6 +223,49 @@ impl Endpoint {
     }
 }
 
+/// What is written to BigQuery of the predictions: kept and told, as there is no BigQuery here.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct RequestLogging {
+    enabled: bool,
+    sampling_rate: f64,
+    bigquery_destination: Option<BigQueryDestination>,
+    request_response_logging_schema_version: String,
+    enable_otel_logging: bool,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct BigQueryDestination {
+    output_uri: String,
+}
+
+impl RequestLogging {
+    /// # Errors
+    /// `INVALID_ARGUMENT` for a share that is none, and for what is no table.
+    pub(super) fn check(&self) -> Result<(), ApiError> {
+        let field = "predict_request_response_logging_config";
+        if self.enabled && !(self.sampling_rate > 0.0 && self.sampling_rate <= 1.0) {
+            return Err(ApiError::invalid_argument(format!(
+                "{field}.sampling_rate is {}: it must be in the range (0, 1].",
+                self.sampling_rate
+            ))
+            .violation(&format!("{field}.sampling_rate")));
+        }
+        let uri = self
+            .bigquery_destination
+            .as_ref()
+            .map_or("", |to| to.output_uri.as_str());
+        if !uri.is_empty() && !uri.starts_with("bq://") {
+            return Err(ApiError::invalid_argument(format!(
+                "\"{uri}\" is no BigQuery URI: it must begin with bq://."
+            ))
+            .violation(&format!("{field}.bigquery_destination.output_uri")));
+        }
+        Ok(())
+    }
+}
+
 /// A request's endpoint; what is output only is known, and ignored.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -234,10 +280,11 @@ pub(super) struct EndpointMessage {
     pub enable_private_service_connect: bool,
     pub dedicated_endpoint_enabled: bool,
     pub encryption_spec: Option<EncryptionSpec>,
-    pub predict_request_response_logging_config: Option<Value>,
+    pub predict_request_response_logging_config: Option<RequestLogging>,
     pub client_connection_config: Option<Value>,
     pub private_service_connect_config: Option<Value>,
     gen_ai_advanced_features_config: Value,
+    private_model_server_enabled: bool,
     deployed_models: Value,
     create_time: Value,
     update_time: Value,
@@ -269,10 +316,14 @@ async fn create(vertex: Arc<Vertex>, request: Request) -> Answer {
     if sent.enable_private_service_connect
         || sent.private_service_connect_config.is_some()
         || !sent.network.is_empty()
+        || sent.private_model_server_enabled
     {
         return Err(ApiError::unimplemented(
-            "This emulator has public endpoints only, shared and dedicated, no private ones.",
+            "This emulator has no private endpoints: they are public here, shared or dedicated.",
         ));
+    }
+    if let Some(logging) = &sent.predict_request_response_logging_config {
+        logging.check()?;
     }
     if !sent.traffic_split.is_empty() {
         return Err(ApiError::invalid_argument(
@@ -317,6 +368,7 @@ async fn create(vertex: Arc<Vertex>, request: Request) -> Answer {
     }));
     names::begin(
         &vertex,
+        &request,
         &resource,
         "CreateEndpointOperationMetadata",
         &work,
@@ -336,8 +388,11 @@ pub(super) fn finish_create(
     if there.is_none() {
         vertex.core.store.put(&key, &endpoint)?;
     }
-    let mut response = json!({"name": endpoint.resource.name()});
-    response["displayName"] = endpoint.display_name.into();
+    let mut response = endpoint.message(vertex);
+    if let Value::Object(fields) = &mut response {
+        // Google's has none.
+        fields.remove("etag");
+    }
     response["createTime"] = json!(operation.created);
     Ok(names::typed("Endpoint", response))
 }
@@ -405,6 +460,7 @@ async fn delete(vertex: Arc<Vertex>, request: Request) -> Answer {
     let work = Work::DeleteEndpoint(resource.clone());
     names::begin(
         &vertex,
+        &request,
         &resource,
         "DeleteOperationMetadata",
         &work,
@@ -426,20 +482,14 @@ pub(super) fn finish_delete(vertex: &Vertex, resource: &ResourceName) -> Result<
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` with the field.
-pub(super) fn check_resources(resources: &DedicatedResources) -> Result<(), ApiError> {
+pub(super) fn check_resources(core: &Core, resources: &DedicatedResources) -> Result<(), ApiError> {
     let field = "deployed_model.dedicated_resources";
     let invalid = |name: &str, text: String| {
         Err(ApiError::invalid_argument(text).violation(&format!("{field}.{name}")))
     };
-    let machine = resources
-        .machine_spec
-        .as_ref()
-        .map_or("", |m| m.machine_type.as_str());
-    if machine.is_empty() {
-        return invalid(
-            "machine_spec.machine_type",
-            format!("The {field}.machine_spec.machine_type field is required."),
-        );
+    if let Some(machine) = &resources.machine_spec {
+        let field = format!("{field}.machine_spec");
+        machines::check(core, machine, Use::Serving, &field)?;
     }
     if resources.min_replica_count < 1 {
         return invalid(
@@ -464,12 +514,17 @@ pub(super) fn check_resources(resources: &DedicatedResources) -> Result<(), ApiE
     Ok(())
 }
 
-/// Takes a required count that is zero or absent for the least one.
+/// Fills in what is not said: the machine, and as many replicas at most as at least.
 pub(super) fn fill_resources(resources: &mut DedicatedResources) {
     if resources.max_replica_count == 0 {
         resources.max_replica_count = resources.min_replica_count;
     }
-    if let Some(machine) = &mut resources.machine_spec {
-        machine.accelerator_count = machine.accelerator_count.filter(|n| *n != 0);
+    let machine = resources.machine_spec.get_or_insert_default();
+    machine.accelerator_count = machine.accelerator_count.filter(|n| *n != 0);
+    if machine.machine_type.is_empty() {
+        machines::DEFAULT.clone_into(&mut machine.machine_type);
+    }
+    if let Some(affinity) = &mut machine.reservation_affinity {
+        enums::to_names(affinity);
     }
 }

@@ -7,15 +7,18 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::http::Method;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::machines::{self, Use};
 use super::names::{self, EncryptionSpec, ResourceName};
 use super::{Work, to_json};
 use crate::clock::Timestamp;
+use crate::emulator::core::Core;
 use crate::emulator::core::container::{EnvVar, check_env};
 use crate::emulator::core::faults::WorkFault;
 use crate::emulator::vertex::Vertex;
+use crate::emulator::wire::enums;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
 use crate::emulator::wire::json::parse_body;
@@ -99,12 +102,18 @@ pub(super) struct ContainerSpec {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct MachineSpec {
     pub machine_type: String,
+    #[serde(deserialize_with = "accelerator")]
     pub accelerator_type: String,
     pub accelerator_count: Option<i32>,
     pub gpu_partition_size: String,
     pub tpu_topology: String,
     pub multihost_gpu_node_count: Option<i32>,
+    pub min_gpu_driver_version: String,
     pub reservation_affinity: Option<Value>,
+}
+
+fn accelerator<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    enums::name(deserializer, enums::ACCELERATOR)
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -128,24 +137,14 @@ impl Default for DiskSpec {
 pub(super) struct Scheduling {
     pub timeout: String,
     pub restart_job_on_worker_restart: bool,
-    pub strategy: Strategy,
+    #[serde(deserialize_with = "strategy")]
+    pub strategy: String,
     pub disable_retries: bool,
     pub max_wait_duration: String,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(super) enum Strategy {
-    #[default]
-    #[serde(rename = "STRATEGY_UNSPECIFIED")]
-    Unspecified,
-    OnDemand,
-    LowCost,
-    Standard,
-    Spot,
-    // 5 is no number of this enum: it holds the place, and is refused.
-    Unused,
-    FlexStart,
+fn strategy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    enums::name(deserializer, enums::STRATEGY)
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -185,6 +184,22 @@ pub(super) enum State {
     Cancelled,
 }
 
+impl State {
+    /// As messages tell it.
+    pub(super) fn told(self, created: Timestamp, now: Timestamp) -> String {
+        let word = match self {
+            Self::Waiting if now < created + QUEUED => "QUEUED",
+            Self::Waiting => "PENDING",
+            Self::Running => "RUNNING",
+            Self::Succeeded => "SUCCEEDED",
+            Self::Failed => "FAILED",
+            Self::Cancelling => "CANCELLING",
+            Self::Cancelled => "CANCELLED",
+        };
+        format!("JOB_STATE_{word}")
+    }
+}
+
 /// A job's document.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Job {
@@ -220,26 +235,11 @@ impl Job {
     }
 
     fn message(&self, now: Timestamp) -> Value {
-        let state = match self.state {
-            State::Waiting if now < self.created + QUEUED => "QUEUED",
-            State::Waiting => "PENDING",
-            State::Running => "RUNNING",
-            State::Succeeded => "SUCCEEDED",
-            State::Failed => "FAILED",
-            State::Cancelling => "CANCELLING",
-            State::Cancelled => "CANCELLED",
-        };
-        let mut spec = to_json(&self.spec);
-        if let Some(Value::Object(scheduling)) = spec.get_mut("scheduling")
-            && scheduling.get("strategy") == Some(&json!("STRATEGY_UNSPECIFIED"))
-        {
-            scheduling.remove("strategy");
-        }
         let mut message = json!({
             "name": self.resource.name(),
             "displayName": self.display_name,
-            "jobSpec": spec,
-            "state": format!("JOB_STATE_{state}"),
+            "jobSpec": to_json(&self.spec),
+            "state": self.state.told(self.created, now),
             "createTime": self.created,
             "updateTime": self.updated,
         });
@@ -266,7 +266,9 @@ impl Job {
     }
 }
 
-fn check(spec: &JobSpec) -> Result<(), ApiError> {
+/// # Errors
+/// `INVALID_ARGUMENT` as Google refuses it, or for what this emulator has not.
+pub(super) fn check(core: &Core, spec: &JobSpec) -> Result<(), ApiError> {
     let invalid =
         |field: &str, text: String| Err(ApiError::invalid_argument(text).violation(field));
     let pools = &spec.worker_pool_specs;
@@ -295,9 +297,12 @@ fn check(spec: &JobSpec) -> Result<(), ApiError> {
             .machine_spec
             .as_ref()
             .map_or("", |m| m.machine_type.as_str());
-        if machine.is_empty() && spec.persistent_resource_id.is_empty() {
+        if machine.is_empty() {
             let field = at("machine_spec.machine_type");
             return invalid(&field, format!("The {field} field is required."));
+        }
+        if let Some(machine) = &pool.machine_spec {
+            machines::check(core, machine, Use::Training, &at("machine_spec"))?;
         }
         let replicas = pool.replica_count.unwrap_or_default().0;
         if replicas < 0 || (i == 0 && replicas > 1) {
@@ -307,6 +312,15 @@ fn check(spec: &JobSpec) -> Result<(), ApiError> {
                 format!("{field} is {replicas}: the first pool has one replica."),
             );
         }
+        if i > 0 && !empty && pool.replica_count.is_none_or(|replicas| replicas.0 > 0) {
+            return Err(has_no("jobs of several replicas"));
+        }
+        if pool.python_package_spec.is_some() {
+            return Err(has_no("Python packages"));
+        }
+        if !pool.nfs_mounts.is_empty() || !pool.lustre_mounts.is_empty() {
+            return Err(has_no("NFS and Lustre"));
+        }
         if let Some(container) = &pool.container_spec {
             if container.image_uri.is_empty() {
                 let field = at("container_spec.image_uri");
@@ -315,18 +329,34 @@ fn check(spec: &JobSpec) -> Result<(), ApiError> {
             check_env(&container.env, 100)?;
         }
     }
+    let network: Vec<&str> = spec.network.split('/').collect();
+    if !spec.network.is_empty()
+        && !matches!(network.as_slice(), ["projects", p, "global", "networks", n] if !p.is_empty() && !n.is_empty())
+    {
+        return invalid(
+            "job_spec.network",
+            format!(
+                "Invalid network \"{}\": expected projects/PROJECT_NUMBER/global/networks/NAME.",
+                spec.network
+            ),
+        );
+    }
+    for (sent, what) in [
+        (&spec.tensorboard, "tensorboards"),
+        (&spec.experiment, "experiments"),
+        (&spec.experiment_run, "experiments"),
+        (&spec.persistent_resource_id, "persistent resources"),
+    ] {
+        if !sent.is_empty() {
+            return Err(has_no(what));
+        }
+    }
     if let Some(scheduling) = &spec.scheduling {
         message::duration(&scheduling.timeout, "job_spec.scheduling.timeout")?;
         message::duration(
             &scheduling.max_wait_duration,
             "job_spec.scheduling.max_wait_duration",
         )?;
-        if scheduling.strategy == Strategy::Unused {
-            return invalid(
-                "job_spec.scheduling.strategy",
-                "Invalid scheduling strategy.".into(),
-            );
-        }
     }
     if let Some(output) = &spec.base_output_directory
         && !output.output_uri_prefix.starts_with("gs://")
@@ -339,6 +369,13 @@ fn check(spec: &JobSpec) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// The error of a field of jobs that this emulator could only ignore.
+fn has_no(what: &str) -> ApiError {
+    ApiError::unimplemented(format!(
+        "This emulator has no {what}: leave them out of the job."
+    ))
+}
+
 async fn create(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.allow_query(&[])?;
     let resource = ResourceName::of(&request, "customJobs")?;
@@ -346,12 +383,16 @@ async fn create(vertex: Arc<Vertex>, request: Request) -> Answer {
     names::check_display_name(&sent.display_name, "display_name")?;
     names::check_labels(&sent.labels)?;
     names::check_encryption(sent.encryption_spec.as_ref(), &resource)?;
-    check(&sent.job_spec)?;
+    check(&vertex.core, &sent.job_spec)?;
     let now = vertex.core.clock.now();
     let mut spec = sent.job_spec;
     for pool in &mut spec.worker_pool_specs {
         pool.replica_count.get_or_insert(Int64(1));
         pool.disk_spec.get_or_insert_default();
+        let machine = pool.machine_spec.as_mut();
+        if let Some(affinity) = machine.and_then(|m| m.reservation_affinity.as_mut()) {
+            enums::to_names(affinity);
+        }
     }
     let job = Job {
         resource: resource.with_id(names::new_id(&vertex)?),
@@ -446,6 +487,7 @@ async fn delete(vertex: Arc<Vertex>, request: Request) -> Answer {
     let work = Work::DeleteJob(resource.clone());
     names::begin(
         &vertex,
+        &request,
         &resource,
         "DeleteOperationMetadata",
         &work,

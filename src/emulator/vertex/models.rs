@@ -2,6 +2,7 @@
 
 mod copies;
 pub(super) mod evaluations;
+pub(super) mod export;
 pub(super) mod upload;
 pub(super) mod versions;
 
@@ -34,6 +35,16 @@ pub(super) fn routes() -> Vec<Route<Vertex>> {
             Method::POST,
             "v1/projects/*/locations/*/models:upload",
             upload::upload,
+        ),
+        route(
+            Method::POST,
+            "v1/projects/*/locations/*/models:copy",
+            upload::copy,
+        ),
+        route(
+            Method::POST,
+            "v1/projects/*/locations/*/models/*:export",
+            export::export,
         ),
         route(get.clone(), "v1/projects/*/locations/*/models", list_models),
         route(get.clone(), "v1/projects/*/locations/*/models/*", get_model),
@@ -173,6 +184,7 @@ impl Model {
             "containerSpec": version.container.as_ref().map(to_json),
             "encryptionSpec": version.encryption_spec,
             "artifactUri": version.artifact_uri,
+            "supportedExportFormats": [{"id": export::FORMAT, "exportableContents": ["ARTIFACT"]}],
             "supportedDeploymentResourcesTypes": ["DEDICATED_RESOURCES"],
             "supportedInputStorageFormats": ["jsonl", "bigquery", "csv", "tf-record", "tf-record-gzip", "file-list"],
             "supportedOutputStorageFormats": ["jsonl", "bigquery"],

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Work, resume};
+use super::{TYPES, Work, resume};
 use crate::emulator::core::numbers::project_number;
 use crate::emulator::core::operations::{self, Operation};
 use crate::emulator::kms;
@@ -116,6 +116,8 @@ impl ResourceName {
         let kind = match self.kind.as_str() {
             "customJobs" => "CustomJob",
             "models" => "Model",
+            "batchPredictionJobs" => "BatchPredictionJob",
+            "pipelineJobs" => "PipelineJob",
             _ => "Endpoint",
         };
         ApiError::not_found(format!("{kind} `{}` is not found.", self.name()))
@@ -215,13 +217,20 @@ pub(super) fn is_model_id(id: &str) -> bool {
     id.len() <= 63 && id.bytes().next().is_some_and(first) && id.bytes().all(word)
 }
 
-/// An alias: `[a-z][a-z0-9-]{0,126}[a-z0-9]`.
-pub(super) fn is_alias(alias: &str) -> bool {
+/// A pipeline job's id: at most 127 of `[a-z0-9-]`, a letter or digit first.
+pub(super) fn is_pipeline_id(id: &str) -> bool {
     let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    id.len() <= 127 && !id.is_empty() && !id.starts_with('-') && id.bytes().all(word)
+}
+
+/// An alias: `[a-z][a-zA-Z0-9-]{0,126}[a-z0-9]`.
+pub(super) fn is_alias(alias: &str) -> bool {
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    let last = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     (2..=128).contains(&alias.len())
         && alias.bytes().next().is_some_and(|b| b.is_ascii_lowercase())
         && alias.bytes().all(word)
-        && !alias.ends_with('-')
+        && alias.bytes().next_back().is_some_and(last)
 }
 
 /// The operation that runs on a resource now, if any.
@@ -250,15 +259,15 @@ pub(super) fn check_idle(vertex: &Vertex, resource: &ResourceName) -> Result<(),
 /// When the state cannot be written.
 pub(super) fn begin(
     vertex: &Arc<Vertex>,
+    request: &Request,
     resource: &ResourceName,
     metadata: &str,
     work: &Work,
     lasting: Duration,
 ) -> Answer {
     let work = serde_json::to_value(work).map_err(|e| ApiError::internal(e.to_string()))?;
-    let metadata = json!({
-        "@type": format!("type.googleapis.com/google.cloud.aiplatform.v1.{metadata}"),
-    });
+    let types = TYPES[usize::from(request.beta)];
+    let metadata = json!({"@type": format!("{types}{metadata}")});
     let service = vertex.clone();
     let operation = operations::begin(
         &vertex.core,
@@ -273,7 +282,7 @@ pub(super) fn begin(
 
 /// A `response` of a type of Vertex AI's.
 pub(super) fn typed(kind: &str, mut response: Value) -> Value {
-    response["@type"] = format!("type.googleapis.com/google.cloud.aiplatform.v1.{kind}").into();
+    response["@type"] = format!("{}{kind}", TYPES[0]).into();
     response
 }
 
@@ -311,10 +320,10 @@ mod tests {
         for id in ["", "2a", "A", "a.b", &"a".repeat(64)] {
             assert!(!is_model_id(id), "{id}");
         }
-        for alias in ["champion", "v2", "a-b"] {
+        for alias in ["champion", "v2", "a-b", "prodCanary1"] {
             assert!(is_alias(alias), "{alias}");
         }
-        for alias in ["", "a", "1", "2a", "a-", "A1", "a_b"] {
+        for alias in ["", "a", "1", "2a", "a-", "A1", "a_b", "prodC"] {
             assert!(!is_alias(alias), "{alias}");
         }
     }

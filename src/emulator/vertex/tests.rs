@@ -1,9 +1,11 @@
 //! The whole of Vertex AI over HTTP, with a stand-in for serin's own program: a small server that
 //! answers with the environment it was given.
 
+mod batch;
 mod evaluations;
 mod faults;
 mod jobs;
+mod protocol;
 mod registry;
 mod serving;
 
@@ -90,11 +92,14 @@ impl Cloud {
             // The program stands for serin's, and does what serin does not.
             builds: crate::emulator::BuildSettings {
                 allowed: crate::emulator::core::Builds::Host,
+                hosts: vec!["python:*=python3".parse().unwrap()],
                 ..crate::emulator::BuildSettings::default()
             },
             groups: Groups::new(&serin).unwrap(),
             serin,
             own_images: SelfImages::default(),
+            accepted: Vec::new(),
+            lenient: false,
             faults: faults.iter().map(|fault| fault.parse().unwrap()).collect(),
             seed: None,
             allowed_hosts: Vec::new(),

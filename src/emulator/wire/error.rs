@@ -21,6 +21,8 @@ pub(in crate::emulator) struct ApiError {
     pub headers: Vec<(&'static str, String)>,
 }
 
+// `unimplemented` is what Google has and this emulator has not. As a 501 clients would try it again and then
+// blame the network, as a 404 they would take the resource for missing and go on without it.
 macro_rules! kinds {
     ($($name:ident $code:literal $status:literal $reason:literal;)*) => {
         impl ApiError {
@@ -46,7 +48,7 @@ kinds! {
     unsatisfiable_range 416 "OUT_OF_RANGE" "requestedRangeNotSatisfiable";
     resource_exhausted 429 "RESOURCE_EXHAUSTED" "rateLimitExceeded";
     internal 500 "INTERNAL" "backendError";
-    unimplemented 501 "UNIMPLEMENTED" "notImplemented";
+    unimplemented 400 "FAILED_PRECONDITION" "notImplemented";
     unavailable 503 "UNAVAILABLE" "backendError";
     deadline_exceeded 504 "DEADLINE_EXCEEDED" "backendError";
 }

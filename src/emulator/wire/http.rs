@@ -79,6 +79,8 @@ pub(in crate::emulator) struct Request {
     pub body: Bytes,
     /// The path parameters: what the pattern's `*` stood for, decoded, in order.
     pub params: Vec<String>,
+    /// Whether it was sent to `v1beta1`, whose messages have types of their own.
+    pub beta: bool,
     stream: Mutex<Body>,
 }
 
@@ -92,6 +94,7 @@ impl Request {
             headers,
             body: Bytes::new(),
             params: Vec::new(),
+            beta: false,
             stream: Mutex::new(Body::empty()),
         }
     }

@@ -6,8 +6,8 @@
 //! a traffic split) and a `serde_json::Value` stay as they were sent.
 //!
 //! A message's struct has `#[serde(rename_all = "camelCase", default)]`, no `flatten`, and no
-//! `deny_unknown_fields`, which is the reader's own; its enums list their variants in the order of
-//! the protobuf numbers.
+//! `deny_unknown_fields`, which is the reader's own; its enums are in the table of [`super::enums`], or
+//! list their variants in the order of the protobuf numbers.
 
 use std::fmt;
 
@@ -20,6 +20,7 @@ use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value};
 
 use super::case::{camel, snake};
+use super::enums::Enum;
 use super::error::ApiError;
 use super::http::Request;
 
@@ -310,6 +311,12 @@ impl<'de> de::Deserializer<'de> for Reader {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, FieldError> {
+        if let Some(known) = Enum::find(name) {
+            return match known.name_of(&self.value) {
+                Some(name) => visitor.visit_enum(VariantName(name)),
+                None => Err(self.invalid(&format!("type.googleapis.com/{}", known.name))),
+            };
+        }
         let index = match &self.value {
             Value::String(text) => variants.iter().position(|variant| variant == text),
             Value::Number(number) => number.as_u64().and_then(|n| usize::try_from(n).ok()),
@@ -445,6 +452,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::emulator::wire::enums;
 
     #[derive(Debug, Default, PartialEq, Deserialize)]
     #[serde(rename_all = "camelCase", default)]
@@ -462,6 +470,12 @@ mod tests {
         replica_count: i64,
         spot: bool,
         share: Option<f64>,
+        #[serde(deserialize_with = "strategy")]
+        strategy: String,
+    }
+
+    fn strategy<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+        enums::name(deserializer, enums::STRATEGY)
     }
 
     #[derive(Debug, Default, PartialEq, Deserialize)]
@@ -482,15 +496,16 @@ mod tests {
                 replica_count: 3,
                 spot: false,
                 share: Some(0.5),
+                strategy: "FLEX_START".into(),
             }],
             state: State::Running,
             metadata: json!({"k_k": [1, null]}),
         };
         for value in [
             json!({"displayName": "x", "labels": {"a_b": "c_d"}, "state": "RUNNING",
-                "specs": [{"replicaCount": "3", "spot": false, "share": "0.5"}], "metadata": {"k_k": [1, null]}}),
+                "specs": [{"replicaCount": "3", "spot": false, "share": "0.5", "strategy": "FLEX_START"}], "metadata": {"k_k": [1, null]}}),
             json!({"display_name": "x", "labels": {"a_b": "c_d"}, "state": 1,
-                "specs": [{"replica_count": 3.0, "spot": null, "share": 0.5}], "metadata": {"k_k": [1, null]}}),
+                "specs": [{"replica_count": 3.0, "spot": null, "share": 0.5, "strategy": 6}], "metadata": {"k_k": [1, null]}}),
         ] {
             assert_eq!(parse_value::<Job>(value).unwrap(), expected);
         }
@@ -529,6 +544,11 @@ mod tests {
                 json!({"state": "ASLEEP"}),
                 "Invalid value at 'state' (State), \"ASLEEP\"",
                 Some("state"),
+            ),
+            (
+                json!({"specs": [{"strategy": 5}]}),
+                "Invalid value at 'specs[0].strategy' (type.googleapis.com/google.cloud.aiplatform.v1.Scheduling.Strategy), 5",
+                Some("specs[0].strategy"),
             ),
             (
                 json!({"labels": {"a": 1}}),

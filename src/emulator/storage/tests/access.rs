@@ -70,8 +70,8 @@ async fn what_is_not_kept_is_refused() {
     gcs.upload("a", b"1").await;
     let acl = r#"{"acl": [{"entity": "allUsers", "role": "READER"}]}"#;
     let object = "/storage/v1/b/bkt/o/a";
-    assert_eq!(gcs.send("PATCH", object, acl).await.code, 501);
-    assert_eq!(gcs.send("GET", "/storage/v1/b/bkt/acl", "").await.code, 501);
+    assert_eq!(gcs.send("PATCH", object, acl).await.code, 400);
+    assert_eq!(gcs.send("GET", "/storage/v1/b/bkt/acl", "").await.code, 400);
     let uniform = r#"{"iamConfiguration": {"uniformBucketLevelAccess": {"enabled": true}}}"#;
     gcs.send("PATCH", "/storage/v1/b/bkt", uniform).await;
     assert_eq!(gcs.send("PATCH", object, acl).await.code, 400);
@@ -80,9 +80,9 @@ async fn what_is_not_kept_is_refused() {
         400
     );
     let key = [("x-goog-encryption-algorithm", "AES256")];
-    assert_eq!(gcs.with("GET", object, &key, "").await.code, 501);
+    assert_eq!(gcs.with("GET", object, &key, "").await.code, 400);
     let deleted = "/storage/v1/b/bkt/o?softDeleted=True";
-    assert_eq!(gcs.send("GET", deleted, "").await.code, 501);
+    assert_eq!(gcs.send("GET", deleted, "").await.code, 400);
     for labels in [
         r#"{"A": "x"}"#,
         r#"{"a": "x y"}"#,

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::emulator::core::faults::WorkFault;
 use crate::emulator::core::operations::{self, Operation};
+use crate::emulator::vertex::jobs::MachineSpec;
 use crate::emulator::vertex::models::{self, Version};
 use crate::emulator::vertex::names::{self, ResourceName};
 use crate::emulator::vertex::{Vertex, Work};
@@ -96,6 +97,8 @@ struct DeployedMessage {
     enable_access_logging: bool,
     disable_container_logging: bool,
     disable_explanations: bool,
+    /// Of v1beta1; whatever a container prints is logged here.
+    enable_container_logging: bool,
     explanation_spec: Option<Value>,
     private_endpoints: Value,
     faster_deployment_config: Option<Value>,
@@ -145,17 +148,42 @@ async fn deploy(vertex: Arc<Vertex>, request: Request) -> Answer {
     if model.model.is_empty() {
         return Err(required("deployed_model.model"));
     }
+    let others = [
+        ("automatic_resources", model.automatic_resources.is_some()),
+        ("shared_resources", !model.shared_resources.is_empty()),
+        (
+            "full_fine_tuned_resources",
+            model.full_fine_tuned_resources.is_some(),
+        ),
+    ];
+    if let Some((other, _)) = others.iter().find(|(_, sent)| *sent) {
+        return Err(ApiError::invalid_argument(format!(
+            "'{other}' is not supported for Model {}.",
+            model.model
+        ))
+        .violation("deployed_model"));
+    }
+    // What would change the answers, and is not there.
+    for (sent, what) in [
+        (model.explanation_spec.is_some(), "explanations"),
+        (!model.checkpoint_id.is_empty(), "checkpoints of models"),
+        (
+            model.speculative_decoding_spec.is_some(),
+            "speculative decoding",
+        ),
+        (!model.gdc_connected_model.is_empty(), "distributed cloud"),
+    ] {
+        if sent {
+            return Err(ApiError::unimplemented(format!(
+                "This emulator has no {what}: leave it out of the deployed model."
+            )));
+        }
+    }
     let mut resources = model
         .dedicated_resources
         .ok_or_else(|| required("deployed_model.dedicated_resources"))?;
-    if model.automatic_resources.is_some() || !model.shared_resources.is_empty() {
-        return Err(
-            ApiError::invalid_argument("This model supports dedicated_resources only.")
-                .violation("deployed_model"),
-        );
-    }
     fill_resources(&mut resources);
-    check_resources(&resources)?;
+    check_resources(&vertex.core, &resources)?;
     let named = ResourceName::parse(&model.model, "models")?;
     if !named.same_location(&resource) {
         return Err(ApiError::invalid_argument(format!(
@@ -218,7 +246,7 @@ async fn deploy(vertex: Arc<Vertex>, request: Request) -> Answer {
         false => DEPLOYING,
     };
     let metadata = "DeployModelOperationMetadata";
-    let begun = names::begin(&vertex, &resource, metadata, &work, lasting)?;
+    let begun = names::begin(&vertex, &request, &resource, metadata, &work, lasting)?;
     if vertex.core.faults.on_work(WorkFault::DeployAnswerLost) {
         return Err(ApiError::unavailable(
             "The service is currently unavailable, by a fault switched on.",
@@ -323,11 +351,26 @@ fn spec(vertex: &Vertex, endpoint: &Endpoint, deployed: &DeployedModel) -> Resul
             .missing()
     };
     let version: &Version = model.versions.get(&deployed.version).ok_or_else(missing)?;
+    let resources = deployed.options.dedicated_resources.as_ref();
+    let machine = resources.and_then(|resources| resources.machine_spec.clone());
+    Ok(served(
+        version,
+        &endpoint.resource,
+        &deployed.id,
+        machine.unwrap_or_default(),
+    ))
+}
+
+/// How the server of a version is started: for an endpoint, or a batch prediction, and under an id there.
+pub(in crate::emulator::vertex) fn served(
+    version: &Version,
+    place: &ResourceName,
+    deployed: &str,
+    machine: MachineSpec,
+) -> Spec {
     let container = version.container.clone().unwrap_or_default();
-    let ResourceName {
-        id: endpoint_id, ..
-    } = &endpoint.resource;
-    let base = format!("/v1/endpoints/{endpoint_id}/deployedModels/{}", deployed.id);
+    let endpoint_id = &place.id;
+    let base = format!("/v1/endpoints/{endpoint_id}/deployedModels/{deployed}");
     let or = |route: &str, default: String| {
         if route.is_empty() {
             default
@@ -337,21 +380,15 @@ fn spec(vertex: &Vertex, endpoint: &Endpoint, deployed: &DeployedModel) -> Resul
     };
     let health_route = or(&container.health_route, base.clone());
     let predict_route = or(&container.predict_route, format!("{base}:predict"));
-    let machine = deployed
-        .options
-        .dedicated_resources
-        .as_ref()
-        .and_then(|resources| resources.machine_spec.clone())
-        .unwrap_or_default();
     let mut contract: Vec<(String, String)> = [
         ("AIP_HEALTH_ROUTE", health_route.clone()),
         ("AIP_PREDICT_ROUTE", predict_route.clone()),
         ("AIP_STORAGE_URI", version.copy.clone()),
         ("AIP_ENDPOINT_ID", endpoint_id.clone()),
-        ("AIP_DEPLOYED_MODEL_ID", deployed.id.clone()),
+        ("AIP_DEPLOYED_MODEL_ID", deployed.to_owned()),
         ("AIP_MODEL_NAME", endpoint_id.clone()),
-        ("AIP_VERSION_NAME", deployed.id.clone()),
-        ("AIP_PROJECT_NUMBER", endpoint.resource.number()),
+        ("AIP_VERSION_NAME", deployed.to_owned()),
+        ("AIP_PROJECT_NUMBER", place.number()),
         ("AIP_MACHINE_TYPE", machine.machine_type),
         ("AIP_FRAMEWORK", "CUSTOM_CONTAINER".to_owned()),
         ("AIP_MODE", "PREDICTION".to_owned()),
@@ -362,11 +399,11 @@ fn spec(vertex: &Vertex, endpoint: &Endpoint, deployed: &DeployedModel) -> Resul
     if !machine.accelerator_type.is_empty() {
         contract.push(("AIP_ACCELERATOR_TYPE".to_owned(), machine.accelerator_type));
     }
-    Ok(Spec {
-        project: endpoint.resource.project.clone(),
-        location: endpoint.resource.location.clone(),
+    Spec {
+        project: place.project.clone(),
+        location: place.location.clone(),
         endpoint: endpoint_id.clone(),
-        deployed_model: deployed.id.clone(),
+        deployed_model: deployed.to_owned(),
         image: container.image_uri,
         command: container.command,
         args: container.args,
@@ -374,7 +411,7 @@ fn spec(vertex: &Vertex, endpoint: &Endpoint, deployed: &DeployedModel) -> Resul
         health_route,
         predict_route,
         contract,
-    })
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -433,6 +470,7 @@ async fn undeploy(vertex: Arc<Vertex>, request: Request) -> Answer {
     });
     names::begin(
         &vertex,
+        &request,
         &resource,
         "UndeployModelOperationMetadata",
         &work,
@@ -529,7 +567,10 @@ async fn mutate(vertex: Arc<Vertex>, request: Request) -> Answer {
             _ => options.disable_container_logging = model.disable_container_logging,
         }
     }
-    check_resources(options.dedicated_resources.get_or_insert_default())?;
+    check_resources(
+        &vertex.core,
+        options.dedicated_resources.get_or_insert_default(),
+    )?;
     names::check_idle(&vertex, &resource)?;
     let work = Work::MutateDeployed(Mutate {
         endpoint: resource.clone(),
@@ -538,6 +579,7 @@ async fn mutate(vertex: Arc<Vertex>, request: Request) -> Answer {
     });
     names::begin(
         &vertex,
+        &request,
         &resource,
         "MutateDeployedModelOperationMetadata",
         &work,

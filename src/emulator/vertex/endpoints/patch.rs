@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Endpoint, EndpointMessage, find};
+use super::{Endpoint, EndpointMessage, RequestLogging, find};
 use crate::emulator::vertex::Vertex;
 use crate::emulator::vertex::models::stale;
 use crate::emulator::vertex::names::{self, ResourceName};
@@ -48,6 +48,7 @@ pub(super) async fn patch(vertex: Arc<Vertex>, request: Request) -> Answer {
                     "description" => endpoint.description.clone_from(&sent.description),
                     _ => {
                         let config = &sent.predict_request_response_logging_config;
+                        config.as_ref().map_or(Ok(()), RequestLogging::check)?;
                         endpoint.logging.clone_from(config);
                     }
                 }

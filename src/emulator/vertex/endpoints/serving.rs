@@ -34,7 +34,7 @@ const LOG_LINES: usize = 1000;
 
 /// What a server is and how it is started.
 #[derive(Clone, Debug)]
-pub(super) struct Spec {
+pub(in crate::emulator::vertex) struct Spec {
     pub project: String,
     pub location: String,
     pub endpoint: String,
@@ -62,7 +62,7 @@ enum Health {
 }
 
 /// A server, whatever state it is in.
-pub(super) struct Server {
+pub(in crate::emulator::vertex) struct Server {
     pub predict_route: String,
     health: watch::Receiver<Health>,
     stop: Arc<Notify>,
@@ -107,7 +107,11 @@ impl Servers {
 }
 
 /// The server under a key, started if there is none.
-pub(super) fn ensure(vertex: &Arc<Vertex>, key: &str, spec: Spec) -> Arc<Server> {
+pub(in crate::emulator::vertex) fn ensure(
+    vertex: &Arc<Vertex>,
+    key: &str,
+    spec: Spec,
+) -> Arc<Server> {
     let mut servers = vertex.serving.servers();
     if let Some(server) = servers.get(key) {
         return server.clone();
@@ -131,7 +135,7 @@ pub(super) fn ensure(vertex: &Arc<Vertex>, key: &str, spec: Spec) -> Arc<Server>
 }
 
 /// Ends a server and waits until it is gone.
-pub(super) async fn remove(vertex: &Vertex, key: &str) {
+pub(in crate::emulator::vertex) async fn remove(vertex: &Vertex, key: &str) {
     let server = vertex.serving.servers().remove(key);
     if let Some(server) = server {
         server.stop.notify_one();
@@ -146,7 +150,7 @@ impl Server {
     ///
     /// # Errors
     /// `UNAVAILABLE` when it does not come up.
-    pub(super) async fn port(&self) -> Result<u16, ApiError> {
+    pub(in crate::emulator::vertex) async fn port(&self) -> Result<u16, ApiError> {
         if let Health::Up(port) = *self.health.borrow() {
             return Ok(port);
         }
@@ -165,7 +169,7 @@ impl Server {
     ///
     /// # Errors
     /// `FAILED_PRECONDITION` when it never is.
-    pub(super) async fn comes_up(&self) -> Result<(), ApiError> {
+    pub(in crate::emulator::vertex) async fn comes_up(&self) -> Result<(), ApiError> {
         let mut health = self.health.clone();
         let up = health.wait_for(|health| *health != Health::Starting);
         match tokio::time::timeout(COMES_UP, up).await {
@@ -244,13 +248,9 @@ async fn live(
     // What a server does until it is healthy counts in real time.
     let work = vertex.core.keeper.work();
     let prepared = container::prepare(&vertex.core, &container, contract, &work);
-    let (mut command, _folder) = match prepared {
-        Ok(prepared) => prepared,
+    let (mut group, _folder) = match prepared.and_then(|prepared| prepared.start(&vertex.core)) {
+        Ok(started) => started,
         Err(why) => return never(why),
-    };
-    let mut group = match vertex.core.groups.spawn_serin(&mut command) {
-        Ok(group) => group,
-        Err(e) => return never(format!("It could not be started: {e}.")),
     };
     if let Some(stdout) = group.stdout() {
         vertex.core.spawn(logging::follow(

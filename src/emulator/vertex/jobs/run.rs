@@ -110,22 +110,9 @@ async fn run(vertex: &Arc<Vertex>, job: &Job, cancelled: &Notify) -> Result<End,
         let text = "Internal error occurred for the current attempt, by a fault switched on.";
         return Ok(End::Failed(13, text.to_owned()));
     }
-    let pools = &job.spec.worker_pool_specs;
-    let replicas: i64 = pools
-        .iter()
-        .filter_map(|pool| pool.replica_count)
-        .map(|n| n.0)
-        .sum();
-    let used = pools
-        .iter()
-        .filter(|pool| pool.container_spec.is_some())
-        .count();
-    if replicas > 1 && used > 1 {
-        let text = "This emulator runs jobs of one replica only.".to_owned();
-        return Ok(End::Failed(12, text));
-    }
-    let Some(container) = pools.first().and_then(|pool| pool.container_spec.as_ref()) else {
-        let text = "This emulator runs custom containers only, no Python packages.".to_owned();
+    let pool = job.spec.worker_pool_specs.first();
+    let Some(container) = pool.and_then(|pool| pool.container_spec.as_ref()) else {
+        let text = "This emulator has no Python packages.".to_owned();
         return Ok(End::Failed(12, text));
     };
     let deadline = job.started.unwrap_or(now) + job.timeout();
@@ -178,13 +165,9 @@ async fn attempt_once(
     // What the container computes counts in real time.
     let work = vertex.core.keeper.work();
     let prepared = container::prepare(&vertex.core, &container, contract(job), &work);
-    let (mut command, _folder) = match prepared {
-        Ok(prepared) => prepared,
+    let (mut group, _folder) = match prepared.and_then(|prepared| prepared.start(&vertex.core)) {
+        Ok(started) => started,
         Err(why) => return failed(why),
-    };
-    let mut group = match vertex.core.groups.spawn_serin(&mut command) {
-        Ok(group) => group,
-        Err(e) => return failed(format!("The container could not be started: {e}.")),
     };
     if let Some(stdout) = group.stdout() {
         vertex.core.spawn(logging::follow(

@@ -7,12 +7,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{ContainerSpec, DEFAULT, Model, ModelMessage, Version, copies, find, split};
+use super::{
+    ContainerSpec, DEFAULT, Model, ModelMessage, Version, copies, find, find_version, split,
+};
 use crate::emulator::core::container::check_env;
 use crate::emulator::core::faults::WorkFault;
 use crate::emulator::core::operations::Operation;
-use crate::emulator::vertex::names::{self, ResourceName};
+use crate::emulator::vertex::files::bucket_and_folder;
+use crate::emulator::vertex::names::{self, EncryptionSpec, ResourceName};
 use crate::emulator::vertex::{Vertex, Work};
+use crate::emulator::wire::enums;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request};
 use crate::emulator::wire::json::parse_body;
@@ -35,6 +39,9 @@ pub(in crate::emulator::vertex) struct Upload {
     model: ResourceName,
     /// Whether it is a version of a model that is there already.
     next: bool,
+    /// Whether it is another version again, whose artifacts are copied already.
+    #[serde(default)]
+    copied: bool,
     /// The model's, where it is new.
     display_name: String,
     description: String,
@@ -49,46 +56,15 @@ pub(super) async fn upload(vertex: Arc<Vertex>, request: Request) -> Answer {
         ApiError::invalid_argument("The model field is required.").violation("model")
     })?;
     check(&model, &collection)?;
+    let mut explanation_spec = model.explanation_spec;
+    explanation_spec.iter_mut().for_each(enums::to_names);
     let _admission = vertex.admission();
-    let next = !sent.parent_model.is_empty();
-    let resource = if next {
-        let (parent, _) = split(&ResourceName::parse(&sent.parent_model, "models")?);
-        if !parent.same_location(&collection) {
-            return Err(ApiError::invalid_argument(
-                "The parent model must be of the same project and location.",
-            ));
-        }
-        if !sent.model_id.is_empty() && sent.model_id != parent.id {
-            return Err(ApiError::invalid_argument(
-                "model_id and parent_model name different models.",
-            ));
-        }
-        find(&vertex, &parent)?;
-        parent
-    } else if sent.model_id.is_empty() {
-        collection.with_id(names::new_id(&vertex)?)
-    } else {
-        if !names::is_model_id(&sent.model_id) {
-            return Err(ApiError::invalid_argument(format!(
-                "Invalid model_id \"{}\": at most 63 of [a-z0-9_-], the first a letter or an underscore.",
-                sent.model_id
-            ))
-            .violation("model_id"));
-        }
-        let resource = collection.with_id(sent.model_id);
-        let taken = vertex.core.store.get::<Model>(&resource.key()).is_some();
-        if taken || names::running(&vertex, &resource).is_some() {
-            return Err(ApiError::already_exists(format!(
-                "Model `{}` already exists.",
-                resource.name()
-            )));
-        }
-        resource
-    };
+    let (resource, next) = target(&vertex, &collection, &sent.parent_model, sent.model_id)?;
     let now = vertex.core.clock.now();
     let work = Work::UploadModel(Box::new(Upload {
         model: resource.clone(),
         next,
+        copied: false,
         display_name: model.display_name,
         description: model.description,
         version: Version {
@@ -98,7 +74,7 @@ pub(super) async fn upload(vertex: Arc<Vertex>, request: Request) -> Answer {
             metadata: model.metadata,
             metadata_schema_uri: model.metadata_schema_uri,
             predict_schemata: model.predict_schemata,
-            explanation_spec: model.explanation_spec,
+            explanation_spec,
             container: model.container_spec,
             encryption_spec: model.encryption_spec,
             artifact_uri: model.artifact_uri,
@@ -110,6 +86,7 @@ pub(super) async fn upload(vertex: Arc<Vertex>, request: Request) -> Answer {
     }));
     let answer = names::begin(
         &vertex,
+        &request,
         &resource,
         "UploadModelOperationMetadata",
         &work,
@@ -117,6 +94,107 @@ pub(super) async fn upload(vertex: Arc<Vertex>, request: Request) -> Answer {
     );
     vertex.core.faults.lose(WorkFault::UploadAnswerLost)?;
     answer
+}
+
+/// The model that a request makes or adds a version to, and whether it is the latter.
+fn target(
+    vertex: &Vertex,
+    collection: &ResourceName,
+    parent_model: &str,
+    model_id: String,
+) -> Result<(ResourceName, bool), ApiError> {
+    let next = !parent_model.is_empty();
+    let resource = if next {
+        let (parent, _) = split(&ResourceName::parse(parent_model, "models")?);
+        if !parent.same_location(collection) {
+            return Err(ApiError::invalid_argument(
+                "The parent model must be of the same project and location.",
+            ));
+        }
+        if !model_id.is_empty() && model_id != parent.id {
+            return Err(ApiError::invalid_argument(
+                "model_id and parent_model name different models.",
+            ));
+        }
+        find(vertex, &parent)?;
+        parent
+    } else if model_id.is_empty() {
+        collection.with_id(names::new_id(vertex)?)
+    } else {
+        if !names::is_model_id(&model_id) {
+            return Err(ApiError::invalid_argument(format!(
+                "Invalid model_id \"{}\": at most 63 of [a-z0-9_-], the first a letter or an underscore.",
+                model_id
+            ))
+            .violation("model_id"));
+        }
+        let resource = collection.with_id(model_id);
+        let taken = vertex.core.store.get::<Model>(&resource.key()).is_some();
+        if taken || names::running(vertex, &resource).is_some() {
+            return Err(ApiError::already_exists(format!(
+                "Model `{}` already exists.",
+                resource.name()
+            )));
+        }
+        resource
+    };
+    Ok((resource, next))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct CopyMessage {
+    parent_model: String,
+    model_id: String,
+    source_model: String,
+    encryption_spec: Option<EncryptionSpec>,
+    custom_service_account: String,
+}
+
+/// A version of a model again, as a model of its own or the next version of another: of any region.
+pub(super) async fn copy(vertex: Arc<Vertex>, request: Request) -> Answer {
+    request.allow_query(&[])?;
+    let collection = ResourceName::of(&request, "models")?;
+    let sent: CopyMessage = parse_body(&request)?;
+    if sent.source_model.is_empty() {
+        return Err(
+            ApiError::invalid_argument("The source_model field is required.")
+                .violation("source_model"),
+        );
+    }
+    names::check_encryption(sent.encryption_spec.as_ref(), &collection)?;
+    let source = ResourceName::parse(&sent.source_model, "models")?;
+    let (model, number) = find_version(&vertex, &source)?;
+    let version = model
+        .versions
+        .get(&number)
+        .ok_or_else(|| source.missing())?;
+    let _admission = vertex.admission();
+    let (resource, next) = target(&vertex, &collection, &sent.parent_model, sent.model_id)?;
+    let now = vertex.core.clock.now();
+    let work = Work::UploadModel(Box::new(Upload {
+        model: resource.clone(),
+        next,
+        copied: true,
+        display_name: model.display_name.clone(),
+        description: model.description.clone(),
+        version: Version {
+            aliases: Vec::new(),
+            encryption_spec: sent.encryption_spec,
+            created: now,
+            updated: now,
+            operation: String::new(),
+            ..version.clone()
+        },
+    }));
+    names::begin(
+        &vertex,
+        &request,
+        &resource,
+        "CopyModelOperationMetadata",
+        &work,
+        LASTING,
+    )
 }
 
 fn check(model: &ModelMessage, resource: &ResourceName) -> Result<(), ApiError> {
@@ -131,7 +209,7 @@ fn check(model: &ModelMessage, resource: &ResourceName) -> Result<(), ApiError> 
     })?;
     check_container(container, &resource.location)?;
     names::check_encryption(model.encryption_spec.as_ref(), resource)?;
-    if !model.artifact_uri.is_empty() && copies::bucket_and_folder(&model.artifact_uri).is_none() {
+    if !model.artifact_uri.is_empty() && bucket_and_folder(&model.artifact_uri).is_none() {
         return Err(ApiError::invalid_argument(format!(
             "Invalid artifact_uri \"{}\": expected gs://BUCKET/FOLDER.",
             model.artifact_uri
@@ -148,7 +226,7 @@ pub(super) fn check_alias(alias: &str) -> Result<(), ApiError> {
         return Ok(());
     }
     Err(ApiError::invalid_argument(format!(
-        "Invalid version alias \"{alias}\": it must match [a-z][a-z0-9-]{{0,126}}[a-z0-9]."
+        "Invalid version alias \"{alias}\": it must match [a-z][a-zA-Z0-9-]{{0,126}}[a-z0-9]."
     ))
     .violation("version_aliases"))
 }
@@ -209,6 +287,7 @@ pub(in crate::emulator::vertex) async fn finish(
     let Upload {
         model: resource,
         next,
+        copied,
         display_name,
         description,
         mut version,
@@ -231,9 +310,13 @@ pub(in crate::emulator::vertex) async fn finish(
                     "Internal error encountered, by a fault switched on.",
                 ));
             }
-            if !version.artifact_uri.is_empty() {
+            let source = match copied {
+                true => version.copy.clone(),
+                false => version.artifact_uri.clone(),
+            };
+            if !source.is_empty() {
                 let id = operation.name.rsplit('/').next().unwrap_or_default();
-                version.copy = copies::make(vertex, &resource, id, &version.artifact_uri).await?;
+                version.copy = copies::make(vertex, &resource, id, &source).await?;
             }
             let etag = names::new_etag(vertex)?;
             version.created = vertex.core.clock.now();
@@ -269,7 +352,11 @@ pub(in crate::emulator::vertex) async fn finish(
         }
     };
     let response = json!({"model": resource.name(), "modelVersionId": number.to_string()});
-    Ok(names::typed("UploadModelResponse", response))
+    let kind = match copied {
+        true => "CopyModelResponse",
+        false => "UploadModelResponse",
+    };
+    Ok(names::typed(kind, response))
 }
 
 fn add(model: &mut Model, version: Version, aliases: &[String]) -> u64 {

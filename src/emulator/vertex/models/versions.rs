@@ -89,14 +89,16 @@ async fn merge_aliases(vertex: Arc<Vertex>, request: Request) -> Answer {
                 }
                 // What Google answers here is not documented: who sends only what changes never asks.
                 let version = model.versions.get_mut(&number);
-                let version = version.filter(|v| v.aliases.iter().any(|a| a == alias));
-                let version = version.ok_or_else(|| {
-                    ApiError::invalid_argument(format!(
-                        "The version {number} has no alias \"{alias}\" to remove."
-                    ))
-                    .violation("version_aliases")
-                })?;
-                version.aliases.retain(|a| a != alias);
+                match version.filter(|v| v.aliases.iter().any(|a| a == alias)) {
+                    Some(version) => version.aliases.retain(|a| a != alias),
+                    None if vertex.core.lenient => {}
+                    None => {
+                        return Err(ApiError::invalid_argument(format!(
+                            "The version {number} has no alias \"{alias}\" to remove."
+                        ))
+                        .violation("version_aliases"));
+                    }
+                }
             }
             let version = model
                 .versions
@@ -153,6 +155,7 @@ async fn delete_model(vertex: Arc<Vertex>, request: Request) -> Answer {
     let work = Work::DeleteModel(resource.clone());
     names::begin(
         &vertex,
+        &request,
         &resource,
         "DeleteOperationMetadata",
         &work,
@@ -191,6 +194,7 @@ async fn delete_version(vertex: Arc<Vertex>, request: Request) -> Answer {
     };
     names::begin(
         &vertex,
+        &request,
         &resource,
         "DeleteOperationMetadata",
         &work,

@@ -131,28 +131,32 @@ async fn what_is_left_out_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let cloud = Cloud::start(&folder, &[]).await;
     for (method, path) in [
-        ("POST", "./batchPredictionJobs"),
-        ("GET", "./pipelineJobs/1"),
-        ("POST", "./models:copy"),
+        ("POST", "./trainingPipelines"),
+        ("GET", "./tensorboards/1"),
         ("POST", "./endpoints/1:explain"),
+        ("POST", "./nothings"),
+        ("POST", "./models/m:fly"),
+        ("GET", "/v1/projects/p/secrets"),
+        ("GET", "/v2/projects/p/locations/us-central1/functions"),
+        ("POST", "/bigquery/v2/projects/p/jobs"),
     ] {
         cloud
-            .refused(method, path, json!({}), 501, "UNIMPLEMENTED")
+            .refused(method, path, json!({}), 400, "FAILED_PRECONDITION")
             .await;
+        let (_, told) = cloud.call(method, path, json!({})).await;
+        let message = told["error"]["message"].as_str().unwrap();
+        assert!(message.starts_with("This emulator has no "), "{message}");
+    }
+    for collection in ["trainingPipelines", "hyperparameterTuningJobs", "schedules"] {
+        assert_eq!(
+            cloud.get(&format!("./{collection}?pageSize=10")).await,
+            json!({})
+        );
     }
     let private = json!({"displayName": "x", "network": "projects/1/global/networks/n"});
     cloud
-        .refused("POST", "./endpoints", private, 501, "UNIMPLEMENTED")
+        .refused("POST", "./endpoints", private, 400, "FAILED_PRECONDITION")
         .await;
-    for path in [
-        "./nothings",
-        "./models/m:fly",
-        "/bigquery/v2/projects/p/jobs",
-    ] {
-        cloud
-            .refused("POST", path, json!({}), 404, "NOT_FOUND")
-            .await;
-    }
     let (_, told) = cloud
         .call("GET", "/bigquery/v2/projects/p/datasets", Value::Null)
         .await;

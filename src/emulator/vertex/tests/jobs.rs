@@ -78,7 +78,7 @@ async fn jobs_fail_are_cancelled_time_out_and_begin_anew() {
         format!("/v1/{}", created["name"].as_str().unwrap())
     };
     let failed = create(job(json!(["fit", "7"]), IMAGE)).await;
-    let foreign = create(job(json!(["fit", "0"]), "python:3.12")).await;
+    let foreign = create(job(json!(["fit", "0"]), "ubuntu:24.04")).await;
     let mut late = job(json!(["sleep"]), IMAGE);
     late["jobSpec"]["scheduling"] = json!({"timeout": "1s"});
     let late = create(late).await;
@@ -108,7 +108,11 @@ async fn jobs_fail_are_cancelled_time_out_and_begin_anew() {
             "JOB_STATE_FAILED",
             "exited with a non-zero status of 7",
         ),
-        (&foreign, "JOB_STATE_FAILED", "runs only serin's own image"),
+        (
+            &foreign,
+            "JOB_STATE_FAILED",
+            "cannot be run: this emulator runs serin's own image",
+        ),
         (&late, "JOB_STATE_FAILED", "timeout"),
         (&cancelled, "JOB_STATE_CANCELLED", "CANCELED"),
     ] {

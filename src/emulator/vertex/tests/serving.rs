@@ -435,7 +435,7 @@ async fn only_replicas_of_a_deployed_model_change() {
         .await;
     for (name, wrong) in [
         ("minReplicaCount", json!(0)),
-        ("machineSpec", json!({})),
+        ("machineSpec", json!({"machineType": "n1-standard-3"})),
         ("maxReplicaCount", json!(-1)),
     ] {
         let mut body = deploy(1, "22");
