@@ -1,6 +1,8 @@
-//! Cloud Logging: what containers print, and `entries:list`.
+//! Cloud Logging: what containers print, what is written by `entries:write`, and `entries:list`.
 //!
 //! Lines become visible some seconds after they were written, not all equally late, as in the cloud.
+
+mod write;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,7 +56,11 @@ pub(in crate::emulator) const SERVICE: Service = Service::new(
 );
 
 pub(in crate::emulator) fn routes() -> Vec<Route<Core>> {
-    vec![route(Method::POST, "v2/entries:list", list)]
+    vec![
+        route(Method::POST, "v2/entries:list", list),
+        route(Method::POST, "v2/entries:write", write::write),
+        route(Method::GET, "v2/projects/*/logs", write::logs),
+    ]
 }
 
 /// Where lines come from.
@@ -82,6 +88,9 @@ struct Entry {
     severity: String,
     text: Option<String>,
     json: Option<Value>,
+    /// All of it, where it was written as an entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    whole: Option<Value>,
 }
 
 /// Lines of one source, written together.
@@ -194,6 +203,7 @@ fn entry(core: &Core, source: &Source, line: &[u8]) -> Option<Entry> {
         severity,
         text: plain,
         json: structured,
+        whole: None,
     })
 }
 
@@ -348,6 +358,9 @@ fn text_at(value: &Value, field: &str) -> Option<String> {
 }
 
 fn message(chunk: &Chunk, entry: &Entry) -> Value {
+    if let Some(whole) = &entry.whole {
+        return whole.clone();
+    }
     let mut labels = json!({"project_id": chunk.project});
     if chunk.kind != BUILD {
         labels["task_name"] = chunk.task.clone().into();
