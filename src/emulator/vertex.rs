@@ -13,6 +13,7 @@ mod names;
 mod pipelines;
 #[cfg(test)]
 mod tests;
+mod training;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -119,21 +120,23 @@ fn kinds() -> Vec<Kind> {
         kind::<endpoints::Endpoint>("endpoints/*/*/*"),
         kind::<pipelines::PipelineJob>("pipelineJobs/*/*/*"),
         kind::<batch::BatchJob>("batchPredictionJobs/*/*/*"),
+        kind::<training::TrainingPipeline>("trainingPipelines/*/*/*"),
         evaluations::kind(),
     ]
 }
 
 /// The kinds of resources that operations work on.
-const COLLECTIONS: [&str; 5] = [
+const COLLECTIONS: [&str; 6] = [
     "batchPredictionJobs",
     "customJobs",
     "endpoints",
     "models",
     "pipelineJobs",
+    "trainingPipelines",
 ];
 
 /// What Vertex AI has and this emulator has not: kinds of resources, and verbs.
-const LEFT_OUT: [&str; 20] = [
+const LEFT_OUT: [&str; 19] = [
     "cachedContents",
     "datasets",
     "deploymentResourcePools",
@@ -152,7 +155,6 @@ const LEFT_OUT: [&str; 20] = [
     "schedules",
     "studies",
     "tensorboards",
-    "trainingPipelines",
     "tuningJobs",
 ];
 const VERBS_LEFT_OUT: [&str; 6] = [
@@ -181,7 +183,7 @@ fn left_out(path: &str) -> Option<ApiError> {
         return None;
     };
     Some(ApiError::unimplemented(format!(
-        "This emulator has no {what}: of Vertex AI it serves custom jobs, models with their versions and evaluations, endpoints, batch predictions, and pipelines by name only."
+        "This emulator has no {what}: of Vertex AI it serves custom jobs and training pipelines of them, models with their versions and evaluations, endpoints, batch predictions, and pipelines by name only."
     )))
 }
 
@@ -221,7 +223,7 @@ const TYPES: [&str; 2] = [
 ];
 
 /// Collections of what is left out that clients list before all else: nobody can have made anything there.
-const EMPTY: [&str; 9] = [
+const EMPTY: [&str; 8] = [
     "v1/projects/*/locations/*/datasets",
     "v1/projects/*/locations/*/hyperparameterTuningJobs",
     "v1/projects/*/locations/*/metadataStores",
@@ -230,7 +232,6 @@ const EMPTY: [&str; 9] = [
     "v1/projects/*/locations/*/persistentResources",
     "v1/projects/*/locations/*/schedules",
     "v1/projects/*/locations/*/tensorboards",
-    "v1/projects/*/locations/*/trainingPipelines",
 ];
 
 async fn empty(_vertex: Arc<Vertex>, _request: Request) -> Answer {
@@ -243,6 +244,7 @@ pub(in crate::emulator) fn routes() -> Vec<Route<Vertex>> {
     routes.extend(endpoints::routes());
     routes.extend(batch::routes());
     routes.extend(pipelines::routes());
+    routes.extend(training::routes());
     routes.extend(EMPTY.map(|collection| route(Method::GET, collection, empty)));
     routes
 }

@@ -383,9 +383,33 @@ async fn create(vertex: Arc<Vertex>, request: Request) -> Answer {
     names::check_display_name(&sent.display_name, "display_name")?;
     names::check_labels(&sent.labels)?;
     names::check_encryption(sent.encryption_spec.as_ref(), &resource)?;
-    check(&vertex.core, &sent.job_spec)?;
+    let (spec, encryption) = (sent.job_spec, sent.encryption_spec);
+    let job = make(
+        &vertex,
+        &resource,
+        sent.display_name,
+        spec,
+        sent.labels,
+        encryption,
+    )?;
+    vertex.core.faults.lose(WorkFault::JobAnswerLost)?;
+    Ok(json(job.message(job.created)))
+}
+
+/// Makes a job and lets it begin.
+///
+/// # Errors
+/// As [`check`], and when the state cannot be written.
+pub(super) fn make(
+    vertex: &Arc<Vertex>,
+    collection: &ResourceName,
+    display_name: String,
+    mut spec: JobSpec,
+    labels: BTreeMap<String, String>,
+    encryption_spec: Option<EncryptionSpec>,
+) -> Result<Job, ApiError> {
+    check(&vertex.core, &spec)?;
     let now = vertex.core.clock.now();
-    let mut spec = sent.job_spec;
     for pool in &mut spec.worker_pool_specs {
         pool.replica_count.get_or_insert(Int64(1));
         pool.disk_spec.get_or_insert_default();
@@ -395,11 +419,11 @@ async fn create(vertex: Arc<Vertex>, request: Request) -> Answer {
         }
     }
     let job = Job {
-        resource: resource.with_id(names::new_id(&vertex)?),
-        display_name: sent.display_name,
+        resource: collection.with_id(names::new_id(vertex)?),
+        display_name,
         spec,
-        labels: sent.labels,
-        encryption_spec: sent.encryption_spec,
+        labels,
+        encryption_spec,
         state: State::Waiting,
         created: now,
         updated: now,
@@ -408,10 +432,8 @@ async fn create(vertex: Arc<Vertex>, request: Request) -> Answer {
         error: None,
     };
     vertex.core.store.put(&job.resource.key(), &job)?;
-    let message = job.message(now);
-    run::begin(&vertex, &job);
-    vertex.core.faults.lose(WorkFault::JobAnswerLost)?;
-    Ok(json(message))
+    run::begin(vertex, &job);
+    Ok(job)
 }
 
 fn find(vertex: &Vertex, resource: &ResourceName) -> Result<Job, ApiError> {
@@ -452,7 +474,16 @@ async fn list_jobs(vertex: Arc<Vertex>, request: Request) -> Answer {
 async fn cancel(vertex: Arc<Vertex>, request: Request) -> Answer {
     let resource = ResourceName::of(&request, "customJobs")?;
     let _empty: Map<String, Value> = parse_body(&request)?;
-    find(&vertex, &resource)?;
+    stop(&vertex, &resource)?;
+    Ok(json(json!({})))
+}
+
+/// Has a job cancelled.
+///
+/// # Errors
+/// `FAILED_PRECONDITION` when it has ended, 404 when there is none.
+pub(super) fn stop(vertex: &Vertex, resource: &ResourceName) -> Result<(), ApiError> {
+    find(vertex, resource)?;
     let now = vertex.core.clock.now();
     vertex.core.store.update(&resource.key(), |job: &mut Job| {
         if job.is_final() {
@@ -470,7 +501,7 @@ async fn cancel(vertex: Arc<Vertex>, request: Request) -> Answer {
     if let Some(cancelled) = cancels.get(&resource.key()) {
         cancelled.notify_one();
     }
-    Ok(json(json!({})))
+    Ok(())
 }
 
 async fn delete(vertex: Arc<Vertex>, request: Request) -> Answer {

@@ -118,6 +118,7 @@ impl ResourceName {
             "models" => "Model",
             "batchPredictionJobs" => "BatchPredictionJob",
             "pipelineJobs" => "PipelineJob",
+            "trainingPipelines" => "TrainingPipeline",
             _ => "Endpoint",
         };
         ApiError::not_found(format!("{kind} `{}` is not found.", self.name()))

@@ -131,7 +131,7 @@ async fn what_is_left_out_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let cloud = Cloud::start(&folder, &[]).await;
     for (method, path) in [
-        ("POST", "./trainingPipelines"),
+        ("POST", "./hyperparameterTuningJobs"),
         ("GET", "./tensorboards/1"),
         ("POST", "./endpoints/1:explain"),
         ("POST", "./nothings"),
@@ -147,7 +147,7 @@ async fn what_is_left_out_says_so() {
         let message = told["error"]["message"].as_str().unwrap();
         assert!(message.starts_with("This emulator has no "), "{message}");
     }
-    for collection in ["trainingPipelines", "hyperparameterTuningJobs", "schedules"] {
+    for collection in ["datasets", "hyperparameterTuningJobs", "schedules"] {
         assert_eq!(
             cloud.get(&format!("./{collection}?pageSize=10")).await,
             json!({})

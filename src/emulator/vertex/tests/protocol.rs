@@ -263,6 +263,55 @@ async fn entries_are_written_and_told_back() {
 }
 
 #[tokio::test]
+async fn a_training_pipeline_is_a_custom_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let cloud = Cloud::start(&folder, &[]).await;
+    let spec = job(json!(["--version"]), IMAGE)["jobSpec"].clone();
+    let body = json!({"displayName": "train", "trainingTaskInputs": spec,
+        "trainingTaskDefinition": "gs://google-cloud-aiplatform/schema/trainingjob/definition/custom_task_1.0.0.yaml"});
+    let (code, made) = cloud
+        .call("POST", "./trainingPipelines", body.clone())
+        .await;
+    assert_eq!(
+        (code, &made["state"]),
+        (200, &json!("PIPELINE_STATE_PENDING")),
+        "{made}"
+    );
+    let path = format!("/v1/{}", made["name"].as_str().unwrap());
+    let ended = cloud.until(&path, |one| one.get("endTime").is_some()).await;
+    assert_eq!(ended["state"], "PIPELINE_STATE_SUCCEEDED", "{ended}");
+    let backing = ended["trainingTaskMetadata"]["backingCustomJob"].as_str();
+    let backing = cloud.get(&format!("/v1/{}", backing.unwrap())).await;
+    assert_eq!(backing["displayName"], "train-custom-job");
+    let list = cloud
+        .get("./trainingPipelines?filter=display_name%3Dtrain")
+        .await;
+    assert_eq!(list["trainingPipelines"].as_array().unwrap().len(), 1);
+    cloud.delete(&path).await;
+    for (field, value) in [
+        ("modelToUpload", json!({"displayName": "m"})),
+        ("inputDataConfig", json!({"datasetId": "1"})),
+        (
+            "trainingTaskDefinition",
+            json!("gs://x/automl_tabular_1.0.0.yaml"),
+        ),
+    ] {
+        let mut body = body.clone();
+        body[field] = value;
+        cloud
+            .refused(
+                "POST",
+                "./trainingPipelines",
+                body,
+                400,
+                "FAILED_PRECONDITION",
+            )
+            .await;
+    }
+    cloud.running.stop().await;
+}
+
+#[tokio::test]
 async fn pipelines_are_kept_by_name_and_fail() {
     let folder = tempfile::tempdir().unwrap();
     let cloud = Cloud::start(&folder, &[]).await;
