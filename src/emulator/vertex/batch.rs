@@ -551,6 +551,8 @@ async fn run(vertex: &Arc<Vertex>, job: &BatchJob) -> Result<Done, ApiError> {
     let server = serving::ensure(vertex, &key, spec);
     server.comes_up().await?;
 
+    // What is computed counts in real time.
+    let _work = vertex.core.keeper.work();
     let tuning = job.spec.manual_batch_tuning_parameters.as_ref();
     let size = tuning.and_then(|tuning| usize::try_from(tuning.batch_size).ok());
     let size = size.filter(|size| *size > 0).unwrap_or(BATCH);

@@ -105,6 +105,8 @@ pub(super) struct DeployOptions {
     pub enable_access_logging: bool,
     pub disable_container_logging: bool,
     pub disable_explanations: bool,
+    pub faster_deployment_config: Option<Value>,
+    pub system_labels: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -167,6 +167,7 @@ async fn deploy(vertex: Arc<Vertex>, request: Request) -> Answer {
     for (sent, what) in [
         (model.explanation_spec.is_some(), "explanations"),
         (!model.checkpoint_id.is_empty(), "checkpoints of models"),
+        (model.rollout_options.is_some(), "rollouts of its own"),
         (
             model.speculative_decoding_spec.is_some(),
             "speculative decoding",
@@ -236,6 +237,8 @@ async fn deploy(vertex: Arc<Vertex>, request: Request) -> Answer {
                 enable_access_logging: model.enable_access_logging,
                 disable_container_logging: model.disable_container_logging,
                 disable_explanations: model.disable_explanations,
+                faster_deployment_config: model.faster_deployment_config,
+                system_labels: model.system_labels,
             },
             operation: String::new(),
         },

@@ -130,8 +130,11 @@ async fn machines_accelerators_and_regions_are_googles() {
         .await;
     let mut plain = deploy(1, "7");
     plain["deployedModel"]["dedicatedResources"] = json!({"minReplicaCount": 1});
+    plain["deployedModel"]["fasterDeploymentConfig"] = json!({"fastTryoutEnabled": true});
     let done = cloud.operate("POST", path, plain).await;
-    let resources = &done["response"]["deployedModel"]["dedicatedResources"];
+    let told = &done["response"]["deployedModel"];
+    assert_eq!(told["fasterDeploymentConfig"]["fastTryoutEnabled"], true);
+    let resources = &told["dedicatedResources"];
     assert_eq!(
         resources["machineSpec"]["machineType"], "n1-standard-2",
         "{done}"
