@@ -3,6 +3,7 @@
 
 use super::jobs::MachineSpec;
 use crate::emulator::core::Core;
+use crate::emulator::wire::enums;
 use crate::emulator::wire::error::ApiError;
 
 /// The machine that serves where nothing is said.
@@ -189,12 +190,22 @@ pub(super) fn check(core: &Core, spec: &MachineSpec, of: Use, field: &str) -> Re
         error.message = text;
         Err(error)
     };
+    let accelerator = spec.accelerator_type.as_str();
+    if !accelerator.is_empty()
+        && !enums::has(enums::ACCELERATOR, accelerator)
+        && !core.accepts(accelerator)
+    {
+        let field = format!("{field}.accelerator_type");
+        return Err(ApiError::invalid_argument(format!(
+            "Invalid value at '{field}' (type.googleapis.com/{}), \"{accelerator}\"{}",
+            enums::ACCELERATOR,
+            later("--accelerator")
+        ))
+        .violation(&field));
+    }
     let machine = spec.machine_type.as_str();
     let kind = Machine::of(machine, of);
-    let (accelerator, count) = (
-        spec.accelerator_type.as_str(),
-        spec.accelerator_count.unwrap_or_default(),
-    );
+    let count = spec.accelerator_count.unwrap_or_default();
     if kind.is_none() && !core.accepts(machine) {
         return refuse(
             "machine_type",

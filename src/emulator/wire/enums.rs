@@ -16,6 +16,8 @@ pub(super) struct Enum {
     fields: &'static [&'static str],
     /// What is unset first.
     values: &'static [(&'static str, i32)],
+    /// Whether other names are read too, for a handler that knows of more.
+    open: bool,
 }
 
 /// The type of accelerators.
@@ -50,6 +52,7 @@ static ENUMS: [Enum; 13] = [
             ("NVIDIA_GB200", 17),
             ("NVIDIA_RTX_PRO_6000", 18),
         ],
+        open: true,
     },
     Enum {
         name: STRATEGY,
@@ -62,6 +65,7 @@ static ENUMS: [Enum; 13] = [
             ("SPOT", 4),
             ("FLEX_START", 6),
         ],
+        open: false,
     },
     Enum {
         name: "google.cloud.aiplatform.v1.JobState",
@@ -80,6 +84,7 @@ static ENUMS: [Enum; 13] = [
             ("JOB_STATE_UPDATING", 10),
             ("JOB_STATE_PARTIALLY_SUCCEEDED", 11),
         ],
+        open: false,
     },
     Enum {
         name: "google.cloud.aiplatform.v1.PipelineState",
@@ -95,6 +100,7 @@ static ENUMS: [Enum; 13] = [
             ("PIPELINE_STATE_CANCELLED", 7),
             ("PIPELINE_STATE_PAUSED", 8),
         ],
+        open: false,
     },
     Enum {
         name: "google.cloud.aiplatform.v1.PipelineFailurePolicy",
@@ -104,6 +110,7 @@ static ENUMS: [Enum; 13] = [
             ("PIPELINE_FAILURE_POLICY_FAIL_SLOW", 1),
             ("PIPELINE_FAILURE_POLICY_FAIL_FAST", 2),
         ],
+        open: false,
     },
     Enum {
         name: "google.cloud.aiplatform.v1.ReservationAffinity.Type",
@@ -114,6 +121,7 @@ static ENUMS: [Enum; 13] = [
             ("ANY_RESERVATION", 2),
             ("SPECIFIC_RESERVATION", 3),
         ],
+        open: false,
     },
     Enum {
         name: "google.cloud.aiplatform.v1.ModelSourceInfo.ModelSourceType",
@@ -125,6 +133,7 @@ static ENUMS: [Enum; 13] = [
             ("BQML", 3),
             ("MODEL_GARDEN", 4),
         ],
+        open: false,
     },
     Enum {
         name: "google.cloud.aiplatform.v1.Model.ExportFormat.ExportableContent",
@@ -134,6 +143,7 @@ static ENUMS: [Enum; 13] = [
             ("ARTIFACT", 1),
             ("IMAGE", 2),
         ],
+        open: false,
     },
     Enum {
         name: "google.cloud.aiplatform.v1.Model.DeploymentResourcesType",
@@ -144,6 +154,7 @@ static ENUMS: [Enum; 13] = [
             ("AUTOMATIC_RESOURCES", 2),
             ("SHARED_RESOURCES", 3),
         ],
+        open: false,
     },
     Enum {
         name: "google.cloud.aiplatform.v1.ExplanationMetadata.InputMetadata.Encoding",
@@ -157,6 +168,7 @@ static ENUMS: [Enum; 13] = [
             ("COMBINED_EMBEDDING", 5),
             ("CONCAT_EMBEDDING", 6),
         ],
+        open: false,
     },
     Enum {
         name: "google.cloud.aiplatform.v1.PipelineTaskDetail.State",
@@ -169,6 +181,7 @@ static ENUMS: [Enum; 13] = [
             ("CANCELLED", 6),
             ("FAILED", 7),
         ],
+        open: false,
     },
     Enum {
         name: "google.devtools.cloudbuild.v1.Build.Status",
@@ -185,6 +198,7 @@ static ENUMS: [Enum; 13] = [
             ("EXPIRED", 9),
             ("PENDING", 10),
         ],
+        open: false,
     },
     Enum {
         name: SEVERITY,
@@ -200,6 +214,7 @@ static ENUMS: [Enum; 13] = [
             ("ALERT", 700),
             ("EMERGENCY", 800),
         ],
+        open: false,
     },
 ];
 
@@ -219,8 +234,17 @@ impl Enum {
         ENUMS.iter().find(|known| known.name == name)
     }
 
-    /// The name of a value that was sent by name or number.
-    pub(super) fn name_of(&self, sent: &Value) -> Option<&'static str> {
+    /// The name of a value that was sent by name or number; any name where there may be others.
+    pub(super) fn read(&self, sent: &Value) -> Option<String> {
+        match self.name_of(sent) {
+            Some(name) => Some(name.to_owned()),
+            None if self.open => sent.as_str().map(str::to_owned),
+            None => None,
+        }
+    }
+
+    /// The name of a value that is listed.
+    fn name_of(&self, sent: &Value) -> Option<&'static str> {
         let mut values = self.values.iter();
         let found = match sent {
             Value::String(text) => values.find(|(name, _)| name == text),
@@ -261,6 +285,12 @@ pub(in crate::emulator) fn name<'de, D: Deserializer<'de>>(
     } else {
         name
     })
+}
+
+/// Whether an enum has a value of this name.
+pub(in crate::emulator) fn has(of: &str, name: &str) -> bool {
+    let known = Enum::find(of).map_or(&[][..], |known| known.values);
+    known.iter().any(|(known, _)| *known == name)
 }
 
 /// Writes every enum of an answer as its number.

@@ -312,7 +312,7 @@ impl<'de> de::Deserializer<'de> for Reader {
         visitor: V,
     ) -> Result<V::Value, FieldError> {
         if let Some(known) = Enum::find(name) {
-            return match known.name_of(&self.value) {
+            return match known.read(&self.value) {
                 Some(name) => visitor.visit_enum(VariantName(name)),
                 None => Err(self.invalid(&format!("type.googleapis.com/{}", known.name))),
             };
@@ -323,7 +323,7 @@ impl<'de> de::Deserializer<'de> for Reader {
             _ => None,
         };
         match index.and_then(|i| variants.get(i)) {
-            Some(variant) => visitor.visit_enum(VariantName(variant)),
+            Some(variant) => visitor.visit_enum(VariantName((*variant).to_owned())),
             None => Err(self.invalid(name)),
         }
     }
@@ -398,7 +398,7 @@ impl<'de> MapAccess<'de> for Fields {
 }
 
 /// A variant's name.
-struct VariantName(&'static str);
+struct VariantName(String);
 
 impl<'de> EnumAccess<'de> for VariantName {
     type Error = FieldError;
@@ -408,7 +408,7 @@ impl<'de> EnumAccess<'de> for VariantName {
         self,
         seed: S,
     ) -> Result<(S::Value, Self), FieldError> {
-        let name: StrDeserializer<'_, FieldError> = self.0.into_deserializer();
+        let name: StrDeserializer<'_, FieldError> = self.0.as_str().into_deserializer();
         Ok((seed.deserialize(name)?, self))
     }
 }

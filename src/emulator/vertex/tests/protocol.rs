@@ -116,6 +116,13 @@ async fn machines_accelerators_and_regions_are_googles() {
             .await;
     }
 
+    // What was named at the start is there.
+    let next = json!({"machineType": "n9-standard-4", "acceleratorType": "NVIDIA_NEXT", "acceleratorCount": 3});
+    let path = "/v1/projects/p/locations/mars-north1/customJobs";
+    let (code, told) = cloud.call("POST", path, on(next.clone())).await;
+    assert_eq!(code, 200, "{told}");
+    assert_eq!(told["jobSpec"]["workerPoolSpecs"][0]["machineSpec"], next);
+
     cloud.with_model().await;
     let made = json!({"displayName": "churn"});
     cloud
