@@ -70,6 +70,8 @@ pub struct Options {
     pub serin: PathBuf,
     /// Which images those are.
     pub own_images: SelfImages,
+    /// Whether what Google limits by rate is let through.
+    pub lenient: bool,
     /// Trouble on purpose.
     pub faults: Vec<faults::Fault>,
     /// Files that become objects before anything is served.
@@ -78,8 +80,6 @@ pub struct Options {
     pub builds: BuildSettings,
     /// Machine types, accelerators and regions that Google has and serin does not know.
     pub accepted: Vec<String>,
-    /// Whether what Google is thought to refuse, though nobody wrote it down, is let through.
-    pub lenient: bool,
     /// Where children are started.
     pub groups: Groups,
     /// Hosts by which requests may call it, beside the loopback's names.
@@ -201,10 +201,10 @@ pub async fn start(options: Options) -> Result<Running> {
         groups: options.groups,
         serin: options.serin,
         own_images: options.own_images,
+        lenient: options.lenient,
         builds: options.builds.allowed,
         hosts: options.builds.hosts.clone(),
         accepted: options.accepted,
-        lenient: options.lenient,
         state: options.state,
         url,
         tasks: Tasks::default(),

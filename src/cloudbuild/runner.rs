@@ -73,6 +73,8 @@ pub(crate) struct RunOptions {
     pub time_scale: u32,
     /// What goes wrong in the emulated cloud.
     pub faults: Vec<Fault>,
+    /// Whether the emulator lets through what Google limits by rate.
+    pub lenient: bool,
     /// Whose programs a request to the emulated cloud may run.
     pub builds: emulator::Builds,
     /// A folder of buckets that the emulated cloud begins with.

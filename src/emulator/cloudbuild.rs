@@ -196,7 +196,7 @@ fn owns(path: &str) -> bool {
     };
     // A collection, or one and a verb.
     let kind = kind.unwrap_or_default().split(':').next();
-    matches!(kind, Some("builds" | "triggers" | "workerPools"))
+    matches!(kind, Some("builds" | "triggers"))
 }
 
 fn kinds() -> Vec<Kind> {
@@ -209,11 +209,6 @@ fn kinds() -> Vec<Kind> {
 pub(in crate::emulator) fn routes() -> Vec<Route<CloudBuild>> {
     let mut routes = builds::routes();
     routes.extend(triggers::routes());
-    // Nobody can have made a pool here.
-    let pools = "v1/projects/*/locations/*/workerPools";
-    routes.push(route(Method::GET, pools, async |_, _| {
-        Ok(wire::http::json(serde_json::json!({})))
-    }));
     routes
 }
 

@@ -53,14 +53,14 @@ pub(in crate::emulator) struct Core {
     pub serin: PathBuf,
     /// Which images those are.
     pub own_images: SelfImages,
+    /// Whether what Google limits by rate is let through.
+    pub lenient: bool,
     /// Whose programs requests may run.
     pub builds: Builds,
     /// Images in whose place programs of this machine run, under [`Builds::Host`].
     pub hosts: Vec<HostImage>,
     /// Machine types, accelerators and regions beside those that serin knows.
     pub accepted: Vec<String>,
-    /// Whether what Google is thought to refuse, though nobody wrote it down, is let through.
-    pub lenient: bool,
     /// The state folder.
     pub state: PathBuf,
     /// The emulator's address, as in `http://127.0.0.1:8080`.

@@ -21,13 +21,13 @@ async fn with_clock(folder: &Path, faults: &[&str], time_scale: u32, pace: Pace)
         pace,
         serin: "/bin/false".into(),
         own_images: SelfImages::default(),
-        accepted: Vec::new(),
         lenient: false,
         faults: faults.iter().map(|fault| fault.parse().unwrap()).collect(),
         seed: None,
         builds: BuildSettings::default(),
         groups: Groups::new(Path::new("/bin/cat")).unwrap(),
         allowed_hosts: Vec::new(),
+        accepted: Vec::new(),
     })
     .await
     .unwrap()
@@ -150,13 +150,13 @@ async fn a_second_emulator_on_a_state_is_refused() {
         pace: Pace::Always,
         serin: "/bin/false".into(),
         own_images: SelfImages::default(),
-        accepted: Vec::new(),
         lenient: false,
         faults: Vec::new(),
         seed: None,
         builds: BuildSettings::default(),
         groups,
         allowed_hosts: Vec::new(),
+        accepted: Vec::new(),
     })
     .await;
     let error = second.err().unwrap();

@@ -47,9 +47,8 @@ pub(super) async fn start(
         pace: emulator::Pace::InWaits,
         serin: serin.to_owned(),
         own_images: options.self_images.clone(),
-        accepted: options.accepted.clone(),
-        lenient: false,
         faults: options.faults.clone(),
+        lenient: options.lenient,
         seed,
         builds: emulator::BuildSettings {
             allowed: options.builds,
@@ -59,6 +58,7 @@ pub(super) async fn start(
         },
         groups: groups.clone(),
         allowed_hosts: Vec::new(),
+        accepted: options.accepted.clone(),
     })
     .await?;
     Ok(Cloud {

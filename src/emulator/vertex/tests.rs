@@ -98,13 +98,13 @@ impl Cloud {
             groups: Groups::new(&serin).unwrap(),
             serin,
             own_images: SelfImages::default(),
-            accepted: ["n9-standard-4", "NVIDIA_NEXT", "mars-north1"]
-                .map(str::to_owned)
-                .into(),
             lenient: false,
             faults: faults.iter().map(|fault| fault.parse().unwrap()).collect(),
             seed: None,
             allowed_hosts: Vec::new(),
+            accepted: ["n9-standard-4", "NVIDIA_NEXT", "mars-north1"]
+                .map(str::to_owned)
+                .into(),
         })
         .await
         .unwrap();
