@@ -17,6 +17,7 @@ mod server;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 mod vertex;
 mod wire;
 
@@ -93,6 +94,7 @@ struct Emulator {
     monitoring: Arc<Monitoring>,
     vertex: Arc<Vertex>,
     cloudbuild: Arc<CloudBuild>,
+    tunnels: Arc<tunnel::Tunnels>,
 }
 
 /// Every service. A path belongs to the first one that owns it.
@@ -221,6 +223,7 @@ pub async fn start(options: Options) -> Result<Running> {
             storage.clone(),
             options.builds,
         )),
+        tunnels: Arc::new(tunnel::Tunnels::new()?),
     });
     storage::start(&storage).context("reading the emulator's objects")?;
     let seeded = match options.seed {

@@ -249,7 +249,9 @@ async fn converse(stream: TcpStream, entry: Entry, shared: Arc<Shared>) {
         // It would also count the time between two requests.
         .header_read_timeout(None)
         .max_buf_size(BUFFER_BYTES)
-        .serve_connection(TokioIo::new(watched), service);
+        .serve_connection(TokioIo::new(watched), service)
+        // A tunnel goes on beside the connections that are bounded here, and its owner bounds it.
+        .with_upgrades();
     let mut served = pin!(served);
     let mut stopping = false;
     loop {

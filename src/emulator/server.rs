@@ -13,12 +13,13 @@ use axum::response::Response;
 use crate::emulator::core::faults::{Api, Trouble};
 use crate::emulator::core::guard;
 use crate::emulator::core::service::Service;
+use crate::emulator::core::variables::NOT_EMULATED;
 use crate::emulator::storage::batch;
 use crate::emulator::wire::enums;
 use crate::emulator::wire::error::{self, ApiError};
 use crate::emulator::wire::http::{Answer, Dialect, Reply, Request, Table, empty, render};
 use crate::emulator::wire::mask;
-use crate::emulator::{Emulator, SERVICES, metadata, storage, vertex};
+use crate::emulator::{Emulator, SERVICES, metadata, storage, tunnel, vertex};
 
 /// The largest body that is read into memory; uploads are streamed and have no limit.
 const MAX_BODY_BYTES: usize = 64 << 20;
@@ -28,7 +29,16 @@ pub(in crate::emulator) fn app(emulator: Arc<Emulator>, table: Table) -> Router 
     let table = Arc::new(table);
     Router::new().fallback(move |request: axum::extract::Request| {
         let (emulator, table) = (emulator.clone(), table.clone());
-        async move { guard::sandbox(serve(&emulator, &table, request).await) }
+        async move {
+            if request.method() != Method::CONNECT {
+                return guard::sandbox(serve(&emulator, &table, request).await);
+            }
+            let (tunnels, core) = (emulator.tunnels.clone(), emulator.core.clone());
+            tunnels.open(&core, request, move |request| {
+                let (emulator, table) = (emulator.clone(), table.clone());
+                async move { guard::sandbox(serve(&emulator, &table, request).await) }
+            })
+        }
     })
 }
 
@@ -59,6 +69,14 @@ async fn answer(
     emulator.core.guard.check(&head)?;
     if head.method == Method::GET && metadata::serves(path) {
         return Ok(metadata::answer(path, &head.headers).into());
+    }
+    if let Some(rest) = path
+        .strip_prefix('/')
+        .and_then(|p| p.strip_prefix(NOT_EMULATED))
+    {
+        let api = rest.split('/').nth(1).unwrap_or_default();
+        let host = format!("{api}.googleapis.com");
+        return Err(tunnel::not_emulated(&host).unwrap_or_else(|| missing(&head.method, path)));
     }
     if path == batch::PATH && head.method == Method::POST {
         return serve_batch(emulator, table, &head.headers, body).await;

@@ -59,7 +59,7 @@ options: {env: [A=all, B=all]}
         "BAKED=in",
         "HOME=/builder/home",
         "BUILDER_OUTPUT=/builder/outputs",
-        "CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true",
+        "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE=/proc/sys/kernel/ostype",
         "args a b c",
         "/workspace/sub/folder",
         "0",

@@ -9,6 +9,44 @@ const BIGQUERY: &str = "BIGQUERY_EMULATOR_HOST";
 /// Where BigQuery's name for gcloud and bq is, in the same form as the others.
 const BIGQUERY_OVERRIDE: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_BIGQUERY";
 
+/// The APIs of gcloud that are emulated, by the names of its overrides.
+const EMULATED: [&str; 6] = [
+    "AI",
+    "AIPLATFORM",
+    "CLOUDBUILD",
+    "LOGGING",
+    "MONITORING",
+    "STORAGE",
+];
+/// The first segment of the paths of all others, which are refused there by their names.
+pub(in crate::emulator) const NOT_EMULATED: &str = "_not_emulated";
+/// All others that gcloud 528 has, BigQuery aside, by the names in its section `api_endpoint_overrides`.
+const OTHERS: &str = "\
+    accessapproval accesscontextmanager alloydb anthosevents anthospolicycontrollerstatus_pa apigateway apigee \
+    apihub apikeys appconfigmanager appengine apphub artifactregistry assuredworkloads auditmanager authztoolkit \
+    backupdr baremetalsolution batch beyondcorp bigquerymigration bigtableadmin binaryauthorization \
+    categorymanager certificatemanager cloudaicompanion cloudasset cloudbilling cloudcommerceconsumerprocurement \
+    clouddebugger clouddeploy clouderrorreporting cloudfunctions cloudidentity cloudkms cloudlocationfinder \
+    cloudnumberregistry cloudquotas cloudresourcemanager cloudresourcesearch cloudscheduler cloudshell cloudtasks \
+    cloudtrace composer compute config configdelivery connectgateway container containeranalysis datacatalog \
+    dataflow datafusion datamigration datapipelines dataplex datapol dataproc dataprocgdc datastore datastream \
+    deploymentmanager designcenter developerconnect discovery dns domains edgecontainer edgenetwork eventarc \
+    eventarcpublishing faultinjectiontesting file firebasedataconnect firestore geminicloudassist genomics \
+    gkebackup gkehub gkemulticloud gkeonprem gkerecommender healthcare iam iamcredentials iap ids krmapihosting \
+    kubernetespolicy language lifesciences looker lustre managedflink managedidentities managedkafka manager \
+    marketplacesolutions mediaasset memcache memorystore messagestreams metastore ml modelarmor netapp \
+    networkconnectivity networkmanagement networksecurity networkservices notebooks observability ondemandscanning \
+    oracledatabase orglifecycle orgpolicy osconfig oslogin parallelstore parametermanager policyanalyzer \
+    policysimulator policytroubleshooter privateca privilegedaccessmanager publicca pubsub pubsublite \
+    recaptchaenterprise recommender redis remotebuildexecution replicapoolupdater run runapps runtimeconfig \
+    saasservicemgmt sasportal sddc seclm secretmanager securesourcemanager securitycenter securitycentermanagement \
+    securityposture servicedirectory servicemanagement serviceregistry serviceusage source sourcerepo spanner \
+    speech sql storagebatchoperations storageinsights stream telcoautomation testing toolresults tpu transcoder \
+    transfer transferappliance vision vmmigration vmwareengine vpcaccess workflowexecutions workflows \
+    workloadcertificate workstations";
+/// A file with one line, which is there on every Linux, in containers too: a token may be any text here.
+const ANY_LINE: &str = "/proc/sys/kernel/ostype";
+
 /// The variables that point Google's clients, serin's steps among them, at an emulator. BigQuery's
 /// are among them where `BIGQUERY_EMULATOR_HOST` is set here.
 pub fn variables(url: &str) -> Vec<(String, String)> {
@@ -17,25 +55,60 @@ pub fn variables(url: &str) -> Vec<(String, String)> {
 
 fn with_bigquery(url: &str, bigquery: Option<&str>) -> Vec<(String, String)> {
     let mut variables = vec![("STORAGE_EMULATOR_HOST".to_owned(), url.to_owned())];
-    for api in [
-        "AIPLATFORM",
-        "CLOUDBUILD",
-        "LOGGING",
-        "MONITORING",
-        "STORAGE",
-    ] {
-        variables.push((
-            format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}"),
-            format!("{url}/"),
-        ));
+    let mut set = |name: &str, value: &str| variables.push((name.to_owned(), value.to_owned()));
+    let override_of = |api: &str| format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}");
+    for api in EMULATED {
+        set(&override_of(api), &format!("{url}/"));
     }
-    variables.push(("CLOUDSDK_AUTH_DISABLE_CREDENTIALS".into(), "true".into()));
-    if let Some(host) = bigquery.filter(|host| !host.is_empty()) {
-        let url = with_scheme(host);
-        variables.push((BIGQUERY.into(), url.clone()));
-        variables.push((BIGQUERY_OVERRIDE.into(), format!("{url}/")));
+    // Without an account, and with no credentials that another host could be shown.
+    set("CLOUDSDK_AUTH_ACCESS_TOKEN_FILE", &token_file(url));
+    let bigquery = bigquery.filter(|host| !host.is_empty()).map(with_scheme);
+    match (&bigquery, proxy(url)) {
+        // One proxy, and no request of gcloud's, gsutil's or bq's has another way.
+        (None, Some((host, port))) => {
+            set("CLOUDSDK_PROXY_TYPE", "http");
+            set("CLOUDSDK_PROXY_ADDRESS", &host);
+            set("CLOUDSDK_PROXY_PORT", &port.to_string());
+            set("CLOUDSDK_AUTH_DISABLE_SSL_VALIDATION", "true");
+            // Which gcloud would say of each of its connections.
+            set("PYTHONWARNINGS", "ignore:Unverified HTTPS request");
+        }
+        // A proxy would stand before that server too.
+        _ => {
+            for api in OTHERS.split_whitespace() {
+                set(
+                    &override_of(&api.to_ascii_uppercase()),
+                    &format!("{url}/{NOT_EMULATED}/{api}/"),
+                );
+            }
+        }
     }
+    if let Some(bigquery) = bigquery {
+        set(BIGQUERY, &bigquery);
+        set(BIGQUERY_OVERRIDE, &format!("{bigquery}/"));
+    }
+    // gcsfs asks every bucket for its layout, and for the project of new ones.
+    set("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false");
     variables
+}
+
+/// The host and the port at which the emulator is a proxy: none where TLS is before it.
+fn proxy(url: &str) -> Option<(String, u16)> {
+    let url = url::Url::parse(url).ok()?;
+    let host = (url.scheme() == "http").then(|| url.host_str()).flatten()?;
+    Some((host.to_owned(), url.port_or_known_default()?))
+}
+
+/// A file with a text that gcloud may send as a token.
+fn token_file(url: &str) -> String {
+    let in_container = proxy(url).is_some_and(|(host, _)| host != "127.0.0.1");
+    if cfg!(target_os = "linux") || in_container {
+        return ANY_LINE.to_owned();
+    }
+    let file = std::env::temp_dir().join("serin-emulator-token");
+    // Where it cannot be written gcloud says that it cannot read it.
+    let _said_by_gcloud = std::fs::write(&file, "serin-emulator-token\n");
+    file.display().to_string()
 }
 
 /// The project that is meant where nobody names one: `CLOUDSDK_CORE_PROJECT`, else
@@ -85,7 +158,11 @@ pub fn exports(url: &str, project: &str) -> String {
 fn exports_with(url: &str, project: &str, bigquery: Option<&str>) -> String {
     let mut text = String::new();
     let mut all = with_bigquery(url, bigquery);
-    for name in ["CLOUDSDK_CORE_PROJECT", "GOOGLE_CLOUD_PROJECT"] {
+    for name in [
+        "CLOUDSDK_CORE_PROJECT",
+        "GOOGLE_CLOUD_PROJECT",
+        "GCSFS_DEFAULT_PROJECT",
+    ] {
         all.push((name.to_owned(), project.to_owned()));
     }
     for (name, value) in all {
@@ -113,9 +190,18 @@ fn exports_with(url: &str, project: &str, bigquery: Option<&str>) -> String {
 #                   api_transport=\"rest\", credentials=AnonymousCredentials())
 #   Its raw_predict and its dedicated endpoints ask Google's own hosts whatever is set here.
 #
-# gsutil: use `gcloud storage`. gsutil's JSON API speaks https only; its XML API comes here with a
-# file that BOTO_CONFIG names, for ls, cat, rm and cp to a bucket (its cp from a bucket fails by
-# itself on a port of its own):
+# the client for Node, once in the program:
+#   new Storage({{projectId: {project:?}, apiEndpoint: {url:?}}})
+#
+# polars: storage_options={{\"google_base_url\": {url:?}, \"google_skip_signature\": \"true\"}}
+#
+# tensorstore: TENSORSTORE_GCS_HTTP_URL={url}, which is left to you: it would also move its other buckets
+#
+# duckdb: INSTALL httpfs; then read {url}/BUCKET/OBJECT as a file
+#
+# gsutil, where it does not take gcloud's settings (it is not the one of the Google Cloud SDK): a file that
+# BOTO_CONFIG names, for ls, cat, rm and cp to a bucket (its cp from a bucket fails by itself on a port
+# of its own):
 #   [Credentials]
 #   gs_host = {host}
 #   gs_port = {port}
@@ -182,10 +268,16 @@ mod tests {
         assert_eq!(got["GOOGLE_CLOUD_PROJECT"], project);
         assert!(!got.contains_key(BIGQUERY), "{got:?}");
         assert!(!got.contains_key(BIGQUERY_OVERRIDE), "{got:?}");
+        assert_eq!(got["CLOUDSDK_PROXY_PORT"], "8085");
 
         let got = read_by_sh(&exports_with(url, "p", Some("localhost:9050/")));
         assert_eq!(got[BIGQUERY], "http://localhost:9050");
         assert_eq!(got[BIGQUERY_OVERRIDE], "http://localhost:9050/");
+        assert!(!got.contains_key("CLOUDSDK_PROXY_TYPE"), "{got:?}");
+        assert_eq!(
+            got["CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB"],
+            "http://127.0.0.1:8085/_not_emulated/pubsub/"
+        );
     }
 
     #[test]
