@@ -6,6 +6,7 @@
 //! finds the service that answers, and [`seed`] (files that are objects from the start).
 //! It shares no struct with `gcp`, so that client and emulator cannot agree on the same mistake.
 
+pub mod client;
 mod cloudbuild;
 mod core;
 mod kms;
@@ -14,6 +15,7 @@ mod metadata;
 mod monitoring;
 pub(crate) mod seed;
 mod server;
+mod site;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -47,6 +49,7 @@ use crate::process::Groups;
 pub use cloudbuild::BuildSettings;
 use cloudbuild::CloudBuild;
 use monitoring::Monitoring;
+use site::Site;
 use storage::Storage;
 use vertex::Vertex;
 use wire::http::Table;
@@ -55,7 +58,7 @@ use wire::http::Table;
 pub const DEFAULT_TIME_SCALE: u32 = 300;
 
 /// The path that is answered however much the emulator has to do.
-const HEALTH: &str = "/_serin/clock";
+const HEALTH: &str = "/health";
 
 /// How an emulator is started.
 pub struct Options {
@@ -94,7 +97,6 @@ struct Emulator {
     monitoring: Arc<Monitoring>,
     vertex: Arc<Vertex>,
     cloudbuild: Arc<CloudBuild>,
-    tunnels: Arc<tunnel::Tunnels>,
 }
 
 /// Every service. A path belongs to the first one that owns it.
@@ -129,6 +131,9 @@ fn table(emulator: &Emulator) -> Table {
 
 /// An emulator that serves.
 pub struct Running {
+    site: Arc<Site>,
+    /// The one that was started first.
+    #[cfg(test)]
     emulator: Arc<Emulator>,
     server: JoinHandle<()>,
     shutdown: oneshot::Sender<()>,
@@ -138,7 +143,7 @@ pub struct Running {
 impl Running {
     /// Where it listens: `http://127.0.0.1:PORT`, without a trailing slash.
     pub fn url(&self) -> &str {
-        &self.emulator.core.url
+        &self.site.setup.url
     }
 
     /// What the seed came to, where there was one.
@@ -148,7 +153,7 @@ impl Running {
 
     /// The clock of the build that runs against it.
     pub fn clock(&self) -> Clock {
-        self.emulator.core.clock.clone()
+        self.site.setup.keeper.clock.clone()
     }
 
     /// Ends it: no new requests, children ended, state written, folder unlocked.
@@ -162,27 +167,92 @@ impl Running {
         {
             server.abort();
         }
-        cloudbuild::stop(&self.emulator.cloudbuild).await;
-        let core = &self.emulator.core;
-        core.tasks.shutdown().await;
-        // The children ended with the tasks that watched them.
-        monitoring::keep(&self.emulator.monitoring);
-        if let Err(error) = core
-            .keeper
-            .settle(&core.store)
-            .and_then(|()| core.store.close())
-        {
-            eprintln!("warning: the emulator's state: {error}");
-        }
+        self.site.close().await;
     }
 }
 
-/// Starts an emulator on a state folder: its clock goes on, operations and jobs that were under way
-/// are taken up, deployed models are served again.
+/// What emulators on a state are made from, one after the other.
+struct Setup {
+    options: Options,
+    url: String,
+    keeper: Arc<Keeper>,
+    faults: Arc<faults::Faults>,
+    guard: Arc<guard::Guard>,
+}
+
+impl Setup {
+    /// An emulator on a state: operations and jobs that were under way are taken up, deployed models are
+    /// served again. `seed` makes files objects before.
+    async fn make(
+        &self,
+        store: Store,
+        seed: Option<seed::Seed>,
+    ) -> Result<(Arc<Emulator>, Option<seed::Seeded>)> {
+        let options = &self.options;
+        let core = Arc::new(Core {
+            store,
+            clock: self.keeper.clock.clone(),
+            keeper: self.keeper.clone(),
+            faults: self.faults.clone(),
+            guard: self.guard.clone(),
+            under_way: operations::UnderWay::default(),
+            groups: options.groups.clone(),
+            serin: options.serin.clone(),
+            own_images: options.own_images.clone(),
+            lenient: options.lenient,
+            builds: options.builds.allowed,
+            hosts: options.builds.hosts.clone(),
+            accepted: options.accepted.clone(),
+            state: options.state.clone(),
+            url: self.url.clone(),
+            tasks: Tasks::default(),
+        });
+        let storage = Arc::new(Storage::new(core.clone()));
+        let monitoring = Arc::new(Monitoring::new(core.clone()));
+        let emulator = Arc::new(Emulator {
+            core: core.clone(),
+            storage: storage.clone(),
+            monitoring: monitoring.clone(),
+            vertex: Arc::new(Vertex::new(core.clone(), monitoring)),
+            cloudbuild: Arc::new(CloudBuild::new(
+                core.clone(),
+                storage.clone(),
+                options.builds.clone(),
+            )),
+        });
+        storage::start(&storage).context("reading the emulator's objects")?;
+        let seeded = match seed {
+            Some(seed) => Some(
+                tokio::task::spawn_blocking(move || seed::plant(&storage, &seed))
+                    .await
+                    .context("seeding the emulator")??,
+            ),
+            None => None,
+        };
+        let ticking = core.clone();
+        core.spawn(async move { ticking.keeper.keep(&ticking.store).await });
+        monitoring::start(&emulator.monitoring);
+        vertex::start(&emulator.vertex)
+            .await
+            .context("bringing the emulator's models up again")?;
+        cloudbuild::start(&emulator.cloudbuild).context("taking up the emulator's builds")?;
+        Ok((emulator, seeded))
+    }
+}
+
+/// Ends all that an emulator does, and its children. What it knows stays to be written.
+async fn still(emulator: &Emulator) {
+    cloudbuild::stop(&emulator.cloudbuild).await;
+    emulator.core.tasks.shutdown().await;
+    // The children ended with the tasks that watched them.
+    monitoring::keep(&emulator.monitoring);
+}
+
+/// Starts an emulator on a state folder: its clock goes on.
 ///
 /// # Errors
 /// [`Input`] when the folder is in use by another serin, the port is taken or the seed is wrong.
-pub async fn start(options: Options) -> Result<Running> {
+pub async fn start(mut options: Options) -> Result<Running> {
     let store = Store::open(&options.state, kinds())?;
     let keeper =
         Keeper::start(&store, options.time_scale, options.pace).context("starting the clock")?;
@@ -192,57 +262,17 @@ pub async fn start(options: Options) -> Result<Running> {
             Input::new(format!("cannot listen on 127.0.0.1:{}: {e}", options.port))
                 .hint("choose another port; 0 takes any free one")
         })?;
-    let url = format!("http://{}", listener.local_addr()?);
-    let core = Arc::new(Core {
-        store,
-        clock: keeper.clock.clone(),
+    let setup = Setup {
+        url: format!("http://{}", listener.local_addr()?),
         keeper,
-        faults: faults::Faults::new(options.faults),
-        guard: guard::Guard::new(&options.allowed_hosts),
-        under_way: operations::UnderWay::default(),
-        groups: options.groups,
-        serin: options.serin,
-        own_images: options.own_images,
-        lenient: options.lenient,
-        builds: options.builds.allowed,
-        hosts: options.builds.hosts.clone(),
-        accepted: options.accepted,
-        state: options.state,
-        url,
-        tasks: Tasks::default(),
-    });
-    let storage = Arc::new(Storage::new(core.clone()));
-    let monitoring = Arc::new(Monitoring::new(core.clone()));
-    let emulator = Arc::new(Emulator {
-        core: core.clone(),
-        storage: storage.clone(),
-        monitoring: monitoring.clone(),
-        vertex: Arc::new(Vertex::new(core.clone(), monitoring)),
-        cloudbuild: Arc::new(CloudBuild::new(
-            core.clone(),
-            storage.clone(),
-            options.builds,
-        )),
-        tunnels: Arc::new(tunnel::Tunnels::new()?),
-    });
-    storage::start(&storage).context("reading the emulator's objects")?;
-    let seeded = match options.seed {
-        Some(seed) => Some(
-            tokio::task::spawn_blocking(move || seed::plant(&storage, &seed))
-                .await
-                .context("seeding the emulator")??,
-        ),
-        None => None,
+        faults: Arc::new(faults::Faults::new(std::mem::take(&mut options.faults))),
+        guard: Arc::new(guard::Guard::new(&options.allowed_hosts)),
+        options,
     };
-    let ticking = core.clone();
-    core.spawn(async move { ticking.keeper.keep(&ticking.store).await });
-    monitoring::start(&emulator.monitoring);
-    vertex::start(&emulator.vertex)
-        .await
-        .context("bringing the emulator's models up again")?;
-    cloudbuild::start(&emulator.cloudbuild).context("taking up the emulator's builds")?;
+    let (emulator, seeded) = setup.make(store, setup.options.seed.clone()).await?;
+    let site = Arc::new(Site::new(setup, emulator.clone())?);
     let (shutdown, stopped) = oneshot::channel();
-    let app = server::app(emulator.clone(), table(&emulator));
+    let app = server::app(site.clone());
     let server = tokio::spawn(async move {
         let stopped = async {
             let _dropped = stopped.await;
@@ -250,6 +280,8 @@ pub async fn start(options: Options) -> Result<Running> {
         listen::serve(listener, app, Limits::for_streams(), HEALTH, stopped).await;
     });
     Ok(Running {
+        site,
+        #[cfg(test)]
         emulator,
         server,
         shutdown,
@@ -282,7 +314,7 @@ pub async fn serve_until_interrupted(options: Options) -> Result<()> {
     }
     println!(
         "builds  {}",
-        match running.emulator.core.builds {
+        match running.site.setup.options.builds.allowed {
             Builds::Off => "refused; --builds=containers or --builds=host runs them",
             Builds::Containers => "run in containers",
             Builds::Host => "run in containers and by programs of this machine",

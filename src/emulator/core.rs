@@ -44,8 +44,8 @@ pub(in crate::emulator) struct Core {
     pub clock: Clock,
     /// Who works and waits under the clock.
     pub keeper: Arc<clock::Keeper>,
-    pub faults: Faults,
-    pub guard: Guard,
+    pub faults: Arc<Faults>,
+    pub guard: Arc<Guard>,
     pub under_way: UnderWay,
     /// Where children are started.
     pub groups: Groups,

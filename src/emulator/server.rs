@@ -14,6 +14,7 @@ use crate::emulator::core::faults::{Api, Trouble};
 use crate::emulator::core::guard;
 use crate::emulator::core::service::Service;
 use crate::emulator::core::variables::NOT_EMULATED;
+use crate::emulator::site::{self, Live, Site};
 use crate::emulator::storage::batch;
 use crate::emulator::wire::enums;
 use crate::emulator::wire::error::{self, ApiError};
@@ -25,21 +26,40 @@ use crate::emulator::{Emulator, SERVICES, metadata, storage, tunnel, vertex};
 const MAX_BODY_BYTES: usize = 64 << 20;
 
 /// The whole server.
-pub(in crate::emulator) fn app(emulator: Arc<Emulator>, table: Table) -> Router {
-    let table = Arc::new(table);
+pub(in crate::emulator) fn app(site: Arc<Site>) -> Router {
     Router::new().fallback(move |request: axum::extract::Request| {
-        let (emulator, table) = (emulator.clone(), table.clone());
+        let site = site.clone();
         async move {
             if request.method() != Method::CONNECT {
-                return guard::sandbox(serve(&emulator, &table, request).await);
+                return meet(site, request).await;
             }
-            let (tunnels, core) = (emulator.tunnels.clone(), emulator.core.clone());
-            tunnels.open(&core, request, move |request| {
-                let (emulator, table) = (emulator.clone(), table.clone());
-                async move { guard::sandbox(serve(&emulator, &table, request).await) }
-            })
+            let through = site.clone();
+            let serve = move |request| meet(through.clone(), request);
+            match &*site.live.read().await {
+                Some(live) => site.tunnels.open(&live.emulator.core, request, serve),
+                None => render(Err(site::stopped()), error::with_status),
+            }
         }
     })
+}
+
+/// Answers one request by the emulator that is there now.
+async fn meet(site: Arc<Site>, request: axum::extract::Request) -> Response {
+    let (head, body) = request.into_parts();
+    if let Some(answer) = site.answer(&head).await {
+        return guard::sandbox(render(answer, error::with_status));
+    }
+    let request = axum::extract::Request::from_parts(head, body);
+    let leave = site.leave.notified();
+    let live = site.live.read().await;
+    let answer = match &*live {
+        Some(Live { emulator, table }) => tokio::select! {
+            answer = serve(emulator, table, request) => answer,
+            () = leave => render(Err(site::left()), error::with_status),
+        },
+        None => render(Err(site::stopped()), error::with_status),
+    };
+    guard::sandbox(answer)
 }
 
 /// Answers one request, if whoever sent it may speak to the emulator.

@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use super::core::Core;
-use super::wire::error::{ApiError, with_status};
+use super::wire::error::{ApiError, with_reason, with_status};
 use super::wire::http::{empty, render};
 use crate::listen::refusal;
 
@@ -115,7 +115,12 @@ async fn answer<F: Future<Output = Response>>(
     serve: impl Fn(axum::extract::Request) -> F,
 ) -> Response {
     if let Some(error) = not_emulated(host) {
-        return render(Err(error), with_status);
+        // bq takes another form for no error at all.
+        let dialect = match host {
+            "bigquery.googleapis.com" => with_reason,
+            _ => with_status,
+        };
+        return render(Err(error), dialect);
     }
     if let Ok(own) = HeaderValue::from_str(own) {
         request.headers_mut().insert(header::HOST, own);

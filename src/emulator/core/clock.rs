@@ -168,6 +168,14 @@ impl Keeper {
         }
     }
 
+    /// Writes a bound as [`Keeper::keep`] does, into a state that is to take the present one's place.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(in crate::emulator) fn hand_over(&self, store: &Store) -> io::Result<()> {
+        self.write(store, AHEAD)
+    }
+
     /// Writes the time exactly, at an orderly end.
     ///
     /// # Errors

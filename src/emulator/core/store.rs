@@ -12,6 +12,7 @@
 mod file;
 pub(in crate::emulator) mod folder;
 mod kinds;
+pub(in crate::emulator) mod snapshot;
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirEntry, File, TryLockError};
@@ -41,7 +42,8 @@ pub(in crate::emulator) struct Store {
     writing: Mutex<bool>,
     counters: Mutex<BTreeMap<String, Counter>>,
     kinds: Vec<Kind>,
-    lock: File,
+    /// None of a state that is to take another one's place.
+    lock: Option<File>,
 }
 
 #[derive(Clone, Copy)]
@@ -76,10 +78,6 @@ impl Store {
                 .at_file(state)
                 .hint("name another one with `--state DIR`")
         };
-        let emulator = state.join(folder::EMULATOR);
-        let documents_dir = emulator.join("documents");
-        let blobs_dir = emulator.join("blobs");
-        let scratch_dir = std::path::absolute(emulator.join("scratch")).map_err(unusable)?;
         folder::claim(state).map_err(unusable)?;
         let lock = File::create(state.join("lock")).map_err(unusable)?;
         match lock.try_lock() {
@@ -92,7 +90,28 @@ impl Store {
             }
             Err(TryLockError::Error(e)) => return Err(unusable(e).into()),
         }
-        folder::private(&emulator).map_err(unusable)?;
+        snapshot::recover(state).map_err(unusable)?;
+        Self::at(&state.join(folder::EMULATOR), kinds, Some(lock))
+    }
+
+    /// The state in a folder of the emulator's, for whoever has the lock.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub(in crate::emulator) fn at(
+        emulator: &Path,
+        kinds: Vec<Kind>,
+        lock: Option<File>,
+    ) -> anyhow::Result<Self> {
+        let unusable = |e: io::Error| {
+            Input::new(format!("the state folder cannot be used: {e}"))
+                .at_file(emulator)
+                .hint("name another one with `--state DIR`")
+        };
+        let documents_dir = emulator.join("documents");
+        let blobs_dir = emulator.join("blobs");
+        let scratch_dir = std::path::absolute(emulator.join("scratch")).map_err(unusable)?;
+        folder::private(emulator).map_err(unusable)?;
         fs::create_dir_all(&documents_dir).map_err(unusable)?;
         fs::create_dir_all(&blobs_dir).map_err(unusable)?;
         // A child of an earlier life may still be on its way out of its folder: then another start
@@ -298,18 +317,37 @@ impl Store {
         Ok(counter.next - 1)
     }
 
-    /// Gives back the numbers that were set aside, so that an orderly end skips none, and unlocks
-    /// the folder. A request that still hangs writes no more: the folder may be somebody else's.
+    /// Makes a copy of all that is known now under a name, in the place of one of that name.
+    ///
+    /// # Errors
+    /// When the disk refuses; a copy of that name stays.
+    pub(in crate::emulator) fn save(&self, name: &str) -> io::Result<()> {
+        let _writing = self.writing()?;
+        let state = self.documents_dir.ancestors().nth(2);
+        snapshot::save(state.unwrap_or(Path::new("")), name)
+    }
+
+    /// Ends it as [`Store::finish`] does, and unlocks the folder, which may then be somebody else's.
     ///
     /// # Errors
     /// When the disk refuses.
     pub(in crate::emulator) fn close(&self) -> io::Result<()> {
+        self.finish()?;
+        self.lock.as_ref().map_or(Ok(()), File::unlock)
+    }
+
+    /// Gives back the numbers that were set aside, so that an orderly end skips none. A request that still
+    /// hangs writes no more. The answer is the lock, for the next on the folder.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(in crate::emulator) fn finish(&self) -> io::Result<Option<File>> {
         let mut counters = locked(&self.counters);
         for (kind, counter) in std::mem::take(&mut *counters) {
             self.put(&counter_key(&kind), &counter.next)?;
         }
         *locked(&self.writing) = false;
-        self.lock.unlock()
+        self.lock.as_ref().map(File::try_clone).transpose()
     }
 
     /// The file of a blob, which is written and synced by whoever makes it.

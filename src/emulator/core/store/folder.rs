@@ -8,9 +8,20 @@ use std::path::Path;
 use crate::workspace::FOLDER;
 
 /// What serin puts into a state folder.
-const OWN: [&str; 5] = ["lock", "emulator", "workspace", "builder", "cloudbuild"];
+const OWN: [&str; 8] = [
+    "lock",
+    EMULATOR,
+    super::snapshot::NEW,
+    super::snapshot::OLD,
+    SNAPSHOTS,
+    "workspace",
+    "builder",
+    "cloudbuild",
+];
 /// Where the emulator's part is.
-pub(super) const EMULATOR: &str = "emulator";
+pub(in crate::emulator) const EMULATOR: &str = "emulator";
+/// Where copies of it are.
+pub(super) const SNAPSHOTS: &str = "snapshots";
 
 /// Makes a state folder that only its owner may enter, or makes one that serin made so. A folder that
 /// holds other things too keeps its mode; the emulator closes its own part in it.
