@@ -38,4 +38,5 @@ mod seeds;
 mod sent;
 mod serve;
 mod standin;
+mod states;
 mod terminal;

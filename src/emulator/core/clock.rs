@@ -354,8 +354,8 @@ mod tests {
         }
         let store = open();
         let keeper = Keeper::start(&store, 300, Pace::InWaits).unwrap();
-        keeper.settle(&store).unwrap();
         let shown = keeper.clock.now();
+        keeper.settle(&store).unwrap();
         drop(store);
         let again = Keeper::start(&open(), 1, Pace::InWaits).unwrap();
         assert!(again.clock.now() >= shown);
