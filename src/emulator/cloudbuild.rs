@@ -196,7 +196,7 @@ fn owns(path: &str) -> bool {
     };
     // A collection, or one and a verb.
     let kind = kind.unwrap_or_default().split(':').next();
-    matches!(kind, Some("builds" | "triggers"))
+    matches!(kind, Some("builds" | "triggers" | "workerPools"))
 }
 
 fn kinds() -> Vec<Kind> {
@@ -209,6 +209,12 @@ fn kinds() -> Vec<Kind> {
 pub(in crate::emulator) fn routes() -> Vec<Route<CloudBuild>> {
     let mut routes = builds::routes();
     routes.extend(triggers::routes());
+    // There are none.
+    routes.push(route(
+        Method::GET,
+        "v1/projects/*/locations/*/workerPools",
+        async |_: Arc<CloudBuild>, _| Ok(wire::http::json(serde_json::json!({}))),
+    ));
     routes
 }
 
