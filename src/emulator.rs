@@ -324,8 +324,9 @@ pub async fn serve_until_interrupted(options: Options) -> Result<()> {
         println!("faults  {}", faults.join(" "));
     }
     println!(
-        "try     curl '{}/storage/v1/b?project=my-project'",
-        running.url()
+        "try     curl '{}/storage/v1/b?project={}'",
+        running.url(),
+        local_project()
     );
     println!(
         "env     eval \"$(serin emulate env --url {})\"",

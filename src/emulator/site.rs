@@ -110,6 +110,7 @@ impl Site {
         let lock = keeper.settle(store).and_then(|()| store.finish())?;
         let swapped = keeper
             .hand_over(&staged)
+            .and_then(|()| staged.go_on_counting(store))
             .and_then(|()| snapshot::swap(state));
         // Where the disk refused it is the state before that is gone on with.
         *live = Some(self.start(lock, snapshot).await.map_err(internal)?);

@@ -97,6 +97,13 @@ fn a_state_is_kept_emptied_and_come_back_to() {
     assert!(clock_of(&url) >= before, "the clock turned back");
     assert_eq!(text(&url, "f").as_deref(), Some("one"));
     assert_eq!(text(&url, "g"), None);
+    // Numbers are not given twice: what a client knows of the state before is not taken for anything in this one.
+    put(&url, "h", "later");
+    let generation = |object: &str| {
+        get(&format!("{url}/storage/v1/b/a-bucket/o/{object}")).1["generation"].clone()
+    };
+    let number = |object: &str| generation(object).as_str().unwrap().parse::<u64>().unwrap();
+    assert!(number("h") > number("f") + 2);
     assert_eq!(get(&format!("{url}/v1/projects/p/builds")).1, json!({}));
     let left = project.processes();
     assert!(

@@ -317,6 +317,18 @@ impl Store {
         Ok(counter.next - 1)
     }
 
+    /// Takes over the counters of the state before, which has ended, so that no number is given twice.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(in crate::emulator) fn go_on_counting(&self, before: &Self) -> io::Result<()> {
+        for (key, next) in before.list::<u64>("counters/") {
+            let own: u64 = self.get(&key).unwrap_or(0);
+            self.put(&key, &next.max(own))?;
+        }
+        Ok(())
+    }
+
     /// Makes a copy of all that is known now under a name, in the place of one of that name.
     ///
     /// # Errors
