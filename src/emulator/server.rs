@@ -50,12 +50,11 @@ async fn meet(site: Arc<Site>, request: axum::extract::Request) -> Response {
         return guard::sandbox(render(answer, error::with_status));
     }
     let request = axum::extract::Request::from_parts(head, body);
-    let leave = site.leave.notified();
     let live = site.live.read().await;
     let answer = match &*live {
         Some(Live { emulator, table }) => tokio::select! {
             answer = serve(emulator, table, request) => answer,
-            () = leave => render(Err(site::left()), error::with_status),
+            () = site.leave.notified() => render(Err(site::left()), error::with_status),
         },
         None => render(Err(site::stopped()), error::with_status),
     };

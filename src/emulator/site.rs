@@ -82,12 +82,15 @@ impl Site {
     /// Waits until no request is under way, and lets no other begin.
     async fn alone(&self) -> RwLockWriteGuard<'_, Option<Live>> {
         let mut gate = pin!(self.live.write());
-        tokio::select! {
-            gate = &mut gate => return gate,
-            () = tokio::time::sleep(PATIENCE) => {}
+        let mut patience = PATIENCE;
+        loop {
+            tokio::select! {
+                gate = &mut gate => return gate,
+                () = tokio::time::sleep(patience) => self.leave.notify_waiters(),
+            }
+            // One that had just begun may have missed it.
+            patience = PATIENCE / 20;
         }
-        self.leave.notify_waiters();
-        gate.await
     }
 
     /// Puts a snapshot, or an empty state with the seed, in the place of the state.

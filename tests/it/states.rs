@@ -1,5 +1,7 @@
 //! An emulator's state as a whole: `serin emulate wait`, `reset` and `snapshot`, and its proxy.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use reqwest::Method;
@@ -154,6 +156,44 @@ fn a_state_is_kept_emptied_and_come_back_to() {
         200
     );
     assert_eq!(text(&url, "f").as_deref(), Some("three"));
+}
+
+#[test]
+fn requests_that_come_during_a_load_wait_and_one_that_hangs_ends() {
+    let project = Project::empty();
+    let (_emulator, url) = emulate(&project, "cloud");
+    make_bucket(&url);
+    put(&url, "f", "one");
+    assert_eq!(ask(&url, Method::POST, "/_serin/snapshots/s").0, 200);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    assert_eq!(text(&url, "f").as_deref(), Some("one"));
+                }
+            });
+        }
+        for _ in 0..5 {
+            let (code, said) = ask(&url, Method::POST, "/_serin/snapshots/s:load");
+            assert_eq!(code, 200, "{said}");
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    // An upload whose client sends nothing more.
+    let mut hanging = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+    hanging
+        .write_all(
+            b"POST /upload/storage/v1/b/a-bucket/o?uploadType=media&name=g HTTP/1.1\r\nHost: localhost\r\n\
+              Content-Length: 10\r\n\r\nhalf",
+        )
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(ask(&url, Method::POST, "/_serin/snapshots/s:load").0, 200);
+    let mut answer = [0; 12];
+    hanging.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 503");
+    assert_eq!(text(&url, "g"), None);
 }
 
 #[test]
