@@ -19,7 +19,7 @@ use crate::emulator::storage::batch;
 use crate::emulator::wire::enums;
 use crate::emulator::wire::error::{self, ApiError};
 use crate::emulator::wire::http::{Answer, Dialect, Reply, Request, Table, empty, render};
-use crate::emulator::wire::mask;
+use crate::emulator::wire::{gzip, mask};
 use crate::emulator::{Emulator, SERVICES, metadata, storage, tunnel, vertex};
 
 /// The largest body that is read into memory; uploads are streamed and have no limit.
@@ -65,8 +65,11 @@ async fn meet(site: Arc<Site>, request: axum::extract::Request) -> Response {
 async fn serve(
     emulator: &Arc<Emulator>,
     table: &Table,
-    request: axum::extract::Request,
+    mut request: axum::extract::Request,
 ) -> Response {
+    if let Some(full) = storage::full_path(request.uri()) {
+        *request.uri_mut() = full;
+    }
     let path = request.uri().path();
     let service = SERVICES.iter().find(|service| (service.owns)(path));
     let dialect = service.map_or(error::with_status as Dialect, |s| (s.dialect)(path));
@@ -86,7 +89,9 @@ async fn answer(
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     emulator.core.guard.check(&head)?;
-    if head.method == Method::GET && metadata::serves(path) {
+    // At the bare root clients look for the metadata server, and gsutil for its buckets.
+    let buckets = path == "/" && head.headers.contains_key("x-goog-api-version");
+    if head.method == Method::GET && metadata::serves(path) && !buckets {
         return Ok(metadata::answer(path, &head.headers).into());
     }
     if let Some(rest) = path
@@ -113,7 +118,14 @@ async fn answer(
         return Ok(empty(StatusCode::OK).into());
     }
     let query = head.uri.query().unwrap_or_default();
-    let mut request = Request::new(query, head.headers);
+    let (mut headers, mut body) = (head.headers, body);
+    // To the XML API a coding is the object's.
+    if storage::xml::names(path).is_none() && gzip::is_packed(&headers) {
+        headers.remove(header::CONTENT_ENCODING);
+        headers.remove(header::CONTENT_LENGTH);
+        body = gzip::unpacked(body);
+    }
+    let mut request = Request::new(query, headers);
     request.beta = path.starts_with("/v1beta1/");
     if service.is_some_and(|s| s.api == Api::Storage) {
         storage::check_headers(&request)?;

@@ -12,6 +12,7 @@ pub(in crate::emulator) mod blob;
 mod buckets;
 mod bytes;
 pub(in crate::emulator) mod internal;
+mod lists;
 mod objects;
 pub(in crate::emulator) mod seeded;
 #[cfg(test)]
@@ -20,6 +21,8 @@ pub(in crate::emulator) mod xml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+
+use axum::http::Uri;
 
 use crate::emulator::core::Core;
 use crate::emulator::core::faults::Api;
@@ -52,6 +55,7 @@ impl Storage {
 pub(in crate::emulator) fn routes() -> Vec<Route<Storage>> {
     let mut routes = buckets::routes();
     routes.extend(access::routes());
+    routes.extend(lists::routes());
     routes.extend(objects::routes());
     routes
 }
@@ -63,6 +67,36 @@ pub(in crate::emulator) const SERVICE: Service = Service {
     },
     ..Service::new(Api::Storage, kinds, owns)
 };
+
+/// The whole path of a request whose client takes `STORAGE_EMULATOR_HOST` as its base, path and all, as Node's does:
+/// `/b/BUCKET/o`; and any path of this API without the slash at its end.
+pub(in crate::emulator) fn full_path(uri: &Uri) -> Option<Uri> {
+    let sent = uri.path();
+    let path = match sent.strip_prefix("//") {
+        Some(rest) => format!("/{rest}"),
+        None => sent.to_owned(),
+    };
+    let mut segments = path.split('/').skip(1);
+    let bare = match (segments.next(), segments.next(), segments.next()) {
+        (Some("b"), ..) => true,
+        (Some("projects"), Some(_), Some("hmacKeys" | "serviceAccount")) => true,
+        _ => false,
+    };
+    let full = if bare {
+        format!("/storage/v1{path}")
+    } else {
+        path
+    };
+    if !full.starts_with("/storage/v1/") {
+        return None;
+    }
+    let full = full.trim_end_matches('/');
+    if full == sent {
+        return None;
+    }
+    let query = uri.query().map(|query| format!("?{query}"));
+    format!("{full}{}", query.unwrap_or_default()).parse().ok()
+}
 
 fn owns(path: &str) -> bool {
     let mut segments = path.split('/').skip(1);
@@ -136,9 +170,10 @@ pub(in crate::emulator) fn start(storage: &Arc<Storage>) -> anyhow::Result<()> {
 pub(in crate::emulator) fn check_headers(request: &Request) -> Result<(), ApiError> {
     match request.header("x-goog-encryption-algorithm") {
         None => Ok(()),
-        Some(_) => Err(ApiError::unimplemented(
-            "This emulator has no customer-supplied encryption keys.",
-        )),
+        Some(_) => Err(ApiError::invalid_argument(
+            "This emulator has no customer-supplied encryption keys: use Cloud KMS keys or none.",
+        )
+        .reason("notImplemented")),
     }
 }
 

@@ -4,6 +4,7 @@ pub(in crate::emulator) mod case;
 pub(in crate::emulator) mod enums;
 pub(in crate::emulator) mod error;
 pub(in crate::emulator) mod filter;
+pub(in crate::emulator) mod gzip;
 pub(in crate::emulator) mod http;
 pub(in crate::emulator) mod json;
 pub(in crate::emulator) mod labels;

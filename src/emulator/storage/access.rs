@@ -1,5 +1,4 @@
 //! Who may do what: the policy of a bucket is kept and told, and nobody is ever refused by it.
-//! Access control lists are not kept, so every word about them is refused.
 
 use std::sync::{Arc, PoisonError};
 
@@ -10,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::buckets::Bucket;
+use super::lists;
 use super::objects::{message, not_met};
 use crate::emulator::core::numbers::project_number;
 use crate::emulator::storage::Storage;
@@ -20,28 +20,12 @@ pub(super) fn routes() -> Vec<Route<Storage>> {
     let policy = "storage/v1/b/*/iam";
     let permissions = "storage/v1/b/*/iam/testPermissions";
     let account = "storage/v1/projects/*/serviceAccount";
-    let mut routes = vec![
+    vec![
         route(Method::GET, policy, get_policy),
         route(Method::PUT, policy, set_policy),
         route(Method::GET, permissions, test_permissions),
         route(Method::GET, account, service_account),
-    ];
-    for (all, one) in [
-        ("storage/v1/b/*/acl", "storage/v1/b/*/acl/*"),
-        (
-            "storage/v1/b/*/defaultObjectAcl",
-            "storage/v1/b/*/defaultObjectAcl/*",
-        ),
-        ("storage/v1/b/*/o/*/acl", "storage/v1/b/*/o/*/acl/*"),
-    ] {
-        for method in [Method::GET, Method::POST] {
-            routes.push(route(method, all, lists));
-        }
-        for method in [Method::GET, Method::PUT, Method::PATCH, Method::DELETE] {
-            routes.push(route(method, one, lists));
-        }
-    }
-    routes
+    ]
 }
 
 /// A policy as it was set.
@@ -137,6 +121,10 @@ async fn set_policy(storage: Arc<Storage>, request: Request) -> Answer {
     let commit = &storage.commit;
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
     let mut bucket = Bucket::find(&storage, &request.params[0])?;
+    let public = |binding: &Binding| binding.members.iter().any(|m| lists::is_public(m));
+    if bucket.keeps_public_out() && bindings.iter().any(public) {
+        return Err(lists::kept_out());
+    }
     let count = bucket.policy.as_ref().map_or(1, |policy| policy.count);
     if sent["etag"]
         .as_str()
@@ -186,28 +174,4 @@ async fn service_account(_storage: Arc<Storage>, request: Request) -> Answer {
         "kind": "storage#serviceAccount",
         "email_address": format!("service-{number}@gs-project-accounts.iam.gserviceaccount.com"),
     })))
-}
-
-/// What Google says of access control lists under uniform access, else that there are none here.
-pub(super) fn no_lists(storage: &Storage, bucket: &str) -> ApiError {
-    match Bucket::find(storage, bucket) {
-        Err(missing) => missing,
-        Ok(bucket) if bucket.is_uniform() => ApiError::invalid_argument(
-            "Cannot use ACL API to update bucket policy when uniform bucket-level access is enabled.",
-        ),
-        Ok(_) => ApiError::unimplemented(
-            "This emulator has no access control lists: use IAM and uniform bucket-level access.",
-        ),
-    }
-}
-
-/// Whether a message about a bucket or an object sets a list.
-pub(super) fn names_lists(sent: &Value) -> bool {
-    ["acl", "defaultObjectAcl"]
-        .iter()
-        .any(|name| sent[name].as_array().is_some_and(|list| !list.is_empty()))
-}
-
-async fn lists(storage: Arc<Storage>, request: Request) -> Answer {
-    Err(no_lists(&storage, &request.params[0]))
 }

@@ -96,6 +96,10 @@ pub(in crate::emulator) async fn write(answers: Vec<(Option<String>, Response)>)
         let status = answer.status();
         let reason = status.canonical_reason().unwrap_or_default();
         text.extend_from_slice(format!("\r\nHTTP/1.1 {} {reason}\r\n", status.as_u16()).as_bytes());
+        // A client may split the head from the body at an empty line that a bare status would not have.
+        if answer.headers().is_empty() {
+            text.extend_from_slice(b"Content-Length: 0\r\n");
+        }
         for (name, value) in answer.headers() {
             text.extend_from_slice(format!("{name}: ").as_bytes());
             text.extend_from_slice(value.as_bytes());

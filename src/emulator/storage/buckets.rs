@@ -9,7 +9,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::access::{self, Policy};
+use super::access::Policy;
+use super::lists::{self, Of};
 use super::objects::{LIVE, OLD, Preconditions, message};
 use crate::clock::Timestamp;
 use crate::emulator::core::numbers::project_number;
@@ -61,13 +62,18 @@ pub(super) struct Bucket {
     pub project: String,
     pub location: String,
     pub storage_class: String,
-    metageneration: u64,
-    created: Timestamp,
+    pub metageneration: u64,
+    pub created: Timestamp,
     updated: Timestamp,
     settings: Map<String, Value>,
     /// Where one was set.
     #[serde(default)]
     pub policy: Option<Policy>,
+    /// Its access control list, and that of its new objects, where they were given.
+    #[serde(default)]
+    pub acl: Option<Vec<lists::Entry>>,
+    #[serde(default)]
+    pub default_acl: Option<Vec<lists::Entry>>,
 }
 
 impl Bucket {
@@ -87,6 +93,8 @@ impl Bucket {
             updated: now,
             settings: Map::new(),
             policy: None,
+            acl: None,
+            default_acl: None,
         }
     }
 
@@ -116,6 +124,75 @@ impl Bucket {
     /// The disk's refusal.
     pub(super) fn keep(&self, storage: &Storage) -> Result<(), ApiError> {
         Ok(storage.core.store.put(&Self::document(&self.name), self)?)
+    }
+
+    /// A setting; null where nothing is said.
+    pub(super) fn setting(&self, name: &str) -> &Value {
+        self.settings.get(name).unwrap_or(&Value::Null)
+    }
+
+    pub(super) fn etag(&self) -> String {
+        BASE64_STANDARD.encode(self.metageneration.to_string())
+    }
+
+    /// Its resource is another from now on.
+    pub(super) fn changed(&mut self, now: Timestamp) {
+        self.metageneration += 1;
+        self.updated = now;
+    }
+
+    /// Whether nobody may be let in whom nobody knows.
+    pub(super) fn keeps_public_out(&self) -> bool {
+        self.setting("iamConfiguration")["publicAccessPrevention"] == "enforced"
+    }
+
+    /// The resource that a request asks for, in the projection that it names or that its method has.
+    fn told(&self, storage: &Storage, request: &Request, projection: &str) -> Value {
+        let base = request.base_url(&storage.core.url);
+        let mut resource = self.resource(&base);
+        if request.get("projection").unwrap_or(projection) == "full" {
+            let acl = lists::told(self, Of::Bucket, None, &base);
+            let default = lists::told(self, Of::Default, None, &base);
+            if let (Some(acl), Some(default)) = (acl, default) {
+                resource["acl"] = acl;
+                resource["defaultObjectAcl"] = default;
+                resource["owner"] = lists::owner(&self.project);
+            }
+        }
+        resource
+    }
+
+    /// Takes the lists that a message or a word of the query gives.
+    fn take_lists(&mut self, request: &Request, sent: &Value) -> Result<(), ApiError> {
+        for (of, field, parameter) in [
+            (Of::Bucket, "acl", "predefinedAcl"),
+            (
+                Of::Default,
+                "defaultObjectAcl",
+                "predefinedDefaultObjectAcl",
+            ),
+        ] {
+            let list = match (request.get(parameter), &sent[field]) {
+                (Some(word), _) => lists::predefined(of, word, &self.project)?,
+                (None, Value::Array(list)) => list
+                    .iter()
+                    .map(lists::Entry::deserialize)
+                    .collect::<Result<_, _>>()
+                    .map_err(|_| {
+                        ApiError::invalid_argument(format!("Invalid value for: {field}"))
+                    })?,
+                (None, _) => continue,
+            };
+            lists::check(self, of, &list)?;
+            // Under uniform access an empty list is none.
+            if !self.is_uniform() {
+                match of {
+                    Of::Default => self.default_acl = Some(list),
+                    _ => self.acl = Some(list),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether policies alone say who may what, and lists nothing.
@@ -174,7 +251,7 @@ impl Bucket {
             "location": self.location,
             "locationType": self.location_type(),
             "storageClass": self.storage_class,
-            "etag": BASE64_STANDARD.encode(self.metageneration.to_string()),
+            "etag": self.etag(),
             "timeCreated": self.created,
             "updated": self.updated,
             "iamConfiguration": {
@@ -260,7 +337,13 @@ pub(super) fn check_name(name: &str) -> Result<(), ApiError> {
     }
 }
 
-async fn insert(storage: Arc<Storage>, request: Request) -> Answer {
+/// Every bucket, by name.
+pub(super) fn all(storage: &Storage) -> impl Iterator<Item = Bucket> {
+    let found = storage.core.store.list::<Bucket>(BUCKETS);
+    found.into_iter().map(|(_, bucket)| bucket)
+}
+
+pub(super) async fn insert(storage: Arc<Storage>, request: Request) -> Answer {
     let project = request
         .get("project")
         .filter(|p| !p.is_empty())
@@ -282,6 +365,7 @@ async fn insert(storage: Arc<Storage>, request: Request) -> Answer {
     }
     bucket.settings = settings;
     bucket.check_key()?;
+    bucket.take_lists(&request, &sent)?;
     {
         let commit = &storage.commit;
         let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
@@ -292,14 +376,14 @@ async fn insert(storage: Arc<Storage>, request: Request) -> Answer {
         }
         bucket.keep(&storage)?;
     }
-    Ok(json(bucket.resource(&request.base_url(&storage.core.url))))
+    Ok(json(bucket.told(&storage, &request, "noAcl")))
 }
 
 async fn get(storage: Arc<Storage>, request: Request) -> Answer {
     let bucket = Bucket::find(&storage, &request.params[0])?;
     let preconditions = Preconditions::of(&request)?;
     preconditions.check(0, bucket.metageneration)?;
-    Ok(json(bucket.resource(&request.base_url(&storage.core.url))))
+    Ok(json(bucket.told(&storage, &request, "noAcl")))
 }
 
 async fn layout(storage: Arc<Storage>, request: Request) -> Answer {
@@ -327,7 +411,6 @@ async fn list(storage: Arc<Storage>, request: Request) -> Answer {
         .clamp(1, 1000);
     let prefix = format!("{BUCKETS}{}", request.get("prefix").unwrap_or_default());
     let after = request.get("pageToken").unwrap_or_default();
-    let base = request.base_url(&storage.core.url);
     let mut found: Vec<Bucket> = storage
         .core
         .store
@@ -343,12 +426,15 @@ async fn list(storage: Arc<Storage>, request: Request) -> Answer {
         page["nextPageToken"] = last.name.clone().into();
     }
     if !found.is_empty() {
-        page["items"] = found.iter().map(|bucket| bucket.resource(&base)).collect();
+        page["items"] = found
+            .iter()
+            .map(|bucket| bucket.told(&storage, &request, "noAcl"))
+            .collect();
     }
     Ok(json(page))
 }
 
-async fn patch(storage: Arc<Storage>, request: Request) -> Answer {
+pub(super) async fn patch(storage: Arc<Storage>, request: Request) -> Answer {
     alter(&storage, &request, |settings, sent| {
         let mut merged = Value::Object(std::mem::take(settings));
         merge(&mut merged, &Value::Object(sent));
@@ -371,9 +457,6 @@ fn alter(
     change: impl FnOnce(&mut Map<String, Value>, Map<String, Value>),
 ) -> Answer {
     let (settings, sent) = read(request)?;
-    if access::names_lists(&sent) {
-        return Err(access::no_lists(storage, &request.params[0]));
-    }
     let preconditions = Preconditions::of(request)?;
     let commit = &storage.commit;
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
@@ -384,13 +467,13 @@ fn alter(
     if let Some(class) = sent["storageClass"].as_str() {
         class.clone_into(&mut bucket.storage_class);
     }
-    bucket.metageneration += 1;
-    bucket.updated = storage.core.clock.now();
+    bucket.take_lists(request, &sent)?;
+    bucket.changed(storage.core.clock.now());
     bucket.keep(storage)?;
-    Ok(json(bucket.resource(&request.base_url(&storage.core.url))))
+    Ok(json(bucket.told(storage, request, "full")))
 }
 
-async fn delete(storage: Arc<Storage>, request: Request) -> Answer {
+pub(super) async fn delete(storage: Arc<Storage>, request: Request) -> Answer {
     let preconditions = Preconditions::of(&request)?;
     let commit = &storage.commit;
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);

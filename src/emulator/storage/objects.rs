@@ -5,6 +5,7 @@ pub(super) mod download;
 pub(super) mod list;
 pub(super) mod multipart;
 mod patch;
+pub(super) use patch::patch;
 pub(super) mod resumable;
 mod upload;
 
@@ -21,6 +22,7 @@ use serde_json::{Map, Value, json};
 
 use super::buckets::Bucket;
 use super::bytes::Sums;
+use super::lists::{self, Of};
 use crate::clock::Timestamp;
 use crate::emulator::kms;
 use crate::emulator::storage::Storage;
@@ -89,6 +91,9 @@ pub(super) struct Attributes {
     pub kms_key_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<BTreeMap<String, Option<String>>>,
+    /// Its access control list, where one was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acl: Option<Vec<lists::Entry>>,
 }
 
 /// A request's message about an object; unknown fields are ignored, as Cloud Storage ignores them.
@@ -166,6 +171,33 @@ impl Object {
             .unwrap_or("STANDARD")
     }
 
+    /// Writes the object's document.
+    ///
+    /// # Errors
+    /// The disk's refusal.
+    pub(super) fn keep(&self, storage: &Storage) -> Result<(), ApiError> {
+        let key = if self.deleted.is_some() {
+            self.old_key()
+        } else {
+            Self::key(&self.bucket, &self.name)
+        };
+        Ok(storage.core.store.put(&key, self)?)
+    }
+
+    /// The resource that a request asks for, in the projection that it names.
+    pub(super) fn told(&self, storage: &Storage, request: &Request) -> Value {
+        let base = request.base_url(&storage.core.url);
+        let mut resource = self.resource(&base);
+        if request.get("projection") == Some("full")
+            && let Ok(bucket) = Bucket::find(storage, &self.bucket)
+            && let Some(acl) = lists::told(&bucket, Of::Object, Some(self), &base)
+        {
+            resource["acl"] = acl;
+            resource["owner"] = lists::owner(&bucket.project);
+        }
+        resource
+    }
+
     /// Google's resource; `base` is the address the caller knows the emulator by.
     pub(super) fn resource(&self, base: &str) -> Value {
         let Self {
@@ -209,8 +241,15 @@ impl Object {
 }
 
 impl Attributes {
-    /// The fields that are set, by Google's names.
+    /// The fields that resources tell wherever they are set, by Google's names.
     pub(super) fn fields(&self) -> Map<String, Value> {
+        let mut fields = self.all_fields();
+        fields.remove("acl");
+        fields
+    }
+
+    /// The fields that are set, by Google's names.
+    pub(super) fn all_fields(&self) -> Map<String, Value> {
         match serde_json::to_value(self) {
             Ok(Value::Object(fields)) => fields,
             _ => Map::new(),
@@ -375,6 +414,12 @@ pub(super) fn commit(storage: &Storage, new: New, file: &Path) -> Result<Object,
             kms_key_name: kms_key,
             ..new.attributes
         };
+        if let Some(acl) = &attributes.acl {
+            lists::check(&bucket, Of::Object, acl)?;
+        }
+        if attributes.acl.is_none() {
+            attributes.acl.clone_from(&bucket.default_acl);
+        }
         if bucket.holds_new() {
             attributes.event_based_hold.get_or_insert(true);
         }
@@ -515,19 +560,43 @@ pub(super) fn alter(
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
     let mut object = find(storage, &request.params[0], &request.params[1], generation)?;
     preconditions.check(object.generation, object.metageneration)?;
+    let bucket = Bucket::find(storage, &object.bucket)?;
+    let changed = change(&object.attributes)?;
+    if let Some(acl) = changed
+        .acl
+        .as_ref()
+        .filter(|_| changed.acl != object.attributes.acl)
+    {
+        lists::check(&bucket, Of::Object, acl)?;
+    }
+    let canned = canned(request, &bucket, "predefinedAcl")?;
+    let acl = canned.or(changed.acl).or(object.attributes.acl);
     object.attributes = Attributes {
-        kms_key_name: object.attributes.kms_key_name.clone(),
-        ..change(&object.attributes)?
+        kms_key_name: object.attributes.kms_key_name,
+        acl,
+        ..changed
     };
     object.metageneration += 1;
     object.updated = storage.core.clock.now();
-    let key = if object.deleted.is_some() {
-        object.old_key()
-    } else {
-        Object::key(&object.bucket, &object.name)
-    };
-    storage.core.store.put(&key, &object)?;
+    object.keep(storage)?;
     Ok(object)
+}
+
+/// The list that a parameter names for an object.
+///
+/// # Errors
+/// 400 for a word that is none or under uniform access, 412 for the public where it is kept out.
+pub(super) fn canned(
+    request: &Request,
+    bucket: &Bucket,
+    parameter: &str,
+) -> Result<Option<Vec<lists::Entry>>, ApiError> {
+    let Some(word) = request.get(parameter) else {
+        return Ok(None);
+    };
+    let list = lists::predefined(Of::Object, word, &bucket.project)?;
+    lists::check(bucket, Of::Object, &list)?;
+    Ok(Some(list))
 }
 
 /// Checks an object's name.

@@ -1,10 +1,13 @@
 //! The XML API, `/BUCKET/OBJECT`: what the crate object_store, gsutil over http and the transfer
-//! manager of Google's Python client speak. Objects, lists and multipart uploads.
+//! manager of Google's Python client speak. Buckets and their settings, objects, lists, multipart and resumable
+//! uploads.
 //!
-//! A bucket whose name is the first word of another API's paths is out of reach here. Left out:
-//! creating and changing buckets, access control, signed URLs.
+//! A bucket whose name is the first word of another API's paths is out of reach here. Left out: whether the
+//! signature of a signed URL holds.
 
 mod parts;
+mod settings;
+mod tree;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,11 +27,18 @@ pub(in crate::emulator::storage) use parts::{kinds, sweep};
 use super::blocking;
 use super::buckets::{self, Bucket};
 use super::bytes::{self, Incoming, Sums};
+use super::internal::TENANT;
+use super::lists::{self, Of};
 use super::objects::download::{self, http_date};
-use super::objects::{self, Attributes, New, Object, Preconditions, copy, list};
+use super::objects::{self, Attributes, New, Object, Preconditions, Sent, copy, list, resumable};
+use crate::emulator::core::numbers::project_number;
+use crate::emulator::core::variables::local_project;
 use crate::emulator::storage::Storage;
 use crate::emulator::wire::error::ApiError;
-use crate::emulator::wire::http::{self, Answer, Request, empty, percent_decode};
+use crate::emulator::wire::http::{
+    self, Answer, Reply, Request, empty, percent_decode, percent_encode,
+};
+use tree::Element;
 
 /// First words of the paths of other APIs.
 const OTHERS: [&str; 7] = [
@@ -42,11 +52,42 @@ const OTHERS: [&str; 7] = [
 ];
 const CONTENT_TYPE: &str = "application/xml; charset=UTF-8";
 const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
+const MAX_MESSAGE_BYTES: usize = 4 << 20;
 
-/// The bucket and the object, which may be empty, that a raw path names; `None` for the path of
-/// another API.
+/// What a request about one object may have in its query beside what its method takes.
+const OF_OBJECT: [&str; 8] = [
+    "acl",
+    "compose",
+    "generation",
+    "partNumber",
+    "upload_id",
+    "uploadId",
+    "uploads",
+    "userProject",
+];
+/// What a list of objects takes.
+const OF_LIST: [&str; 12] = [
+    "continuation-token",
+    "delimiter",
+    "encoding-type",
+    "fetch-owner",
+    "generation-marker",
+    "list-type",
+    "marker",
+    "max-keys",
+    "prefix",
+    "start-after",
+    "userProject",
+    "versions",
+];
+
+/// The bucket and the object, of which the object or both may be empty, that a raw path names; `None` for the path
+/// of another API.
 pub(in crate::emulator) fn names(path: &str) -> Option<(String, String)> {
     let path = path.strip_prefix('/')?;
+    if path.is_empty() {
+        return Some(Default::default());
+    }
     let (bucket, object) = path.split_once('/').unwrap_or((path, ""));
     let bucket = percent_decode(bucket)?;
     if OTHERS.contains(&bucket.as_str()) || buckets::check_name(&bucket).is_err() {
@@ -73,26 +114,260 @@ pub(in crate::emulator) async fn serve(
             request.query.push((parameter.to_owned(), value));
         }
     }
-    Bucket::find(&storage, &request.params[0]).map_err(|e| e.reason("NoSuchBucket"))?;
-    let has = |name| request.get(name).is_some();
+    if request.params[0].is_empty() {
+        return match method.as_str() {
+            "GET" | "HEAD" => list_buckets(&storage, &request),
+            _ => Err(not_served()),
+        };
+    }
     let whole_bucket = request.params[1].is_empty();
+    let setting = settings::OF_BUCKET
+        .into_iter()
+        .find(|name| whole_bucket && sent(&request, name));
+    check_query(&request, whole_bucket, setting.is_some())?;
+    if whole_bucket && setting.is_none() && method == Method::PUT {
+        return make_bucket(storage, request).await;
+    }
+    Bucket::find(&storage, &request.params[0]).map_err(|e| e.reason("NoSuchBucket"))?;
+    if let Some(name) = setting {
+        return match method.as_str() {
+            "GET" | "HEAD" => settings::get(&storage, &request, name),
+            "PUT" => settings::put(storage, request, name).await,
+            _ => Err(not_served()),
+        };
+    }
+    let has = |name| sent(&request, name);
+    let starts = request
+        .header("x-goog-resumable")
+        .is_some_and(|word| word.eq_ignore_ascii_case("start"));
     match (method.as_str(), whole_bucket) {
         ("HEAD", true) => Ok(empty(StatusCode::OK).into()),
         ("GET", true) => list_objects(&storage, request),
-        ("GET" | "HEAD", false) if !has("uploadId") => read(&storage, &request),
+        ("DELETE", true) => {
+            let gone = buckets::delete(storage, request).await;
+            gone.map_err(|error| match error.code {
+                409 => error.reason("BucketNotEmpty"),
+                _ => error,
+            })
+        }
+        ("GET" | "HEAD", false) if has("acl") => settings::object_acl(&storage, &request),
+        ("PUT", false) if has("acl") => settings::put_object_acl(storage, request).await,
+        ("PUT", false) if has("compose") => compose(storage, request).await,
+        ("POST", false) if starts => start_resumable(storage, request).await,
+        ("PUT", false) if has("upload_id") => put_resumable(storage, request).await,
+        ("DELETE", false) if has("upload_id") => resumable::cancel(storage, request).await,
+        (_, false) if ["acl", "compose", "upload_id"].into_iter().any(has) => Err(not_served()),
+        ("GET" | "HEAD", false) if !has("uploadId") && !has("uploads") => read(&storage, &request),
         ("PUT", false) if has("uploadId") => parts::put(storage, request).await,
         ("PUT", false) if request.header("x-goog-copy-source").is_some() => {
             copy_object(storage, request).await
         }
-        ("PUT", false) => put(storage, request).await,
+        ("PUT", false) if !has("uploads") => put(storage, request).await,
         ("POST", false) if has("uploads") => parts::start(storage, request).await,
         ("POST", false) if has("uploadId") => parts::complete(storage, request).await,
         ("DELETE", false) if has("uploadId") => parts::abort(storage, request).await,
-        ("DELETE", false) => delete(storage, request).await,
-        _ => Err(ApiError::unimplemented(
-            "This method of the XML API is not emulated; the JSON API may have it.",
-        )),
+        ("DELETE", false) if !has("uploads") => delete(storage, request).await,
+        _ => Err(not_served()),
     }
+}
+
+fn not_served() -> ApiError {
+    ApiError::unimplemented("This method of the XML API is not emulated; the JSON API may have it.")
+}
+
+fn malformed() -> ApiError {
+    ApiError::invalid_argument("The XML you provided was not well-formed or did not validate.")
+        .reason("MalformedXML")
+}
+
+/// Whether the query has a parameter, with or without a value.
+fn sent(request: &Request, name: &str) -> bool {
+    request.query.iter().any(|(key, _)| key == name)
+}
+
+/// Refuses what would be ignored: a sub-resource that is not served must not be taken for the object itself.
+fn check_query(request: &Request, whole_bucket: bool, setting: bool) -> Result<(), ApiError> {
+    // What signs a URL stands in its query.
+    let signs = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        name.starts_with("x-goog-")
+            || name.starts_with("response-content-")
+            || ["signature", "googleaccessid", "expires"].contains(&name.as_str())
+    };
+    let known = |name: &str| {
+        signs(name)
+            || name.starts_with("if")
+            || match (whole_bucket, setting) {
+                (true, true) => settings::OF_BUCKET.contains(&name) || name == "userProject",
+                (true, false) => OF_LIST.contains(&name),
+                (false, _) => OF_OBJECT.contains(&name),
+            }
+    };
+    match request.query.iter().find(|(name, _)| !known(name)) {
+        None => Ok(()),
+        Some((other, _)) => Err(ApiError::invalid_argument(format!(
+            "The parameter {other} is unknown, or this emulator does not serve it in the XML API; the JSON API may."
+        ))
+        .reason("InvalidQueryParameter")),
+    }
+}
+
+/// The document in a request's body.
+async fn read_document(request: &mut Request) -> Result<Element, ApiError> {
+    let body = axum::body::to_bytes(request.take_stream(), MAX_MESSAGE_BYTES)
+        .await
+        .map_err(|_| ApiError::too_large("The document is too long."))?;
+    let text = std::str::from_utf8(&body).ok();
+    text.and_then(Element::read).ok_or_else(malformed)
+}
+
+/// Makes a request one of the JSON API's, with a message.
+fn as_json(request: &mut Request, message: &serde_json::Value) {
+    request.body = Bytes::from(message.to_string());
+    let kind = HeaderValue::from_static("application/json");
+    request.headers.insert(header::CONTENT_TYPE, kind);
+}
+
+/// `GET /`: the buckets of a project, or all where none is named.
+fn list_buckets(storage: &Storage, request: &Request) -> Answer {
+    check_query(request, true, true)?;
+    let project = request.header("x-goog-project-id").map(project_number);
+    let hidden = project_number(TENANT);
+    let found = buckets::all(storage).filter(|bucket| match &project {
+        Some(project) => bucket.project == *project,
+        None => bucket.project != hidden,
+    });
+    let found: Vec<_> = found.collect();
+    let owner = project.unwrap_or_else(|| project_number(&local_project()));
+    let response = document("ListAllMyBucketsResult", |xml| {
+        xml.create_element("Owner")
+            .write_inner_content(|xml| texts(xml, [("ID", &*format!("project-owners-{owner}"))]))?;
+        xml.create_element("Buckets").write_inner_content(|xml| {
+            for bucket in &found {
+                let elements = [
+                    ("Name", bucket.name.as_str()),
+                    ("CreationDate", &bucket.created.to_string()),
+                ];
+                xml.create_element("Bucket")
+                    .write_inner_content(|xml| texts(xml, elements))?;
+            }
+            Ok(())
+        })?;
+        Ok(())
+    })?;
+    Ok(response.into())
+}
+
+/// `PUT /BUCKET`.
+async fn make_bucket(storage: Arc<Storage>, mut request: Request) -> Answer {
+    let body = axum::body::to_bytes(request.take_stream(), MAX_MESSAGE_BYTES)
+        .await
+        .map_err(|_| ApiError::too_large("The document is too long."))?;
+    let mut message = serde_json::json!({ "name": request.params[0] });
+    let canned = request.header("x-goog-acl").map(str::to_owned);
+    if !body.trim_ascii().is_empty() {
+        let text = std::str::from_utf8(&body).ok();
+        let root = text.and_then(Element::read).ok_or_else(malformed)?;
+        if root.name != "CreateBucketConfiguration" {
+            return Err(malformed());
+        }
+        for (element, field) in [
+            ("LocationConstraint", "location"),
+            ("StorageClass", "storageClass"),
+        ] {
+            if let Some(text) = root.text_of(element).filter(|text| !text.is_empty()) {
+                message[field] = text.into();
+            }
+        }
+    }
+    let project = request.header("x-goog-project-id").map(str::to_owned);
+    let project = project.unwrap_or_else(local_project);
+    request.query.push(("project".to_owned(), project));
+    request
+        .query
+        .extend(canned.map(|word| ("predefinedAcl".to_owned(), word)));
+    as_json(&mut request, &message);
+    buckets::insert(storage, request)
+        .await
+        .map_err(|error| match error.code {
+            409 => error.reason("BucketAlreadyOwnedByYou"),
+            _ => error,
+        })?;
+    Ok(empty(StatusCode::OK).into())
+}
+
+/// `PUT /BUCKET/OBJECT?compose`.
+async fn compose(storage: Arc<Storage>, mut request: Request) -> Answer {
+    let destination = attributes(&storage, &request)?;
+    let root = read_document(&mut request).await?;
+    if root.name != "ComposeRequest" {
+        return Err(malformed());
+    }
+    let mut sources = Vec::new();
+    for component in root.all("Component") {
+        let name = component.text_of("Name").ok_or_else(malformed)?;
+        let mut source = serde_json::json!({ "name": name });
+        if let Some(generation) = component.text_of("Generation") {
+            source["generation"] = generation.into();
+        }
+        if let Some(generation) = component.text_of("IfGenerationMatch") {
+            source["objectPreconditions"] = serde_json::json!({"ifGenerationMatch": generation});
+        }
+        sources.push(source);
+    }
+    let [bucket, name] = [request.params[0].clone(), request.params[1].clone()];
+    let message = serde_json::json!({
+        "sourceObjects": sources,
+        "destination": destination.all_fields(),
+    });
+    as_json(&mut request, &message);
+    let made = copy::compose(storage.clone(), request).await?;
+    with_headers_of(&storage, made, &bucket, &name)
+}
+
+/// The XML API's answer to what made an object by the JSON API's method; another answer stays.
+fn with_headers_of(storage: &Storage, made: Reply, bucket: &str, name: &str) -> Answer {
+    let Reply::Json(resource) = made else {
+        return Ok(made);
+    };
+    let generation = resource["generation"]
+        .as_str()
+        .and_then(|text| text.parse().ok());
+    let mut response = empty(StatusCode::OK);
+    if let Ok(object) = objects::find(storage, bucket, name, generation) {
+        set_headers(&mut response, &object);
+    }
+    Ok(response.into())
+}
+
+/// `POST /BUCKET/OBJECT` with `x-goog-resumable: start`.
+async fn start_resumable(storage: Arc<Storage>, request: Request) -> Answer {
+    let [bucket, name] = [&request.params[0], &request.params[1]];
+    objects::check_name(name)?;
+    let base = request.base_url(&storage.core.url);
+    let location = format!("{base}/{bucket}/{}?upload_id=", percent_encode(name));
+    let sent = Sent {
+        name: Some(name.clone()),
+        attributes: attributes(&storage, &request)?,
+        ..Sent::default()
+    };
+    let preconditions = Preconditions::of(&request)?;
+    let id = resumable::begin(&storage, bucket, sent, preconditions, None).await?;
+    let mut response = empty(StatusCode::CREATED);
+    let headers = response.headers_mut();
+    download::insert(headers, header::LOCATION, &format!("{location}{id}"));
+    download::insert(
+        headers,
+        HeaderName::from_static("x-guploader-uploadid"),
+        &id,
+    );
+    Ok(response.into())
+}
+
+async fn put_resumable(storage: Arc<Storage>, request: Request) -> Answer {
+    let [bucket, name] = [request.params[0].clone(), request.params[1].clone()];
+    let made = resumable::put(storage.clone(), request).await?;
+    with_headers_of(&storage, made, &bucket, &name)
 }
 
 /// A document in the making.
@@ -230,7 +505,14 @@ fn text(value: &HeaderValue) -> String {
 }
 
 /// What a request's headers say a new object is.
-fn attributes(request: &Request) -> Attributes {
+fn attributes(storage: &Storage, request: &Request) -> Result<Attributes, ApiError> {
+    let acl = match request.header("x-goog-acl") {
+        Some(word) => {
+            let bucket = Bucket::find(storage, &request.params[0])?;
+            Some(lists::predefined(Of::Object, word, &bucket.project)?)
+        }
+        None => None,
+    };
     let sent = |name: &str| request.headers.get(name).map(text);
     let mut metadata = BTreeMap::new();
     for (name, value) in &request.headers {
@@ -238,7 +520,7 @@ fn attributes(request: &Request) -> Attributes {
             metadata.insert(key.to_owned(), Some(text(value)));
         }
     }
-    Attributes {
+    Ok(Attributes {
         content_type: sent("content-type"),
         content_encoding: sent("content-encoding"),
         content_disposition: sent("content-disposition"),
@@ -246,9 +528,11 @@ fn attributes(request: &Request) -> Attributes {
         cache_control: sent("cache-control"),
         custom_time: sent("x-goog-custom-time"),
         storage_class: sent("x-goog-storage-class"),
+        kms_key_name: sent("x-goog-encryption-kms-key-name"),
+        acl,
         metadata: Some(metadata).filter(|metadata| !metadata.is_empty()),
         ..Attributes::default()
-    }
+    })
 }
 
 /// What has arrived of a body, and the sums that its headers promise.
@@ -294,7 +578,7 @@ impl Received {
 async fn put(storage: Arc<Storage>, mut request: Request) -> Answer {
     objects::check_name(&request.params[1])?;
     let preconditions = Preconditions::of(&request)?;
-    let attributes = attributes(&request);
+    let attributes = attributes(&storage, &request)?;
     let received = receive(&storage, &mut request).await?;
     let object = blocking(move || {
         let (file, sums) = received.finish()?;
@@ -344,10 +628,14 @@ async fn copy_object(storage: Arc<Storage>, mut request: Request) -> Answer {
         .header("x-goog-metadata-directive")
         .is_some_and(|word| word.eq_ignore_ascii_case("replace"));
     if replaces {
-        let fields = attributes(&request).fields();
-        request.body = Bytes::from(serde_json::Value::Object(fields).to_string());
-        let kind = HeaderValue::from_static("application/json");
-        request.headers.insert(header::CONTENT_TYPE, kind);
+        let fields = attributes(&storage, &request)?.all_fields();
+        as_json(&mut request, &serde_json::Value::Object(fields));
+    }
+    if let Some(key) = request.header("x-goog-encryption-kms-key-name") {
+        let key = key.to_owned();
+        request
+            .query
+            .push(("destinationKmsKeyName".to_owned(), key));
     }
     request.params.splice(0..0, [bucket, name]);
     let object = blocking(move || copy::plan(&storage, &request)?.carry_out(&storage)).await?;
@@ -372,54 +660,27 @@ async fn delete(storage: Arc<Storage>, request: Request) -> Answer {
 
 /// `GET /BUCKET`, in its first and its second version.
 fn list_objects(storage: &Arc<Storage>, mut request: Request) -> Answer {
-    const KNOWN: [&str; 11] = [
-        "continuation-token",
-        "delimiter",
-        "encoding-type",
-        "fetch-owner",
-        "generation-marker",
-        "list-type",
-        "marker",
-        "max-keys",
-        "prefix",
-        "start-after",
-        "versions",
-    ];
-    if let Some((other, _)) = request
-        .query
-        .iter()
-        .find(|(name, _)| !KNOWN.contains(&name.as_str()) && !name.starts_with("if"))
-    {
-        return Err(ApiError::unimplemented(format!(
-            "The parameter {other} of a bucket is not emulated in the XML API."
-        )));
-    }
-    // Without noncurrent generations, the live ones are all.
-    let versions = request
-        .query
-        .iter()
-        .position(|(name, _)| name == "versions");
-    if let Some(at) = versions {
-        if Bucket::find(storage, &request.params[0])?.versioned() {
-            return Err(ApiError::unimplemented(
-                "Versions are not listed in this XML API: use the JSON API.",
-            ));
-        }
-        request.query.remove(at);
+    let versions = sent(&request, "versions");
+    if versions {
+        request.query.retain(|(name, _)| name != "versions");
+        request
+            .query
+            .push(("versions".to_owned(), "true".to_owned()));
     }
     let second = request.get("list-type") == Some("2");
-    let sent = |name: &str| {
+    let set = |name: &str| {
         let value = request.get(name).filter(|value| !value.is_empty());
         value.map(str::to_owned)
     };
-    let delimiter = sent("delimiter");
-    let begins = sent(if second { "start-after" } else { "marker" });
-    let token = sent("continuation-token").filter(|_| second);
+    let delimiter = set("delimiter");
+    let begins = set(if second { "start-after" } else { "marker" });
+    let token = set("continuation-token").filter(|_| second);
+    let generation = request.parse("generation-marker").ok().flatten();
     let token = token.or_else(|| {
         let name = begins.as_deref()?;
-        Some(list::token_after(name, delimiter.as_deref()))
+        Some(list::token_after(name, generation, delimiter.as_deref()))
     });
-    let most = sent("max-keys");
+    let most = set("max-keys");
     for (name, value) in [("pageToken", token), ("maxResults", most)] {
         request
             .query
@@ -438,7 +699,20 @@ fn list_objects(storage: &Arc<Storage>, mut request: Request) -> Answer {
         texts(xml, [("IsTruncated", truncated)])?;
         match (&found.next, second) {
             (Some((token, _)), true) => texts(xml, [("NextContinuationToken", &**token)])?,
-            (Some((_, last)), false) => texts(xml, [("NextMarker", &**last)])?,
+            (Some((_, last)), false) => {
+                texts(xml, [("NextMarker", &**last)])?;
+                let generation = found
+                    .items
+                    .last()
+                    .filter(|object| versions && object.name == *last);
+                let generation = generation.map(|object| object.generation.to_string());
+                texts(
+                    xml,
+                    generation
+                        .as_deref()
+                        .map(|text| ("NextGenerationMarker", text)),
+                )?;
+            }
             (None, _) => {}
         }
         if second {
@@ -455,8 +729,17 @@ fn list_objects(storage: &Arc<Storage>, mut request: Request) -> Answer {
                 ("Size", &object.size.to_string()),
                 ("StorageClass", object.storage_class()),
             ];
-            xml.create_element("Contents")
-                .write_inner_content(|xml| texts(xml, elements))?;
+            let latest = if object.deleted.is_some() {
+                "false"
+            } else {
+                "true"
+            };
+            let latest = versions.then_some(("IsLatest", latest));
+            xml.create_element(if versions { "Version" } else { "Contents" })
+                .write_inner_content(|xml| {
+                    texts(xml, elements)?;
+                    texts(xml, latest)
+                })?;
         }
         for prefix in &found.prefixes {
             xml.create_element("CommonPrefixes")

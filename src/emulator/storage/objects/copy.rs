@@ -28,6 +28,8 @@ struct Compose {
     #[serde(default)]
     source_objects: Vec<Source>,
     destination: Option<Sent>,
+    #[serde(default)]
+    delete_source_objects: bool,
 }
 
 #[derive(Deserialize)]
@@ -58,7 +60,10 @@ fn int64<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64
         .map_err(|_| serde::de::Error::custom("expected an int64"))
 }
 
-pub(super) async fn compose(storage: Arc<Storage>, request: Request) -> Answer {
+pub(in crate::emulator::storage) async fn compose(
+    storage: Arc<Storage>,
+    request: Request,
+) -> Answer {
     let sent: Compose =
         serde_json::from_slice(request.json_body()?).map_err(objects::parse_error)?;
     if sent.source_objects.is_empty() || sent.source_objects.len() > MAX_SOURCES {
@@ -80,6 +85,7 @@ pub(super) async fn compose(storage: Arc<Storage>, request: Request) -> Answer {
         let mut whole = tempfile::Builder::new()
             .prefix(".incoming-")
             .tempfile_in(storage.core.store.blob(""))?;
+        let mut parts = Vec::new();
         for source in sent.source_objects {
             let (part, mut file) =
                 bytes::open_object(&storage, bucket, &source.name, source.generation)?;
@@ -96,13 +102,17 @@ pub(super) async fn compose(storage: Arc<Storage>, request: Request) -> Answer {
             sums.crc32c = crc32c::crc32c_combine(sums.crc32c, part.crc32c, length);
             sums.size += part.size;
             components += part.component_count.unwrap_or(1);
+            parts.push(part);
         }
         whole.as_file().sync_all()?;
         let mut destination = sent.destination.unwrap_or_default();
+        let into = Bucket::find(&storage, bucket)?;
+        if let Some(acl) = objects::canned(&request, &into, "destinationPredefinedAcl")? {
+            destination.attributes.acl = Some(acl);
+        }
         if let Some(key) = request.get("kmsKeyName") {
             destination.attributes.kms_key_name = Some(key.to_owned());
         }
-        sums.check(destination.crc32c.as_deref(), None)?;
         let new = New {
             bucket: bucket.clone(),
             name: name.clone(),
@@ -113,6 +123,15 @@ pub(super) async fn compose(storage: Arc<Storage>, request: Request) -> Answer {
             upload: None,
         };
         let object = objects::commit(&storage, new, whole.path())?;
+        if sent.delete_source_objects {
+            for part in parts.iter().filter(|part| part.name != object.name) {
+                let same = Preconditions {
+                    generation: Some(part.generation),
+                    ..Preconditions::default()
+                };
+                objects::delete(&storage, bucket, &part.name, None, same)?;
+            }
+        }
         Ok(object.resource(&request.base_url(&storage.core.url)))
     })
     .await?;
@@ -142,10 +161,12 @@ pub(in crate::emulator::storage) fn plan(
     objects::check_name(name)?;
     let source = objects::find(storage, from, source, request.parse("sourceGeneration")?)?;
     Preconditions::of_source(request)?.check(source.generation, source.metageneration)?;
-    Bucket::find(storage, to)?;
+    let destination = Bucket::find(storage, to)?;
     // Attributes that are sent replace the source's as a whole; a type stays.
     let sent = Sent::read(request.json_body()?)?.attributes;
     let mut attributes = source.attributes.clone();
+    // A copy has its own list.
+    attributes.acl = None;
     if sent != Attributes::default() {
         let content_type = sent.content_type.clone().or(attributes.content_type);
         attributes = Attributes {
@@ -153,6 +174,8 @@ pub(in crate::emulator::storage) fn plan(
             ..sent
         };
     }
+    let canned = objects::canned(request, &destination, "destinationPredefinedAcl")?;
+    attributes.acl = canned.or(attributes.acl);
     // A copy does not take the source's key along.
     attributes.kms_key_name = request.get("destinationKmsKeyName").map(str::to_owned);
     Ok(Plan {

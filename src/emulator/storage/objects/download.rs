@@ -28,15 +28,11 @@ pub(super) async fn get(storage: Arc<Storage>, request: Request) -> Answer {
     if request.get("alt") == Some("media") {
         let (object, file) = bytes::open_object(&storage, bucket, name, generation)?;
         check(&object)?;
-        let bytes = media(&request, &object, file);
-        return bytes.map(Reply::Raw).map_err(|error| match error.code {
-            416 => error.header("content-range", format!("bytes */{}", object.size)),
-            _ => error,
-        });
+        return media(&request, &object, file).map(Reply::Raw);
     }
     let object = objects::find(&storage, bucket, name, generation)?;
     check(&object)?;
-    Ok(json(object.resource(&request.base_url(&storage.core.url))))
+    Ok(json(object.told(&storage, &request)))
 }
 
 /// HTTP's own conditions on a read: `If-Match` and `If-Unmodified-Since` fail with 412,
@@ -89,7 +85,17 @@ pub(in crate::emulator::storage) fn media(
     let mut headers = headers(object);
     let packed = object.attributes.content_encoding.as_deref() == Some("gzip");
     let accepts = request.header("accept-encoding").unwrap_or_default();
+    // What is not to be transformed is served as it is stored, whoever asks.
+    let fixed = object
+        .attributes
+        .cache_control
+        .as_deref()
+        .unwrap_or_default();
+    let fixed = fixed
+        .split(',')
+        .any(|word| word.trim().eq_ignore_ascii_case("no-transform"));
     if packed
+        && !fixed
         && !accepts
             .split([',', ';'])
             .any(|coding| coding.trim() == "gzip")
@@ -107,9 +113,10 @@ pub(in crate::emulator::storage) fn media(
         None => None,
         Some(Some(range)) => Some(range),
         Some(None) => {
-            return Err(ApiError::unsatisfiable_range(
-                "The requested range cannot be satisfied.",
-            ));
+            return Err(
+                ApiError::unsatisfiable_range("The requested range cannot be satisfied.")
+                    .header("content-range", format!("bytes */{}", object.size)),
+            );
         }
     };
     let (first, length) = range.unwrap_or((0, object.size));

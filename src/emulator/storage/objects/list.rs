@@ -102,12 +102,16 @@ pub(in crate::emulator::storage) struct Found {
 }
 
 /// The token of a page that begins after a name, or after everything below a prefix.
-pub(in crate::emulator::storage) fn token_after(name: &str, delimiter: Option<&str>) -> String {
+pub(in crate::emulator::storage) fn token_after(
+    name: &str,
+    generation: Option<u64>,
+    delimiter: Option<&str>,
+) -> String {
     let folder = delimiter.is_some_and(|delimiter| name.ends_with(delimiter));
     let entry = if folder {
         Entry::Prefix(name.to_owned())
     } else {
-        Entry::Item(name.to_owned(), None)
+        Entry::Item(name.to_owned(), generation)
     };
     entry.token()
 }
@@ -198,13 +202,16 @@ pub(in crate::emulator::storage) fn find(
 
 pub(super) async fn list(storage: Arc<Storage>, request: Request) -> Answer {
     let found = find(&storage, &request)?;
-    let base = request.base_url(&storage.core.url);
     let mut answer = json!({"kind": "storage#objects"});
     if let Some((token, _)) = found.next {
         answer["nextPageToken"] = token.into();
     }
     if !found.items.is_empty() {
-        answer["items"] = found.items.iter().map(|o| o.resource(&base)).collect();
+        answer["items"] = found
+            .items
+            .iter()
+            .map(|object| object.told(&storage, &request))
+            .collect();
     }
     if !found.prefixes.is_empty() {
         answer["prefixes"] = found.prefixes.into();

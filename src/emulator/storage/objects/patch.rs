@@ -6,18 +6,14 @@ use axum::http::StatusCode;
 use serde_json::Value;
 
 use super::{Attributes, Preconditions, Sent, message, parse_error};
-use crate::emulator::storage::access::{names_lists, no_lists};
 use crate::emulator::storage::buckets::merge;
 use crate::emulator::storage::{Storage, blocking, objects};
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, empty, json};
 
 /// A null clears a field or a key of `metadata`; what is not named stays.
-pub(super) async fn patch(storage: Arc<Storage>, request: Request) -> Answer {
+pub(in crate::emulator::storage) async fn patch(storage: Arc<Storage>, request: Request) -> Answer {
     let sent = message(&request)?;
-    if names_lists(&sent) {
-        return Err(no_lists(&storage, &request.params[0]));
-    }
     answer(storage, request, move |attributes| {
         let mut merged = Value::Object(attributes.fields());
         merge(&mut merged, &sent);
@@ -46,7 +42,7 @@ async fn answer(
 ) -> Answer {
     let resource = blocking(move || {
         let object = objects::alter(&storage, &request, change)?;
-        Ok(object.resource(&request.base_url(&storage.core.url)))
+        Ok(object.told(&storage, &request))
     })
     .await?;
     Ok(json(resource))

@@ -3,6 +3,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -83,27 +84,21 @@ pub(super) async fn start(storage: Arc<Storage>, mut request: Request) -> Answer
         })?),
         None => None,
     };
-    let target = Target::new(&request, sent)?;
-    Bucket::find(&storage, &target.bucket)?;
-    let id = format!("{:020}", storage.core.store.next_id("upload")?);
+    let target = Target::new(&storage, &request, sent)?;
     let base = request.base_url(&storage.core.url);
     let name = target.sent.name.clone().unwrap_or_default();
     let location = format!(
-        "{base}/upload/storage/v1/b/{}/o?uploadType=resumable&name={}&upload_id={id}",
+        "{base}/upload/storage/v1/b/{}/o?uploadType=resumable&name={}&upload_id=",
         percent_encode(&target.bucket),
         percent_encode(&name)
     );
-    let session = Session {
-        bucket: target.bucket,
-        started: storage.core.clock.now(),
-        sent: target.sent,
-        preconditions: target.preconditions,
-        total,
-        kept: 0,
-        object: None,
-    };
-    let key = format!("{SESSIONS}{id}");
-    blocking(move || Ok(storage.core.store.put(&key, &session)?)).await?;
+    let Target {
+        bucket,
+        preconditions,
+        sent,
+    } = target;
+    let id = begin(&storage, &bucket, sent, preconditions, total).await?;
+    let location = format!("{location}{id}");
     let mut response = empty(StatusCode::OK);
     let headers = response.headers_mut();
     if let Ok(location) = HeaderValue::from_str(&location) {
@@ -113,6 +108,33 @@ pub(super) async fn start(storage: Arc<Storage>, mut request: Request) -> Answer
         headers.insert("x-guploader-uploadid", id);
     }
     Ok(response.into())
+}
+
+/// Opens a session, and gives its number.
+///
+/// # Errors
+/// 404 for the bucket, or the disk's refusal.
+pub(in crate::emulator::storage) async fn begin(
+    storage: &Arc<Storage>,
+    bucket: &str,
+    sent: Sent,
+    preconditions: Preconditions,
+    total: Option<u64>,
+) -> Result<String, ApiError> {
+    Bucket::find(storage, bucket)?;
+    let id = format!("{:020}", storage.core.store.next_id("upload")?);
+    let session = Session {
+        bucket: bucket.to_owned(),
+        started: storage.core.clock.now(),
+        sent,
+        preconditions,
+        total,
+        kept: 0,
+        object: None,
+    };
+    let (storage, key) = (storage.clone(), format!("{SESSIONS}{id}"));
+    blocking(move || Ok(storage.core.store.put(&key, &session)?)).await?;
+    Ok(id)
 }
 
 /// What a PUT says about its bytes.
@@ -156,7 +178,7 @@ fn session_key(request: &Request) -> Result<String, ApiError> {
     Ok(format!("{SESSIONS}{id}"))
 }
 
-pub(super) async fn put(storage: Arc<Storage>, request: Request) -> Answer {
+pub(in crate::emulator::storage) async fn put(storage: Arc<Storage>, request: Request) -> Answer {
     // In a task of its own: when the connection breaks, what has arrived is still kept.
     tokio::spawn(take(storage, request))
         .await
@@ -207,12 +229,15 @@ async fn take(storage: Arc<Storage>, mut request: Request) -> Answer {
             )));
         }
         let ends = whole || last.is_some_and(|last| Some(last + 1) == session.total);
-        if let Some(last) = last
-            && !ends
-        {
-            check_quantum(last + 1 - first)?;
-        }
         let before = session.kept;
+        // Of a chunk that is not the last one, whole quanta are kept.
+        let limit = match last {
+            Some(last) if !ends => {
+                check_length(last + 1 - first)?;
+                whole_quanta(last + 1).max(before)
+            }
+            _ => u64::MAX,
+        };
         let known = match hasher.take() {
             Some(known) if known.size() == before => known,
             _ => rehash(&storage, &key, before).await?,
@@ -223,7 +248,7 @@ async fn take(storage: Arc<Storage>, mut request: Request) -> Answer {
             &storage,
             &key,
             &mut request,
-            first,
+            first..limit,
             &session,
             &sums,
             &mut arrived,
@@ -231,10 +256,13 @@ async fn take(storage: Arc<Storage>, mut request: Request) -> Answer {
         .await;
         if received.is_err() {
             // Of a chunk that broke off, whole quanta stay.
-            arrived = (arrived / QUANTUM * QUANTUM).max(before);
+            arrived = whole_quanta(arrived).max(before);
         }
         let complete = received.is_ok()
-            && (whole || session.total == Some(arrived))
+            && (session
+                .total
+                .map_or(last.is_none(), |total| total == arrived)
+                || whole)
             && last.is_none_or(|last| arrived == last + 1);
         let fits = match last {
             Some(last) if arrived != last + 1 => Err(ApiError::invalid_argument(format!(
@@ -244,14 +272,18 @@ async fn take(storage: Arc<Storage>, mut request: Request) -> Answer {
                 arrived.saturating_sub(first),
                 last + 1 - first
             ))),
-            _ if !complete => check_quantum(arrived.saturating_sub(first)),
+            _ if !complete => check_length(arrived.saturating_sub(first)),
             _ => Ok(()),
         };
         if received.is_ok() {
             fits?;
         }
-        session.kept = arrived;
-        if whole && received.is_ok() {
+        session.kept = if complete {
+            arrived
+        } else {
+            whole_quanta(arrived).min(limit).max(before)
+        };
+        if complete {
             session.total = Some(arrived);
         }
         let saved = storage.clone();
@@ -283,25 +315,24 @@ async fn take(storage: Arc<Storage>, mut request: Request) -> Answer {
     if session.total != Some(session.kept) {
         return Ok(go_on(&request, session.kept).into());
     }
-    let (crc32c, md5) = bytes::goog_hash(request.header("x-goog-hash"));
-    if let Some(crc32c) = crc32c {
-        session.sent.crc32c = Some(crc32c.to_owned());
-    }
-    if let Some(md5) = md5 {
-        session.sent.md5_hash = Some(md5.to_owned());
-    }
+    let promised = request.header("x-goog-hash").map(str::to_owned);
     let known = match hasher.take() {
         Some(known) if known.size() == session.kept => known,
         _ => rehash(&storage, &key, session.kept).await?,
     };
     let (shared, name) = (storage.clone(), key.clone());
-    let object = blocking(move || finish(&shared, &name, session, known)).await;
+    let object =
+        blocking(move || finish(&shared, &name, session, known, promised.as_deref())).await;
     forget(&storage, &key);
     Ok(json(object?.resource(&request.base_url(&storage.core.url))))
 }
 
-fn check_quantum(length: u64) -> Result<(), ApiError> {
-    if length.is_multiple_of(QUANTUM) {
+fn whole_quanta(bytes: u64) -> u64 {
+    bytes / QUANTUM * QUANTUM
+}
+
+fn check_length(length: u64) -> Result<(), ApiError> {
+    if length == 0 || length >= QUANTUM {
         return Ok(());
     }
     Err(ApiError::invalid_argument(format!(
@@ -312,13 +343,13 @@ fn check_quantum(length: u64) -> Result<(), ApiError> {
     )))
 }
 
-/// Appends a chunk's bytes to the session's file, leaving out those that are there already; `arrived`
-/// counts what the file holds.
+/// Appends a chunk's bytes to the session's file, leaving out those that are there already and those beyond the
+/// range's end; `arrived` counts up to where the chunk reached.
 async fn receive(
     storage: &Arc<Storage>,
     key: &str,
     request: &mut Request,
-    first: u64,
+    range: Range<u64>,
     session: &Session,
     sums: &Summing,
     arrived: &mut u64,
@@ -330,7 +361,7 @@ async fn receive(
         .open(storage.core.store.blob(&blob(key)))?;
     file.set_len(session.kept)?;
     file.seek(SeekFrom::End(0))?;
-    let mut again = session.kept - first;
+    let mut again = session.kept - range.start;
     let mut pieces = request.take_stream().into_data_stream();
     while let Some(piece) = bytes::next(&mut pieces).await? {
         let skipped = again.min(piece.len() as u64);
@@ -344,9 +375,12 @@ async fn receive(
                 "Invalid request. There are more bytes than the total size allows.",
             ));
         }
-        file.write_all(&fresh)?;
+        let kept = fresh.len() as u64;
+        let kept = kept.min(range.end.saturating_sub(*arrived));
         *arrived += fresh.len() as u64;
-        sums.update(fresh).await?;
+        let kept = fresh.slice(..usize::try_from(kept).unwrap_or(fresh.len()));
+        file.write_all(&kept)?;
+        sums.update(kept).await?;
     }
     Ok(())
 }
@@ -376,6 +410,7 @@ fn finish(
     key: &str,
     mut session: Session,
     known: Hasher,
+    promised: Option<&str>,
 ) -> Result<Object, ApiError> {
     let sums = known.finish();
     let path = storage.core.store.blob(&blob(key));
@@ -388,10 +423,18 @@ fn finish(
         {
             return Ok(live);
         }
+        // What the start promised holds beside what the last chunk does.
         sums.check(sent.crc32c.as_deref(), sent.md5_hash.as_deref())?;
-        if !path.exists() {
-            fs::File::create(&path)?.sync_all()?;
-        }
+        let (crc32c, md5) = bytes::goog_hash(promised);
+        sums.check(crc32c, md5)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)?;
+        // More may lie there of a chunk that broke off.
+        file.set_len(sums.size)?;
+        file.sync_all()?;
         // The session's bytes stay until the object is named, so that a kill in between can be
         // taken up: the object gets another name for the same file.
         let linked = path.with_extension("done");
@@ -452,7 +495,10 @@ fn go_on(request: &Request, kept: u64) -> Response {
 }
 
 /// Ends a session: 499, without a body.
-pub(super) async fn cancel(storage: Arc<Storage>, request: Request) -> Answer {
+pub(in crate::emulator::storage) async fn cancel(
+    storage: Arc<Storage>,
+    request: Request,
+) -> Answer {
     let key = session_key(&request)?;
     forget(&storage, &key);
     let there = {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::multipart::{Multipart, boundary};
 use super::{New, Object, Preconditions, Sent, resumable};
+use crate::emulator::storage::buckets::Bucket;
 use crate::emulator::storage::bytes::{self, Incoming};
 use crate::emulator::storage::{Storage, blocking, objects};
 use crate::emulator::wire::error::ApiError;
@@ -18,7 +19,11 @@ pub(super) struct Target {
 
 impl Target {
     /// From the query and the message; the query's words win over an empty message.
-    pub(super) fn new(request: &Request, mut sent: Sent) -> Result<Self, ApiError> {
+    pub(super) fn new(
+        storage: &Storage,
+        request: &Request,
+        mut sent: Sent,
+    ) -> Result<Self, ApiError> {
         if let Some(name) = request.get("name") {
             sent.name = Some(name.to_owned());
         }
@@ -28,6 +33,10 @@ impl Target {
         }
         if let Some(key) = request.get("kmsKeyName") {
             sent.attributes.kms_key_name = Some(key.to_owned());
+        }
+        let bucket = Bucket::find(storage, &request.params[0])?;
+        if let Some(acl) = objects::canned(request, &bucket, "predefinedAcl")? {
+            sent.attributes.acl = Some(acl);
         }
         Ok(Self {
             bucket: request.params[0].clone(),
@@ -68,6 +77,10 @@ impl Target {
 }
 
 pub(super) async fn insert(storage: Arc<Storage>, request: Request) -> Answer {
+    // Some clients send the chunks of a session by POST.
+    if request.get("upload_id").is_some() {
+        return resumable::put(storage, request).await;
+    }
     match request.get("uploadType") {
         Some("resumable") => resumable::start(storage, request).await,
         Some("multipart") => multipart(storage, request).await,
@@ -84,7 +97,7 @@ async fn media(storage: Arc<Storage>, mut request: Request) -> Answer {
     sent.crc32c = crc32c.map(str::to_owned);
     sent.md5_hash = md5.map(str::to_owned);
     sent.attributes.content_type = request.header("content-type").map(str::to_owned);
-    let target = Target::new(&request, sent)?;
+    let target = Target::new(&storage, &request, sent)?;
     let mut incoming = Incoming::new(&storage)?;
     let mut pieces = request.take_stream().into_data_stream();
     while let Some(piece) = bytes::next(&mut pieces).await? {
@@ -110,7 +123,7 @@ async fn multipart(storage: Arc<Storage>, mut request: Request) -> Answer {
     let head = parts.finish()?;
     let mut sent = Sent::read(&head.message)?;
     sent.attributes.content_type = sent.attributes.content_type.or(head.content_type);
-    let object = Target::new(&request, sent)?
+    let object = Target::new(&storage, &request, sent)?
         .finish(&storage, incoming)
         .await?;
     Ok(json(object.resource(&request.base_url(&storage.core.url))))

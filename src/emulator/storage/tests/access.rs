@@ -70,8 +70,6 @@ async fn what_is_not_kept_is_refused() {
     gcs.upload("a", b"1").await;
     let acl = r#"{"acl": [{"entity": "allUsers", "role": "READER"}]}"#;
     let object = "/storage/v1/b/bkt/o/a";
-    assert_eq!(gcs.send("PATCH", object, acl).await.code, 400);
-    assert_eq!(gcs.send("GET", "/storage/v1/b/bkt/acl", "").await.code, 400);
     let uniform = r#"{"iamConfiguration": {"uniformBucketLevelAccess": {"enabled": true}}}"#;
     gcs.send("PATCH", "/storage/v1/b/bkt", uniform).await;
     assert_eq!(gcs.send("PATCH", object, acl).await.code, 400);
@@ -145,5 +143,74 @@ async fn keys_of_cloud_kms_are_kept_and_told() {
     let body = r#"{"sourceObjects": [{"name": "plain"}]}"#;
     let composed = gcs.send("POST", &compose, body).await.json();
     assert_eq!(composed["kmsKeyName"], told("d"));
+    gcs.running.stop().await;
+}
+
+#[tokio::test]
+async fn access_control_lists_are_kept_and_told() {
+    let gcs = Gcs::new().await;
+    gcs.upload("a", b"1").await;
+    let object = "/storage/v1/b/bkt/o/a";
+    let list = gcs.send("GET", &format!("{object}/acl"), "").await.json();
+    assert_eq!(list["kind"], "storage#objectAccessControls");
+    assert_eq!(list["items"].as_array().unwrap().len(), 3);
+    for (path, role) in [
+        ("/storage/v1/b/bkt/acl", "WRITER"),
+        ("/storage/v1/b/bkt/defaultObjectAcl", "READER"),
+        ("/storage/v1/b/bkt/o/a/acl", "READER"),
+    ] {
+        let sent = json!({"entity": "user-a@example.com", "role": role}).to_string();
+        let made = gcs.send("POST", path, sent).await;
+        assert_eq!(
+            (made.code, &made.json()["email"]),
+            (200, &json!("a@example.com"))
+        );
+        let one = format!("{path}/user-a@example.com");
+        assert_eq!(gcs.send("GET", &one, "").await.json()["role"], role);
+        let patched = gcs.send("PATCH", &one, r#"{"role": "OWNER"}"#).await;
+        assert_eq!(patched.json()["role"], "OWNER");
+        let refused = json!({"entity": "nobody", "role": "READER"}).to_string();
+        assert_eq!(gcs.send("POST", path, refused).await.code, 400);
+        assert_eq!(
+            gcs.send("DELETE", &format!("{path}/user-b"), "").await.code,
+            404
+        );
+    }
+    gcs.upload("b", b"1").await;
+    let full = gcs
+        .send("GET", "/storage/v1/b/bkt/o/b?projection=full", "")
+        .await
+        .json();
+    assert!(
+        full["acl"].to_string().contains("a@example.com"),
+        "the bucket's default"
+    );
+    let public = format!("{object}?predefinedAcl=publicRead&projection=full");
+    let told = gcs.send("PATCH", &public, "{}").await.json();
+    assert_eq!(told["acl"][1]["entity"], "allUsers");
+    assert_eq!(gcs.send("GET", object, "").await.json().get("acl"), None);
+
+    let kept_out = r#"{"iamConfiguration": {"publicAccessPrevention": "enforced"}}"#;
+    assert_eq!(
+        gcs.send("PATCH", "/storage/v1/b/bkt", kept_out).await.code,
+        200
+    );
+    assert_eq!(gcs.send("PATCH", &public, "{}").await.code, 412);
+    let policy =
+        json!({"bindings": [{"role": "roles/storage.objectViewer", "members": ["allUsers"]}]});
+    let set = gcs
+        .send("PUT", "/storage/v1/b/bkt/iam", policy.to_string())
+        .await;
+    assert_eq!(set.code, 412);
+
+    // Under uniform access the lists rest.
+    for (enabled, code) in [(true, 400), (false, 200)] {
+        let body = json!({"iamConfiguration": {"uniformBucketLevelAccess": {"enabled": enabled}}});
+        gcs.send("PATCH", "/storage/v1/b/bkt", body.to_string())
+            .await;
+        for path in ["/storage/v1/b/bkt/acl", "/storage/v1/b/bkt/o/b/acl"] {
+            assert_eq!(gcs.send("GET", path, "").await.code, code, "{path}");
+        }
+    }
     gcs.running.stop().await;
 }

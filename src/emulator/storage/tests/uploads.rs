@@ -90,14 +90,34 @@ async fn a_resumable_upload_follows_the_protocol() {
     let hash = [("x-goog-hash", "crc32c=AAAAAA==")];
     assert_eq!(gcs.with("PUT", &wrong, &hash, "x").await.code, 400);
     let streamed = start("").await;
+    // Of unknown length, it ends where the request ends.
+    let whole = put(&streamed, "bytes 0-*/*", &data[..CHUNK + 7]).await;
     assert_eq!(
-        put(&streamed, "bytes 0-*/*", &data[..CHUNK]).await.code,
-        308
+        (whole.code, whole.json()["size"].as_str()),
+        (200, Some("262151"))
     );
+    let uneven = start("").await;
+    let range = format!("bytes 0-{}/*", CHUNK + 9);
+    let kept = put(&uneven, &range, &data[..CHUNK + 10]).await;
     assert_eq!(
-        put(&streamed, &format!("bytes */{CHUNK}"), b"").await.code,
-        200
+        (kept.code, kept.header("range")),
+        (308, Some("bytes=0-262143"))
     );
+    let posted = [(
+        "content-range",
+        &*format!("bytes {CHUNK}-{}/{}", CHUNK + 9, CHUNK + 10),
+    )];
+    let last = data[CHUNK..CHUNK + 10].to_vec();
+    let done = gcs.with("POST", &uneven, &posted, last).await;
+    assert_eq!(done.code, 200, "chunks by POST are as those by PUT");
+    let sum = crc32c_text(crc32c::crc32c(&data[..CHUNK + 10]));
+    assert_eq!(done.json()["crc32c"], sum);
+    let path = "/upload/storage/v1/b/bkt/o?uploadType=resumable&name=promised";
+    let begun = gcs.send("POST", path, r#"{"crc32c": "AAAAAA=="}"#).await;
+    let session = begun.header("location").unwrap();
+    let right = format!("crc32c={}", crc32c_text(crc32c::crc32c(b"x")));
+    let hash = [("x-goog-hash", &*right)];
+    assert_eq!(gcs.with("PUT", session, &hash, "x").await.code, 400);
     let empty = start("").await;
     assert_eq!(put(&empty, "bytes */0", b"").await.json()["size"], "0");
     gcs.running.stop().await;

@@ -87,8 +87,8 @@ async fn objects_are_put_read_in_ranges_copied_and_deleted() {
     let wrong = [("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==")];
     let wrong = gcs.with("PUT", "/bkt/sum", &wrong, "x").await;
     assert_eq!((wrong.code, wrong.tag("Code")), (400, "BadDigest".into()));
-    assert_eq!(gcs.send("PUT", "/new-bucket", "").await.code, 404);
-    assert_eq!(gcs.send("DELETE", "/bkt", "").await.code, 400);
+    assert_eq!(gcs.send("PUT", "/new-bucket", "").await.code, 200);
+    assert_eq!(gcs.send("DELETE", "/bkt", "").await.code, 409);
     gcs.running.stop().await;
 }
 
@@ -220,5 +220,184 @@ async fn parts_survive_a_restart() {
         .await;
     assert_eq!(done.code, 200, "{}", done.text());
     assert_eq!(gcs.send("GET", "/bkt/o", "").await.bytes, b"kept");
+    gcs.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_sub_resource_is_never_taken_for_the_object() {
+    let gcs = Gcs::new().await;
+    gcs.upload("o", b"data").await;
+    for method in ["GET", "PUT", "DELETE", "POST"] {
+        for query in [
+            "tagging",
+            "restore",
+            "retention",
+            "x=1",
+            "legal-hold&generation=1",
+        ] {
+            let reply = gcs.send(method, &format!("/bkt/o?{query}"), "<X/>").await;
+            assert_eq!(reply.code, 400, "{method} {query}: {}", reply.text());
+        }
+    }
+    for query in ["acl", "compose"] {
+        let reply = gcs.send("DELETE", &format!("/bkt/o?{query}"), "").await;
+        assert!(reply.code >= 400, "{query}");
+        let reply = gcs
+            .send("PUT", &format!("/bkt/o?{query}"), "<Wrong/>")
+            .await;
+        assert_eq!(reply.tag("Code"), "MalformedXML", "{query}");
+    }
+    let read = gcs.send("GET", "/bkt/o", "").await;
+    assert_eq!(read.bytes, b"data");
+
+    let list = gcs.send("GET", "/bkt/o?acl", "").await;
+    assert!(
+        list.text()
+            .contains("<Permission>FULL_CONTROL</Permission>"),
+        "{}",
+        list.text()
+    );
+    let given = list.text().replace(
+        "</Entries>",
+        "<Entry><Scope type=\"UserByEmail\"><EmailAddress>a@b.c</EmailAddress></Scope><Permission>READ</Permission></Entry></Entries>",
+    );
+    assert_eq!(gcs.send("PUT", "/bkt/o?acl", given).await.code, 200);
+    assert!(
+        gcs.send("GET", "/bkt/o?acl", "")
+            .await
+            .text()
+            .contains("a@b.c")
+    );
+
+    gcs.upload("p", b"more").await;
+    let compose = "<ComposeRequest><Component><Name>o</Name></Component><Component><Name>p</Name></Component></ComposeRequest>";
+    let made = gcs.send("PUT", "/bkt/whole?compose", compose).await;
+    assert_eq!(made.code, 200, "{}", made.text());
+    assert_eq!(gcs.send("GET", "/bkt/whole", "").await.bytes, b"datamore");
+    gcs.running.stop().await;
+}
+
+#[tokio::test]
+async fn buckets_are_made_listed_set_and_deleted() {
+    let gcs = Gcs::new().await;
+    let body = "<CreateBucketConfiguration><LocationConstraint>eu</LocationConstraint><StorageClass>NEARLINE</StorageClass></CreateBucketConfiguration>";
+    let project = [("x-goog-project-id", "p"), ("x-goog-api-version", "2")];
+    let made = gcs.with("PUT", "/other-bkt", &project, body).await;
+    assert_eq!(made.code, 200, "{}", made.text());
+    let again = gcs.with("PUT", "/other-bkt", &project, "").await;
+    assert_eq!(
+        (again.code, again.tag("Code")),
+        (409, "BucketAlreadyOwnedByYou".into())
+    );
+    let all = gcs.with("GET", "/", &project, "").await;
+    assert!(
+        all.text().contains("<Name>other-bkt</Name>"),
+        "{}",
+        all.text()
+    );
+    for (setting, sent) in [
+        (
+            "versioning",
+            "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
+        ),
+        (
+            "lifecycle",
+            "<LifecycleConfiguration><Rule><Action><Delete></Delete></Action><Condition><Age>3</Age><MatchesStorageClass>NEARLINE</MatchesStorageClass></Condition></Rule></LifecycleConfiguration>",
+        ),
+        (
+            "cors",
+            "<CorsConfig><Cors><Origins><Origin>*</Origin></Origins><Methods><Method>GET</Method></Methods><MaxAgeSec>5</MaxAgeSec></Cors></CorsConfig>",
+        ),
+        (
+            "websiteConfig",
+            "<WebsiteConfiguration><MainPageSuffix>i.html</MainPageSuffix></WebsiteConfiguration>",
+        ),
+        (
+            "tagging",
+            "<Tagging><TagSet><Tag><Key>k</Key><Value>v</Value></Tag></TagSet></Tagging>",
+        ),
+    ] {
+        let path = format!("/other-bkt?{setting}");
+        let set = gcs.send("PUT", &path, sent).await;
+        assert_eq!(set.code, 200, "{setting}: {}", set.text());
+        let (_, inner) = sent.split_once('>').unwrap();
+        let told = gcs.send("GET", &path, "").await.text();
+        assert!(told.contains(inner), "{setting}: {told}");
+        let wrong = gcs.send("PUT", &path, "<X/>").await;
+        assert_eq!(wrong.tag("Code"), "MalformedXML", "{setting}");
+    }
+    let json = gcs.send("GET", "/storage/v1/b/other-bkt", "").await.json();
+    assert_eq!(json["lifecycle"]["rule"][0]["condition"]["age"], 3);
+    assert_eq!(json["location"], "EU");
+    for (setting, told) in [("location", "EU"), ("storageClass", "NEARLINE")] {
+        let reply = gcs.send("GET", &format!("/other-bkt?{setting}"), "").await;
+        assert!(
+            reply.text().contains(&format!(">{told}</")),
+            "{}",
+            reply.text()
+        );
+    }
+    assert_eq!(gcs.send("GET", "/other-bkt?policy", "").await.code, 400);
+
+    for content in ["1", "2"] {
+        gcs.send("PUT", "/other-bkt/o", content).await;
+    }
+    let versions = gcs.send("GET", "/other-bkt?versions", "").await.text();
+    assert_eq!(versions.matches("<Version>").count(), 2, "{versions}");
+    let first = gcs.send("GET", "/other-bkt?versions&max-keys=1", "").await;
+    let next = format!(
+        "/other-bkt?versions&marker={}&generation-marker={}",
+        first.tag("NextMarker"),
+        first.tag("NextGenerationMarker")
+    );
+    let second = gcs.send("GET", &next, "").await;
+    assert_eq!(
+        (first.tag("IsLatest"), second.tag("IsLatest")),
+        ("false".into(), "true".into())
+    );
+    let full = gcs.send("DELETE", "/other-bkt", "").await;
+    assert_eq!(
+        (full.code, full.tag("Code")),
+        (409, "BucketNotEmpty".into())
+    );
+    for part in [&first, &second] {
+        let one = format!("/other-bkt/o?generation={}", part.tag("Generation"));
+        assert_eq!(gcs.send("DELETE", &one, "").await.code, 204);
+    }
+    assert_eq!(gcs.send("DELETE", "/other-bkt", "").await.code, 204);
+    assert_eq!(
+        gcs.send("GET", "/other-bkt", "").await.tag("Code"),
+        "NoSuchBucket"
+    );
+    gcs.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_resumable_upload_is_started_in_xml() {
+    let gcs = Gcs::new().await;
+    let start = [
+        ("x-goog-resumable", "start"),
+        ("content-type", "text/x"),
+        ("x-goog-meta-k", "v"),
+    ];
+    let begun = gcs.with("POST", "/bkt/d/r", &start, "").await;
+    assert_eq!(begun.code, 201, "{}", begun.text());
+    let session = begun.header("location").unwrap();
+    let status = gcs
+        .with("PUT", session, &[("content-range", "bytes */3")], "")
+        .await;
+    assert_eq!(status.code, 308);
+    let range = [("content-range", "bytes 0-2/3")];
+    let done = gcs.with("PUT", session, &range, "abc").await;
+    assert_eq!((done.code, done.bytes.len()), (200, 0));
+    assert!(done.header("etag").is_some());
+    let told = gcs
+        .send("GET", "/storage/v1/b/bkt/o/d%2Fr", "")
+        .await
+        .json();
+    assert_eq!(
+        (&told["contentType"], &told["metadata"]["k"]),
+        (&"text/x".into(), &"v".into())
+    );
     gcs.running.stop().await;
 }

@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::{attributes, document, etag, quoted_hex, receive, set_headers, texts};
+use super::{attributes, document, etag, malformed, quoted_hex, receive, set_headers, texts};
 use crate::clock::Timestamp;
 use crate::emulator::core::store::{Kind, Store, kind};
 use crate::emulator::storage::Storage;
@@ -106,7 +106,7 @@ pub(super) async fn start(storage: Arc<Storage>, request: Request) -> Answer {
     let upload = Upload {
         bucket,
         name,
-        attributes: attributes(&request),
+        attributes: attributes(&storage, &request)?,
         started: storage.core.clock.now(),
     };
     let (id, upload) = blocking(move || {
@@ -197,10 +197,6 @@ pub(super) async fn complete(storage: Arc<Storage>, mut request: Request) -> Ans
     let body = axum::body::to_bytes(request.take_stream(), MAX_MESSAGE_BYTES)
         .await
         .map_err(|_| ApiError::too_large("The list of parts is too long."))?;
-    let malformed = || {
-        ApiError::invalid_argument("The XML you provided was not well-formed or did not validate.")
-            .reason("MalformedXML")
-    };
     let wanted = std::str::from_utf8(&body).ok().and_then(wanted);
     let wanted = wanted.ok_or_else(malformed)?;
     if wanted.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
