@@ -16,6 +16,7 @@ use crate::emulator::core::service::Service;
 use crate::emulator::core::variables::NOT_EMULATED;
 use crate::emulator::site::{self, Live, Site};
 use crate::emulator::storage::batch;
+use crate::emulator::storage::retry_test::{self, Ordered};
 use crate::emulator::wire::enums;
 use crate::emulator::wire::error::{self, ApiError};
 use crate::emulator::wire::http::{Answer, Dialect, Reply, Request, Table, empty, render};
@@ -128,7 +129,7 @@ async fn answer(
     let mut request = Request::new(query, headers);
     request.beta = path.starts_with("/v1beta1/");
     if service.is_some_and(|s| s.api == Api::Storage) {
-        storage::check_headers(&request)?;
+        storage::check_request(query, &request)?;
     }
     if service.is_some_and(|s| s.api == Api::Vertex) {
         vertex::check_location(&emulator.core, path, &request)?;
@@ -149,6 +150,18 @@ async fn answer(
         .find(method, path)
         .ok_or_else(|| missing(&head.method, path))?;
     request.params = params;
+    if service.is_some_and(|s| s.api == Api::Storage)
+        && let Some(ordered) = retry_test::next(&emulator.storage, &head.method, path, &request)
+    {
+        match ordered {
+            Ordered::Error(error) => return Err(error),
+            Ordered::Reset => {
+                trouble.reset_now();
+                return Ok(empty(StatusCode::OK).into());
+            }
+            Ordered::Broken(after) => next.break_after(after),
+        }
+    }
     let fields = request.get("fields").or_else(|| request.get("$fields"));
     let fields = fields
         .filter(|_| request.get("alt") != Some("media"))

@@ -2,8 +2,8 @@
 //! piece, in parts and resumable, downloads with ranges, lists, compose, copy, rewrite and move. What
 //! some clients need of the XML API is in [`xml`].
 //!
-//! Left out: access control (everybody may everything; policies are kept and told), notifications,
-//! soft delete, keys of the customer's, signed URLs.
+//! Left out: access control (everybody may everything; policies, lists and HMAC keys are kept and told), the
+//! messages of notifications, soft delete, keys of the customer's, signatures of URLs.
 //! An object is a document naming its generation, and a blob of that name that never changes.
 
 mod access;
@@ -11,26 +11,38 @@ pub(in crate::emulator) mod batch;
 pub(in crate::emulator) mod blob;
 mod buckets;
 mod bytes;
+mod folders;
+mod hmac;
 pub(in crate::emulator) mod internal;
 mod lists;
+mod locations;
+mod notifications;
 mod objects;
+pub(in crate::emulator) mod retry_test;
 pub(in crate::emulator) mod seeded;
 #[cfg(test)]
 mod tests;
 pub(in crate::emulator) mod xml;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::Uri;
 
+use crate::clock::Timestamp;
 use crate::emulator::core::Core;
 use crate::emulator::core::faults::Api;
 use crate::emulator::core::service::Service;
 use crate::emulator::core::store::{Kind, kind};
 use crate::emulator::wire::error::{self, ApiError};
-use crate::emulator::wire::http::{Request, Route};
+use crate::emulator::wire::http::{self, Request, Route};
+use crate::emulator::wire::mask;
 use objects::resumable;
+
+/// So many writes to one object may come at once; then one a second.
+const BURST: f64 = 5.0;
+/// Beyond so many objects, those that may write as ever are forgotten.
+const NOTED: usize = 10_000;
 
 /// The service, with what it keeps in memory only.
 pub(in crate::emulator) struct Storage {
@@ -39,6 +51,10 @@ pub(in crate::emulator) struct Storage {
     commit: Mutex<()>,
     /// Held, one by one, while a resumable upload takes bytes; with what is hashed so far.
     sessions: Mutex<BTreeMap<String, resumable::Progress>>,
+    /// How many writes each object may still take, and since when.
+    paces: Mutex<BTreeMap<String, (f64, Timestamp)>>,
+    /// What tests of clients ordered.
+    tests: Mutex<retry_test::Tests>,
 }
 
 impl Storage {
@@ -48,7 +64,34 @@ impl Storage {
             core,
             commit: Mutex::default(),
             sessions: Mutex::default(),
+            paces: Mutex::default(),
+            tests: Mutex::default(),
         }
+    }
+
+    /// Counts a write to an object: one a second, and a few at once.
+    ///
+    /// # Errors
+    /// 429 for one too many, unless the emulator is lenient.
+    fn pace(&self, key: &str, now: Timestamp) -> Result<(), ApiError> {
+        if self.core.lenient {
+            return Ok(());
+        }
+        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = |(left, at): &(f64, Timestamp)| BURST.min(left + now.since(*at).as_secs_f64());
+        // Those that may write as ever need no note.
+        if paces.len() >= NOTED {
+            paces.retain(|_, pace| left(pace) < BURST);
+        }
+        let known = paces.get(key).map_or(BURST, left);
+        if known < 1.0 {
+            return Err(ApiError::resource_exhausted(format!(
+                "The object {} exceeded the rate limit for object mutation operations (create, update, and delete). Please reduce your request rate. See https://cloud.google.com/storage/docs/gcs429.",
+                key.trim_start_matches(objects::LIVE)
+            )));
+        }
+        paces.insert(key.to_owned(), (known - 1.0, now));
+        Ok(())
     }
 }
 
@@ -56,6 +99,10 @@ pub(in crate::emulator) fn routes() -> Vec<Route<Storage>> {
     let mut routes = buckets::routes();
     routes.extend(access::routes());
     routes.extend(lists::routes());
+    routes.extend(folders::routes());
+    routes.extend(hmac::routes());
+    routes.extend(notifications::routes());
+    routes.extend(retry_test::routes());
     routes.extend(objects::routes());
     routes
 }
@@ -106,6 +153,7 @@ fn owns(path: &str) -> bool {
         (Some("storage"), Some(_))
             | (Some("upload" | "download" | "batch"), Some("storage"))
             | (Some("resumable"), Some("upload"))
+            | (Some("retry_test"), _)
     ) || xml::names(path).is_some()
 }
 
@@ -117,6 +165,9 @@ fn kinds() -> Vec<Kind> {
         kind::<resumable::Session>("uploads/*"),
     ];
     kinds.extend(xml::kinds());
+    kinds.extend(folders::kinds());
+    kinds.extend(hmac::kinds());
+    kinds.extend(notifications::kinds());
     kinds
 }
 
@@ -166,8 +217,17 @@ pub(in crate::emulator) fn start(storage: &Arc<Storage>) -> anyhow::Result<()> {
 /// Refuses what no method of Storage does here, whatever it is asked for.
 ///
 /// # Errors
-/// `UNIMPLEMENTED` for a customer's own encryption key: its object would lie here in the clear.
-pub(in crate::emulator) fn check_headers(request: &Request) -> Result<(), ApiError> {
+/// 400 for bytes that are no text, for fields that no resource has, and for a customer's own encryption key: its
+/// object would lie here in the clear.
+pub(in crate::emulator) fn check_request(query: &str, request: &Request) -> Result<(), ApiError> {
+    if http::percent_decode(query).is_none() {
+        return Err(ApiError::invalid_argument(
+            "Invalid query: what its percent codes stand for is no UTF-8.",
+        ));
+    }
+    if let Some(fields) = request.get("fields") {
+        mask::check(fields, &FIELDS, &FREE_FIELDS)?;
+    }
     match request.header("x-goog-encryption-algorithm") {
         None => Ok(()),
         Some(_) => Err(ApiError::invalid_argument(
@@ -176,6 +236,171 @@ pub(in crate::emulator) fn check_headers(request: &Request) -> Result<(), ApiErr
         .reason("notImplemented")),
     }
 }
+
+/// Fields below which names are the user's own.
+const FREE_FIELDS: [&str; 4] = ["contexts", "custom_attributes", "labels", "metadata"];
+
+/// The names of all fields that a request may select, of resources, lists and what is in them.
+const FIELDS: [&str; 158] = [
+    "*",
+    "accessId",
+    "acl",
+    "action",
+    "age",
+    "allowAllServiceAgentAccess",
+    "allowCrossOrgVpcs",
+    "allowedIpCidrRanges",
+    "autoclass",
+    "billing",
+    "bindings",
+    "bucket",
+    "bucketPolicyOnly",
+    "cacheControl",
+    "componentCount",
+    "condition",
+    "contentDisposition",
+    "contentEncoding",
+    "contentLanguage",
+    "contentType",
+    "contexts",
+    "cors",
+    "crc32c",
+    "createTime",
+    "createdBefore",
+    "custom",
+    "customPlacementConfig",
+    "customTime",
+    "customTimeBefore",
+    "custom_attributes",
+    "customerEncryption",
+    "customerManagedEncryptionEnforcementConfig",
+    "customerSuppliedEncryptionEnforcementConfig",
+    "dataLocations",
+    "daysSinceCustomTime",
+    "daysSinceNoncurrentTime",
+    "defaultEventBasedHold",
+    "defaultKmsKeyName",
+    "defaultObjectAcl",
+    "description",
+    "domain",
+    "done",
+    "effectiveTime",
+    "email",
+    "email_address",
+    "enabled",
+    "encryption",
+    "encryptionAlgorithm",
+    "entity",
+    "entityId",
+    "error",
+    "etag",
+    "eventBasedHold",
+    "event_types",
+    "expression",
+    "finishTime",
+    "generation",
+    "googleManagedEncryptionEnforcementConfig",
+    "hardDeleteTime",
+    "hierarchicalNamespace",
+    "iamConfiguration",
+    "id",
+    "ipFilter",
+    "isLive",
+    "isLocked",
+    "items",
+    "keySha256",
+    "kind",
+    "kmsKeyName",
+    "labels",
+    "lifecycle",
+    "location",
+    "locationType",
+    "lockedTime",
+    "logBucket",
+    "logObjectPrefix",
+    "logging",
+    "mainPageSuffix",
+    "matchesPattern",
+    "matchesPrefix",
+    "matchesStorageClass",
+    "matchesSuffix",
+    "maxAgeSeconds",
+    "md5Hash",
+    "mediaLink",
+    "members",
+    "metadata",
+    "metageneration",
+    "method",
+    "mode",
+    "name",
+    "nextPageToken",
+    "noncurrentTimeBefore",
+    "notFoundPage",
+    "numNewerVersions",
+    "object",
+    "objectRetention",
+    "objectSize",
+    "object_name_prefix",
+    "origin",
+    "owner",
+    "payload_format",
+    "permissions",
+    "prefixes",
+    "projectId",
+    "projectNumber",
+    "projectTeam",
+    "publicAccessPrevention",
+    "publicNetworkSource",
+    "requesterPays",
+    "resource",
+    "resourceId",
+    "response",
+    "responseHeader",
+    "restoreToken",
+    "restrictionMode",
+    "retainUntilTime",
+    "retention",
+    "retentionDurationSeconds",
+    "retentionExpirationTime",
+    "retentionPeriod",
+    "retentionPolicy",
+    "rewriteToken",
+    "role",
+    "rpo",
+    "rule",
+    "satisfiesPZI",
+    "satisfiesPZS",
+    "secret",
+    "selfLink",
+    "serviceAccountEmail",
+    "size",
+    "softDeletePolicy",
+    "softDeleteTime",
+    "state",
+    "storageClass",
+    "team",
+    "temporaryHold",
+    "terminalStorageClass",
+    "terminalStorageClassUpdateTime",
+    "timeCreated",
+    "timeDeleted",
+    "timeFinalized",
+    "timeStorageClassUpdated",
+    "title",
+    "toggleTime",
+    "topic",
+    "totalBytesRewritten",
+    "type",
+    "uniformBucketLevelAccess",
+    "unreachable",
+    "updateTime",
+    "updated",
+    "value",
+    "version",
+    "versioning",
+    "vpcNetworkSources",
+    "website",
+];
 
 /// Runs what reads and writes files where it holds up nobody else.
 async fn blocking<T: Send + 'static>(

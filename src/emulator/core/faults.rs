@@ -261,6 +261,8 @@ pub(in crate::emulator) struct Trouble {
     lost: Option<ApiError>,
     reset: bool,
     truncate: bool,
+    /// The body breaks off after so many bytes.
+    after: Option<usize>,
 }
 
 impl Faults {
@@ -375,6 +377,16 @@ impl Trouble {
         }
     }
 
+    /// No answer gets through.
+    pub(in crate::emulator) fn reset_now(&mut self) {
+        self.reset = true;
+    }
+
+    /// The answer breaks off after so many bytes.
+    pub(in crate::emulator) fn break_after(&mut self, bytes: usize) {
+        self.after = Some(bytes);
+    }
+
     /// The response, as far as it gets through.
     pub(in crate::emulator) fn cut(&self, response: Response) -> Response {
         let (head, body) = response.into_parts();
@@ -382,6 +394,8 @@ impl Trouble {
             broken()
         } else if self.truncate && self.lost.is_none() {
             half(body)
+        } else if let Some(after) = self.after {
+            first(body, after)
         } else {
             body
         };
@@ -407,6 +421,26 @@ fn half(body: Body) -> Body {
                 return Some((Ok(piece.slice(..piece.len() / 2)), Some((pieces, true))));
             }
             // What was given is sent before the break only if the server is let go once.
+            tokio::task::yield_now().await;
+            Some((Err(std::io::Error::other(BROKEN)), None))
+        },
+    ))
+}
+
+/// The first bytes of a body, then a broken connection.
+fn first(body: Body, bytes: usize) -> Body {
+    let pieces = body.into_data_stream();
+    Body::from_stream(futures_util::stream::unfold(
+        Some((pieces, bytes)),
+        |state| async {
+            let (mut pieces, left) = state?;
+            if left > 0
+                && let Some(Ok(piece)) = pieces.next().await
+            {
+                let piece = piece.slice(..piece.len().min(left));
+                let left = left - piece.len();
+                return Some((Ok(piece), Some((pieces, left))));
+            }
             tokio::task::yield_now().await;
             Some((Err(std::io::Error::other(BROKEN)), None))
         },

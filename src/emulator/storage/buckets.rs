@@ -1,5 +1,6 @@
 //! Buckets: insert, get, list, patch, update, delete, storage layout.
 
+use std::net::Ipv4Addr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use serde_json::{Map, Value, json};
 use super::access::Policy;
 use super::lists::{self, Of};
 use super::objects::{LIVE, OLD, Preconditions, message};
+use super::{locations, notifications};
 use crate::clock::Timestamp;
 use crate::emulator::core::numbers::project_number;
 use crate::emulator::kms;
@@ -21,6 +23,8 @@ use crate::emulator::wire::http::{Answer, Request, Route, empty, json, route};
 use crate::emulator::wire::labels;
 
 const BUCKETS: &str = "buckets/";
+/// A week.
+const DEFAULT_SOFT_DELETE_SECONDS: &str = "604800";
 
 /// What a caller may set and change; anything else in a message is ignored.
 const SETTINGS: &[&str] = &[
@@ -32,6 +36,7 @@ const SETTINGS: &[&str] = &[
     "encryption",
     "hierarchicalNamespace",
     "iamConfiguration",
+    "ipFilter",
     "labels",
     "lifecycle",
     "logging",
@@ -51,6 +56,11 @@ pub(super) fn routes() -> Vec<Route<Storage>> {
         route(Method::PUT, "storage/v1/b/*", update),
         route(Method::DELETE, "storage/v1/b/*", delete),
         route(Method::GET, "storage/v1/b/*/storageLayout", layout),
+        route(
+            Method::POST,
+            "storage/v1/b/*/lockRetentionPolicy",
+            lock_retention,
+        ),
     ]
 }
 
@@ -233,6 +243,7 @@ impl Bucket {
 
     fn location_type(&self) -> &'static str {
         match self.location.as_str() {
+            _ if self.setting("customPlacementConfig").is_object() => "dual-region",
             "US" | "EU" | "ASIA" => "multi-region",
             location if location.contains('-') => "region",
             _ => "dual-region",
@@ -259,6 +270,13 @@ impl Bucket {
                 "uniformBucketLevelAccess": {"enabled": false},
                 "publicAccessPrevention": "inherited",
             },
+        });
+        if self.location_type() != "region" {
+            resource["rpo"] = "DEFAULT".into();
+        }
+        resource["softDeletePolicy"] = json!({
+            "retentionDurationSeconds": DEFAULT_SOFT_DELETE_SECONDS,
+            "effectiveTime": self.created,
         });
         merge(&mut resource, &Value::Object(self.settings.clone()));
         resource
@@ -315,6 +333,161 @@ fn read(request: &Request) -> Result<(Map<String, Value>, Value), ApiError> {
     Ok((settings, sent))
 }
 
+/// Refuses storage classes that Google has not.
+///
+/// # Errors
+/// 400 as Google says it.
+pub(super) fn check_class(class: &str) -> Result<(), ApiError> {
+    let known = [
+        "STANDARD",
+        "NEARLINE",
+        "COLDLINE",
+        "ARCHIVE",
+        "MULTI_REGIONAL",
+        "REGIONAL",
+        "DURABLE_REDUCED_AVAILABILITY",
+    ];
+    if known.contains(&class) {
+        return Ok(());
+    }
+    Err(ApiError::invalid_argument(format!(
+        "Invalid storage class: {class}"
+    )))
+}
+
+/// Checks settings, and fills in what Google does: times, and defaults of what is said in part. `before` is what held
+/// until now.
+fn settle(
+    settings: &mut Map<String, Value>,
+    before: &Map<String, Value>,
+    location: &str,
+    now: Timestamp,
+) -> Result<(), ApiError> {
+    let invalid = |what: &str| ApiError::invalid_argument(format!("Invalid argument: {what}"));
+    let old = |name: &str| before.get(name).unwrap_or(&Value::Null);
+    for (name, field) in [
+        ("retentionPolicy", "retentionPeriod"),
+        ("softDeletePolicy", "retentionDurationSeconds"),
+    ] {
+        let Some(policy) = settings.get_mut(name).filter(|policy| policy.is_object()) else {
+            continue;
+        };
+        let seconds = match &policy[field] {
+            Value::String(text) => text.parse().ok(),
+            number => number.as_u64(),
+        };
+        let fits = |seconds: &u64| match name {
+            "softDeletePolicy" => *seconds == 0 || (604_800..=7_776_000).contains(seconds),
+            _ => (1..3_155_760_000).contains(seconds),
+        };
+        let seconds = seconds
+            .filter(fits)
+            .ok_or_else(|| invalid(&format!("{name}.{field}")))?;
+        policy[field] = seconds.to_string().into();
+        policy["effectiveTime"] = match &old(name)["effectiveTime"] {
+            time if !time.is_null() && old(name)[field] == policy[field] => time.clone(),
+            _ => json!(now),
+        };
+    }
+    let locked = old("retentionPolicy")["isLocked"] == true;
+    if locked {
+        let seconds = |policy: &Value| -> u64 {
+            let text = policy["retentionPeriod"].as_str().unwrap_or_default();
+            text.parse().unwrap_or_default()
+        };
+        let new = settings.get("retentionPolicy").unwrap_or(&Value::Null);
+        if seconds(new) < seconds(old("retentionPolicy")) {
+            return Err(ApiError::forbidden(
+                "Cannot reduce retention duration of a locked Retention Policy for bucket.",
+            ));
+        }
+        settings["retentionPolicy"]["isLocked"] = true.into();
+    }
+    if let Some(autoclass) = settings.get_mut("autoclass").filter(|a| a.is_object()) {
+        let enabled = autoclass["enabled"] == true;
+        let known = old("autoclass");
+        autoclass["toggleTime"] = match &known["toggleTime"] {
+            time if !time.is_null() && known["enabled"] == enabled => time.clone(),
+            _ => json!(now),
+        };
+        if enabled {
+            let class = autoclass["terminalStorageClass"]
+                .as_str()
+                .unwrap_or("NEARLINE");
+            if !matches!(class, "NEARLINE" | "ARCHIVE") {
+                return Err(invalid(
+                    "autoclass.terminalStorageClass: NEARLINE or ARCHIVE",
+                ));
+            }
+            autoclass["terminalStorageClass"] = class.to_owned().into();
+            autoclass["terminalStorageClassUpdateTime"] = match &known["terminalStorageClassUpdateTime"]
+            {
+                time if !time.is_null()
+                    && known["terminalStorageClass"] == autoclass["terminalStorageClass"] =>
+                {
+                    time.clone()
+                }
+                _ => json!(now),
+            };
+        }
+    }
+    if let Some(Value::Object(encryption)) = settings.get_mut("encryption") {
+        for (name, config) in encryption {
+            if name.ends_with("EnforcementConfig") && config.is_object() {
+                let known = &old("encryption")[name.as_str()];
+                config["effectiveTime"] = match &known["effectiveTime"] {
+                    time if !time.is_null()
+                        && known["restrictionMode"] == config["restrictionMode"] =>
+                    {
+                        time.clone()
+                    }
+                    _ => json!(now),
+                };
+            }
+        }
+    }
+    if let Some(access) = settings
+        .get_mut("iamConfiguration")
+        .filter(|a| a.is_object())
+    {
+        match access["publicAccessPrevention"].as_str() {
+            None | Some("enforced" | "inherited") => {}
+            Some("unspecified") => access["publicAccessPrevention"] = "inherited".into(),
+            Some(other) => {
+                return Err(invalid(&format!(
+                    "iamConfiguration.publicAccessPrevention: {other}"
+                )));
+            }
+        }
+        // Under its old name it is the same setting.
+        let old = &old("iamConfiguration")["uniformBucketLevelAccess"]["enabled"];
+        let [new, alias] = ["uniformBucketLevelAccess", "bucketPolicyOnly"]
+            .map(|name| access[name]["enabled"].clone());
+        let enabled = if alias.is_null() || (!new.is_null() && new != *old) {
+            new
+        } else {
+            alias
+        };
+        if let Some(enabled) = enabled.as_bool() {
+            let mut told = json!({ "enabled": enabled });
+            if enabled {
+                let known = access["uniformBucketLevelAccess"]["lockedTime"].clone();
+                told["lockedTime"] = match known {
+                    Value::Null => json!(now + Duration::from_secs(90 * 24 * 3600)),
+                    time => time,
+                };
+            }
+            access["uniformBucketLevelAccess"] = told.clone();
+            access["bucketPolicyOnly"] = told;
+        }
+    }
+    match settings.get("rpo").and_then(Value::as_str) {
+        None | Some("DEFAULT" | "ASYNC_TURBO") => {}
+        Some(other) => return Err(invalid(&format!("rpo: {other}"))),
+    }
+    locations::check(location, settings.get("customPlacementConfig"))
+}
+
 /// Three to 63 of `[a-z0-9._-]`, a letter or digit at both ends; with dots up to 222, each part up to 63.
 pub(super) fn check_name(name: &str) -> Result<(), ApiError> {
     let end = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
@@ -327,6 +500,8 @@ pub(super) fn check_name(name: &str) -> Result<(), ApiError> {
         && bytes
             .iter()
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(b))
+        && name.split('.').all(|part| !part.is_empty())
+        && name.parse::<Ipv4Addr>().is_err()
         && !name.starts_with("goog");
     if fits {
         Ok(())
@@ -356,13 +531,23 @@ pub(super) async fn insert(storage: Arc<Storage>, request: Request) -> Answer {
         .as_str()
         .ok_or_else(|| ApiError::invalid_argument("Required field: name").reason("required"))?;
     check_name(name)?;
+    if name.contains("google") {
+        return Err(ApiError::invalid_argument(format!(
+            "Invalid bucket name: '{name}'"
+        )));
+    }
     let mut bucket = Bucket::new(&storage, name, project);
     if let Some(location) = sent["location"].as_str() {
         bucket.location = location.to_ascii_uppercase();
     }
     if let Some(class) = sent["storageClass"].as_str() {
+        check_class(class)?;
         class.clone_into(&mut bucket.storage_class);
     }
+    if request.flag("enableObjectRetention") {
+        settings.insert("objectRetention".to_owned(), json!({"mode": "Enabled"}));
+    }
+    settle(&mut settings, &Map::new(), &bucket.location, bucket.created)?;
     bucket.settings = settings;
     bucket.check_key()?;
     bucket.take_lists(&request, &sent)?;
@@ -393,7 +578,9 @@ async fn layout(storage: Arc<Storage>, request: Request) -> Answer {
         "bucket": bucket.name,
         "location": bucket.location,
         "locationType": bucket.location_type(),
-        "hierarchicalNamespace": {"enabled": false},
+        "hierarchicalNamespace": {
+            "enabled": bucket.setting("hierarchicalNamespace")["enabled"] == true,
+        },
     })))
 }
 
@@ -462,15 +649,50 @@ fn alter(
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
     let mut bucket = Bucket::find(storage, &request.params[0])?;
     preconditions.check(0, bucket.metageneration)?;
+    let before = bucket.settings.clone();
     change(&mut bucket.settings, settings);
+    // Only a new bucket gets it.
+    if let Some(mode) = before.get("objectRetention") {
+        bucket
+            .settings
+            .insert("objectRetention".to_owned(), mode.clone());
+    }
+    let now = storage.core.clock.now();
+    settle(&mut bucket.settings, &before, &bucket.location, now)?;
     bucket.check_key()?;
     if let Some(class) = sent["storageClass"].as_str() {
+        check_class(class)?;
         class.clone_into(&mut bucket.storage_class);
     }
     bucket.take_lists(request, &sent)?;
-    bucket.changed(storage.core.clock.now());
+    bucket.changed(now);
     bucket.keep(storage)?;
     Ok(json(bucket.told(storage, request, "full")))
+}
+
+async fn lock_retention(storage: Arc<Storage>, request: Request) -> Answer {
+    let preconditions = Preconditions::of(&request)?;
+    if preconditions.metageneration.is_none() {
+        return Err(
+            ApiError::invalid_argument("Required parameter: ifMetagenerationMatch")
+                .reason("required"),
+        );
+    }
+    let commit = &storage.commit;
+    let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut bucket = Bucket::find(&storage, &request.params[0])?;
+    preconditions.check(0, bucket.metageneration)?;
+    match bucket.settings.get_mut("retentionPolicy") {
+        Some(policy) if policy.is_object() => policy["isLocked"] = true.into(),
+        _ => {
+            return Err(ApiError::invalid_argument(
+                "Cannot lock the Retention Policy of a bucket that has none.",
+            ));
+        }
+    }
+    bucket.changed(storage.core.clock.now());
+    bucket.keep(&storage)?;
+    Ok(json(bucket.told(&storage, &request, "full")))
 }
 
 pub(super) async fn delete(storage: Arc<Storage>, request: Request) -> Answer {
@@ -494,6 +716,7 @@ pub(super) async fn delete(storage: Arc<Storage>, request: Request) -> Answer {
             ));
         }
     }
+    notifications::forget(&storage, &bucket.name)?;
     storage.core.store.delete(&Bucket::document(&bucket.name))?;
     Ok(empty(StatusCode::NO_CONTENT).into())
 }

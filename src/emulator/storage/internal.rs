@@ -58,7 +58,7 @@ pub(in crate::emulator) async fn write(
     let new = new(sums);
     blocking(move || {
         file.as_file().sync_all()?;
-        objects::commit(&storage, new, file.path())
+        objects::commit_at_once(&storage, new, file.path())
     })
     .await?;
     Ok(())

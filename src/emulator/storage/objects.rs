@@ -1,5 +1,6 @@
 //! An object: what is kept of it, how it is told, and how a new generation takes its place.
 
+mod contexts;
 pub(super) mod copy;
 pub(super) mod download;
 pub(super) mod list;
@@ -20,7 +21,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::buckets::Bucket;
+use super::buckets::{self, Bucket};
 use super::bytes::Sums;
 use super::lists::{self, Of};
 use crate::clock::Timestamp;
@@ -42,6 +43,7 @@ pub(super) fn routes() -> Vec<Route<Storage>> {
     let compose = "storage/v1/b/*/o/*/compose";
     let rewrite = "storage/v1/b/*/o/*/rewriteTo/b/*/o/*";
     let copy = "storage/v1/b/*/o/*/copyTo/b/*/o/*";
+    let moves = "storage/v1/b/*/o/*/moveTo/o/*";
     let mut routes = vec![
         route(Method::GET, objects, list::list),
         route(Method::GET, object, download::get),
@@ -52,6 +54,7 @@ pub(super) fn routes() -> Vec<Route<Storage>> {
         route(Method::POST, compose, copy::compose),
         route(Method::POST, rewrite, copy::rewrite),
         route(Method::POST, copy, copy::copy),
+        route(Method::POST, moves, copy::move_to),
     ];
     for uploads in [
         "upload/storage/v1/b/*/o",
@@ -91,9 +94,72 @@ pub(super) struct Attributes {
     pub kms_key_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<BTreeMap<String, Option<String>>>,
+    /// Words of the user's that lists can be filtered by, each with its times.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contexts: Option<Value>,
+    /// Until when it stays whatever its bucket says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
     /// Its access control list, where one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acl: Option<Vec<lists::Entry>>,
+}
+
+/// An object's own retention.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Retention {
+    /// `Unlocked` or `Locked`.
+    pub mode: String,
+    pub retain_until_time: Timestamp,
+}
+
+/// Custom metadata is at most so long, names and values together.
+const MAX_METADATA_BYTES: usize = 8 << 10;
+
+impl Attributes {
+    /// Checks what was set, and fills in what Google does; `before` is what held until now.
+    ///
+    /// # Errors
+    /// 400 for what does not fit.
+    fn settle(
+        &mut self,
+        bucket: &Bucket,
+        before: Option<&Self>,
+        now: Timestamp,
+    ) -> Result<(), ApiError> {
+        let metadata = self.metadata.iter().flatten();
+        let length: usize = metadata
+            .map(|(key, value)| key.len() + value.as_ref().map_or(0, String::len))
+            .sum();
+        if length > MAX_METADATA_BYTES {
+            return Err(ApiError::invalid_argument(format!(
+                "The total size of the custom metadata is {length} bytes, which exceeds the limit of {MAX_METADATA_BYTES} bytes."
+            )));
+        }
+        if let Some(class) = &self.storage_class {
+            buckets::check_class(class)?;
+        }
+        if let Some(retention) = &self.retention
+            && before.is_none_or(|before| before.retention.as_ref() != Some(retention))
+        {
+            if bucket.setting("objectRetention")["mode"] != "Enabled" {
+                return Err(ApiError::invalid_argument(
+                    "Object retention configuration is not allowed on buckets without object retention enabled.",
+                ));
+            }
+            if !matches!(retention.mode.as_str(), "Locked" | "Unlocked")
+                || retention.retain_until_time <= now
+            {
+                return Err(ApiError::invalid_argument(
+                    "Invalid value for: retention: a mode of Locked or Unlocked and a time to come are expected.",
+                ));
+            }
+        }
+        let old = before.and_then(|before| before.contexts.as_ref());
+        self.contexts = contexts::settle(self.contexts.take(), old, now)?;
+        Ok(())
+    }
 }
 
 /// A request's message about an object; unknown fields are ignored, as Cloud Storage ignores them.
@@ -392,6 +458,18 @@ pub(super) struct New {
 /// # Errors
 /// 404 for the bucket, 412, or the disk's refusal.
 pub(super) fn commit(storage: &Storage, new: New, file: &Path) -> Result<Object, ApiError> {
+    make(storage, new, file, true)
+}
+
+/// As [`commit`], however often the object was written just now: for the services' own objects.
+///
+/// # Errors
+/// As [`commit`].
+pub(super) fn commit_at_once(storage: &Storage, new: New, file: &Path) -> Result<Object, ApiError> {
+    make(storage, new, file, false)
+}
+
+fn make(storage: &Storage, new: New, file: &Path, limited: bool) -> Result<Object, ApiError> {
     let store = &storage.core.store;
     let commit = &storage.commit;
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
@@ -407,13 +485,15 @@ pub(super) fn commit(storage: &Storage, new: New, file: &Path) -> Result<Object,
         if let Some(live) = &live {
             check_may_go(storage, &bucket, live)?;
         }
-        fs::rename(file, &blob)?;
-        store.sync_blobs()?;
         let now = storage.core.clock.now();
+        if limited {
+            storage.pace(&key, now)?;
+        }
         let mut attributes = Attributes {
             kms_key_name: kms_key,
             ..new.attributes
         };
+        attributes.settle(&bucket, None, now)?;
         if let Some(acl) = &attributes.acl {
             lists::check(&bucket, Of::Object, acl)?;
         }
@@ -441,6 +521,8 @@ pub(super) fn commit(storage: &Storage, new: New, file: &Path) -> Result<Object,
             deleted: None,
             attributes,
         };
+        fs::rename(file, &blob)?;
+        store.sync_blobs()?;
         let kept = match &live {
             Some(live) => retire(storage, &bucket, live)?,
             None => true,
@@ -488,6 +570,15 @@ fn check_may_go(storage: &Storage, bucket: &Bucket, object: &Object) -> Result<(
             ))
             .reason("objectUnderActiveHold"));
         }
+    }
+    if let Some(retention) = &attributes.retention
+        && storage.core.clock.now() < retention.retain_until_time
+    {
+        return Err(ApiError::forbidden(format!(
+            "{named} is subject to object retention and cannot be deleted or overwritten until {}.",
+            retention.retain_until_time
+        ))
+        .reason("retentionPolicyNotMet"));
     }
     let until = object.created + bucket.retention();
     if storage.core.clock.now() < until {
@@ -561,6 +652,7 @@ pub(super) fn alter(
     let mut object = find(storage, &request.params[0], &request.params[1], generation)?;
     preconditions.check(object.generation, object.metageneration)?;
     let bucket = Bucket::find(storage, &object.bucket)?;
+    let before = object.attributes.clone();
     let changed = change(&object.attributes)?;
     if let Some(acl) = changed
         .acl
@@ -576,10 +668,41 @@ pub(super) fn alter(
         acl,
         ..changed
     };
+    let now = storage.core.clock.now();
+    object.attributes.settle(&bucket, Some(&before), now)?;
+    if shortens(
+        before.retention.as_ref(),
+        object.attributes.retention.as_ref(),
+        now,
+    ) && (before
+        .retention
+        .as_ref()
+        .is_some_and(|r| r.mode == "Locked")
+        || !request.flag("overrideUnlockedRetention"))
+    {
+        return Err(ApiError::forbidden(format!(
+            "Object '{}/{}' is subject to object retention, which cannot be shortened or removed unless it is unlocked and overrideUnlockedRetention is true.",
+            object.bucket, object.name
+        ))
+        .reason("retentionPolicyNotMet"));
+    }
+    storage.pace(&Object::key(&object.bucket, &object.name), now)?;
     object.metageneration += 1;
-    object.updated = storage.core.clock.now();
+    object.updated = now;
     object.keep(storage)?;
     Ok(object)
+}
+
+/// Whether a retention that still holds becomes less.
+fn shortens(before: Option<&Retention>, after: Option<&Retention>, now: Timestamp) -> bool {
+    before
+        .filter(|before| now < before.retain_until_time)
+        .is_some_and(|before| {
+            after.is_none_or(|after| {
+                after.retain_until_time < before.retain_until_time
+                    || (before.mode == "Locked" && after.mode != "Locked")
+            })
+        })
 }
 
 /// The list that a parameter names for an object.
@@ -607,7 +730,12 @@ pub(super) fn check_name(name: &str) -> Result<(), ApiError> {
     if name.is_empty() {
         return Err(ApiError::invalid_argument("Required object name.").reason("required"));
     }
-    if name.len() > 1024 || name.contains(['\r', '\n']) || name == "." || name == ".." {
+    if name.len() > 1024
+        || name.contains(['\r', '\n'])
+        || name == "."
+        || name == ".."
+        || name.starts_with(".well-known/acme-challenge/")
+    {
         return Err(ApiError::invalid_argument(format!(
             "Invalid object name: {:?}",
             name.chars().take(80).collect::<String>()

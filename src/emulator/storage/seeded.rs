@@ -94,6 +94,6 @@ pub(in crate::emulator) fn insert(
         component_count: None,
         upload: None,
     };
-    objects::commit(storage, new, file.path())?;
+    objects::commit_at_once(storage, new, file.path())?;
     Ok(())
 }

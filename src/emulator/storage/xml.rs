@@ -41,11 +41,12 @@ use crate::emulator::wire::http::{
 use tree::Element;
 
 /// First words of the paths of other APIs.
-const OTHERS: [&str; 7] = [
+const OTHERS: [&str; 8] = [
     "batch",
     "bigquery",
     "download",
     "resumable",
+    "retry_test",
     "storage",
     "upload",
     "v1beta1",

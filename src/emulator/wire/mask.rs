@@ -32,6 +32,40 @@ pub(in crate::emulator) fn reduce(value: Value, mask: &str) -> Result<Value, Api
     Ok(wanted.apply(value).unwrap_or(Value::Object(Map::new())))
 }
 
+/// Refuses a selection of fields that are not among `known`; what is below one of `free` may be called anything.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` as Google writes it.
+pub(in crate::emulator) fn check(
+    fields: &str,
+    known: &[&str],
+    free: &[&str],
+) -> Result<(), ApiError> {
+    fn unknown(mask: &Mask, known: &[&str], free: &[&str]) -> Option<String> {
+        mask.0.iter().find_map(|(name, below)| {
+            if !known.contains(&name.as_str()) {
+                return Some(name.clone());
+            }
+            if free.contains(&name.as_str()) {
+                return None;
+            }
+            unknown(below, known, free)
+        })
+    }
+    let wanted = parse(fields);
+    let wrong = match &wanted {
+        Some(wanted) => unknown(wanted, known, free),
+        None => Some(fields.to_owned()),
+    };
+    match wrong {
+        None => Ok(()),
+        Some(name) => Err(
+            ApiError::invalid_argument(format!("Invalid field selection {name}"))
+                .reason("invalidParameter"),
+        ),
+    }
+}
+
 impl Mask {
     fn apply(&self, value: Value) -> Option<Value> {
         if self.0.is_empty() {

@@ -164,6 +164,7 @@ pub(in crate::emulator::storage) fn plan(
     let destination = Bucket::find(storage, to)?;
     // Attributes that are sent replace the source's as a whole; a type stays.
     let sent = Sent::read(request.json_body()?)?.attributes;
+    let contexts = sent.contexts.clone().or(source.attributes.contexts.clone());
     let mut attributes = source.attributes.clone();
     // A copy has its own list.
     attributes.acl = None;
@@ -174,6 +175,8 @@ pub(in crate::emulator::storage) fn plan(
             ..sent
         };
     }
+    attributes.contexts = contexts;
+    attributes.retention = None;
     let canned = objects::canned(request, &destination, "destinationPredefinedAcl")?;
     attributes.acl = canned.or(attributes.acl);
     // A copy does not take the source's key along.
@@ -225,6 +228,44 @@ impl Plan {
 pub(super) async fn copy(storage: Arc<Storage>, request: Request) -> Answer {
     let resource = blocking(move || {
         let object = plan(&storage, &request)?.carry_out(&storage)?;
+        Ok(object.resource(&request.base_url(&storage.core.url)))
+    })
+    .await?;
+    Ok(json(resource))
+}
+
+/// `objects.move`: another name in the same bucket, with everything that the object has.
+pub(super) async fn move_to(storage: Arc<Storage>, mut request: Request) -> Answer {
+    let [bucket, source, name] = request.params.as_slice() else {
+        return Err(ApiError::internal("a move with another number of names"));
+    };
+    if source == name {
+        return Err(ApiError::invalid_argument(
+            "The source and the destination of a move are the same object.",
+        ));
+    }
+    let [bucket, source, name] = [bucket, source, name].map(Clone::clone);
+    request.params = vec![bucket.clone(), source.clone(), bucket.clone(), name];
+    request.body.clear();
+    let resource = blocking(move || {
+        let mut plan = plan(&storage, &request)?;
+        plan.attributes = plan.source.attributes.clone();
+        let same = Preconditions {
+            generation: Some(plan.source.generation),
+            ..Preconditions::default()
+        };
+        // Refused before anything is copied where the source may not go.
+        objects::check_may_go(&storage, &Bucket::find(&storage, &bucket)?, &plan.source)?;
+        // The key keeps its version only in what it has encrypted.
+        let key = plan.attributes.kms_key_name.take();
+        plan.attributes.kms_key_name = key.map(|key| {
+            key.split("/cryptoKeyVersions/")
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        });
+        let object = plan.carry_out(&storage)?;
+        objects::delete(&storage, &bucket, &source, None, same)?;
         Ok(object.resource(&request.base_url(&storage.core.url)))
     })
     .await?;

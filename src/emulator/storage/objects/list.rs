@@ -8,8 +8,8 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::json;
 
 use super::{LIVE, OLD, Object};
-use crate::emulator::storage::Storage;
 use crate::emulator::storage::buckets::Bucket;
+use crate::emulator::storage::{Storage, folders};
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, json};
 
@@ -65,6 +65,20 @@ impl Page<'_> {
         }
         let item = Entry::Item(name.to_owned(), generation);
         !self.is_after(&item) || self.push(item)
+    }
+
+    /// As [`Self::take`] of what is a prefix only.
+    fn take_folder(&mut self, name: &str) -> bool {
+        let query = self.query;
+        let rest = name.get(query.prefix.len()..).unwrap_or_default();
+        let Some(at) = rest.find('/') else {
+            return true;
+        };
+        let below = query.to.is_some_and(|to| name >= to) || name < query.from;
+        let prefix = name.get(..=query.prefix.len() + at).unwrap_or(name);
+        let new = Entry::Prefix(prefix.to_owned());
+        let seen = self.entries.iter().rev().take(2).any(|entry| *entry == new);
+        below || seen || !self.is_after(&new) || self.push(new)
     }
 
     fn push(&mut self, entry: Entry) -> bool {
@@ -153,6 +167,21 @@ pub(in crate::emulator::storage) fn find(
         after,
         most: most.min(1000),
     };
+    if let Some(glob) = query.glob {
+        check_glob(glob)?;
+        if query.delimiter.is_some_and(|delimiter| delimiter != "/") {
+            return Err(ApiError::invalid_argument(
+                "Invalid value for: delimiter: beside matchGlob it can only be '/'.",
+            ));
+        }
+    }
+    let filter = match set("filter") {
+        Some(text) => Some(
+            Filter::read(text)
+                .ok_or_else(|| ApiError::invalid_argument(format!("Invalid filter: {text}")))?,
+        ),
+        None => None,
+    };
     let versions = request.flag("versions");
     let mut page = Page {
         query: &query,
@@ -162,11 +191,33 @@ pub(in crate::emulator::storage) fn find(
     let live = format!("{LIVE}{bucket}/");
     if versions {
         for (name, generation) in all_versions(storage, bucket, query.prefix) {
-            if !page.take(&name, Some(generation)) {
+            let kept = filter.as_ref().is_none_or(|filter| {
+                let object = super::find(storage, bucket, &name, Some(generation));
+                object.is_ok_and(|object| filter.keeps(&object))
+            });
+            if kept && !page.take(&name, Some(generation)) {
+                break;
+            }
+        }
+    } else if let Some(filter) = &filter {
+        let objects = storage
+            .core
+            .store
+            .list::<Object>(&format!("{live}{}", query.prefix));
+        for (_, object) in objects {
+            if filter.keeps(&object) && !page.take(&object.name, None) {
                 break;
             }
         }
     } else {
+        // Managed folders stand among the prefixes where that is asked for.
+        let wanted = request.flag("includeFoldersAsPrefixes") && query.delimiter == Some("/");
+        let folders = if wanted {
+            folders::names(storage, bucket, query.prefix)
+        } else {
+            Vec::new()
+        };
+        let mut folders = folders.iter().peekable();
         let last = match &query.after {
             Some(Entry::Item(name, _) | Entry::Prefix(name)) => name.as_str(),
             None => "",
@@ -176,8 +227,19 @@ pub(in crate::emulator::storage) fn find(
             .core
             .store
             .keys(&format!("{live}{}", query.prefix), &from, |key| {
-                page.take(&key[live.len()..], None)
+                let name = &key[live.len()..];
+                while let Some(folder) = folders.next_if(|folder| folder.as_str() < name) {
+                    if !page.take_folder(folder) {
+                        return false;
+                    }
+                }
+                page.take(name, None)
             });
+        while !page.more
+            && folders
+                .next()
+                .is_some_and(|folder| page.take_folder(folder))
+        {}
     }
     let last = page.entries.last().filter(|_| page.more);
     let mut found = Found {
@@ -257,6 +319,77 @@ impl Entry {
         let (generation, name) = text.strip_prefix('v')?.split_at_checked(20)?;
         Some(Self::Item(name.to_owned(), generation.parse().ok()))
     }
+}
+
+/// `filter`: whether an object has a context, with a value or with any, or has it not.
+struct Filter {
+    key: String,
+    value: Option<String>,
+    negated: bool,
+}
+
+impl Filter {
+    /// Reads `contexts."KEY"="VALUE"` and `contexts."KEY":*`, each also after `-` or `NOT`.
+    fn read(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let bare = text.strip_prefix('-').or_else(|| text.strip_prefix("NOT "));
+        let rest = bare.unwrap_or(text).trim();
+        let (key, rest) = rest.strip_prefix("contexts.\"")?.split_once('"')?;
+        let value = match rest.trim() {
+            ":*" => None,
+            rest => {
+                let value = rest.strip_prefix('=')?.trim();
+                let value = value.strip_prefix('"')?.strip_suffix('"')?;
+                Some(value.to_owned())
+            }
+        };
+        Some(Self {
+            key: key.to_owned(),
+            value,
+            negated: bare.is_some(),
+        })
+    }
+
+    fn keeps(&self, object: &Object) -> bool {
+        let contexts = object.attributes.contexts.as_ref();
+        let found = contexts.and_then(|contexts| contexts["custom"][&self.key]["value"].as_str());
+        let holds = match (&self.value, found) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(value), Some(found)) => value == found,
+        };
+        holds != self.negated
+    }
+}
+
+/// Refuses globs that are none.
+///
+/// # Errors
+/// 400 for brackets and braces that are not closed, are empty or stand in one another.
+fn check_glob(glob: &str) -> Result<(), ApiError> {
+    let invalid = || ApiError::invalid_argument(format!("Invalid glob pattern: {glob}"));
+    let mut rest = glob.chars();
+    let mut in_braces = false;
+    while let Some(c) = rest.next() {
+        match c {
+            '\\' => {
+                rest.next().ok_or_else(invalid)?;
+            }
+            '[' => {
+                let set: String = rest.by_ref().take_while(|c| *c != ']').collect();
+                let closed = glob.len() - rest.as_str().len() > 0
+                    && glob[..glob.len() - rest.as_str().len()].ends_with(']');
+                if !closed || set.trim_start_matches(['!', '^']).is_empty() {
+                    return Err(invalid());
+                }
+            }
+            '{' if in_braces => return Err(invalid()),
+            '{' => in_braces = true,
+            '}' => in_braces = false,
+            _ => {}
+        }
+    }
+    if in_braces { Err(invalid()) } else { Ok(()) }
 }
 
 /// `matchGlob`: `*` and `?` without `/`, `**` with it, `[abc]`, `[!a-c]`, `{a,b}`, `\` before a

@@ -167,6 +167,15 @@ fn content_range(text: &str) -> Option<ContentRange> {
     })
 }
 
+/// How many bytes the session that a request names has kept.
+pub(in crate::emulator::storage) fn kept(storage: &Storage, request: &Request) -> Option<u64> {
+    let session = storage
+        .core
+        .store
+        .get::<Session>(&session_key(request).ok()?)?;
+    Some(session.kept)
+}
+
 fn gone(id: &str) -> ApiError {
     ApiError::not_found(format!("No such upload session: {id}"))
 }
@@ -460,7 +469,8 @@ fn finish(
             session.end(object.clone());
             storage.core.store.put(key, &session)?;
         }
-        Err(error) if error.code < 500 => {
+        // One that is to come again finds its bytes.
+        Err(error) if error.code < 500 && error.code != 429 => {
             storage.core.store.delete(key)?;
         }
         Err(_) => return result,
