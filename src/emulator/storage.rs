@@ -124,11 +124,15 @@ pub(in crate::emulator) fn full_path(uri: &Uri) -> Option<Uri> {
         None => sent.to_owned(),
     };
     let mut segments = path.split('/').skip(1);
-    let bare = match (segments.next(), segments.next(), segments.next()) {
-        (Some("b"), ..) => true,
-        (Some("projects"), Some(_), Some("hmacKeys" | "serviceAccount")) => true,
-        _ => false,
-    };
+    let bare = matches!(
+        (segments.next(), segments.next(), segments.next()),
+        (Some("b"), ..)
+            | (
+                Some("projects"),
+                Some(_),
+                Some("hmacKeys" | "serviceAccount")
+            )
+    );
     let full = if bare {
         format!("/storage/v1{path}")
     } else {

@@ -435,6 +435,10 @@ fn settle(
         for (name, config) in encryption {
             if name.ends_with("EnforcementConfig") && config.is_object() {
                 let known = &old("encryption")[name.as_str()];
+                // What was never restricted has no time from which it is.
+                if known.is_null() && config["restrictionMode"] == "NotRestricted" {
+                    continue;
+                }
                 config["effectiveTime"] = match &known["effectiveTime"] {
                     time if !time.is_null()
                         && known["restrictionMode"] == config["restrictionMode"] =>

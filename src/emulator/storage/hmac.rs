@@ -74,9 +74,10 @@ impl Key {
     }
 }
 
-fn find(storage: &Storage, request: &Request) -> Result<Key, ApiError> {
+fn find(storage: &Storage, request: &Request, deleted: bool) -> Result<Key, ApiError> {
     let [project, id] = [&request.params[0], &request.params[1]];
-    let key = storage.core.store.get(&format!("{KEYS}{project}/{id}"));
+    let key: Option<Key> = storage.core.store.get(&format!("{KEYS}{project}/{id}"));
+    let key = key.filter(|key| deleted || key.state != "DELETED");
     key.ok_or_else(|| ApiError::not_found(format!("Access ID not found in project: {id}")))
 }
 
@@ -129,7 +130,7 @@ async fn list(storage: Arc<Storage>, request: Request) -> Answer {
 }
 
 async fn get(storage: Arc<Storage>, request: Request) -> Answer {
-    let key = find(&storage, &request)?;
+    let key = find(&storage, &request, true)?;
     Ok(json(key.resource(&request.base_url(&storage.core.url))))
 }
 
@@ -143,14 +144,9 @@ async fn update(storage: Arc<Storage>, request: Request) -> Answer {
     }
     let commit = &storage.commit;
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut key = find(&storage, &request)?;
+    let mut key = find(&storage, &request, false)?;
     if sent["etag"].as_str().is_some_and(|etag| etag != key.etag()) {
         return Err(not_met());
-    }
-    if key.state == "DELETED" {
-        return Err(ApiError::invalid_argument(
-            "A deleted key cannot be changed.",
-        ));
     }
     state.clone_into(&mut key.state);
     key.changes += 1;
@@ -162,7 +158,7 @@ async fn update(storage: Arc<Storage>, request: Request) -> Answer {
 async fn delete(storage: Arc<Storage>, request: Request) -> Answer {
     let commit = &storage.commit;
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut key = find(&storage, &request)?;
+    let mut key = find(&storage, &request, false)?;
     if key.state == "ACTIVE" {
         return Err(ApiError::invalid_argument(
             "Cannot delete keys in 'ACTIVE' state.",

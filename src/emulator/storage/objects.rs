@@ -110,8 +110,9 @@ pub(super) struct Attributes {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Retention {
     /// `Unlocked` or `Locked`.
+    #[serde(default)]
     pub mode: String,
-    pub retain_until_time: Timestamp,
+    pub retain_until_time: Option<Timestamp>,
 }
 
 /// Custom metadata is at most so long, names and values together.
@@ -140,6 +141,10 @@ impl Attributes {
         if let Some(class) = &self.storage_class {
             buckets::check_class(class)?;
         }
+        // One without anything is none.
+        self.retention = self.retention.take().filter(|retention| {
+            !retention.mode.is_empty() || retention.retain_until_time.is_some()
+        });
         if let Some(retention) = &self.retention
             && before.is_none_or(|before| before.retention.as_ref() != Some(retention))
         {
@@ -149,7 +154,7 @@ impl Attributes {
                 ));
             }
             if !matches!(retention.mode.as_str(), "Locked" | "Unlocked")
-                || retention.retain_until_time <= now
+                || retention.retain_until_time <= Some(now)
             {
                 return Err(ApiError::invalid_argument(
                     "Invalid value for: retention: a mode of Locked or Unlocked and a time to come are expected.",
@@ -571,12 +576,12 @@ fn check_may_go(storage: &Storage, bucket: &Bucket, object: &Object) -> Result<(
             .reason("objectUnderActiveHold"));
         }
     }
-    if let Some(retention) = &attributes.retention
-        && storage.core.clock.now() < retention.retain_until_time
+    let retention = attributes.retention.as_ref();
+    if let Some(until) = retention.and_then(|retention| retention.retain_until_time)
+        && storage.core.clock.now() < until
     {
         return Err(ApiError::forbidden(format!(
-            "{named} is subject to object retention and cannot be deleted or overwritten until {}.",
-            retention.retain_until_time
+            "{named} is subject to object retention and cannot be deleted or overwritten until {until}."
         ))
         .reason("retentionPolicyNotMet"));
     }
@@ -696,7 +701,7 @@ pub(super) fn alter(
 /// Whether a retention that still holds becomes less.
 fn shortens(before: Option<&Retention>, after: Option<&Retention>, now: Timestamp) -> bool {
     before
-        .filter(|before| now < before.retain_until_time)
+        .filter(|before| Some(now) < before.retain_until_time)
         .is_some_and(|before| {
             after.is_none_or(|after| {
                 after.retain_until_time < before.retain_until_time

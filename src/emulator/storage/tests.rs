@@ -2,6 +2,7 @@
 
 mod access;
 mod kills;
+mod strict;
 mod uploads;
 mod xml;
 

@@ -681,13 +681,20 @@ fn list_objects(storage: &Arc<Storage>, mut request: Request) -> Answer {
         let name = begins.as_deref()?;
         Some(list::token_after(name, generation, delimiter.as_deref()))
     });
-    let most = set("max-keys");
+    // A client that asks for none wants to know whether the bucket is there.
+    let none = request.get("max-keys") == Some("0");
+    let most = set("max-keys").filter(|_| !none);
     for (name, value) in [("pageToken", token), ("maxResults", most)] {
         request
             .query
             .extend(value.map(|value| (name.to_owned(), value)));
     }
-    let found = list::find(storage, &request)?;
+    let mut found = list::find(storage, &request)?;
+    if none {
+        found.items.clear();
+        found.prefixes.clear();
+        found.next = None;
+    }
     let truncated = if found.next.is_some() {
         "true"
     } else {

@@ -32,7 +32,8 @@ pub(super) fn settle(
     };
     let mut kept = Map::new();
     for (key, context) in custom {
-        if context.is_null() {
+        // One without a value is taken away.
+        if context.is_null() || context["value"].is_null() {
             continue;
         }
         let value = context["value"].as_str();

@@ -129,7 +129,8 @@ pub(in crate::emulator::storage) async fn compose(
                     generation: Some(part.generation),
                     ..Preconditions::default()
                 };
-                objects::delete(&storage, bucket, &part.name, None, same)?;
+                let generation = Some(part.generation);
+                objects::delete(&storage, bucket, &part.name, generation, same)?;
             }
         }
         Ok(object.resource(&request.base_url(&storage.core.url)))

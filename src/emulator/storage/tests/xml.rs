@@ -338,6 +338,11 @@ async fn buckets_are_made_listed_set_and_deleted() {
         );
     }
     assert_eq!(gcs.send("GET", "/other-bkt?policy", "").await.code, 400);
+    let probe = gcs.send("GET", "/bkt?max-keys=0", "").await;
+    assert_eq!(
+        (probe.code, probe.tag("IsTruncated")),
+        (200, "false".into())
+    );
 
     for content in ["1", "2"] {
         gcs.send("PUT", "/other-bkt/o", content).await;
