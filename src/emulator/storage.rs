@@ -40,7 +40,7 @@ use crate::emulator::wire::mask;
 use objects::resumable;
 
 /// So many writes to one object may come at once; then one a second.
-const BURST: f64 = 5.0;
+const BURST: f64 = 8.0;
 /// Beyond so many objects, those that may write as ever are forgotten.
 const NOTED: usize = 10_000;
 

@@ -121,6 +121,17 @@ async fn set_policy(storage: Arc<Storage>, request: Request) -> Answer {
     let commit = &storage.commit;
     let _commit = commit.lock().unwrap_or_else(PoisonError::into_inner);
     let mut bucket = Bucket::find(&storage, &request.params[0])?;
+    let version = sent["version"].as_i64().unwrap_or(1);
+    if bindings.iter().any(|binding| binding.condition.is_some()) {
+        if !bucket.is_uniform() {
+            return Err(ApiError::condition_not_met(
+                "To set IAM conditions on this resource, please enable uniform bucket-level access.",
+            ));
+        }
+        if version < 3 {
+            return Err(invalid("with conditions its version has to be at least 3"));
+        }
+    }
     let public = |binding: &Binding| binding.members.iter().any(|m| lists::is_public(m));
     if bucket.keeps_public_out() && bindings.iter().any(public) {
         return Err(lists::kept_out());
@@ -133,7 +144,7 @@ async fn set_policy(storage: Arc<Storage>, request: Request) -> Answer {
         return Err(not_met());
     }
     bucket.policy = Some(Policy {
-        version: sent["version"].as_i64().unwrap_or(1),
+        version,
         bindings,
         count: count + 1,
     });

@@ -130,14 +130,7 @@ impl Attributes {
         now: Timestamp,
     ) -> Result<(), ApiError> {
         let metadata = self.metadata.iter().flatten();
-        let length: usize = metadata
-            .map(|(key, value)| key.len() + value.as_ref().map_or(0, String::len))
-            .sum();
-        if length > MAX_METADATA_BYTES {
-            return Err(ApiError::invalid_argument(format!(
-                "The total size of the custom metadata is {length} bytes, which exceeds the limit of {MAX_METADATA_BYTES} bytes."
-            )));
-        }
+        check_length(metadata.map(|(key, value)| (key, value.as_deref().unwrap_or_default())))?;
         if let Some(class) = &self.storage_class {
             buckets::check_class(class)?;
         }
@@ -696,6 +689,17 @@ pub(super) fn alter(
     object.updated = now;
     object.keep(storage)?;
     Ok(object)
+}
+
+/// Refuses custom metadata that is too long.
+fn check_length<'a>(metadata: impl Iterator<Item = (&'a String, &'a str)>) -> Result<(), ApiError> {
+    let length: usize = metadata.map(|(key, value)| key.len() + value.len()).sum();
+    if length > MAX_METADATA_BYTES {
+        return Err(ApiError::invalid_argument(format!(
+            "The total size of the custom metadata is {length} bytes, which exceeds the limit of {MAX_METADATA_BYTES} bytes."
+        )));
+    }
+    Ok(())
 }
 
 /// Whether a retention that still holds becomes less.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use serde_json::Value;
 
-use super::{Attributes, Preconditions, Sent, message, parse_error};
+use super::{Attributes, Preconditions, Sent, check_length, message, parse_error};
 use crate::emulator::storage::buckets::merge;
 use crate::emulator::storage::{Storage, blocking, objects};
 use crate::emulator::wire::error::ApiError;
@@ -14,6 +14,9 @@ use crate::emulator::wire::http::{Answer, Request, empty, json};
 /// A null clears a field or a key of `metadata`; what is not named stays.
 pub(in crate::emulator::storage) async fn patch(storage: Arc<Storage>, request: Request) -> Answer {
     let sent = message(&request)?;
+    // What cannot be of any object is told before whether there is one.
+    let metadata = sent["metadata"].as_object().into_iter().flatten();
+    check_length(metadata.map(|(key, value)| (key, value.as_str().unwrap_or_default())))?;
     answer(storage, request, move |attributes| {
         let mut merged = Value::Object(attributes.fields());
         merge(&mut merged, &sent);

@@ -25,6 +25,19 @@ async fn a_policy_is_kept_under_its_etag() {
         let body = json!({"bindings": bindings}).to_string();
         assert_eq!(gcs.send("PUT", path, body).await.code, 400);
     }
+    // Conditions want uniform access, and a policy of version 3.
+    let condition = json!({"bindings": [{
+        "role": "roles/storage.objectViewer",
+        "members": ["user:a@b.c"],
+        "condition": {"title": "t", "expression": "true"},
+    }]});
+    let mut versioned = condition.clone();
+    versioned["version"] = 3.into();
+    assert_eq!(gcs.send("PUT", path, versioned.to_string()).await.code, 412);
+    let uniform = r#"{"iamConfiguration": {"uniformBucketLevelAccess": {"enabled": true}}}"#;
+    gcs.send("PATCH", "/storage/v1/b/bkt", uniform).await;
+    assert_eq!(gcs.send("PUT", path, condition.to_string()).await.code, 400);
+    assert_eq!(gcs.send("PUT", path, versioned.to_string()).await.code, 200);
     let test = format!("{path}/testPermissions?permissions=storage.objects.get");
     let told = gcs.send("GET", &test, "").await.json();
     assert_eq!(told["permissions"], json!(["storage.objects.get"]));

@@ -23,6 +23,13 @@ async fn names_metadata_fields_and_globs_are_googles() {
         gcs.send("PATCH", &format!("{OBJECTS}/a"), long).await.code,
         400
     );
+    let missing = json!({"metadata": {"k": "x".repeat(9000)}}).to_string();
+    assert_eq!(
+        gcs.send("PATCH", &format!("{OBJECTS}/none"), missing)
+            .await
+            .code,
+        400
+    );
     let fits = json!({"metadata": {"k": "x".repeat(8000)}}).to_string();
     assert_eq!(
         gcs.send("PATCH", &format!("{OBJECTS}/a"), fits).await.code,
@@ -167,7 +174,7 @@ async fn an_object_is_not_written_again_and_again_at_once() {
     // Of a time to come, so that the clock cannot pass it.
     let later = gcs.running.clock().now() + Duration::from_secs(100_000);
     let storage = &gcs.running.emulator.storage;
-    for _ in 0..5 {
+    for _ in 0..8 {
         storage.pace("objects/bkt/hot", later).unwrap();
     }
     let refused = storage.pace("objects/bkt/hot", later).unwrap_err();

@@ -338,6 +338,8 @@ async fn buckets_are_made_listed_set_and_deleted() {
         );
     }
     assert_eq!(gcs.send("GET", "/other-bkt?policy", "").await.code, 400);
+    let none = gcs.send("GET", "/bkt?tagging", "").await;
+    assert_eq!((none.code, none.tag("TagSet").as_str()), (200, ""));
     let probe = gcs.send("GET", "/bkt?max-keys=0", "").await;
     assert_eq!(
         (probe.code, probe.tag("IsTruncated")),

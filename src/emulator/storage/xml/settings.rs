@@ -254,12 +254,7 @@ pub(super) fn get(storage: &Arc<Storage>, request: &Request, name: &str) -> Answ
                 let value = plain(value).unwrap_or_default();
                 node("Tag", vec![leaf("Key", key.as_str()), leaf("Value", value)])
             };
-            let tags: Vec<_> = labels.map(tag).collect();
-            if tags.is_empty() {
-                return Err(
-                    ApiError::not_found("The TagSet does not exist.").reason("NoSuchTagSet")
-                );
-            }
+            let tags = labels.map(tag).collect();
             node("Tagging", vec![node("TagSet", tags)])
         }
         "cors" => {
