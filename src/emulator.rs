@@ -6,7 +6,7 @@
 //! finds the service that answers, and [`seed`] (files that are objects from the start).
 //! It shares no struct with `gcp`, so that client and emulator cannot agree on the same mistake.
 
-pub mod client;
+pub(crate) mod client;
 mod cloudbuild;
 mod core;
 mod kms;

@@ -87,7 +87,7 @@ fn run(flags: CommonFlags, step: impl AsyncFnOnce(&Context) -> Result<Outcome>) 
 }
 
 /// A step waits for the cloud most of the time: one thread is enough.
-fn one_thread() -> Result<tokio::runtime::Runtime> {
+pub(crate) fn one_thread() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

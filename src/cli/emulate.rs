@@ -1,17 +1,20 @@
-//! `serin emulate`: the emulated cloud by itself, until it is told to stop.
+//! `serin emulate`: the emulated cloud by itself, until it is told to stop, and what is asked of one that runs.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 
 use super::many_threads;
 use super::run::{self, CloudFlags};
-use crate::emulator::{self, seed::Seed};
+use crate::emulator::{self, client, seed::Seed};
 use crate::error::Input;
 use crate::exit::code;
 use crate::image::SelfImages;
 use crate::process::Groups;
+use crate::settings::parse_duration;
+use crate::steps::one_thread;
 
 /// Serve the emulated cloud on one port: Vertex AI, Cloud Storage, Monitoring, Logging and Build
 ///
@@ -48,45 +51,117 @@ fn host(text: &str) -> Result<String, String> {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Subcommands {
-    /// Print the variables that point gcloud, bq and the SDKs at an emulator, for sh and bash
+pub enum Subcommands {
+    /// Print the variables that point gcloud, gsutil, bq and the SDKs at an emulator, for sh and bash
     ///
     /// Use it as `eval "$(serin emulate env)"`. What no variable reaches is said in comments.
     Env(EnvFlags),
+    /// Wait until an emulator answers; exits with 3 where none does in time
+    Wait(WaitFlags),
+    /// Empty an emulator's state; its builds, jobs and models end first, its seed is planted again
+    Reset(AddressFlags),
+    /// Keep an emulator's state under a name, and come back to it
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SnapshotCommand {
+    /// Keep the state as it is now, in the place of a snapshot of that name
+    Save(SnapshotFlags),
+    /// Put a snapshot in the place of the state; builds, jobs and models end first, the clock goes on
+    Load(SnapshotFlags),
+    /// Print the names of the snapshots
+    List(AddressFlags),
+    /// Remove a snapshot
+    Remove(SnapshotFlags),
 }
 
 #[derive(Debug, Args)]
-pub(super) struct EnvFlags {
+pub struct SnapshotFlags {
+    /// What the snapshot is called: lower-case letters, digits, dots, dashes and underscores
+    pub name: String,
+    #[command(flatten)]
+    pub address: AddressFlags,
+}
+
+#[derive(Debug, Args)]
+pub struct WaitFlags {
+    #[command(flatten)]
+    pub address: AddressFlags,
+    /// How long to wait, as in 500ms, 30s or 2m
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
+    pub timeout: Duration,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "expected a time such as 500ms, 30s or 2m".to_owned())
+}
+
+/// Where an emulator is that runs.
+#[derive(Debug, Args)]
+pub struct AddressFlags {
     /// The emulator's port on 127.0.0.1
     #[arg(long, default_value_t = 8085)]
     pub port: u16,
     /// The emulator's address, where it is another machine's or behind a proxy
     #[arg(long, value_name = "URL", conflicts_with = "port")]
     pub url: Option<String>,
+}
+
+impl AddressFlags {
+    fn url(&self) -> Result<String> {
+        Ok(match &self.url {
+            Some(url) => emulator::address(url)?,
+            None => format!("http://127.0.0.1:{}", self.port),
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct EnvFlags {
+    #[command(flatten)]
+    pub address: AddressFlags,
     /// The clients' project [default: CLOUDSDK_CORE_PROJECT, GOOGLE_CLOUD_PROJECT or local-project]
     #[arg(long, value_name = "PROJECT")]
     pub project: Option<String>,
 }
 
-/// Serves until SIGINT or SIGTERM, or prints the variables that point clients at an emulator.
-pub(super) fn command(flags: Flags) -> Result<u8> {
-    match &flags.command {
-        Some(Subcommands::Env(flags)) => print!("{}", exports(flags)?),
+/// Serves until SIGINT or SIGTERM, or asks an emulator that runs.
+pub(super) fn command(mut flags: Flags) -> Result<u8> {
+    match flags.command.take() {
+        Some(command) => one_thread()?.block_on(ask(command))?,
         None => many_threads()?.block_on(emulate(flags))?,
     }
     Ok(code::DONE)
 }
 
-fn exports(flags: &EnvFlags) -> Result<String> {
-    let url = match &flags.url {
-        Some(url) => emulator::address(url)?,
-        None => format!("http://127.0.0.1:{}", flags.port),
-    };
-    let project = flags
-        .project
-        .clone()
-        .unwrap_or_else(emulator::local_project);
-    Ok(emulator::exports(&url, &project))
+/// Asks an emulator that runs.
+async fn ask(command: Subcommands) -> Result<()> {
+    use client::Snapshot::{Load, Remove, Save};
+    match command {
+        Subcommands::Env(flags) => {
+            let url = flags.address.url()?;
+            let project = flags.project.unwrap_or_else(emulator::local_project);
+            print!("{}", client::clock_export(&url).await);
+            print!("{}", emulator::exports(&url, &project));
+        }
+        Subcommands::Wait(flags) => client::wait(&flags.address.url()?, flags.timeout).await?,
+        Subcommands::Reset(flags) => client::reset(&flags.url()?).await?,
+        Subcommands::Snapshot(SnapshotCommand::List(flags)) => {
+            for name in client::snapshots(&flags.url()?).await? {
+                println!("{name}");
+            }
+        }
+        Subcommands::Snapshot(SnapshotCommand::Save(flags)) => snapshot(Save, &flags).await?,
+        Subcommands::Snapshot(SnapshotCommand::Load(flags)) => snapshot(Load, &flags).await?,
+        Subcommands::Snapshot(SnapshotCommand::Remove(flags)) => snapshot(Remove, &flags).await?,
+    }
+    Ok(())
+}
+
+async fn snapshot(what: client::Snapshot, flags: &SnapshotFlags) -> Result<()> {
+    client::snapshot(&flags.address.url()?, what, &flags.name).await
 }
 
 async fn emulate(flags: Flags) -> Result<()> {
@@ -94,11 +169,13 @@ async fn emulate(flags: Flags) -> Result<()> {
         state,
         own_images,
         faults,
+        lenient,
         seed_from,
         repositories,
         secrets,
         builds,
         hosts,
+        machine_types,
     } = flags.cloud;
     if !hosts.is_empty() && builds != emulator::Builds::Host {
         return Err(
@@ -118,6 +195,7 @@ async fn emulate(flags: Flags) -> Result<()> {
         serin,
         own_images: SelfImages { named: own_images },
         faults,
+        lenient,
         seed: seed_from.map(|folder| Seed {
             folder,
             project: emulator::local_project(),
@@ -126,10 +204,11 @@ async fn emulate(flags: Flags) -> Result<()> {
             allowed: builds,
             repositories: repositories.into_iter().collect(),
             secrets: secrets.map(|file| (file.name, file.path)).collect(),
-            arguments: hosts.iter().map(|host| format!("--host={host}")).collect(),
+            hosts,
         },
         groups,
         allowed_hosts: flags.allowed_hosts,
+        accepted: machine_types,
     })
     .await
 }

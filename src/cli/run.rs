@@ -82,10 +82,17 @@ pub(super) struct CloudFlags {
     /// An image that is serin's own, beside those whose repository ends in `serin`
     #[arg(long = "self", value_name = "IMAGE")]
     pub own_images: Vec<String>,
+    /// A machine type, accelerator or region that Vertex AI has and this serin does not know; may be given
+    /// several times
+    #[arg(long = "machine-type", visible_aliases = ["accelerator", "region"], value_name = "NAME")]
+    pub machine_types: Vec<String>,
     /// Something that goes wrong in the emulated cloud, as in canary:error:0.5; may be given several
     /// times, and --help lists them all
     #[arg(long = "fault", value_name = "FAULT", long_help = emulator::faults::HELP)]
     pub faults: Vec<emulator::faults::Fault>,
+    /// Let through what Google refuses: a sixth write to one object within a second, an alias that is absent
+    #[arg(long)]
+    pub lenient: bool,
     /// A folder of buckets that the emulated cloud begins with: DIR/BUCKET/path/to/object
     ///
     /// Each file becomes an object, unless the bucket has one of that name with equal bytes. Links to files
@@ -108,6 +115,7 @@ pub(super) struct CloudFlags {
     pub builds: emulator::Builds,
     /// A program of this machine in place of an image, as in python:*=python3; may be given several times
     ///
+    /// In steps of builds; with --builds=host also in custom jobs and behind endpoints of the emulated Vertex AI.
     /// IMAGE is a pattern with * and ?, compared with and without the tag; the first that matches counts. Without
     /// PROGRAM the step's entrypoint is run, or gcr.io/cloud-builders/NAME as NAME, or the first of the step's args,
     /// as for an image that has no entrypoint. The program runs in the workspace with the step's environment and
@@ -147,10 +155,12 @@ async fn run(flags: Flags) -> Result<u8> {
         self_images: SelfImages {
             named: flags.cloud.own_images,
         },
+        accepted: flags.cloud.machine_types,
         hosts: flags.cloud.hosts,
         emulator: flags.emulator,
         time_scale: flags.time_scale,
         faults: flags.cloud.faults,
+        lenient: flags.cloud.lenient,
         builds: flags.cloud.builds,
         seed_from: flags.cloud.seed_from,
         repositories: flags.cloud.repositories.into_iter().collect(),
