@@ -33,12 +33,12 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use self::core::clock::Keeper;
-pub use self::core::clock::Pace;
+pub(crate) use self::core::clock::Pace;
 pub use self::core::numbers::project_number;
 use self::core::service::Service;
 pub(crate) use self::core::store::folder::claim as claim_state;
 use self::core::store::{self, Kind, Store};
-pub use self::core::variables::{address, exports, local_project, variables};
+pub(crate) use self::core::variables::{address, exports, local_project, variables};
 pub(crate) use self::core::{Builds, faults};
 use self::core::{Core, Tasks, clock, guard, operations};
 use crate::clock::Clock;
@@ -46,7 +46,7 @@ use crate::error::Input;
 use crate::image::SelfImages;
 use crate::listen::{self, Limits};
 use crate::process::Groups;
-pub use cloudbuild::BuildSettings;
+pub(crate) use cloudbuild::BuildSettings;
 use cloudbuild::CloudBuild;
 use monitoring::Monitoring;
 use site::Site;
@@ -55,13 +55,13 @@ use vertex::Vertex;
 use wire::http::Table;
 
 /// How much faster than real time a build's waits go by where nobody says otherwise.
-pub const DEFAULT_TIME_SCALE: u32 = 300;
+pub(crate) const DEFAULT_TIME_SCALE: u32 = 300;
 
 /// The path that is answered however much the emulator has to do.
 const HEALTH: &str = "/health";
 
 /// How an emulator is started.
-pub struct Options {
+pub(crate) struct Options {
     /// The folder of the state; made where it is missing.
     pub state: PathBuf,
     /// The port on 127.0.0.1; 0 takes any free one.
@@ -130,7 +130,7 @@ fn table(emulator: &Emulator) -> Table {
 }
 
 /// An emulator that serves.
-pub struct Running {
+pub(crate) struct Running {
     site: Arc<Site>,
     /// The one that was started first.
     #[cfg(test)]
@@ -142,22 +142,22 @@ pub struct Running {
 
 impl Running {
     /// Where it listens: `http://127.0.0.1:PORT`, without a trailing slash.
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.site.setup.url
     }
 
     /// What the seed came to, where there was one.
-    pub fn seeded(&self) -> Option<seed::Seeded> {
+    pub(crate) fn seeded(&self) -> Option<seed::Seeded> {
         self.seeded
     }
 
     /// The clock of the build that runs against it.
-    pub fn clock(&self) -> Clock {
+    pub(crate) fn clock(&self) -> Clock {
         self.site.setup.keeper.clock.clone()
     }
 
     /// Ends it: no new requests, children ended, state written, folder unlocked.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         let _gone = self.shutdown.send(());
         // A request that hangs, on purpose or not, must not hold up the end.
         let mut server = self.server;
@@ -252,7 +252,7 @@ async fn still(emulator: &Emulator) {
 ///
 /// # Errors
 /// [`Input`] when the folder is in use by another serin, the port is taken or the seed is wrong.
-pub async fn start(mut options: Options) -> Result<Running> {
+pub(crate) async fn start(mut options: Options) -> Result<Running> {
     let store = Store::open(&options.state, kinds())?;
     let keeper =
         Keeper::start(&store, options.time_scale, options.pace).context("starting the clock")?;
@@ -293,7 +293,7 @@ pub async fn start(mut options: Options) -> Result<Running> {
 ///
 /// # Errors
 /// As [`start`].
-pub async fn serve_until_interrupted(options: Options) -> Result<()> {
+pub(crate) async fn serve_until_interrupted(options: Options) -> Result<()> {
     let mut signals = crate::signals::Signals::listen()?;
     let state = options.state.clone();
     let faults: Vec<String> = options.faults.iter().map(ToString::to_string).collect();

@@ -2,14 +2,14 @@
 
 /// The images that this binary stands for.
 #[derive(Clone, Debug, Default)]
-pub struct SelfImages {
+pub(crate) struct SelfImages {
     /// Images named by `--self IMAGE`, beside every image whose repository ends in `serin`.
     pub named: Vec<String>,
 }
 
 impl SelfImages {
     /// Whether `image` is serin's own: its repository's last segment is `serin`, or it was named.
-    pub fn contains(&self, image: &str) -> bool {
+    pub(crate) fn contains(&self, image: &str) -> bool {
         repository(image).rsplit('/').next() == Some("serin")
             || self
                 .named

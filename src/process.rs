@@ -21,14 +21,14 @@ const WAITS: &str = "SERIN_WAITS";
 
 /// Starts children in groups of their own and reports them to the watchdog.
 #[derive(Clone)]
-pub struct Groups(Arc<Mutex<std::process::ChildStdin>>);
+pub(crate) struct Groups(Arc<Mutex<std::process::ChildStdin>>);
 
 impl Groups {
     /// Starts the watchdog; `serin` is this program's own file.
     ///
     /// # Errors
     /// When the watchdog cannot be started.
-    pub fn new(serin: &Path) -> io::Result<Self> {
+    pub(crate) fn new(serin: &Path) -> io::Result<Self> {
         let mut command = std::process::Command::new(serin);
         command.arg("watchdog").env_clear();
         command
@@ -49,7 +49,7 @@ impl Groups {
     ///
     /// # Errors
     /// When the program cannot be started.
-    pub fn spawn(&self, command: &mut Command) -> io::Result<Group> {
+    pub(crate) fn spawn(&self, command: &mut Command) -> io::Result<Group> {
         let child = command.process_group(0).spawn()?;
         let id = child
             .id()
@@ -70,7 +70,7 @@ impl Groups {
     ///
     /// # Errors
     /// When the program cannot be started.
-    pub fn spawn_serin(&self, command: &mut Command) -> io::Result<Group> {
+    pub(crate) fn spawn_serin(&self, command: &mut Command) -> io::Result<Group> {
         let mut group = self.spawn(command.env(WAITS, "1").stdin(Stdio::piped()))?;
         if let Some(word) = group.child.stdin.take() {
             // A child that has ended meanwhile is waited for as any other.
@@ -86,7 +86,7 @@ impl Groups {
 }
 
 /// A child and all that it started. Dropping it kills the group.
-pub struct Group {
+pub(crate) struct Group {
     child: Child,
     id: Pid,
     groups: Groups,
@@ -94,15 +94,15 @@ pub struct Group {
 
 impl Group {
     /// The leader's process id.
-    pub fn id(&self) -> i32 {
+    pub(crate) fn id(&self) -> i32 {
         self.id.as_raw_nonzero().get()
     }
 
-    pub fn stdout(&mut self) -> Option<ChildStdout> {
+    pub(crate) fn stdout(&mut self) -> Option<ChildStdout> {
         self.child.stdout.take()
     }
 
-    pub fn stderr(&mut self) -> Option<ChildStderr> {
+    pub(crate) fn stderr(&mut self) -> Option<ChildStderr> {
         self.child.stderr.take()
     }
 
@@ -110,7 +110,7 @@ impl Group {
     ///
     /// # Errors
     /// When the operating system cannot tell.
-    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+    pub(crate) async fn wait(&mut self) -> io::Result<ExitStatus> {
         let status = self.child.wait().await?;
         self.signal(Signal::KILL);
         Ok(status)
@@ -120,7 +120,7 @@ impl Group {
     ///
     /// # Errors
     /// When the operating system cannot tell.
-    pub async fn stop(&mut self, grace: Duration) -> io::Result<ExitStatus> {
+    pub(crate) async fn stop(&mut self, grace: Duration) -> io::Result<ExitStatus> {
         self.signal(Signal::TERM);
         self.stop_after(grace).await
     }
@@ -129,7 +129,7 @@ impl Group {
     ///
     /// # Errors
     /// When the operating system cannot tell.
-    pub async fn stop_after(&mut self, patience: Duration) -> io::Result<ExitStatus> {
+    pub(crate) async fn stop_after(&mut self, patience: Duration) -> io::Result<ExitStatus> {
         if let Ok(status) = tokio::time::timeout(patience, self.wait()).await {
             return status;
         }
@@ -138,7 +138,7 @@ impl Group {
     }
 
     /// Sends a signal to every process of the group; a group that has ended is no error.
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let _ended = kill_process_group(self.id, signal);
     }
 }

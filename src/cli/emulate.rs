@@ -51,7 +51,7 @@ fn host(text: &str) -> Result<String, String> {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Subcommands {
+pub(super) enum Subcommands {
     /// Print the variables that point gcloud, gsutil, bq and the SDKs at an emulator, for sh and bash
     ///
     /// Use it as `eval "$(serin emulate env)"`. What no variable reaches is said in comments.
@@ -66,7 +66,7 @@ pub enum Subcommands {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum SnapshotCommand {
+pub(super) enum SnapshotCommand {
     /// Keep the state as it is now, in the place of a snapshot of that name
     Save(SnapshotFlags),
     /// Put a snapshot in the place of the state; builds, jobs and models end first, the clock goes on
@@ -78,7 +78,7 @@ pub enum SnapshotCommand {
 }
 
 #[derive(Debug, Args)]
-pub struct SnapshotFlags {
+pub(super) struct SnapshotFlags {
     /// What the snapshot is called: lower-case letters, digits, dots, dashes and underscores
     pub name: String,
     #[command(flatten)]
@@ -86,7 +86,7 @@ pub struct SnapshotFlags {
 }
 
 #[derive(Debug, Args)]
-pub struct WaitFlags {
+pub(super) struct WaitFlags {
     #[command(flatten)]
     pub address: AddressFlags,
     /// How long to wait, as in 500ms, 30s or 2m
@@ -100,7 +100,7 @@ fn time(text: &str) -> Result<Duration, String> {
 
 /// Where an emulator is that runs.
 #[derive(Debug, Args)]
-pub struct AddressFlags {
+pub(super) struct AddressFlags {
     /// The emulator's port on 127.0.0.1
     #[arg(long, default_value_t = 8085)]
     pub port: u16,
@@ -119,7 +119,7 @@ impl AddressFlags {
 }
 
 #[derive(Debug, Args)]
-pub struct EnvFlags {
+pub(super) struct EnvFlags {
     #[command(flatten)]
     pub address: AddressFlags,
     /// The clients' project [default: CLOUDSDK_CORE_PROJECT, GOOGLE_CLOUD_PROJECT or local-project]

@@ -19,13 +19,13 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// An emulator that does not answer, or cannot do what it is asked for.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Failed(String);
+pub(crate) struct Failed(String);
 
 /// Waits until an emulator answers.
 ///
 /// # Errors
 /// [`Failed`] where none has after `most`.
-pub async fn wait(url: &str, most: Duration) -> anyhow::Result<()> {
+pub(crate) async fn wait(url: &str, most: Duration) -> anyhow::Result<()> {
     let until = Instant::now() + most;
     loop {
         let left = until.saturating_duration_since(Instant::now());
@@ -52,13 +52,13 @@ pub async fn wait(url: &str, most: Duration) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// [`Input`] or [`Failed`].
-pub async fn reset(url: &str) -> anyhow::Result<()> {
+pub(crate) async fn reset(url: &str) -> anyhow::Result<()> {
     ask(url, Method::POST, "_serin/reset").await.map(|_| ())
 }
 
 /// What to do with a snapshot.
 #[derive(Clone, Copy, Debug)]
-pub enum Snapshot {
+pub(crate) enum Snapshot {
     Save,
     Load,
     Remove,
@@ -68,7 +68,7 @@ pub enum Snapshot {
 ///
 /// # Errors
 /// [`Input`] where there is none of that name; [`Failed`].
-pub async fn snapshot(url: &str, what: Snapshot, name: &str) -> anyhow::Result<()> {
+pub(crate) async fn snapshot(url: &str, what: Snapshot, name: &str) -> anyhow::Result<()> {
     let (method, verb) = match what {
         Snapshot::Save => (Method::POST, ""),
         Snapshot::Load => (Method::POST, ":load"),
@@ -89,7 +89,7 @@ pub async fn snapshot(url: &str, what: Snapshot, name: &str) -> anyhow::Result<(
 ///
 /// # Errors
 /// [`Failed`].
-pub async fn snapshots(url: &str) -> anyhow::Result<Vec<String>> {
+pub(crate) async fn snapshots(url: &str) -> anyhow::Result<Vec<String>> {
     let said = ask(url, Method::GET, "_serin/snapshots").await?;
     let snapshots = said["snapshots"].as_array().into_iter().flatten();
     let names = snapshots.filter_map(|snapshot| snapshot["name"].as_str());
@@ -98,7 +98,7 @@ pub async fn snapshots(url: &str) -> anyhow::Result<Vec<String>> {
 
 /// The line that makes programs of a shell share the clock of an emulator that answers and whose waits go by
 /// faster than real time; else nothing.
-pub async fn clock_export(url: &str) -> String {
+pub(crate) async fn clock_export(url: &str) -> String {
     let said = send(url, Method::GET, "_serin/clock", SHORT).await;
     let course = said
         .ok()

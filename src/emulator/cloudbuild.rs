@@ -49,7 +49,7 @@ pub(in crate::emulator) use run::{start, stop};
 
 /// What this machine gives to builds beside what their requests say.
 #[derive(Clone, Debug, Default)]
-pub struct BuildSettings {
+pub(crate) struct BuildSettings {
     /// What of them is run at all.
     pub allowed: Builds,
     /// Where repositories that Cloud Build knows by name are cloned from: a path or an address.

@@ -28,7 +28,7 @@ use store::Store;
 
 /// Whose programs a request may run on this machine, beside serin's own in jobs and behind endpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Builds {
+pub(crate) enum Builds {
     /// Nobody's: builds are refused
     #[default]
     Off,

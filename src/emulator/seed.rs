@@ -18,7 +18,7 @@ use crate::error::Input;
 
 /// Where seeds come from, and whose they are.
 #[derive(Clone, Debug)]
-pub struct Seed {
+pub(crate) struct Seed {
     /// The folder of buckets.
     pub folder: PathBuf,
     /// The project that buckets which are not there yet are made in.
@@ -27,7 +27,7 @@ pub struct Seed {
 
 /// What a seed came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seeded {
+pub(crate) struct Seeded {
     pub buckets: usize,
     /// Files that became a new generation.
     pub written: usize,

@@ -32,7 +32,7 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// When the clock goes at its scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Pace {
+pub(crate) enum Pace {
     /// Unless somebody works, and between two runs of the emulator as real time does: `serin emulate`.
     Always,
     /// While somebody waits and nobody works; between two runs it stands: `serin run`.

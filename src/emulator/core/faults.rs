@@ -45,7 +45,7 @@ SERVICE is storage, aiplatform, monitoring, logging or cloudbuild.";
 
 /// One word of `--fault`.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Deployed models: the newest on each endpoint, or every one.
     Model { which: Which, effect: ModelFault },
     /// Work of Vertex AI that takes time.
@@ -56,7 +56,7 @@ pub enum Fault {
 
 /// Which of the deployed models a fault is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
+pub(crate) enum Which {
     /// `canary`: the newest on each endpoint.
     Newest,
     /// `model`: every one.
@@ -65,7 +65,7 @@ pub enum Which {
 
 /// What goes wrong with work that takes time, or is done beside the answers, always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WorkFault {
+pub(crate) enum WorkFault {
     /// A custom job waits until it is cancelled, as without quota.
     JobNeverStarts,
     /// A custom job fails as soon as it runs.
@@ -100,7 +100,7 @@ const WORK: [(WorkFault, &str); 9] = [
 
 /// What deployed models do wrong.
 #[derive(Clone, Debug, PartialEq)]
-pub enum ModelFault {
+pub(crate) enum ModelFault {
     /// This share of its answers is a 500.
     Error { share: f64 },
     /// It answers this much later, in real time.
@@ -109,7 +109,7 @@ pub enum ModelFault {
 
 /// What happens to requests to a service.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
+pub(crate) enum Effect {
     /// A share is answered with 429 or a 5xx; a 5xx comes before or after the method took effect.
     Status { code: u16, share: f64 },
     /// Every answer comes this much later, in real time.
@@ -122,7 +122,7 @@ pub enum Effect {
 
 /// An API, as faults and error bodies tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Api {
+pub(crate) enum Api {
     Storage,
     Vertex,
     Monitoring,
@@ -155,7 +155,7 @@ impl fmt::Display for Api {
      where SERVICE is storage, aiplatform, monitoring, logging or cloudbuild, SHARE is from 0 to 1, and \
      DURATION is like 800ms or 2s"
 )]
-pub struct ParseFaultError(String);
+pub(crate) struct ParseFaultError(String);
 
 impl FromStr for Fault {
     type Err = ParseFaultError;

@@ -49,7 +49,7 @@ const ANY_LINE: &str = "/proc/sys/kernel/ostype";
 
 /// The variables that point Google's clients, serin's steps among them, at an emulator. BigQuery's
 /// are among them where `BIGQUERY_EMULATOR_HOST` is set here.
-pub fn variables(url: &str) -> Vec<(String, String)> {
+pub(crate) fn variables(url: &str) -> Vec<(String, String)> {
     with_bigquery(url, std::env::var(BIGQUERY).ok().as_deref())
 }
 
@@ -113,7 +113,7 @@ fn token_file(url: &str) -> String {
 
 /// The project that is meant where nobody names one: `CLOUDSDK_CORE_PROJECT`, else
 /// `GOOGLE_CLOUD_PROJECT`, else `local-project`.
-pub fn local_project() -> String {
+pub(crate) fn local_project() -> String {
     ["CLOUDSDK_CORE_PROJECT", "GOOGLE_CLOUD_PROJECT"]
         .into_iter()
         .filter_map(|name| std::env::var(name).ok())
@@ -131,7 +131,7 @@ fn with_scheme(host: &str) -> String {
 ///
 /// # Errors
 /// [`Input`] when it is no such address.
-pub fn address(text: &str) -> Result<String, Input> {
+pub(crate) fn address(text: &str) -> Result<String, Input> {
     let url = with_scheme(text);
     let wrong = |why: &str| {
         Input::new(format!("`{text}` is no address of an emulator: {why}"))
@@ -151,7 +151,7 @@ pub fn address(text: &str) -> Result<String, Input> {
 }
 
 /// What `eval "$(serin emulate env)"` reads: the exports, then what no variable can do, as comments.
-pub fn exports(url: &str, project: &str) -> String {
+pub(crate) fn exports(url: &str, project: &str) -> String {
     exports_with(url, project, std::env::var(BIGQUERY).ok().as_deref())
 }
 
