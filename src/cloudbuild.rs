@@ -12,7 +12,6 @@ mod artifacts;
 mod check;
 mod config;
 mod git;
-mod glob;
 mod image;
 mod log;
 mod problem;
@@ -34,7 +33,6 @@ use anyhow::Result;
 use crate::error::Input;
 
 pub(crate) use check::{CheckOptions, check};
-pub(crate) use image::HostImage;
 pub(crate) use resolve::{as_written, parse_substitutions};
 pub(crate) use runner::{Part, RunOptions, run};
 pub(crate) use secrets::SecretFile;

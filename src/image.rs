@@ -1,4 +1,9 @@
-//! Which container images are serin's own, and so run as this very binary on a laptop.
+//! Which container images are serin's own, and so run as this very binary on a laptop, and in whose place a program of this
+//! machine runs.
+
+mod hosted;
+
+pub(crate) use hosted::HostImage;
 
 /// The images that this binary stands for.
 #[derive(Clone, Debug, Default)]

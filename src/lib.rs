@@ -26,6 +26,7 @@ mod image;
 mod listen;
 mod log;
 pub mod model;
+mod pattern;
 mod process;
 mod report;
 mod serve;

@@ -93,11 +93,6 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// The leader's process id.
-    pub(crate) fn id(&self) -> i32 {
-        self.id.as_raw_nonzero().get()
-    }
-
     pub(crate) fn stdout(&mut self) -> Option<ChildStdout> {
         self.child.stdout.take()
     }

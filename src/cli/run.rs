@@ -121,7 +121,7 @@ pub(super) struct CloudFlags {
     /// as for an image that has no entrypoint. The program runs in the workspace with the step's environment and
     /// this machine's PATH.
     #[arg(long = "host", value_name = "IMAGE[=PROGRAM]")]
-    pub hosts: Vec<cloudbuild::HostImage>,
+    pub hosts: Vec<crate::image::HostImage>,
 }
 
 fn repository(text: &str) -> Result<(String, String), String> {

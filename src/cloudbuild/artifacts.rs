@@ -11,9 +11,9 @@ use md5::{Digest as _, Md5};
 use serde_json::json;
 
 use super::config::Objects;
-use super::glob::Glob;
 use super::log::Log;
 use crate::gcp::{GsUri, Object, Precondition, Storage};
+use crate::pattern::Glob;
 use crate::workspace::links::real_path;
 
 /// What was uploaded.

@@ -1,8 +1,6 @@
 //! How each step's image runs on this machine, and what of a build cannot: all found out before
 //! anything starts.
 
-mod hosted;
-
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -13,9 +11,7 @@ use super::resolve::Resolved;
 use super::validate::clean_path;
 use crate::engine;
 use crate::error::Input;
-use crate::image::SelfImages;
-
-pub(crate) use hosted::HostImage;
+use crate::image::{HostImage, SelfImages};
 
 /// What Cloud Build mounts the workspace as.
 pub(super) const WORKSPACE: &str = "/workspace";
@@ -133,7 +129,12 @@ fn launch(step: &Step, here: &Here) -> Result<Launch, &'static str> {
         return Ok(own(step));
     }
     if let Some(host) = here.hosts.iter().find(|host| host.matches(step.image())) {
-        return match (&step.script, host.command(step)) {
+        let args = step.args.iter().map(|arg| arg.value.clone()).collect();
+        let entrypoint = step
+            .entrypoint
+            .as_ref()
+            .map(|program| program.value.clone());
+        return match (&step.script, host.command(step.image(), entrypoint, args)) {
             (Some(script), _) => Ok(Launch::HostScript {
                 text: script.value.clone(),
             }),

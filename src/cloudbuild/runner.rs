@@ -29,7 +29,7 @@ use anyhow::{Context, Result};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::image::{self, Here, HostImage, Plan};
+use super::image::{self, Here, Plan};
 use super::log::{Log, Row, seconds};
 use super::resolve::{Builtins, Resolved, resolve};
 use super::schedule::Status;
@@ -41,6 +41,7 @@ use crate::engine::Engine;
 use crate::error::Input;
 use crate::exit::{self, code};
 use crate::gcp::{Client, Storage};
+use crate::image::HostImage;
 use crate::image::SelfImages;
 use crate::process::Groups;
 use crate::signals::Signals;

@@ -33,7 +33,6 @@ use axum::http::Method;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use crate::cloudbuild::HostImage;
 use crate::emulator::core::faults::Api;
 use crate::emulator::core::numbers::project_number;
 use crate::emulator::core::service::Service;
@@ -44,6 +43,7 @@ use crate::emulator::wire;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, route};
 use crate::emulator::wire::message::Kept;
+use crate::image::HostImage;
 
 pub(in crate::emulator) use run::{start, stop};
 

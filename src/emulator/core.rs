@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
-use crate::cloudbuild::HostImage;
+use crate::image::HostImage;
 use crate::image::SelfImages;
 use crate::process::Groups;
 use faults::Faults;

@@ -8,8 +8,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::cloudbuild::glob::Glob;
 use crate::error::{Input, Place};
+use crate::pattern::Glob;
 
 /// Patterns in the order of their files; the last one that fits a path decides.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::{VALUE_BYTES, leading_key};
-use crate::cloudbuild::glob::Glob;
+use crate::pattern::Glob;
 
 /// How deep expansions may stand in each other.
 const DEPTH: usize = 32;

@@ -133,7 +133,7 @@ fn hosted(core: &Core, container: &Container) -> Result<(String, Vec<String>), S
         None => (None, &[][..]),
     };
     let args = [words, container.args].concat();
-    let command = host.and_then(|host| host.words(container.image, program, args));
+    let command = host.and_then(|host| host.command(container.image, program, args));
     command.ok_or_else(|| {
         format!(
             "The image {image} cannot be run: this emulator runs serin's own image in jobs and behind endpoints, and of others the program of this machine that is named for them, by `--builds=host --host {image}=PROGRAM`.",

@@ -2,7 +2,7 @@
 
 /// A compiled pattern. What `*` may cross is up to the caller: it is given one segment or a whole text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Glob(Vec<Token>);
+pub(crate) struct Glob(Vec<Token>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Token {
@@ -17,7 +17,7 @@ enum Token {
 
 impl Glob {
     /// Compiles a pattern; every text is one. A `[` without its `]` stands for itself.
-    pub(super) fn new(pattern: &str) -> Self {
+    pub(crate) fn new(pattern: &str) -> Self {
         let chars: Vec<char> = pattern.chars().collect();
         let mut tokens = Vec::with_capacity(chars.len());
         let mut i = 0;
@@ -45,18 +45,18 @@ impl Glob {
     }
 
     /// How many parts the pattern has: a bound for the work of matching it.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Whether the pattern covers the whole text.
-    pub(super) fn matches(&self, text: &str) -> bool {
+    pub(crate) fn matches(&self, text: &str) -> bool {
         let chars: Vec<char> = text.chars().collect();
         self.prefixes(&chars).last().copied() == Some(chars.len())
     }
 
     /// The lengths of the text's beginnings that the pattern covers, from the shortest.
-    pub(super) fn prefixes(&self, text: &[char]) -> Vec<usize> {
+    pub(crate) fn prefixes(&self, text: &[char]) -> Vec<usize> {
         // One bit for each number of tokens that have been matched so far.
         let mut states = vec![false; self.0.len() + 1];
         states[0] = true;

@@ -3,9 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::cloudbuild::config::Step;
-use crate::cloudbuild::glob::Glob;
-use crate::image::repository;
+use super::repository;
+use crate::pattern::Glob;
 
 /// Cloud Build's own images of which each has the entrypoint that it is named after.
 const BUILDERS: &str = "gcr.io/cloud-builders/";
@@ -53,15 +52,9 @@ impl HostImage {
             .any(|name| self.images.matches(name))
     }
 
-    /// The program and its arguments in place of the image's; none where nothing says which program.
-    pub(super) fn command(&self, step: &Step) -> Option<(String, Vec<String>)> {
-        let args = step.args.iter().map(|arg| arg.value.clone()).collect();
-        let program = step.entrypoint.as_ref().map(|program| &program.value);
-        self.words(step.image(), program.cloned(), args)
-    }
-
-    /// As [`HostImage::command`], for an image that is run with this in the place of its entrypoint.
-    pub(crate) fn words(
+    /// The program and its arguments where an image was to run with this entrypoint and these arguments; none where
+    /// nothing says which program.
+    pub(crate) fn command(
         &self,
         image: &str,
         entrypoint: Option<String>,
