@@ -139,7 +139,9 @@ pub(super) fn not_emulated(host: &str) -> Option<ApiError> {
         return None;
     }
     let hint = match service {
-        "bigquery" => "; start a server that does, and name it in BIGQUERY_EMULATOR_HOST",
+        "bigquery" => {
+            "; start a server that does, and name it in BIGQUERY_EMULATOR_HOST before `serin emulate env`"
+        }
         _ => "",
     };
     Some(ApiError::failed_precondition(format!(

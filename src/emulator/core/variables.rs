@@ -165,6 +165,10 @@ fn exports_with(url: &str, project: &str, bigquery: Option<&str>) -> String {
     ] {
         all.push((name.to_owned(), project.to_owned()));
     }
+    if !all.iter().any(|(name, _)| name == "CLOUDSDK_PROXY_TYPE") {
+        // One of before would stand before that server too.
+        text.push_str("unset CLOUDSDK_PROXY_TYPE CLOUDSDK_PROXY_ADDRESS CLOUDSDK_PROXY_PORT\n");
+    }
     for (name, value) in all {
         text.push_str(&format!("export {name}={}\n", sh_word(&value)));
     }
@@ -218,9 +222,8 @@ fn exports_with(url: &str, project: &str, bigquery: Option<&str>) -> String {
         text.push_str(&format!(
             "\
 #
-# BigQuery, which is not emulated here: start a server that does, and then
-#   export {BIGQUERY}=http://HOST:PORT                     # the SDKs and serin
-#   export {BIGQUERY_OVERRIDE}=http://HOST:PORT/  # gcloud and bq
+# BigQuery, which is not emulated here: start a server that does, and let this command know of it:
+#   export {BIGQUERY}=http://HOST:PORT; eval \"$(serin emulate env)\"
 "
         ));
     }
