@@ -87,6 +87,9 @@ fn with_bigquery(url: &str, bigquery: Option<&str>) -> Vec<(String, String)> {
         set(BIGQUERY, &bigquery);
         set(BIGQUERY_OVERRIDE, &format!("{bigquery}/"));
     }
+    // tensorstore's; it would show credentials that it finds.
+    set("TENSORSTORE_GCS_HTTP_URL", url);
+    set("GOOGLE_AUTH_TOKEN_FOR_TESTING", "serin-emulator-token");
     // gcsfs asks every bucket for its layout, and for the project of new ones.
     set("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false");
     variables
@@ -194,12 +197,7 @@ fn exports_with(url: &str, project: &str, bigquery: Option<&str>) -> String {
 #                   api_transport=\"rest\", credentials=AnonymousCredentials())
 #   Its raw_predict and its dedicated endpoints ask Google's own hosts whatever is set here.
 #
-# the client for Node, once in the program:
-#   new Storage({{projectId: {project:?}, apiEndpoint: {url:?}}})
-#
-# polars: storage_options={{\"google_base_url\": {url:?}, \"google_skip_signature\": \"true\"}}
-#
-# tensorstore: TENSORSTORE_GCS_HTTP_URL={url}, which is left to you: it would also move its other buckets
+# polars: storage_options={{\"google_base_url\": {url:?}, \"google_skip_signature\": \"true\", \"allow_http\": \"true\"}}
 #
 # duckdb: INSTALL httpfs; then read {url}/BUCKET/OBJECT as a file
 #
