@@ -27,7 +27,7 @@ pub(in crate::emulator) mod xml;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::http::Uri;
+use axum::http::{Method, Uri};
 
 use crate::clock::Timestamp;
 use crate::emulator::core::Core;
@@ -35,7 +35,7 @@ use crate::emulator::core::faults::Api;
 use crate::emulator::core::service::Service;
 use crate::emulator::core::store::{Kind, kind};
 use crate::emulator::wire::error::{self, ApiError};
-use crate::emulator::wire::http::{self, Request, Route};
+use crate::emulator::wire::http::{self, Answer, Request, Route, route};
 use crate::emulator::wire::mask;
 use objects::resumable;
 
@@ -103,6 +103,9 @@ pub(in crate::emulator) fn routes() -> Vec<Route<Storage>> {
     routes.extend(hmac::routes());
     routes.extend(notifications::routes());
     routes.extend(retry_test::routes());
+    for path in ["storage/v1/b/*/restore", "storage/v1/b/*/o/*/restore"] {
+        routes.push(route(Method::POST, path, restore));
+    }
     routes.extend(objects::routes());
     routes
 }
@@ -234,11 +237,33 @@ pub(in crate::emulator) fn check_request(query: &str, request: &Request) -> Resu
     }
     match request.header("x-goog-encryption-algorithm") {
         None => Ok(()),
-        Some(_) => Err(ApiError::invalid_argument(
+        Some(_) => Err(not_emulated(
             "This emulator has no customer-supplied encryption keys: use Cloud KMS keys or none.",
-        )
-        .reason("notImplemented")),
+        )),
     }
+}
+
+/// The error of what Google has and this emulator has not: one that no client takes for an outage or for something
+/// that is not there.
+fn not_emulated(what: &str) -> ApiError {
+    ApiError::invalid_argument(what).reason("notImplemented")
+}
+
+/// Refuses to look for what was deleted softly.
+fn no_soft_delete(request: &Request) -> Result<(), ApiError> {
+    if request.flag("softDeleted") {
+        return Err(not_emulated(
+            "This emulator has no soft delete: what is deleted is gone.",
+        ));
+    }
+    Ok(())
+}
+
+/// `restore` of an object or a bucket.
+async fn restore(_storage: Arc<Storage>, _request: Request) -> Answer {
+    Err(not_emulated(
+        "This emulator has no soft delete: what is deleted is gone, and cannot be restored.",
+    ))
 }
 
 /// Fields below which names are the user's own.

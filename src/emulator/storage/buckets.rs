@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::access::Policy;
 use super::lists::{self, Of};
 use super::objects::{LIVE, OLD, Preconditions, message};
-use super::{locations, notifications};
+use super::{locations, no_soft_delete, notifications};
 use crate::clock::Timestamp;
 use crate::emulator::core::numbers::project_number;
 use crate::emulator::kms;
@@ -569,6 +569,7 @@ pub(super) async fn insert(storage: Arc<Storage>, request: Request) -> Answer {
 }
 
 async fn get(storage: Arc<Storage>, request: Request) -> Answer {
+    no_soft_delete(&request)?;
     let bucket = Bucket::find(&storage, &request.params[0])?;
     let preconditions = Preconditions::of(&request)?;
     preconditions.check(0, bucket.metageneration)?;
@@ -589,6 +590,7 @@ async fn layout(storage: Arc<Storage>, request: Request) -> Answer {
 }
 
 async fn list(storage: Arc<Storage>, request: Request) -> Answer {
+    no_soft_delete(&request)?;
     let project = request
         .get("project")
         .filter(|p| !p.is_empty())

@@ -24,13 +24,13 @@ use tempfile::NamedTempFile;
 
 pub(in crate::emulator::storage) use parts::{kinds, sweep};
 
-use super::blocking;
 use super::buckets::{self, Bucket};
 use super::bytes::{self, Incoming, Sums};
 use super::internal::TENANT;
 use super::lists::{self, Of};
 use super::objects::download::{self, http_date};
 use super::objects::{self, Attributes, New, Object, Preconditions, Sent, copy, list, resumable};
+use super::{blocking, not_emulated};
 use crate::emulator::core::numbers::project_number;
 use crate::emulator::core::variables::local_project;
 use crate::emulator::storage::Storage;
@@ -173,7 +173,8 @@ pub(in crate::emulator) async fn serve(
 }
 
 fn not_served() -> ApiError {
-    ApiError::unimplemented("This method of the XML API is not emulated; the JSON API may have it.")
+    not_emulated("This method of the XML API is not emulated; the JSON API may have it.")
+        .reason("NotImplemented")
 }
 
 fn malformed() -> ApiError {

@@ -13,11 +13,12 @@ use time::format_description::well_known::Rfc2822;
 use super::{Object, Preconditions};
 use crate::clock::Timestamp;
 use crate::emulator::storage::blob::Blob;
-use crate::emulator::storage::{Storage, bytes, objects};
+use crate::emulator::storage::{Storage, bytes, no_soft_delete, objects};
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Reply, Request, json};
 
 pub(super) async fn get(storage: Arc<Storage>, request: Request) -> Answer {
+    no_soft_delete(&request)?;
     let preconditions = Preconditions::of(&request)?;
     let generation = request.parse("generation")?;
     let [bucket, name] = [&request.params[0], &request.params[1]];

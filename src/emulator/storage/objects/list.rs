@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{LIVE, OLD, Object};
 use crate::emulator::storage::buckets::Bucket;
-use crate::emulator::storage::{Storage, folders};
+use crate::emulator::storage::{Storage, folders, no_soft_delete};
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, json};
 
@@ -140,11 +140,7 @@ pub(in crate::emulator::storage) fn find(
 ) -> Result<Found, ApiError> {
     let bucket = &request.params[0];
     Bucket::find(storage, bucket)?;
-    if request.flag("softDeleted") {
-        return Err(ApiError::unimplemented(
-            "This emulator has no soft delete: what is deleted is gone.",
-        ));
-    }
+    no_soft_delete(request)?;
     let after = match request.get("pageToken").filter(|token| !token.is_empty()) {
         Some(token) => Some(
             Entry::read(token)

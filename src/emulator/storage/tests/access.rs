@@ -94,6 +94,19 @@ async fn what_is_not_kept_is_refused() {
     assert_eq!(gcs.with("GET", object, &key, "").await.code, 400);
     let deleted = "/storage/v1/b/bkt/o?softDeleted=True";
     assert_eq!(gcs.send("GET", deleted, "").await.code, 400);
+    for path in [
+        "/storage/v1/b/bkt?softDeleted=true",
+        "/storage/v1/b/bkt/o/a?softDeleted=true",
+    ] {
+        assert_eq!(gcs.send("GET", path, "").await.code, 400, "{path}");
+    }
+    let restore = gcs
+        .send("POST", &format!("{object}/restore?generation=1"), "")
+        .await;
+    assert_eq!(
+        (restore.code, restore.reason().as_str()),
+        (400, "notImplemented")
+    );
     for labels in [
         r#"{"A": "x"}"#,
         r#"{"a": "x y"}"#,
