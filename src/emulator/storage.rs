@@ -69,7 +69,7 @@ impl Storage {
         }
     }
 
-    /// Counts a write to an object: one a second, and a few at once.
+    /// Counts a write to an object, or to its metadata, by a key `KIND/BUCKET/NAME`: one a second, and a few at once.
     ///
     /// # Errors
     /// 429 for one too many, unless the emulator is lenient.
@@ -87,7 +87,7 @@ impl Storage {
         if known < 1.0 {
             return Err(ApiError::resource_exhausted(format!(
                 "The object {} exceeded the rate limit for object mutation operations (create, update, and delete). Please reduce your request rate. See https://cloud.google.com/storage/docs/gcs429.",
-                key.trim_start_matches(objects::LIVE)
+                key.split_once('/').map_or(key, |(_, named)| named)
             )));
         }
         paces.insert(key.to_owned(), (known - 1.0, now));

@@ -684,7 +684,8 @@ pub(super) fn alter(
         ))
         .reason("retentionPolicyNotMet"));
     }
-    storage.pace(&Object::key(&object.bucket, &object.name), now)?;
+    // Google counts changes of what is said of an object beside those of the object.
+    storage.pace(&format!("metadata/{}/{}", object.bucket, object.name), now)?;
     object.metageneration += 1;
     object.updated = now;
     object.keep(storage)?;

@@ -190,6 +190,12 @@ async fn an_object_is_not_written_again_and_again_at_once() {
         (429, "rateLimitExceeded".into())
     );
     gcs.upload("cold", b"x").await;
+    for _ in 0..8 {
+        storage.pace("metadata/bkt/cold", later).unwrap();
+    }
+    let refused = gcs.send("PATCH", &format!("{OBJECTS}/cold"), "{}").await;
+    assert_eq!(refused.code, 429);
+    gcs.upload("cold", b"y").await;
     // A session keeps its bytes for the next try.
     let path = "/upload/storage/v1/b/bkt/o?uploadType=resumable&name=hot";
     let begun = gcs.send("POST", path, "").await;
