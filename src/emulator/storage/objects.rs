@@ -252,8 +252,13 @@ impl Object {
     pub(super) fn told(&self, storage: &Storage, request: &Request) -> Value {
         let base = request.base_url(&storage.core.url);
         let mut resource = self.resource(&base);
+        let Ok(bucket) = Bucket::find(storage, &self.bucket) else {
+            return resource;
+        };
+        if !bucket.retention().is_zero() {
+            resource["retentionExpirationTime"] = json!(self.created + bucket.retention());
+        }
         if request.get("projection") == Some("full")
-            && let Ok(bucket) = Bucket::find(storage, &self.bucket)
             && let Some(acl) = lists::told(&bucket, Of::Object, Some(self), &base)
         {
             resource["acl"] = acl;

@@ -66,6 +66,8 @@ async fn what_is_held_or_retained_does_not_go() {
 
     let policy = r#"{"retentionPolicy": {"retentionPeriod": "1000000"}}"#;
     gcs.send("PATCH", "/storage/v1/b/bkt", policy).await;
+    let told = gcs.send("GET", object, "").await.json();
+    assert!(told["retentionExpirationTime"].is_string(), "{told}");
     let kept = gcs.send("DELETE", object, "").await;
     assert_eq!(
         (kept.code, kept.reason().as_str()),
