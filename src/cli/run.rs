@@ -90,7 +90,7 @@ pub(super) struct CloudFlags {
     /// times, and --help lists them all
     #[arg(long = "fault", value_name = "FAULT", long_help = emulator::faults::HELP)]
     pub faults: Vec<emulator::faults::Fault>,
-    /// Let through what Google refuses: a sixth write to one object within a second, an alias that is absent
+    /// Let through what Google refuses: a ninth write to one object within a second, an alias that is absent
     #[arg(long)]
     pub lenient: bool,
     /// A folder of buckets that the emulated cloud begins with: DIR/BUCKET/path/to/object
