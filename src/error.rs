@@ -136,3 +136,9 @@ pub(crate) enum LeaseError {
     )]
     Lost { lease: String },
 }
+
+/// An emulator that was asked does not answer, or cannot do what it is asked for. Exit 3, as for the cloud that it
+/// stands for.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct EmulatorError(pub String);

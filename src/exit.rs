@@ -4,8 +4,7 @@
 //! four kinds: [`Input`] (the user's files, flags or names), [`gcp::Error`] (the cloud, after
 //! retries), [`LeaseError`] (another build leads), and anything else, which is a bug.
 
-use crate::emulator;
-use crate::error::{Input, LeaseError};
+use crate::error::{EmulatorError, Input, LeaseError};
 use crate::gcp;
 use crate::signals::Interrupted;
 
@@ -31,10 +30,7 @@ fn input(error: &anyhow::Error) -> Option<&Input> {
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     if input(error).is_some() {
         code::INPUT
-    } else if error.is::<gcp::Error>()
-        || error.is::<LeaseError>()
-        || error.is::<emulator::client::Failed>()
-    {
+    } else if error.is::<gcp::Error>() || error.is::<LeaseError>() || error.is::<EmulatorError>() {
         code::CLOUD
     } else if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
         interrupted_by(*interrupted)

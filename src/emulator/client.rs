@@ -6,7 +6,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use crate::clock::{CLOCK_VARIABLE, Clock, Course, waits_at};
-use crate::error::Input;
+use crate::error::{EmulatorError, Input};
 use crate::printable::sh_word;
 
 /// For an answer that needs no work.
@@ -16,15 +16,10 @@ const LONG: Duration = Duration::from_secs(120);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// An emulator that does not answer, or cannot do what it is asked for.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Failed(String);
-
 /// Waits until an emulator answers.
 ///
 /// # Errors
-/// [`Failed`] where none has after `most`.
+/// [`EmulatorError`] where none has after `most`.
 pub(crate) async fn wait(url: &str, most: Duration) -> anyhow::Result<()> {
     let until = Instant::now() + most;
     loop {
@@ -39,7 +34,7 @@ pub(crate) async fn wait(url: &str, most: Duration) -> anyhow::Result<()> {
         };
         if left <= PAUSE {
             let most = most.as_secs_f64();
-            return Err(Failed(format!(
+            return Err(EmulatorError(format!(
                 "no emulator answers at {url} within {most} s: {why}"
             ))
             .into());
@@ -51,7 +46,7 @@ pub(crate) async fn wait(url: &str, most: Duration) -> anyhow::Result<()> {
 /// Empties the state of an emulator, which then plants its seed again.
 ///
 /// # Errors
-/// [`Input`] or [`Failed`].
+/// [`Input`] or [`EmulatorError`].
 pub(crate) async fn reset(url: &str) -> anyhow::Result<()> {
     ask(url, Method::POST, "_serin/reset").await.map(|_| ())
 }
@@ -67,7 +62,7 @@ pub(crate) enum Snapshot {
 /// Makes a snapshot of an emulator's state, puts it in the state's place, or removes it.
 ///
 /// # Errors
-/// [`Input`] where there is none of that name; [`Failed`].
+/// [`Input`] where there is none of that name; [`EmulatorError`].
 pub(crate) async fn snapshot(url: &str, what: Snapshot, name: &str) -> anyhow::Result<()> {
     let (method, verb) = match what {
         Snapshot::Save => (Method::POST, ""),
@@ -88,7 +83,7 @@ pub(crate) async fn snapshot(url: &str, what: Snapshot, name: &str) -> anyhow::R
 /// The names of an emulator's snapshots.
 ///
 /// # Errors
-/// [`Failed`].
+/// [`EmulatorError`].
 pub(crate) async fn snapshots(url: &str) -> anyhow::Result<Vec<String>> {
     let said = ask(url, Method::GET, "_serin/snapshots").await?;
     let snapshots = said["snapshots"].as_array().into_iter().flatten();
@@ -115,7 +110,7 @@ pub(crate) async fn clock_export(url: &str) -> String {
 
 async fn ask(url: &str, method: Method, path: &str) -> anyhow::Result<Value> {
     let (status, said) = send(url, method, path, LONG).await.map_err(|why| {
-        Failed(format!(
+        EmulatorError(format!(
             "no emulator answers at {url}: {why}; `serin emulate` starts one"
         ))
     })?;
@@ -128,7 +123,7 @@ async fn ask(url: &str, method: Method, path: &str) -> anyhow::Result<Value> {
     };
     Err(match status {
         StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => Input::new(message).into(),
-        _ => Failed(message).into(),
+        _ => EmulatorError(message).into(),
     })
 }
 

@@ -128,12 +128,9 @@ assert not aiplatform.Model("churn_clients@2").list_model_evaluations()
 
 # What is not emulated says so.
 refused(
-    exceptions.MethodNotImplemented,
-    lambda: first.batch_predict(
-        job_display_name="batch",
-        gcs_source=f"gs://{BUCKET}/x.jsonl",
-        gcs_destination_prefix=f"gs://{BUCKET}/out",
-        machine_type="n1-standard-2",
+    exceptions.BadRequest,
+    lambda: aiplatform.TabularDataset.create(
+        display_name="table", gcs_source=f"gs://{BUCKET}/table.csv"
     ),
 )
 

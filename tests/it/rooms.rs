@@ -87,10 +87,12 @@ const EMULATOR: &[(&str, &[&str])] = &[
     ),
     ("cloudbuild", &["core", "logging", "storage", "wire"]),
     ("seed", &["storage"]),
+    ("client", &[]),
+    ("tunnel", &["core", "wire"]),
 ];
 
 /// The files that hold the layers together.
-const EMULATOR_TOP: &[&str] = &["server", "tests"];
+const EMULATOR_TOP: &[&str] = &["server", "site", "tests"];
 
 /// Every Rust file under a folder, in the order of their names.
 fn rust_files(folder: &Path) -> Vec<PathBuf> {

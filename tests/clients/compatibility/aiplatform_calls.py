@@ -205,13 +205,13 @@ def custom_job_of_an_image_of_ones_own():
 
 @call
 def custom_job_unknown_machine_is_refused():
-    refused(exceptions.InvalidArgument, job("machine", pool({"machine_type": "n1-standrad-4"})).run)
+    refused(exceptions.BadRequest, job("machine", pool({"machine_type": "n1-standrad-4"})).run)
 
 
 @call
 def custom_job_half_an_accelerator_is_refused():
     machine = {"machine_type": "n1-standard-4", "accelerator_type": "NVIDIA_TESLA_T4"}
-    refused(exceptions.InvalidArgument, job("half", pool(machine)).run)
+    refused(exceptions.BadRequest, job("half", pool(machine)).run)
 
 
 @call
