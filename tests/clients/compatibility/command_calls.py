@@ -158,7 +158,7 @@ if TOOL == "gcloud":
 
     @call
     def storage_du():
-        says(tool(f"storage du -s {BUCKET}/folder"), r"^2 ")
+        says(tool(f"storage du -s {BUCKET}/folder"), r"(?m)^2 ")
 
     @call
     def storage_cat_range():
@@ -197,6 +197,7 @@ if TOOL == "gcloud":
 
     @call
     def storage_managed_folders():
+        tool(f"storage buckets update {BUCKET} --uniform-bucket-level-access")
         tool(f"storage managed-folders create {BUCKET}/managed/")
         says(tool(f"storage managed-folders list {BUCKET}"), "managed/")
 
@@ -498,7 +499,7 @@ elif TOOL == "gsutil":
 
     @call
     def du():
-        says(tool(f"du -s {BUCKET}/folder"), r"^2 ")
+        says(tool(f"du -s {BUCKET}/folder"), r"(?m)^2 ")
 
     @call
     def compose():

@@ -41,7 +41,6 @@ UNEXPLAINED = "to be explained"
 SAID = [
     (r"need a private key|[Dd]efault credentials", "real account needed"),
     (r"googleapis\.com.*ProxyError", "the client asks Google's own host, whatever it is told"),
-    (r"gs_json_host is not configured", "gsutil's JSON API speaks https only"),
     (r"[Tt]his emulator has no ([\w' -]+)", r"stated as not emulated: \1"),
     (r"[Tt]his emulator runs ([\w' -]+)", r"stated as not emulated: it runs \1"),
 ]
@@ -282,15 +281,8 @@ def tool(name):
             raise Missing(f"there is no {name}")
         folder = prepared(model, place.serin)
         url = vertex_emulator(place)
-        boto = place.folder / "boto"
-        host, port = url.removeprefix("http://").split(":")
-        # As the comments of `serin emulate env` say.
-        boto.write_text(
-            f"[Credentials]\ngs_host = {host}\ngs_port = {port}\n[Boto]\nis_secure = False\n[GSUtil]\nprefer_api = xml\n"
-        )
-        more = {"BOTO_CONFIG": str(boto)} if name == "gsutil" else {}
         command = [sys.executable, HERE / "command_calls.py", name, folder, INSTANCE]
-        return script(place, url, command, 1500, CLOUDSDK_CORE_DISABLE_PROMPTS="1", **more)
+        return script(place, url, command, 1500, CLOUDSDK_CORE_DISABLE_PROMPTS="1")
 
     return suite
 
