@@ -1,4 +1,4 @@
-//! Where buckets can be, as Google listed it in November 2026.
+//! Where buckets can be, to the best of our knowledge of November 2026; set down by hand.
 
 use serde_json::Value;
 

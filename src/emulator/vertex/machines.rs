@@ -1,5 +1,6 @@
-//! Which machines, accelerators and regions Vertex AI has: its pages of November 2026, and the regions that
-//! its own client for Python knew then. What Google has had since is named to the emulator by `--machine-type`.
+//! Which machines, accelerators and regions Vertex AI has, to the best of our knowledge of November 2026: the
+//! regions are those of its client for Python, the rest was set down by hand and checked against no list of
+//! Google's. What is missing here is named to the emulator by `--machine-type`.
 
 use super::jobs::MachineSpec;
 use crate::emulator::core::Core;
