@@ -37,18 +37,23 @@ pub(crate) struct Kind {
 impl Kind {
     /// The type that all of these cells fit, or the declared one.
     pub(crate) fn of(values: &Values, declared: Option<ColumnType>) -> Self {
-        let guess = || stats::guess(values);
+        let dates = first_time_of_day(values).is_none();
+        Self::with(stats::guess(values), declared, dates)
+    }
+
+    /// The declared type, or what all cells fit, which `guess` is.
+    pub(crate) fn with(guess: stats::Kind, declared: Option<ColumnType>, dates: bool) -> Self {
         let kind = match declared {
-            None => guess(),
+            None => guess,
             Some(ColumnType::Number) => Some(ValueType::Number),
             Some(ColumnType::Boolean) => Some(ValueType::Boolean),
-            Some(ColumnType::Category) if guess() == Some(ValueType::Time) => Some(ValueType::Time),
+            Some(ColumnType::Category) if guess == Some(ValueType::Time) => Some(ValueType::Time),
             Some(ColumnType::Category) => Some(ValueType::Text),
         };
         Self {
             values: kind,
             declared: declared.is_some(),
-            dates: first_time_of_day(values).is_none(),
+            dates,
         }
     }
 
