@@ -45,9 +45,15 @@ pub struct Config {
 
 #[derive(Clone, Debug)]
 pub struct Data {
-    /// In the order of the file, at least one.
+    /// In the order of the file; none where there is a query alone.
     pub tables: Vec<Table>,
     pub join: Option<Join>,
+    /// The file with the query that BigQuery runs instead of reading tables; relative to `serin.yaml`.
+    pub query: Option<Spot<String>>,
+    /// The dataset `project.dataset` in which the rows that BigQuery reads stand for a day.
+    pub staging: Option<Spot<String>>,
+    /// So many bytes the queries of one `lint` are billed at most.
+    pub max_bytes_billed: u64,
     pub label: Label,
     pub drop: Vec<Spot<String>>,
     pub split: Split,
@@ -60,6 +66,8 @@ pub struct Table {
     /// A file, a pattern or a folder relative to `serin.yaml`, or the same as a `gs://` URI.
     pub local: Option<Spot<String>>,
     pub bigquery: Option<Spot<String>>,
+    /// A condition in BigQuery's SQL; rows that it does not hold for are left out.
+    pub filter: Option<Spot<String>>,
     /// What stands between the fields of its text; found out where absent.
     pub delimiter: Option<u8>,
     /// UTF-8 where absent, or what a byte order mark says.

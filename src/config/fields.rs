@@ -30,8 +30,10 @@ fields! {
         "deploy": "section", "required", "the endpoint, and how traffic moves to the new version";
     }
     "data" {
-        "tables": "names to tables: a place, or the section below", "required", "the first is read through, the others are held in memory for the join";
-        "query": "–", "–", "refused: queries come later";
+        "tables": "names to tables: a place, or the section below", "required unless there is a query", "the first is read through, the others are held in memory for the join";
+        "query": "a file", "none", "a query that BigQuery runs where `lint --source=bigquery` reads it, instead of tables of BigQuery: [bigquery.md](bigquery.md); relative to `serin.yaml`";
+        "staging": "`project.dataset`", "required for `lint --source=bigquery`", "the dataset in which the rows that BigQuery reads stand for a day";
+        "max_bytes_billed": "a number with `MB`, `GB` or `TB` (of 1000), or `MiB`, `GiB`, `TiB` (of 1024)", "`1TiB`", "so many bytes the queries of one `lint` are billed at most";
         "join": "section", "required for several tables", "how the tables become one";
         "label": "section", "required", "what is predicted";
         "drop": "a column or a list", "none", "columns that are no features";
@@ -39,7 +41,8 @@ fields! {
     }
     "data.tables.*" {
         "local": "a file, a pattern, a folder, or the same as a `gs://` URI", "one of both is required", "files of CSV (also packed with gzip or zstd), JSON Lines or Parquet, told apart by their bytes; relative to `serin.yaml`";
-        "bigquery": "`project.dataset.table`, also with `bq://`", "one of both is required", "a table of BigQuery, which is not read yet; `lint --source` chooses the place";
+        "bigquery": "`project.dataset.table`, also with `bq://`", "one of both is required", "a table or view of BigQuery; `lint --source` chooses the place";
+        "where": "a condition in BigQuery's SQL", "all rows", "which rows of the table in BigQuery are read; a table that demands a filter of its partitions needs one";
         "delimiter": "one character, or `tab`", "found out", "what stands between the fields of a CSV";
         "encoding": "an encoding that browsers know, by its label: `latin-1`, `utf-16le`, `shift_jis`, `gb18030`, …", "UTF-8, or what a byte order mark says", "how the letters of a text are written";
     }

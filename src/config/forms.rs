@@ -84,6 +84,24 @@ pub(super) fn is_date(text: &str) -> bool {
     dated && (time.is_empty() || (parts.len() == 3 && time.len() > 1 && time.chars().all(in_time)))
 }
 
+/// A number of bytes with its unit.
+pub(super) fn bytes(text: &str) -> Option<u64> {
+    const UNITS: [(&str, u64); 6] = [
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("TB", 1_000_000_000_000),
+    ];
+    let (number, unit) = UNITS
+        .iter()
+        .find_map(|(name, size)| Some((text.strip_suffix(name)?, size)))?;
+    let number: f64 = number.trim_end().parse().ok()?;
+    let bytes = number * *unit as f64;
+    (number > 0.0 && bytes < 1e18).then_some(bytes.round() as u64)
+}
+
 /// The path of a file of this machine, and no address.
 pub(super) fn local(field: &Cursor) -> Result<Spot<String>> {
     let path = field.text("a file's path")?;

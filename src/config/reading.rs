@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::forms::{
-    is_bucket_name, is_date, is_endpoint_id, is_model_id, is_table_name, key_location, local,
+    bytes, is_bucket_name, is_date, is_endpoint_id, is_model_id, is_table_name, key_location, local,
 };
 use super::{
     Builtin, Config, Data, Deploy, Encoding, File, Gate, GateRule, Join, JoinKind, Label, Limits,
@@ -111,13 +111,17 @@ fn bucket(field: &Cursor) -> Result<Spot<String>> {
 }
 
 fn data(fields: &Fields) -> Result<Data> {
-    if let Some(query) = fields.get("query") {
-        return Err(query
-            .error("queries come later: this version joins the tables itself")
-            .hint("write `data.tables` and `data.join`")
-            .into());
+    let query = fields.get("query").map(|query| local(&query)).transpose()?;
+    let tables = match fields.get("tables") {
+        None if query.is_some() => Vec::new(),
+        _ => tables(fields.need("tables")?)?,
+    };
+    if tables.iter().any(|table| table.bigquery.is_some()) {
+        fields.refuse(
+            "query",
+            "is what BigQuery reads, and so is a table's `bigquery` place",
+        )?;
     }
-    let tables = tables(fields.need("tables")?)?;
     let label = label(&fields.need("label")?.fields("data.label")?)?;
     let join = fields.get("join").map(|field| join(field, &label.column));
     let join = join.transpose()?;
@@ -127,8 +131,8 @@ fn data(fields: &Fields) -> Result<Data> {
             .hint("several tables need one, as in `join: {on: customer_id, how: inner}`")
             .into());
     }
-    if tables.len() == 1 {
-        fields.refuse("join", "joins several tables, and there is one")?;
+    if tables.len() < 2 {
+        fields.refuse("join", "joins several tables, and there are not two")?;
     }
     let drop = fields.get("drop");
     let drop = drop.map_or(Ok(vec![]), |drop| drop.names(Some(&label.column)))?;
@@ -142,9 +146,16 @@ fn data(fields: &Fields) -> Result<Data> {
             },
         },
     };
+    let staging = fields.get("staging").map(|field| staging(&field));
+    let most = fields.get("max_bytes_billed");
     Ok(Data {
         tables,
         join,
+        query,
+        staging: staging.transpose()?,
+        max_bytes_billed: most.map_or(Ok(1 << 40), |most| {
+            most.value("bytes such as `500GB` or `2TiB`", bytes)
+        })?,
         label,
         drop,
         split,
@@ -177,6 +188,7 @@ fn table(name: String, place: Place, field: Cursor) -> Result<Table> {
         name,
         local: None,
         bigquery: None,
+        filter: None,
         delimiter: None,
         encoding: None,
         place,
@@ -196,6 +208,18 @@ fn table(name: String, place: Place, field: Cursor) -> Result<Table> {
                     .cursor
                     .error("expected the table's place: `local`, `bigquery` or both")
                     .into());
+            }
+            let filter = table.get("where");
+            read.filter = filter
+                .map(|field| {
+                    field.text("a condition in BigQuery's SQL, as in `day >= '2026-01-01'`")
+                })
+                .transpose()?;
+            if read.bigquery.is_none() {
+                table.refuse(
+                    "where",
+                    "is for a table of BigQuery, and this one has no `bigquery` place",
+                )?;
             }
             let delimiter = table.get("delimiter").map(|field| delimiter(&field));
             read.delimiter = delimiter.transpose()?;
@@ -249,6 +273,20 @@ fn bigquery(field: &Cursor) -> Result<Spot<String>> {
         table.value = bare.to_owned();
     }
     Ok(table)
+}
+
+/// A dataset of BigQuery.
+fn staging(field: &Cursor) -> Result<Spot<String>> {
+    field.text_where("a dataset such as `my-project.staging`", |text| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ':' | '.');
+        text.rsplit_once('.').is_some_and(|(project, dataset)| {
+            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            !project.is_empty()
+                && project.chars().all(plain)
+                && !dataset.is_empty()
+                && dataset.chars().all(word)
+        })
+    })
 }
 
 fn join(field: Cursor, label: &str) -> Result<Join> {

@@ -5,6 +5,8 @@
 //! for the most part, and the figures are made of that by the same functions as those of files.
 
 pub(crate) mod column;
+pub(crate) mod join;
+pub(crate) mod split;
 pub(crate) mod types;
 
 use anyhow::Result;

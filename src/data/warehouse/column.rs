@@ -89,7 +89,11 @@ impl WarehouseColumn {
         let sql = &self.sql;
         match self.sql_type {
             SqlType::String => sql.clone(),
-            SqlType::Int64 => format!("CAST({sql} AS STRING)"),
+            // One that no double holds is told as the double that it is read as, as of a file.
+            SqlType::Int64 => format!(
+                "IF({sql} BETWEEN -9007199254740992 AND 9007199254740992, CAST({sql} AS STRING), {})",
+                number_text(&self.number())
+            ),
             SqlType::Float64 | SqlType::Numeric | SqlType::BigNumeric => {
                 number_text(&self.number())
             }
