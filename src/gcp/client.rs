@@ -40,7 +40,8 @@ impl std::fmt::Debug for Client {
 
 impl Client {
     /// A client for Google Cloud, or for what the variables that redirect Google's tools name:
-    /// `STORAGE_EMULATOR_HOST` and `CLOUDSDK_API_ENDPOINT_OVERRIDES_{AIPLATFORM,MONITORING,LOGGING}`.
+    /// `STORAGE_EMULATOR_HOST`, `BIGQUERY_EMULATOR_HOST` and
+    /// `CLOUDSDK_API_ENDPOINT_OVERRIDES_{AIPLATFORM,BIGQUERY,MONITORING,LOGGING}`.
     ///
     /// # Errors
     /// An [`Input`](crate::error::Input) that names the variable which is no address.
@@ -202,9 +203,10 @@ impl Client {
                 .map(Duration::from_secs);
             let body = response.bytes().await.unwrap_or_default();
             let error = Error::answered(call.method, &call.resource, http, &body);
+            let effect = error.effect();
             return Err(Failed {
                 retry_after,
-                ..Failed::new(error, Effect::of_code(http.as_u16()))
+                ..Failed::new(error, effect)
             });
         }
     }

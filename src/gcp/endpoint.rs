@@ -80,6 +80,8 @@ impl Base {
 }
 
 const STORAGE_VARIABLE: &str = "STORAGE_EMULATOR_HOST";
+const BIGQUERY_HOST_VARIABLE: &str = "BIGQUERY_EMULATOR_HOST";
+const BIGQUERY_VARIABLE: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_BIGQUERY";
 const VERTEX_VARIABLE: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM";
 const MONITORING_VARIABLE: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING";
 const LOGGING_VARIABLE: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING";
@@ -92,9 +94,38 @@ pub struct Redirect {
     pub url: String,
 }
 
+/// Where BigQuery is. Other than the rest it has no emulator here, so what redirects them says nothing of it.
+#[derive(Clone, Debug)]
+pub(super) enum BigQueryBase {
+    Google(Base),
+    /// By this variable.
+    Redirected(&'static str, Base),
+    /// Nowhere: Cloud Storage is this emulator, and a rehearsal must not ask Google.
+    // Until a step asks BigQuery.
+    #[allow(dead_code)]
+    Unknown(Base),
+}
+
+impl BigQueryBase {
+    fn of(redirected: Option<(&'static str, Base)>, storage: Option<&Base>) -> Self {
+        match (redirected, storage) {
+            (Some((variable, mut base)), _) => {
+                // gcloud takes the whole base path too.
+                if let Some(host) = base.url.strip_suffix("/bigquery/v2") {
+                    base.url = host.to_owned();
+                }
+                Self::Redirected(variable, base)
+            }
+            (None, Some(emulator)) => Self::Unknown(emulator.clone()),
+            (None, None) => Self::Google(Base::google("bigquery.googleapis.com")),
+        }
+    }
+}
+
 /// The addresses of a build.
 pub(super) struct Bases {
     pub storage: Base,
+    pub bigquery: BigQueryBase,
     /// `None` for Google's, which differ by location.
     vertex: Option<Base>,
     pub monitoring: Base,
@@ -108,11 +139,17 @@ impl Bases {
             let value = variable(name).filter(|v| !v.is_empty());
             value.map(|value| read_override(name, &value)).transpose()
         };
-        let storage = variable(STORAGE_VARIABLE)
-            .filter(|v| !v.is_empty())
-            .map(|value| read_storage_host(&value))
-            .transpose()?;
+        let host = |name: &str| {
+            let value = variable(name).filter(|v| !v.is_empty());
+            value.map(|value| read_host(name, &value)).transpose()
+        };
+        let storage = host(STORAGE_VARIABLE)?;
+        let bigquery = match host(BIGQUERY_HOST_VARIABLE)? {
+            Some(base) => Some((BIGQUERY_HOST_VARIABLE, base)),
+            None => overridden(BIGQUERY_VARIABLE)?.map(|base| (BIGQUERY_VARIABLE, base)),
+        };
         Ok(Self {
+            bigquery: BigQueryBase::of(bigquery, storage.as_ref()),
             storage: storage.unwrap_or_else(|| Base::google("storage.googleapis.com")),
             vertex: overridden(VERTEX_VARIABLE)?,
             monitoring: overridden(MONITORING_VARIABLE)?
@@ -130,8 +167,13 @@ impl Bases {
 
     /// The services whose addresses are overridden.
     pub(super) fn redirected(&self) -> Vec<Redirect> {
+        let (bigquery, at) = match &self.bigquery {
+            BigQueryBase::Redirected(variable, base) => (*variable, Some(base)),
+            _ => (BIGQUERY_VARIABLE, None),
+        };
         let named = [
             (STORAGE_VARIABLE, Some(&self.storage)),
+            (bigquery, at),
             (VERTEX_VARIABLE, self.vertex.as_ref()),
             (MONITORING_VARIABLE, Some(&self.monitoring)),
             (LOGGING_VARIABLE, Some(&self.logging)),
@@ -151,6 +193,7 @@ impl Bases {
     /// Whether a request may go to Google at all.
     pub(super) fn any_google(&self) -> bool {
         self.vertex.is_none()
+            || matches!(self.bigquery, BigQueryBase::Google(_))
             || [&self.storage, &self.monitoring, &self.logging]
                 .iter()
                 .any(|base| base.google)
@@ -161,6 +204,11 @@ impl Bases {
     pub(super) fn all_at(base: &Base) -> Self {
         Self {
             storage: base.clone(),
+            bigquery: if base.google {
+                BigQueryBase::Google(base.clone())
+            } else {
+                BigQueryBase::Redirected(BIGQUERY_HOST_VARIABLE, base.clone())
+            },
             vertex: Some(base.clone()),
             monitoring: base.clone(),
             logging: base.clone(),
@@ -169,7 +217,7 @@ impl Bases {
 }
 
 /// `host:port` or a URL, with or without a slash at its end.
-fn read_storage_host(value: &str) -> Result<Base> {
+fn read_host(name: &str, value: &str) -> Result<Base> {
     let url = if value.contains("://") {
         value.to_owned()
     } else {
@@ -177,7 +225,7 @@ fn read_storage_host(value: &str) -> Result<Base> {
     };
     read_url(&url).ok_or_else(|| {
         Input::new(format!(
-            "`STORAGE_EMULATOR_HOST` is `{value}`, which is neither `HOST:PORT` nor an http URL"
+            "`{name}` is `{value}`, which is neither `HOST:PORT` nor an http URL"
         ))
         .into()
     })
@@ -212,14 +260,52 @@ mod tests {
     fn storage_takes_a_host_or_a_url() {
         for value in ["127.0.0.1:80/", "http://127.0.0.1", "http://127.0.0.1:80/"] {
             assert_eq!(
-                read_storage_host(value).unwrap().url,
+                read_host(STORAGE_VARIABLE, value).unwrap().url,
                 "http://127.0.0.1",
                 "{value}"
             );
         }
         for value in ["http://", "ftp://a", "a b", "http://a?b", "http://u@a"] {
-            assert!(read_storage_host(value).is_err(), "{value}");
+            assert!(read_host(STORAGE_VARIABLE, value).is_err(), "{value}");
         }
+    }
+
+    #[test]
+    fn bigquery_is_where_it_is_said_to_be_and_never_google_s_in_a_rehearsal() {
+        let bigquery = |set: &[(&str, &str)]| {
+            let set: Vec<(String, String)> = set
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect();
+            let bases = Bases::from_variables(|name| {
+                let found = set.iter().find(|(n, _)| n == name);
+                found.map(|(_, value)| value.clone())
+            });
+            bases.unwrap()
+        };
+        let host = (BIGQUERY_HOST_VARIABLE, "127.0.0.1:9050");
+        let of_gcloud = (BIGQUERY_VARIABLE, "http://127.0.0.1:9/bigquery/v2/");
+        let storage = (STORAGE_VARIABLE, "http://127.0.0.1:8085");
+        for (set, expected) in [
+            (&[host, of_gcloud, storage][..], "http://127.0.0.1:9050"),
+            (&[of_gcloud, storage], "http://127.0.0.1:9"),
+        ] {
+            let bases = bigquery(set);
+            let BigQueryBase::Redirected(variable, base) = &bases.bigquery else {
+                panic!("{:?}", bases.bigquery);
+            };
+            assert_eq!((base.url.as_str(), base.google), (expected, false));
+            let told = bases.redirected();
+            assert!(told.iter().any(|r| r.variable == *variable), "{told:?}");
+        }
+        assert!(matches!(
+            bigquery(&[storage]).bigquery,
+            BigQueryBase::Unknown(_)
+        ));
+        let BigQueryBase::Google(base) = bigquery(&[]).bigquery else {
+            panic!("not Google's");
+        };
+        assert_eq!(base.url, "https://bigquery.googleapis.com");
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Error {
     pub http: Option<u16>,
     /// The canonical status, as in `NOT_FOUND`, or what happened to the connection.
     pub status: String,
+    /// The finer word that Cloud Storage and BigQuery have for it, as in `rateLimitExceeded`.
+    pub reason: Option<String>,
     pub message: String,
     /// How often it was tried; 0 where it came to no request of its own.
     pub tries: u32,
@@ -43,6 +45,7 @@ impl Error {
             resource: resource.to_owned(),
             http: None,
             status: status.to_owned(),
+            reason: None,
             message: message.into(),
             tries: 0,
             input: None,
@@ -70,11 +73,23 @@ impl Error {
         http: StatusCode,
         body: &[u8],
     ) -> Self {
-        let (status, message) = read_body(http, body);
+        let (status, reason, message) = read_body(http, body);
         Self {
             http: Some(http.as_u16()),
+            reason,
             tries: 1,
             ..Self::new(method, resource, &status, message)
+        }
+    }
+
+    /// What a try that was answered so did at the other side.
+    pub(super) fn effect(&self) -> Effect {
+        // BigQuery says that a request is one too many with a code that elsewhere is final.
+        let one_too_many = ["rateLimitExceeded", "jobRateLimitExceeded"];
+        match (self.http, self.reason.as_deref()) {
+            (Some(403), Some(reason)) if one_too_many.contains(&reason) => Effect::None,
+            (Some(http), _) => Effect::of_code(http),
+            (None, _) => Effect::Unsure,
         }
     }
 
@@ -166,9 +181,16 @@ enum BodyError {
         status: Option<String>,
         #[serde(default)]
         details: Vec<Detail>,
+        #[serde(default)]
+        errors: Vec<Reason>,
     },
     /// What a serving container may answer.
     Text(String),
+}
+
+#[derive(Deserialize)]
+struct Reason {
+    reason: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -185,16 +207,17 @@ struct Violation {
     description: String,
 }
 
-/// The canonical status and one sentence from an answer that is no success.
-fn read_body(http: StatusCode, body: &[u8]) -> (String, String) {
+/// The canonical status, Google's reason and one sentence from an answer that is no success.
+fn read_body(http: StatusCode, body: &[u8]) -> (String, Option<String>, String) {
     let by_code = || canonical(http).to_owned();
-    let (status, message) = match serde_json::from_slice::<Body>(body) {
+    let (status, reason, message) = match serde_json::from_slice::<Body>(body) {
         Ok(Body {
             error:
                 BodyError::Google {
                     mut message,
                     status,
                     details,
+                    errors,
                 },
         }) => {
             for violation in details.iter().flat_map(|d| &d.violations) {
@@ -204,12 +227,13 @@ fn read_body(http: StatusCode, body: &[u8]) -> (String, String) {
                     message = format!("{message}; {field}: {description}");
                 }
             }
-            (status.unwrap_or_else(by_code), message)
+            let reason = errors.into_iter().find_map(|e| e.reason);
+            (status.unwrap_or_else(by_code), reason, message)
         }
         Ok(Body {
             error: BodyError::Text(message),
-        }) => (by_code(), message),
-        Err(_) => (by_code(), from_text(&String::from_utf8_lossy(body))),
+        }) => (by_code(), None, message),
+        Err(_) => (by_code(), None, from_text(&String::from_utf8_lossy(body))),
     };
     let mut message = clean(&message);
     if message.is_empty() {
@@ -218,7 +242,7 @@ fn read_body(http: StatusCode, body: &[u8]) -> (String, String) {
             .unwrap_or("no message")
             .to_lowercase();
     }
-    (status, message)
+    (status, reason, message)
 }
 
 /// The sentence of an XML or HTML page or of plain text.
@@ -248,7 +272,8 @@ fn without_tags(line: &str) -> String {
         .collect()
 }
 
-/// One line, without what a terminal would obey, cut short, no full stop at its end.
+/// One line, without what a terminal would obey, cut short, no full stop at its end. Of a long one the
+/// place in a query stays, which BigQuery's messages end in.
 pub(super) fn clean(message: &str) -> String {
     let words: Vec<&str> = message
         .split(|c: char| c.is_whitespace() || c.is_control())
@@ -256,9 +281,23 @@ pub(super) fn clean(message: &str) -> String {
         .collect();
     let line = words.join(" ");
     match line.char_indices().nth(MAX_MESSAGE) {
-        Some((end, _)) => format!("{}…", &line[..end]),
+        Some((end, _)) => match split_position(&line) {
+            Some((_, (line_number, column))) => {
+                format!("{}… at [{line_number}:{column}]", &line[..end])
+            }
+            None => format!("{}…", &line[..end]),
+        },
         None => line.trim_end_matches('.').to_owned(),
     }
+}
+
+/// The line and the column, from 1, that a message of BigQuery's ends in, as in `… at [3:14]`, and what
+/// stands before.
+pub(super) fn split_position(message: &str) -> Option<(&str, (usize, usize))> {
+    let (text, place) = message.strip_suffix(']')?.rsplit_once(" at [")?;
+    let (line, column) = place.split_once(':')?;
+    let number = |digits: &str| digits.parse().ok().filter(|n| *n > 0);
+    Some((text, (number(line)?, number(column)?)))
 }
 
 /// The canonical status that goes with an HTTP code where the body names none.
@@ -354,6 +393,35 @@ mod tests {
     }
 
     #[test]
+    fn a_long_message_keeps_its_place_in_the_query() {
+        let long = format!("No matching signature\n{} at [12:3]", "x ".repeat(600));
+        let cut = clean(&long);
+        let (text, at) = split_position(&cut).unwrap();
+        assert_eq!((text.chars().count(), at), (MAX_MESSAGE + 1, (12, 3)));
+        for none in [
+            "",
+            "at [1:2]",
+            "x at [0:1]",
+            "x at [1]",
+            "x at [1:2",
+            "x at [1:2] y",
+        ] {
+            assert!(split_position(none).is_none(), "{none}");
+        }
+    }
+
+    #[test]
+    fn bigquery_s_rate_limit_is_told_by_its_reason() {
+        let effect = |reason: &str| {
+            let body =
+                format!(r#"{{"error":{{"message":"m","errors":[{{"reason":"{reason}"}}]}}}}"#);
+            Error::answered("jobs.insert", "j", StatusCode::FORBIDDEN, body.as_bytes()).effect()
+        };
+        assert_eq!(effect("rateLimitExceeded"), Effect::None);
+        assert_eq!(effect("quotaExceeded"), Effect::Settled);
+    }
+
+    #[test]
     fn an_unclear_failure_may_have_had_its_effect() {
         let answered = |http| {
             let http = StatusCode::from_u16(http).unwrap();
@@ -398,7 +466,7 @@ mod tests {
         #[test]
         fn any_body_gives_one_short_line(body in "\\PC*|[<>{}\"a-z\n]{0,80}", http in 300u16..600) {
             let http = StatusCode::from_u16(http).unwrap();
-            let (_, message) = read_body(http, body.as_bytes());
+            let (_, _, message) = read_body(http, body.as_bytes());
             prop_assert!(!message.is_empty() && !message.contains('\n'));
             prop_assert!(message.chars().count() <= MAX_MESSAGE + 1);
         }

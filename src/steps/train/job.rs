@@ -250,6 +250,7 @@ fn failed(job: &CustomJob, message: String) -> anyhow::Error {
         resource: job.name.clone(),
         http: None,
         status: job.state.to_string(),
+        reason: None,
         message,
         tries: 1,
         input: None,
