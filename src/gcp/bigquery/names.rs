@@ -82,12 +82,18 @@ impl FromStr for TableName {
 impl TableName {
     /// What is wrong with a part.
     fn check(&self) -> Result<(), &'static str> {
+        if [&self.project, &self.dataset, &self.table]
+            .iter()
+            .any(|part| part.is_empty())
+        {
+            return Err("a part of it is empty");
+        }
         let project = |c: char| c.is_ascii_alphanumeric() || "-.:".contains(c);
-        if self.project.is_empty() || !self.project.chars().all(project) {
+        if !self.project.chars().all(project) {
             return Err("a project's id has letters, digits and `-`");
         }
         let dataset = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
-        if self.dataset.is_empty() || !self.dataset.chars().all(dataset) {
+        if !self.dataset.chars().all(dataset) {
             return Err("a dataset's name has letters, digits and `_`");
         }
         if self.table.contains('$') {
@@ -100,8 +106,8 @@ impl TableName {
         if stem.contains('*') {
             return Err("a `*` may only stand at the table's end");
         }
-        if self.table.is_empty() || self.table.len() > 1024 || stem.chars().any(char::is_control) {
-            return Err("a table's name has up to 1024 bytes");
+        if self.table.len() > 1024 || stem.chars().any(char::is_control) {
+            return Err("a table's name has up to 1024 bytes on one line");
         }
         if !stem.chars().all(table) {
             return Err("a table's name has letters, digits, `_`, `-` and spaces");

@@ -51,8 +51,8 @@ pub(super) fn of_query(error: Error, query: &Query) -> Error {
             } else {
                 "grant it `roles/bigquery.dataViewer` on the dataset, and `roles/bigquery.jobUser` on the project that pays"
             };
-            let input = Input::new(format!("this account may not: {told}")).hint(hint);
-            with_input(error, "access denied", input)
+            let input = Input::new(told).hint(hint);
+            with_input(error, "refused", input)
         }
         Some("notFound") => {
             let location = &query.location;
@@ -76,12 +76,12 @@ pub(super) fn of_table(error: Error, table: &TableName) -> Error {
     let TableName {
         project, dataset, ..
     } = table;
-    let input = Input::new(format!("this account may not: {}", error.message))
+    let input = Input::new(error.message.clone())
         .at(Place::Resource(table.to_string()))
         .hint(format!(
             "grant it `roles/bigquery.dataViewer` on the dataset `{project}.{dataset}`"
         ));
-    with_input(error, "access denied", input)
+    with_input(error, "refused", input)
 }
 
 /// An error of a server that a variable names in Google's place: one that is not there, or is no BigQuery.
@@ -138,22 +138,24 @@ fn in_query(told: &str, query: &Query) -> Input {
             None => Input::new(told),
         };
     };
+    let mark = mark(&query.sql, line, column);
     let input = match &query.file {
         Some(path) => Input::new(text).at(Place::Text {
             path: path.clone(),
             line,
-            column,
+            column: mark.as_ref().map_or(column, |mark| mark.column),
         }),
         None => Input::new(told),
     };
-    match mark(&query.sql, line, column) {
+    match mark {
         Some(mark) => input.drawing(draw(&query.sql, &mark)),
         None => input,
     }
 }
 
-/// The word at a line and column of a query, both from 1; columns are characters, of which a tab fills up
-/// eight. `None` where the query has no such line.
+/// The word at a line and column of a query, both from 1. A column of Google's is a character, and a tab goes
+/// on to the next that follows a multiple of eight; one of the mark is a character, as editors count. `None`
+/// where the query has no such line.
 fn mark(sql: &str, line: usize, column: usize) -> Option<Mark> {
     let mut start = 0;
     let mut lines = sql.split_inclusive('\n');
@@ -173,9 +175,10 @@ fn mark(sql: &str, line: usize, column: usize) -> Option<Mark> {
         at += if c == '\t' { TAB - (at - 1) % TAB } else { 1 };
     }
     let rest = text.get(within..).unwrap_or_default();
+    let before = text.get(..within).unwrap_or_default();
     Some(Mark {
         line,
-        column,
+        column: before.chars().count() + 1,
         start: start + within,
         end: start + within + word(rest),
     })
