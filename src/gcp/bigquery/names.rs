@@ -127,7 +127,7 @@ fn unquoted(text: &str) -> Option<String> {
         let ends = at == last || piece.ends_with(['.', ':']) || at == 0 && piece.is_empty();
         begins && ends
     });
-    (last % 2 == 0 && fits).then(|| pieces.concat())
+    (last.is_multiple_of(2) && fits).then(|| pieces.concat())
 }
 
 /// The labels by which jobs of a model and a build are found in lists and bills.
@@ -224,7 +224,7 @@ mod tests {
         let labels = labels("Churn.Modell Ü", Some(&"A1-".repeat(30)));
         assert_eq!(labels["serin_model"], "churn_modell_ü");
         assert_eq!(labels["serin_build"].len(), 63);
-        assert!(super::labels("m", Some("")).get("serin_build").is_none());
+        assert!(!super::labels("m", Some("")).contains_key("serin_build"));
     }
 
     proptest! {
