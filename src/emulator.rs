@@ -3,7 +3,8 @@
 //! Three layers, each importing only downwards: [`wire`] is HTTP and JSON as Google speaks them, [`core`]
 //! the state on disk and all else that a service stands on, and the services are a file or folder each:
 //! what it covers, its routes, its typed state, its handlers. On top are this file, [`server`], which
-//! finds the service that answers, and [`seed`] (files that are objects from the start).
+//! finds the service that answers, [`seed`] (files that are objects from the start) and
+//! [`watch`] (files that become objects later).
 //! It shares no struct with `gcp`, so that client and emulator cannot agree on the same mistake.
 
 pub(crate) mod client;
@@ -21,6 +22,7 @@ mod storage;
 mod tests;
 mod tunnel;
 mod vertex;
+mod watch;
 mod wire;
 
 use std::path::PathBuf;
@@ -80,6 +82,8 @@ pub(crate) struct Options {
     pub faults: Vec<faults::Fault>,
     /// Files that become objects before anything is served.
     pub seed: Option<seed::Seed>,
+    /// Files that become objects while it serves.
+    pub watch: Option<seed::Seed>,
     /// What the builds of Cloud Build are given.
     pub builds: BuildSettings,
     /// Machine types, accelerators and regions that Google has and serin does not know.
@@ -97,6 +101,7 @@ struct Emulator {
     monitoring: Arc<Monitoring>,
     vertex: Arc<Vertex>,
     cloudbuild: Arc<CloudBuild>,
+    watch: Option<Arc<watch::Watch>>,
 }
 
 /// Every service. A path belongs to the first one that owns it.
@@ -209,6 +214,8 @@ impl Setup {
         });
         let storage = Arc::new(Storage::new(core.clone()));
         let monitoring = Arc::new(Monitoring::new(core.clone()));
+        let watch = options.watch.clone();
+        let watch = watch.map(|watch| Arc::new(watch::Watch::new(storage.clone(), watch)));
         let emulator = Arc::new(Emulator {
             core: core.clone(),
             storage: storage.clone(),
@@ -219,6 +226,7 @@ impl Setup {
                 storage.clone(),
                 options.builds.clone(),
             )),
+            watch: watch.clone(),
         });
         storage::start(&storage).context("reading the emulator's objects")?;
         let seeded = match seed {
@@ -231,6 +239,9 @@ impl Setup {
         };
         let ticking = core.clone();
         core.spawn(async move { ticking.keeper.keep(&ticking.store).await });
+        if let Some(watch) = watch {
+            core.spawn(watch.keep());
+        }
         monitoring::start(&emulator.monitoring);
         vertex::start(&emulator.vertex)
             .await
@@ -244,6 +255,9 @@ impl Setup {
 async fn still(emulator: &Emulator) {
     cloudbuild::stop(&emulator.cloudbuild).await;
     emulator.core.tasks.shutdown().await;
+    if let Some(watch) = &emulator.watch {
+        watch.close().await;
+    }
     // The children ended with the tasks that watched them.
     monitoring::keep(&emulator.monitoring);
 }
@@ -251,8 +265,12 @@ async fn still(emulator: &Emulator) {
 /// Starts an emulator on a state folder: its clock goes on.
 ///
 /// # Errors
-/// [`Input`] when the folder is in use by another serin, the port is taken or the seed is wrong.
+/// [`Input`] when the folder is in use by another serin, the port is taken, the seed is wrong or the folder
+/// that is to be watched cannot be read.
 pub(crate) async fn start(mut options: Options) -> Result<Running> {
+    if let Some(watch) = &options.watch {
+        watch::check(&watch.folder)?;
+    }
     let store = Store::open(&options.state, kinds())?;
     let keeper =
         Keeper::start(&store, options.time_scale, options.pace).context("starting the clock")?;
@@ -296,6 +314,7 @@ pub(crate) async fn start(mut options: Options) -> Result<Running> {
 pub(crate) async fn serve_until_interrupted(options: Options) -> Result<()> {
     let mut signals = crate::signals::Signals::listen()?;
     let state = options.state.clone();
+    let watch = options.watch.clone();
     let faults: Vec<String> = options.faults.iter().map(ToString::to_string).collect();
     let running = start(options).await?;
     println!("serving {}", running.url());
@@ -311,6 +330,9 @@ pub(crate) async fn serve_until_interrupted(options: Options) -> Result<()> {
     );
     if let Some(seeded) = running.seeded() {
         println!("seed    {seeded}");
+    }
+    if let Some(watch) = watch {
+        println!("watch   {}", watch.folder.display());
     }
     println!(
         "builds  {}",

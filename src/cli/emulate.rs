@@ -171,6 +171,7 @@ async fn emulate(flags: Flags) -> Result<()> {
         faults,
         lenient,
         seed_from,
+        watch_buckets,
         repositories,
         secrets,
         builds,
@@ -187,6 +188,10 @@ async fn emulate(flags: Flags) -> Result<()> {
     let secrets = run::secrets(&secrets)?.into_iter();
     let serin = std::env::current_exe().context("finding this program's own file")?;
     let groups = Groups::new(&serin).context("starting the watchdog")?;
+    let of_project = |folder| Seed {
+        folder,
+        project: emulator::local_project(),
+    };
     emulator::serve_until_interrupted(emulator::Options {
         state: state.unwrap_or_else(|| PathBuf::from(".serin")),
         port: flags.port,
@@ -196,10 +201,8 @@ async fn emulate(flags: Flags) -> Result<()> {
         own_images: SelfImages { named: own_images },
         faults,
         lenient,
-        seed: seed_from.map(|folder| Seed {
-            folder,
-            project: emulator::local_project(),
-        }),
+        seed: seed_from.map(of_project),
+        watch: watch_buckets.map(of_project),
         builds: emulator::BuildSettings {
             allowed: builds,
             repositories: repositories.into_iter().collect(),

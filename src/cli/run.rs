@@ -69,7 +69,7 @@ pub(super) struct Flags {
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub time_scale: u32,
     /// Use an emulator that runs already, or a proxy before it
-    #[arg(long, value_name = "URL", conflicts_with_all = ["time_scale", "faults", "seed_from"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["time_scale", "faults", "seed_from", "watch_buckets"])]
     pub emulator: Option<String>,
 }
 
@@ -99,6 +99,14 @@ pub(super) struct CloudFlags {
     /// are followed, links to folders refused.
     #[arg(long, value_name = "DIR")]
     pub seed_from: Option<PathBuf>,
+    /// A folder of buckets that another program writes to: its files, DIR/BUCKET/path/to/object, become objects
+    /// while the emulated cloud runs
+    ///
+    /// Whatever is complete when a request comes is there for it. A file that changes is a new generation, one
+    /// that is removed stays an object. Symbolic links are not followed; names that begin with `.` or `tmp_`, or
+    /// end in `.tmp` or `~`, are left out.
+    #[arg(long, value_name = "DIR")]
+    pub watch_buckets: Option<PathBuf>,
     /// Where the emulated Cloud Build clones a repository from: a folder or an address; NAME is as in
     /// REPO, OWNER/REPO or projects/P/locations/L/connections/C/repositories/R
     #[arg(long = "repository", value_name = "NAME=PATH", value_parser = repository)]
@@ -163,6 +171,7 @@ async fn run(flags: Flags) -> Result<u8> {
         lenient: flags.cloud.lenient,
         builds: flags.cloud.builds,
         seed_from: flags.cloud.seed_from,
+        watch_buckets: flags.cloud.watch_buckets,
         repositories: flags.cloud.repositories.into_iter().collect(),
         secrets: secrets(&flags.cloud.secrets)?,
         part: match flags.from {

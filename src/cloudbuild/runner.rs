@@ -80,6 +80,8 @@ pub(crate) struct RunOptions {
     pub builds: emulator::Builds,
     /// A folder of buckets that the emulated cloud begins with.
     pub seed_from: Option<PathBuf>,
+    /// A folder of buckets that the emulated cloud takes objects from while it runs.
+    pub watch_buckets: Option<PathBuf>,
     /// Where the emulated Cloud Build clones repositories from, by name.
     pub repositories: BTreeMap<String, String>,
     /// The values of `secretEnv`.
@@ -176,14 +178,16 @@ pub(crate) async fn run(options: RunOptions) -> Result<RunReport> {
     emulator::claim_state(&state)
         .map_err(|e| Input::new(format!("cannot be made: {e}")).at_file(&state))?;
     let groups = Groups::new(&serin).context("starting the watchdog")?;
-    let seed = options.seed_from.clone().map(|folder| Seed {
-        folder,
+    let of_project = |folder: &PathBuf| Seed {
+        folder: folder.clone(),
         project: builtins.project.clone(),
-    });
+    };
+    let seed = options.seed_from.as_ref().map(of_project);
+    let watch = options.watch_buckets.as_ref().map(of_project);
     for fault in &options.faults {
         eprintln!("note: a fault is switched on: {fault}");
     }
-    let cloud = cloud::start(&options, seed, &state, &serin, &groups).await?;
+    let cloud = cloud::start(&options, (seed, watch), &state, &serin, &groups).await?;
     if let Some(seeded) = cloud.running.as_ref().and_then(emulator::Running::seeded) {
         eprintln!("note: the emulated cloud has a seed: {seeded}");
     }

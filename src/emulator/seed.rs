@@ -16,7 +16,7 @@ use crate::emulator::storage::Storage;
 use crate::emulator::storage::seeded;
 use crate::error::Input;
 
-/// Where seeds come from, and whose they are.
+/// A folder of buckets, and whose they are.
 #[derive(Clone, Debug)]
 pub(crate) struct Seed {
     /// The folder of buckets.
@@ -161,7 +161,7 @@ fn walk(bucket: &str, prefix: &str, folder: &Path, files: &mut Vec<Planned>) -> 
 }
 
 /// The type of an object by its name's ending; endings of packers are looked through, as gsutil does.
-fn content_type(name: &str) -> &'static str {
+pub(in crate::emulator) fn content_type(name: &str) -> &'static str {
     let file = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
     let mut stem = file.as_str();
     for packed in [".gz", ".bz2", ".xz", ".br", ".z"] {

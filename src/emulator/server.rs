@@ -134,6 +134,7 @@ async fn answer(
     if service.is_some_and(|s| s.api == Api::Vertex) {
         vertex::check_location(&emulator.core, path, &request)?;
     }
+    look(emulator, service, &head.method, path).await;
     if let Some((bucket, object)) = storage::xml::names(path) {
         request.params = vec![bucket, object];
         request.set_stream(body);
@@ -185,6 +186,21 @@ async fn answer(
         (answer, _) => answer,
     };
     trouble.replace(answer)
+}
+
+/// Makes objects of the watched files that a request may ask for. A build takes its source from any bucket.
+async fn look(emulator: &Emulator, service: Option<&Service>, method: &Method, path: &str) {
+    let Some(watch) = &emulator.watch else {
+        return;
+    };
+    let named = match service.map(|service| service.api) {
+        Some(Api::Storage) => storage::seeded::named(path),
+        Some(Api::CloudBuild) if method == Method::POST => vec![Default::default()],
+        _ => Vec::new(),
+    };
+    for (bucket, object) in named {
+        watch.ready(&bucket, &object).await;
+    }
 }
 
 /// A body that is read into memory.

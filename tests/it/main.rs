@@ -40,3 +40,4 @@ mod serve;
 mod standin;
 mod states;
 mod terminal;
+mod watched;

@@ -87,6 +87,7 @@ const EMULATOR: &[(&str, &[&str])] = &[
     ),
     ("cloudbuild", &["core", "logging", "storage", "wire"]),
     ("seed", &["storage"]),
+    ("watch", &["seed", "storage"]),
     ("client", &[]),
     ("tunnel", &["core", "wire"]),
 ];

@@ -25,7 +25,7 @@ pub(super) struct Cloud {
 /// Starts the emulator on the state folder, or finds the one that the options name.
 pub(super) async fn start(
     options: &RunOptions,
-    seed: Option<Seed>,
+    (seed, watch): (Option<Seed>, Option<Seed>),
     state: &Path,
     serin: &Path,
     groups: &Groups,
@@ -50,6 +50,7 @@ pub(super) async fn start(
         faults: options.faults.clone(),
         lenient: options.lenient,
         seed,
+        watch,
         builds: emulator::BuildSettings {
             allowed: options.builds,
             repositories: options.repositories.clone(),

@@ -1,12 +1,14 @@
-//! What a seed needs of Storage: buckets and objects that are made before anybody asks.
+//! What a seed and a folder that is watched need of Storage: buckets and objects that no request makes.
 
 use std::io::{Read, Write};
 
 use super::buckets::{self, Bucket};
 use super::bytes::Hasher;
 use super::objects::{self, Attributes, New, Object, Preconditions};
+use super::xml;
 use crate::emulator::storage::Storage;
 use crate::emulator::wire::error::ApiError;
+use crate::emulator::wire::http::percent_decode;
 
 /// # Errors
 /// 400 for what no bucket may be called.
@@ -96,4 +98,66 @@ pub(in crate::emulator) fn insert(
     };
     objects::commit_at_once(storage, new, file.path())?;
     Ok(())
+}
+
+/// The buckets that a raw path of Storage names, each with its object: an empty object stands for all of the bucket,
+/// an empty bucket for all buckets.
+pub(in crate::emulator) fn named(path: &str) -> Vec<(String, String)> {
+    if let Some(names) = xml::names(path) {
+        return vec![names];
+    }
+    let mut named: Vec<(String, String)> = Vec::new();
+    let mut segments = path.split('/');
+    let decoded = |segment: Option<&str>| segment.and_then(percent_decode).unwrap_or_default();
+    while let Some(segment) = segments.next() {
+        match (segment, named.last_mut()) {
+            ("b", _) => named.push((decoded(segments.next()), String::new())),
+            ("o", Some((_, object))) if object.is_empty() => *object = decoded(segments.next()),
+            // The target of a move, in the same bucket.
+            ("o", Some((bucket, _))) => {
+                let bucket = bucket.clone();
+                named.push((bucket, decoded(segments.next())));
+            }
+            // Its sources stand in the message.
+            ("compose", Some((_, object))) => object.clear(),
+            _ => {}
+        }
+    }
+    named
+}
+
+#[cfg(test)]
+mod tests {
+    use super::named;
+
+    #[test]
+    fn a_path_names_buckets_and_objects() {
+        for (path, names) in [
+            ("/storage/v1/b", vec![("", "")]),
+            ("/storage/v1/b/bkt", vec![("bkt", "")]),
+            ("/storage/v1/b/bkt/o", vec![("bkt", "")]),
+            ("/storage/v1/b/bkt/o/b", vec![("bkt", "b")]),
+            ("/download/storage/v1/b/bkt/o/a%2Fb", vec![("bkt", "a/b")]),
+            ("/upload/storage/v1/b/bkt/o", vec![("bkt", "")]),
+            ("/storage/v1/b/bkt/o/x/compose", vec![("bkt", "")]),
+            (
+                "/storage/v1/b/bkt/o/x/rewriteTo/b/other/o/y",
+                vec![("bkt", "x"), ("other", "y")],
+            ),
+            (
+                "/storage/v1/b/bkt/o/x/moveTo/o/y",
+                vec![("bkt", "x"), ("bkt", "y")],
+            ),
+            ("/bkt/a/b", vec![("bkt", "a/b")]),
+            ("/bkt", vec![("bkt", "")]),
+            ("/storage/v1/projects/p/hmacKeys", vec![]),
+        ] {
+            let found = named(path);
+            let found: Vec<_> = found
+                .iter()
+                .map(|(b, o)| (b.as_str(), o.as_str()))
+                .collect();
+            assert_eq!(found, names, "{path}");
+        }
+    }
 }

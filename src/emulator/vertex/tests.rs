@@ -101,6 +101,7 @@ impl Cloud {
             lenient: false,
             faults: faults.iter().map(|fault| fault.parse().unwrap()).collect(),
             seed: None,
+            watch: None,
             allowed_hosts: Vec::new(),
             accepted: ["n9-standard-4", "NVIDIA_NEXT", "mars-north1"]
                 .map(str::to_owned)
