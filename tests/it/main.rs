@@ -39,5 +39,6 @@ mod sent;
 mod serve;
 mod standin;
 mod states;
+mod support;
 mod terminal;
 mod watched;
