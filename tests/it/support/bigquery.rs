@@ -78,8 +78,8 @@ impl BigQueryServer {
     }
 
     /// Fills a table `PROJECT.DATASET.TABLE` with a file's bytes, in the place of what it holds. `format` is `CSV`
-    /// with a header, `NEWLINE_DELIMITED_JSON` or `PARQUET`; `columns` are names and types such as `INT64`, empty
-    /// where the file says them.
+    /// with a header, `NEWLINE_DELIMITED_JSON` or `PARQUET`; `columns` are names and types such as `INT64`,
+    /// which this server wants of Parquet too where the table is new.
     pub fn load(&self, table: &str, format: &str, columns: &[(&str, &str)], content: &[u8]) {
         let [project, dataset, table] = table.split('.').collect::<Vec<_>>()[..] else {
             panic!("{table} is no PROJECT.DATASET.TABLE");
@@ -89,13 +89,11 @@ impl BigQueryServer {
             "sourceFormat": format,
             "writeDisposition": "WRITE_TRUNCATE",
         });
+        let fields = columns.iter();
+        let fields = fields.map(|(name, kind)| json!({"name": name, "type": kind}));
+        load["schema"] = json!({"fields": fields.collect::<Vec<_>>()});
         if format == "CSV" {
             load["skipLeadingRows"] = json!(1);
-        }
-        if !columns.is_empty() {
-            let fields = columns.iter();
-            let fields = fields.map(|(name, kind)| json!({"name": name, "type": kind}));
-            load["schema"] = json!({"fields": fields.collect::<Vec<_>>()});
         }
         let url = format!(
             "{}/upload/bigquery/v2/projects/{project}/jobs?uploadType=resumable",
@@ -103,7 +101,11 @@ impl BigQueryServer {
         );
         let job = json!({"configuration": {"load": load}});
         let session = location(client().post(url).json(&job));
-        let (code, answer) = text_answer(client().put(session).body(content.to_vec()));
+        // The server takes bytes without their range for a part, and waits for more.
+        let last = content.len().checked_sub(1).unwrap();
+        let range = format!("bytes 0-{last}/{}", content.len());
+        let upload = client().put(session).header("content-range", range);
+        let (code, answer) = text_answer(upload.body(content.to_vec()));
         assert_eq!(code, 200, "{answer}");
         assert!(!answer.contains("errorResult"), "{answer}");
     }
@@ -174,7 +176,8 @@ fn the_stand_in_loads_files_and_answers_queries() {
     let file = server
         .gcs_root()
         .join("export-bucket/x/000000000000.parquet");
-    server.load("p.d.parquet", "PARQUET", &[], &std::fs::read(file).unwrap());
+    let content = std::fs::read(file).unwrap();
+    server.load("p.d.parquet", "PARQUET", &columns, &content);
     let rows = server.query("p", "SELECT COUNT(*), SUM(n) FROM d.parquet");
     assert_eq!(rows, [[json!("2"), json!("1")]]);
 }
