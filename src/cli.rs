@@ -50,7 +50,7 @@ enum Command {
     #[command(after_help = EXITS)]
     Run(Box<run::Flags>),
     #[command(after_help = EXITS)]
-    Emulate(emulate::Flags),
+    Emulate(Box<emulate::Flags>),
     #[command(after_help = EXITS)]
     Fit(fit::Flags),
     #[command(after_help = EXITS)]
@@ -74,7 +74,7 @@ fn dispatch(command: Command) -> Result<u8> {
         Command::Push(flags) => push::command(flags),
         Command::Deploy(flags) => deploy::command(flags),
         Command::Run(flags) => run::command(*flags),
-        Command::Emulate(flags) => emulate::command(flags),
+        Command::Emulate(flags) => emulate::command(*flags),
         Command::Fit(flags) => fit::command(flags),
         Command::Serve(flags) => serve::command(flags),
         Command::Profile(flags) => profile::command(flags),
