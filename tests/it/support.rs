@@ -1,10 +1,7 @@
 //! What tests of BigQuery share: a server that stands in for it, and a check of the grammar of its SQL.
 
-mod bigquery;
-mod grammar;
-
-pub use bigquery::BigQueryServer;
-pub use grammar::check_grammar;
+pub mod bigquery;
+pub mod grammar;
 
 /// The interpreter that `.ci/test` has prepared with `tests/clients/bigquery.txt`.
 ///
