@@ -9,6 +9,7 @@ pub(crate) mod gate;
 pub(crate) mod learner;
 pub(crate) mod metrics;
 pub(crate) mod package;
+pub(crate) mod part;
 pub mod predictor;
 mod random;
 mod slices;

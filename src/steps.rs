@@ -19,6 +19,7 @@ pub(crate) mod model_files;
 pub(crate) mod profile;
 pub(crate) mod push;
 pub(crate) mod schema;
+pub(crate) mod snapshot_files;
 pub(crate) mod summary;
 pub(crate) mod tables;
 pub(crate) mod train;

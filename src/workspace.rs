@@ -23,6 +23,9 @@ use crate::error::Input;
 /// The folder of the workspace that is serin's.
 pub const FOLDER: &str = ".serin";
 
+/// Where steps keep the files of a test part that lies in Cloud Storage, under `.serin/`.
+pub(crate) const TEST_FOLDER: &str = "data/test";
+
 /// A sha256 in lower-case hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -157,7 +160,12 @@ impl Workspace {
     /// Removes the half-written files that a killed step left.
     pub fn sweep(&self) {
         let ours = self.root.join(FOLDER);
-        for folder in [ours.join("data"), ours.join("model"), ours] {
+        for folder in [
+            ours.join("data"),
+            ours.join(TEST_FOLDER),
+            ours.join("model"),
+            ours,
+        ] {
             temporary::sweep(&folder);
         }
     }

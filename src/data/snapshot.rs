@@ -319,6 +319,7 @@ impl Part {
             path,
             rows: pending.total,
             sha256,
+            objects: Vec::new(),
         })
     }
 }

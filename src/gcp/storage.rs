@@ -5,6 +5,10 @@
 mod download;
 mod upload;
 
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
@@ -384,6 +388,24 @@ struct Metadata<'a> {
     content_type: &'a str,
     /// Google refuses bytes that have another one.
     crc32c: &'a str,
+}
+
+/// A file's size in bytes and its CRC-32C, written as in [`Object::crc32c`].
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn crc32c_of_file(path: &Path) -> io::Result<(u64, String)> {
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; 1 << 16];
+    let (mut size, mut crc) = (0, 0);
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok((size, base64_of(crc)));
+        }
+        size += read as u64;
+        crc = crc32c::crc32c_append(crc, &buffer[..read]);
+    }
 }
 
 fn base64_of(crc: u32) -> String {

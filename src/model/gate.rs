@@ -20,6 +20,7 @@ use arrow_array::RecordBatch;
 
 use super::compare::{Distribution, Statistic, bootstrap};
 use super::metrics::{self, Metric, Scored};
+use super::part::{self, Order, Ordering, Part};
 use super::predictor::Predictor;
 use super::slices;
 use super::table::{self, Cell};
@@ -50,14 +51,14 @@ pub(crate) struct Evaluation {
 /// [`Input`] for a test part or challenger that cannot be read or do not fit each other, and for a metric
 /// or a slice that does not exist, at its place in the config.
 pub(crate) fn evaluate(
-    test_parquet: &Path,
+    test: &Part,
     label: &LabelColumn,
     challenger: &Path,
     champion: Option<&Path>,
     config: &Validate,
 ) -> Result<Evaluation> {
     let gates = gates(config, label)?;
-    let test = Test::read(test_parquet, label, config)?;
+    let test = Test::read(test, label, config)?;
     let predictor = Predictor::load(challenger)?;
     let challenger = test.score(&predictor, label).map_err(|why| {
         Input::new(format!("cannot be scored on the test part: {why}")).at_file(challenger)
@@ -118,15 +119,19 @@ fn gates<'a>(
 /// The test part.
 struct Test<'a> {
     batches: Vec<RecordBatch>,
+    /// How what is read of the batches is put in order; `None` where it is already.
+    order: Option<Order>,
     truth: Vec<f64>,
     /// The columns of the config's slices, with their values.
     sliced: Vec<(&'a str, Vec<Cell>)>,
 }
 
 impl<'a> Test<'a> {
-    fn read(path: &Path, label: &LabelColumn, config: &'a Validate) -> Result<Self> {
+    fn read(part: &Part, label: &LabelColumn, config: &'a Validate) -> Result<Self> {
+        let mut ordering = part.ordering();
         let mut test = Self {
             batches: Vec::new(),
+            order: None,
             truth: Vec::new(),
             sliced: config
                 .slices
@@ -134,8 +139,8 @@ impl<'a> Test<'a> {
                 .map(|s| (s.value.as_str(), Vec::new()))
                 .collect(),
         };
-        for batch in table::batches(path)? {
-            let batch = batch?;
+        for batch in part.batches() {
+            let (path, batch) = batch?;
             test.truth.extend(table::truth(path, &batch, label)?);
             for (slice, (name, cells)) in config.slices.iter().zip(&mut test.sliced) {
                 let found = batch
@@ -151,13 +156,23 @@ impl<'a> Test<'a> {
                     }))
                 })?);
             }
+            if let Some(ordering) = &mut ordering {
+                ordering.add(&batch);
+            }
             test.batches.push(batch);
         }
         if test.truth.is_empty() {
             return Err(Input::new("has no rows to judge a model on")
-                .at_file(path)
+                .at_file(part.place())
                 .into());
         }
+        test.order = ordering.map(Ordering::finish);
+        let order = test.order.as_ref();
+        test.truth = part::ordered(order, test.truth, 1);
+        let sliced = test.sliced.into_iter();
+        test.sliced = sliced
+            .map(|(name, cells)| (name, part::ordered(order, cells, 1)))
+            .collect();
         Ok(test)
     }
 
@@ -175,6 +190,7 @@ impl<'a> Test<'a> {
                 .map_err(|e| e.to_string())?;
             scores.extend(predictor.scores(&rows).map_err(|e| format!("{e:#}"))?);
         }
+        let scores = part::ordered(self.order.as_ref(), scores, predictor.width());
         Ok(Scored::new(label.task, self.truth.clone(), &scores))
     }
 

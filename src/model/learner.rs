@@ -20,6 +20,7 @@ use hessboost::training::Trainer;
 
 use super::encode::{Encoder, ModelFeature};
 use super::package::{self, Manifest};
+use super::part::{self, Ordering, Part};
 use super::random::Random;
 use super::table;
 use crate::config::Builtin;
@@ -53,7 +54,7 @@ struct Table {
     truth: Vec<f64>,
 }
 
-/// Learns from a Parquet file and writes `model.bst` and `model.json` into `out`.
+/// Learns from a training part and writes `model.bst` and `model.json` into `out`.
 ///
 /// `dropped` names the columns that the config leaves out, which the prediction server then ignores.
 ///
@@ -61,7 +62,7 @@ struct Table {
 /// [`Input`] for a file that cannot be read, a column that is not of its type, a label with one class
 /// only, or parameters out of range.
 pub(crate) fn fit(
-    train_parquet: &Path,
+    train: &Part,
     label: &LabelColumn,
     features: &[Feature],
     dropped: &[String],
@@ -69,11 +70,9 @@ pub(crate) fn fit(
     seed: u64,
     out: &Path,
 ) -> Result<FitReport> {
-    let table = read(train_parquet, label, features)?;
+    let (table, training_data) = read(train, label, features)?;
     let split = validation_split(&table.truth, label.task, parameters.validation, seed);
     let (booster, report) = grow(&table, &split, label, parameters, seed)?;
-    let training_data = Digest::of_file(train_parquet)
-        .with_context(|| format!("reading {}", train_parquet.display()))?;
     let manifest = Manifest {
         schema: Manifest::SCHEMA.to_owned(),
         task: label.task,
@@ -95,15 +94,53 @@ pub(crate) fn fit(
     Ok(report)
 }
 
-fn read(path: &Path, label: &LabelColumn, features: &[Feature]) -> Result<Table> {
+/// The training part, its rows in order, with its digest.
+fn read(part: &Part, label: &LabelColumn, features: &[Feature]) -> Result<(Table, Digest)> {
     if features.is_empty() {
         return Err(Input::new("has no feature to learn from")
-            .at_file(path)
+            .at_file(part.place())
             .into());
     }
+    let features = with_levels(part, features)?;
+    let encoder = Encoder::new(&features);
+    let mut ordering = part.ordering();
+    let (mut rows, mut truth) = (Vec::new(), Vec::new());
+    for batch in part.batches() {
+        let (path, batch) = batch?;
+        let encoded = encoder
+            .batch(&batch)
+            .map_err(|e| Input::new(e.to_string()).at_file(path))?;
+        rows.extend(encoded);
+        truth.extend(table::truth(path, &batch, label)?);
+        if let Some(ordering) = &mut ordering {
+            ordering.add(&batch);
+        }
+    }
+    let distinct = truth.iter().any(|t| *t != truth[0]);
+    if truth.is_empty() || (label.task != Task::Regression && !distinct) {
+        let found = if truth.is_empty() {
+            "no row"
+        } else {
+            "one class only"
+        };
+        let message = format!("has {found} of the label `{}` to learn from", label.column);
+        return Err(Input::new(message).at_file(part.place()).into());
+    }
+    let order = ordering.map(Ordering::finish);
+    let digest = part.digest(order.as_ref())?;
+    let table = Table {
+        rows: part::ordered(order.as_ref(), rows, encoder.width()),
+        truth: part::ordered(order.as_ref(), truth, 1),
+        features,
+    };
+    Ok((table, digest))
+}
+
+/// The features, with the levels that categories have in the part.
+fn with_levels(part: &Part, features: &[Feature]) -> Result<Vec<ModelFeature>> {
     let mut levels: Vec<BTreeSet<String>> = vec![BTreeSet::new(); features.len()];
-    for batch in table::batches(path)? {
-        let batch = batch?;
+    for batch in part.batches() {
+        let (path, batch) = batch?;
         for (feature, levels) in features.iter().zip(&mut levels) {
             if feature.kind != ColumnType::Category {
                 continue;
@@ -120,40 +157,14 @@ fn read(path: &Path, label: &LabelColumn, features: &[Feature]) -> Result<Table>
             }
         }
     }
-    let features: Vec<_> = features
-        .iter()
-        .zip(levels)
+    let features = features.iter().zip(levels);
+    Ok(features
         .map(|(feature, levels)| ModelFeature {
             name: feature.name.clone(),
             kind: feature.kind,
             levels: (feature.kind == ColumnType::Category).then(|| levels.into_iter().collect()),
         })
-        .collect();
-    let encoder = Encoder::new(&features);
-    let (mut rows, mut truth) = (Vec::new(), Vec::new());
-    for batch in table::batches(path)? {
-        let batch = batch?;
-        let encoded = encoder
-            .batch(&batch)
-            .map_err(|e| Input::new(e.to_string()).at_file(path))?;
-        rows.extend(encoded);
-        truth.extend(table::truth(path, &batch, label)?);
-    }
-    let distinct = truth.iter().any(|t| *t != truth[0]);
-    if truth.is_empty() || (label.task != Task::Regression && !distinct) {
-        let found = if truth.is_empty() {
-            "no row"
-        } else {
-            "one class only"
-        };
-        let message = format!("has {found} of the label `{}` to learn from", label.column);
-        return Err(Input::new(message).at_file(path).into());
-    }
-    Ok(Table {
-        features,
-        rows,
-        truth,
-    })
+        .collect())
 }
 
 /// Rows to grow trees on, and rows to watch.
@@ -340,9 +351,31 @@ mod tests {
     }
 
     #[test]
+    fn the_rows_of_an_export_make_one_model_however_they_are_cut_and_ordered() {
+        for made in [testing::binary(400), testing::regression(90)] {
+            let bytes = |part: &Part| {
+                let out = tempfile::tempdir().unwrap();
+                let parameters = Builtin::default();
+                let (label, features) = (&made.label, &made.features);
+                fit(part, label, features, &[], &parameters, 1, out.path()).unwrap();
+                let read = |name: &str| std::fs::read(out.path().join(name)).unwrap();
+                (read("model.bst"), read("model.json"))
+            };
+            let one = bytes(&made.exported(3, 1));
+            assert_eq!(one, bytes(&made.exported(7, 2)));
+            assert_eq!(one, bytes(&made.exported(1, 3)));
+            assert_ne!(
+                one,
+                bytes(&made.part()),
+                "a file of serin's keeps its order"
+            );
+        }
+    }
+
+    #[test]
     fn any_number_of_threads_gives_the_same_trees() {
         let made = testing::binary(3000);
-        let table = read(&made.path(), &made.label, &made.features).unwrap();
+        let (table, _) = read(&made.part(), &made.label, &made.features).unwrap();
         let split = validation_split(&table.truth, made.label.task, 0.2, 1);
         let model = |threads: usize| {
             let mut settings = settings(&made.label, &Builtin::default(), 1).unwrap();
@@ -414,7 +447,7 @@ mod tests {
             ..Builtin::default()
         };
         let error = fit(
-            &made.path(),
+            &made.part(),
             &made.label,
             &made.features,
             &[],

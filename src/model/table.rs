@@ -1,30 +1,66 @@
 //! Reading a part of the snapshot: Parquet with texts, `Float64` numbers and booleans.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
 use arrow_array::{Array, RecordBatch};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use arrow_schema::SchemaRef;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 
 use crate::error::Input;
 use crate::printable;
 use crate::workspace::records::{LabelColumn, Task};
 
 /// The batches of a Parquet file, in its order.
-pub(super) fn batches(path: &Path) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
+pub(super) fn batches(path: &Path) -> Result<Batches> {
+    open(path, ArrowReaderOptions::new()).map(|(_, batches)| batches)
+}
+
+/// The columns of an exported Parquet file, and its batches. Types are Parquet's own: what a writer that knows
+/// Arrow notes beside them is another for each.
+pub(super) fn export_batches(path: &Path) -> Result<(SchemaRef, Batches)> {
+    open(
+        path,
+        ArrowReaderOptions::new().with_skip_arrow_metadata(true),
+    )
+}
+
+/// The batches of a file.
+pub(super) struct Batches {
+    path: PathBuf,
+    reader: ParquetRecordBatchReader,
+}
+
+impl Iterator for Batches {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.reader.next()?;
+        Some(batch.map_err(|e| broken(&e, &self.path).into()))
+    }
+}
+
+fn open(path: &Path, options: ArrowReaderOptions) -> Result<(SchemaRef, Batches)> {
     let file =
         File::open(path).map_err(|e| Input::new(format!("cannot be opened: {e}")).at_file(path))?;
-    let broken = |e: &dyn std::fmt::Display, path: &Path| {
-        Input::new(format!("is no Parquet file that can be read: {e}")).at_file(path)
-    };
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-        .and_then(|builder| builder.with_batch_size(8192).build())
+    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
+        .map_err(|e| broken(&e, path))?;
+    let schema = builder.schema().clone();
+    let reader = builder
+        .with_batch_size(8192)
+        .build()
         .map_err(|e| broken(&e, path))?;
     let path = path.to_owned();
-    Ok(reader.map(move |batch| batch.map_err(|e| broken(&e, &path).into())))
+    Ok((schema, Batches { path, reader }))
+}
+
+fn broken(error: &dyn std::fmt::Display, path: &Path) -> Input {
+    Input::new(format!("is no Parquet file that can be read: {error}")).at_file(path)
 }
 
 /// A value of the snapshot: what a slice is made of, and a label before it has a code.

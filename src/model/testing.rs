@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
-use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray};
+use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt64Array};
 use parquet::arrow::ArrowWriter;
 
 use super::learner::{self, FitReport};
+use super::part::Part;
 use super::random::Random;
 use super::table;
 use crate::config::Builtin;
@@ -27,6 +28,32 @@ impl Made {
         self.folder.path().join("part.parquet")
     }
 
+    pub(crate) fn part(&self) -> Part {
+        Part::File(self.path())
+    }
+
+    /// The same rows as an export might write them: in another order, in that many files of other sizes.
+    pub(crate) fn exported(&self, files: usize, seed: u64) -> Part {
+        let batches: Vec<RecordBatch> = self.batches().collect();
+        let all = arrow_select::concat::concat_batches(&batches[0].schema(), &batches).unwrap();
+        let mut random = Random::new(seed);
+        let mut rows: Vec<u64> = (0..all.num_rows() as u64).collect();
+        random.shuffle(&mut rows);
+        let mut cuts: Vec<usize> = (1..files).map(|_| random.below(rows.len())).collect();
+        cuts.extend([0, rows.len()]);
+        cuts.sort_unstable();
+        let paths = cuts.windows(2).enumerate().map(|(n, cut)| {
+            let taken = UInt64Array::from(rows[cut[0]..cut[1]].to_vec());
+            let path = self.folder.path().join(format!("{seed}-{n:012}.parquet"));
+            write(
+                &path,
+                &arrow_select::take::take_record_batch(&all, &taken).unwrap(),
+            );
+            path
+        });
+        Part::Export(paths.collect())
+    }
+
     /// Writes the Parquet file from what is in memory.
     pub(crate) fn written(self) -> Self {
         let label: ArrayRef = match self.label.task {
@@ -41,10 +68,7 @@ impl Made {
             columns.into_iter().map(|(name, array)| (name, array, true)),
         )
         .unwrap();
-        let file = std::fs::File::create(self.path()).unwrap();
-        let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
-        writer.write(&batch).unwrap();
-        writer.close().unwrap();
+        write(&self.path(), &batch);
         self
     }
 
@@ -56,7 +80,7 @@ impl Made {
         let parameters = Builtin::default();
         let dropped = ["id".to_owned()];
         learner::fit(
-            &self.path(),
+            &self.part(),
             &self.label,
             &self.features,
             &dropped,
@@ -65,6 +89,14 @@ impl Made {
             out,
         )
     }
+}
+
+/// Writes a Parquet file.
+pub(crate) fn write(path: &Path, batch: &RecordBatch) {
+    let file = std::fs::File::create(path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(batch).unwrap();
+    writer.close().unwrap();
 }
 
 pub(crate) fn binary(rows: usize) -> Made {

@@ -296,6 +296,7 @@ fn dataset() -> Dataset {
         path: format!(".serin/{name}.parquet"),
         rows,
         sha256: digest(name),
+        objects: Vec::new(),
     };
     Dataset {
         train: part("train", 4012),

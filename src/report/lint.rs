@@ -91,7 +91,7 @@ pub(super) fn data(records: &Records) -> Option<Section> {
     let dataset = records.dataset.as_ref()?;
     let body = html! {
         (snapshot(dataset))
-        (names(&[("Snapshot", digest(&dataset.digest))]))
+        (names(&places(dataset)))
         div.stack { (table("tables", "The tables it was made from", html! {
             tr {
                 th scope="col" { "Table" }
@@ -115,6 +115,24 @@ pub(super) fn data(records: &Records) -> Option<Section> {
         title: "Data",
         body,
     })
+}
+
+/// The snapshot's digest, and where parts are that no file of the workspace holds.
+fn places(dataset: &Dataset) -> Vec<(&'static str, Markup)> {
+    let mut places = vec![("Snapshot", digest(&dataset.digest))];
+    for (which, part) in [
+        ("Training files", &dataset.train),
+        ("Test files", &dataset.test),
+    ] {
+        if part.is_in_cloud() {
+            let files = number::counted(part.objects.len() as u64, "file");
+            places.push((
+                which,
+                html! { code { (name(&part.path)) } span.soft { ", " (files) } },
+            ));
+        }
+    }
+    places
 }
 
 fn snapshot(dataset: &Dataset) -> Markup {

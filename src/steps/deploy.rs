@@ -30,7 +30,7 @@ use crate::error::LeaseError;
 use crate::gcp::resource_id;
 use crate::report::terminal;
 use crate::workspace::records::{
-    Dataset, DeployVerdict, Deployed, Pushed, Stage, TimelinePoint, Validated, Verdict,
+    DeployVerdict, Deployed, Pushed, Stage, TimelinePoint, Validated, Verdict,
 };
 use crate::workspace::{Record, Workspace};
 
@@ -112,14 +112,18 @@ async fn run(ctx: &Context, rollout: &RefCell<Option<Target>>) -> Result<Outcome
         journal.entry.stages.clear();
         journal.write().await?;
     }
-    // A metric that may not be read shows now, and not when the model serves.
+    // A metric that may not be read, or a row that cannot be had, shows now, and not when the model serves.
     let now = ctx.clock.now();
     read_counts(ctx, &target, now - 5 * MINUTE, now).await?;
+    let rows = match &ctx.config.deploy.replay {
+        Some(_) => journal.hold(replay::rows(ctx)).await?,
+        None => Vec::new(),
+    };
     journal.hold(target.end_leftovers(ctx)).await?;
     journal.hold(target.deploy_dark(ctx, &pushed)).await?;
     *rollout.borrow_mut() = Some(target.clone());
 
-    let end = go_through_stages(ctx, &target, &mut journal).await?;
+    let end = go_through_stages(ctx, &target, &mut journal, rows).await?;
     match end.verdict {
         DeployVerdict::Promoted => {
             journal.hold(target.finish_promotion(ctx, &pushed)).await?;
@@ -148,26 +152,21 @@ struct End {
     reason: String,
 }
 
-/// Raises the challenger's share stage by stage until it has everything or a stage says no.
+/// Raises the challenger's share stage by stage until it has everything or a stage says no; `rows` are those that
+/// replay sends.
 async fn go_through_stages(
     ctx: &Context,
     target: &Target,
     journal: &mut Journal<'_>,
+    rows: Vec<serde_json::Value>,
 ) -> Result<End> {
     let config = &ctx.config.deploy;
     let plan = Plan::new(config, target.champion.is_some());
     let endpoint = target.read(ctx).await?;
-    let replay = match &config.replay {
-        Some(settings) => {
-            let dataset: Dataset = ctx.workspace.read()?;
-            let test = ctx.workspace.path(&dataset.test.path);
-            Some((
-                Replay::new(ctx, &endpoint, &dataset, &test)?,
-                settings.concurrency,
-            ))
-        }
-        None => None,
-    };
+    let replay = config
+        .replay
+        .as_ref()
+        .map(|settings| (Replay::new(ctx, &endpoint, rows), settings.concurrency));
     let mut stage = plan.stage_at(target.percent(&endpoint));
     loop {
         let percent = plan.stages[stage];

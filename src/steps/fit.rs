@@ -2,14 +2,15 @@
 //!
 //! Reads the snapshot and writes the model where Vertex AI's container contract says: at
 //! `AIP_TRAINING_DATA_URI` and `AIP_MODEL_DIR`. What to fit stands in the specification that
-//! `serin train` uploads beside the job's output.
+//! `serin train` uploads beside the job's output. Training data in several files is given as a pattern, as Vertex AI
+//! gives that of its managed datasets.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use super::one_thread;
+use super::{one_thread, snapshot_files};
 use crate::clock::Clock;
 use crate::config::Builtin;
 use crate::error::Input;
@@ -17,6 +18,7 @@ use crate::exit::code;
 use crate::gcp::{Client, GsUri, Precondition, Storage};
 use crate::log;
 use crate::model::learner;
+use crate::model::part::Part;
 use crate::workspace::Digest;
 use crate::workspace::records::{Feature, LabelColumn};
 
@@ -40,7 +42,7 @@ pub struct Flags {
     /// What to fit, written by `serin train`; a path or gs:// URI
     #[arg(long = "spec", value_name = "URI")]
     pub specification: String,
-    /// The training data; a path or gs:// URI
+    /// The training data; a path or gs:// URI, or either with one `*` for the files of an export
     #[arg(long, value_name = "URI", env = "AIP_TRAINING_DATA_URI")]
     pub training_data: String,
     /// Where the model goes; a path or gs:// URI
@@ -78,8 +80,13 @@ async fn fit(flags: &Flags) -> Result<()> {
             flags.specification
         ))
     })?;
-    let train = fetch(&storage, &flags.training_data, scratch.path()).await?;
-    let found = Digest::of_file(&train).map_err(|e| unreadable(&train, &e))?;
+    let train = if is_pattern(&flags.training_data) {
+        let folder = scratch.path().join("train");
+        snapshot_files::find(&storage, &flags.training_data, &folder).await?
+    } else {
+        Part::File(fetch(&storage, &flags.training_data, scratch.path()).await?)
+    };
+    let found = snapshot_files::digest(&train)?;
     if found != specification.train_sha256 {
         return Err(Input::new(format!(
             "`{}` is not the snapshot of the specification (sha256 {}, expected {})",
@@ -141,6 +148,11 @@ async fn fit(flags: &Flags) -> Result<()> {
     }
     log::info(&format!("wrote the model to {}", flags.model_dir));
     Ok(())
+}
+
+/// Whether training data is given as a pattern of files; one that is called like a pattern is itself.
+fn is_pattern(training_data: &str) -> bool {
+    training_data.contains('*') && !Path::new(training_data).is_file()
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Input {

@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::json;
 
-use crate::data::instances::instances;
+use super::snapshot_files;
+use crate::data::instances::some_instances;
 use crate::printable::{self, word};
 use crate::report::terminal;
 use crate::workspace::Workspace;
@@ -43,8 +44,13 @@ pub(crate) fn summary(workspace: &Workspace, cloud: &Cloud<'_>) -> Result<String
     if deployed.verdict != DeployVerdict::Promoted {
         return Ok(text);
     }
-    let rows = instances(&workspace.path(&dataset.test.path), &dataset.features)?;
-    let body = json!({ "instances": rows.iter().take(1).collect::<Vec<_>>() });
+    let test = snapshot_files::local_test(workspace, &dataset.test);
+    if !test.files().iter().all(|file| file.exists()) {
+        // There is no row to call the endpoint with.
+        return Ok(text);
+    }
+    let rows = some_instances(test.files(), &dataset.features, 1, 1)?;
+    let body = json!({ "instances": rows });
     let url = match cloud {
         Cloud::Running { url } => (*url).to_owned(),
         Cloud::Stopped { state } => {

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::fit::Specification;
-use super::{CommonFlags, Context, Outcome, finish, model_files};
+use super::{CommonFlags, Context, Outcome, finish, model_files, snapshot_files};
+use crate::data::counted;
 use crate::gcp::vertex::NewCustomJob;
 use crate::gcp::{GsUri, Precondition};
 use crate::model::package;
@@ -86,7 +87,7 @@ async fn run(ctx: &Context, args: &Flags, running: &OnceCell<String>) -> Result<
     let key = job_key(ctx, &specification, &args.image);
 
     ctx.find_or_create_bucket().await?;
-    let train_object = upload_snapshot(ctx, &dataset).await?;
+    let training_data = place_snapshot(ctx, &dataset).await?;
     let folder = format!("jobs/{key}");
     let specification_object = format!("{folder}/fit.json");
     put_once(ctx, &specification_object, specification).await?;
@@ -103,7 +104,7 @@ async fn run(ctx: &Context, args: &Flags, running: &OnceCell<String>) -> Result<
         args: fit_arguments(ctx, &specification_object),
         env: BTreeMap::from([
             ("AIP_DATA_FORMAT".to_owned(), "parquet".to_owned()),
-            ("AIP_TRAINING_DATA_URI".to_owned(), ctx.gs(&train_object)),
+            ("AIP_TRAINING_DATA_URI".to_owned(), training_data),
         ]),
         timeout: ctx.config.train.timeout,
         base_output: ctx.gs(&folder),
@@ -178,19 +179,23 @@ fn fit_arguments(ctx: &Context, specification: &str) -> Vec<String> {
     arguments
 }
 
-/// Uploads both parts under the snapshot's digest, with the records that later builds compare theirs with;
-/// returns the training part's object.
-async fn upload_snapshot(ctx: &Context, dataset: &Dataset) -> Result<String> {
+/// Uploads under the snapshot's digest the records that later builds compare theirs with, and before them each
+/// part that is a file; gives the place of the training part.
+async fn place_snapshot(ctx: &Context, dataset: &Dataset) -> Result<String> {
     let folder = format!("snapshots/{}", dataset.digest);
-    let mut names = Vec::new();
+    let train = &dataset.train;
+    let mut training_data = train.path.clone();
+    if train.is_in_cloud() {
+        snapshot_files::check(&ctx.storage(), train).await?;
+        let files = counted(train.objects.len() as u64, "file");
+        println!("found {} ({files})", train.path);
+    }
     let records = [Profile::FILE, Dataset::FILE].map(Workspace::relative);
     let [profile, record] = &records;
-    for (path, name) in [
-        (&dataset.train.path, "train.parquet"),
-        (&dataset.test.path, "test.parquet"),
-        (profile, Profile::FILE),
-        (record, Dataset::FILE),
-    ] {
+    let parts = [(train, "train.parquet"), (&dataset.test, "test.parquet")];
+    let parts = parts.into_iter().filter(|(part, _)| !part.is_in_cloud());
+    let parts = parts.map(|(part, name)| (&part.path, name));
+    for (path, name) in parts.chain([(profile, Profile::FILE), (record, Dataset::FILE)]) {
         let object = format!("{folder}/{name}");
         let made = ctx
             .find_or_upload(&object, &ctx.workspace.path(path))
@@ -200,9 +205,11 @@ async fn upload_snapshot(ctx: &Context, dataset: &Dataset) -> Result<String> {
             if made { "uploaded" } else { "found" },
             ctx.gs(&object)
         );
-        names.push(object);
+        if *path == train.path {
+            training_data = ctx.gs(&object);
+        }
     }
-    Ok(names.swap_remove(0))
+    Ok(training_data)
 }
 
 /// Writes a small object whose name decides its content; one that is there already is the same.

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use super::champion::{self, Serving};
-use super::{CommonFlags, Context, Outcome, finish, model_files};
+use super::{CommonFlags, Context, Outcome, finish, model_files, snapshot_files};
 use crate::model::gate::evaluate;
 use crate::report::terminal;
 use crate::workspace::records::{Dataset, Trained, Validated, Verdict};
@@ -49,8 +49,12 @@ async fn validate(ctx: &Context) -> Result<Outcome> {
         );
     }
 
+    if dataset.test.is_in_cloud() {
+        snapshot_files::check(&ctx.storage(), &dataset.test).await?;
+    }
+    let test = snapshot_files::fetch_test(ctx, &dataset.test).await?;
     let evaluation = evaluate(
-        &ctx.workspace.path(&dataset.test.path),
+        &test,
         &dataset.label,
         &ctx.workspace.model_dir(),
         serving.is_some().then_some(champion_dir.as_path()),
@@ -71,7 +75,10 @@ async fn validate(ctx: &Context) -> Result<Outcome> {
         ctx.config_path(),
     ];
     let mut inputs: Vec<&str> = files.iter().map(String::as_str).collect();
-    inputs.push(&dataset.test.path);
+    // Objects of the cloud are told by the record; what is fetched of them may go.
+    if !dataset.test.is_in_cloud() {
+        inputs.push(&dataset.test.path);
+    }
     inputs.extend(trained.model.files.iter().map(|f| f.path.as_str()));
     ctx.workspace.write(&validated, &inputs)?;
 

@@ -3,7 +3,7 @@
 //! Fields are only added to a version of a schema, never changed; a change of meaning is a new version.
 //! Paths are relative to the workspace; times stand only in fields made for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -51,12 +51,93 @@ pub struct Dataset {
     pub digest: Digest,
 }
 
-/// One part of the snapshot: a Parquet file that keeps label and categories as the source's text.
+/// One part of the snapshot: Parquet that keeps label and categories as the source's text, in a file of the
+/// workspace or in objects of Cloud Storage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SplitFile {
+    /// The file; for objects the pattern that means them, as in `gs://BUCKET/FOLDER/train-*.parquet`.
     pub path: String,
     pub rows: u64,
+    /// Of the file; of objects over the sorted lines `CRC32C SIZE`, which tell neither names nor order.
     pub sha256: Digest,
+    /// The objects in the order of their names; none for a file.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub objects: Vec<SnapshotObject>,
+}
+
+/// An object of a part.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SnapshotObject {
+    /// `gs://BUCKET/NAME`.
+    pub uri: String,
+    /// Bytes.
+    pub size: u64,
+    /// CRC-32C as Cloud Storage writes it: four bytes big-endian, in base64.
+    pub crc32c: String,
+}
+
+impl SplitFile {
+    /// The part whose rows are in these objects, which are all that the pattern means.
+    pub fn of_objects(pattern: String, rows: u64, mut objects: Vec<SnapshotObject>) -> Self {
+        objects.sort();
+        let contents = objects.iter().map(|o| (o.crc32c.as_str(), o.size));
+        Self {
+            path: pattern,
+            rows,
+            sha256: contents_digest(contents),
+            objects,
+        }
+    }
+
+    /// Whether the part is in Cloud Storage.
+    pub fn is_in_cloud(&self) -> bool {
+        !self.objects.is_empty()
+    }
+
+    /// The first object, by name, that is not as the record says, and a sentence on it; `found` are all that
+    /// the pattern means now.
+    pub fn difference(&self, found: &[SnapshotObject]) -> Option<(String, String)> {
+        let by_uri = |objects: &[SnapshotObject]| -> BTreeMap<String, SnapshotObject> {
+            let named = objects.iter().map(|o| (o.uri.clone(), o.clone()));
+            named.collect()
+        };
+        let (then, now) = (by_uri(&self.objects), by_uri(found));
+        let names: BTreeSet<&String> = then.keys().chain(now.keys()).collect();
+        names.into_iter().find_map(|uri| {
+            let message = match (then.get(uri), now.get(uri)) {
+                (Some(then), Some(now)) if then == now => return None,
+                (Some(then), Some(now)) => then.changed_to(now),
+                (Some(_), None) => {
+                    "is gone, and the snapshot of `.serin/dataset.json` is made of it".to_owned()
+                }
+                (None, _) => format!(
+                    "is none of the objects that the snapshot of `.serin/dataset.json` is made of, and `{}` means it too",
+                    self.path
+                ),
+            };
+            Some((uri.clone(), message))
+        })
+    }
+}
+
+impl SnapshotObject {
+    /// The sentence on an object that holds other bytes now.
+    pub fn changed_to(&self, now: &Self) -> String {
+        format!(
+            "was changed after the snapshot of `.serin/dataset.json` was made of it (crc32c {} and {} bytes then, {} and {} now)",
+            self.crc32c, self.size, now.crc32c, now.size
+        )
+    }
+}
+
+/// The digest of a part in several files, each given as its CRC-32C and its size: over their sorted lines
+/// `CRC32C SIZE`.
+pub fn contents_digest<'a>(files: impl Iterator<Item = (&'a str, u64)>) -> Digest {
+    let mut lines: Vec<String> = files
+        .map(|(crc32c, size)| format!("{crc32c} {size}\n"))
+        .collect();
+    lines.sort();
+    Digest::of(lines.concat().as_bytes())
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -402,4 +483,66 @@ impl Record for Deployed {
     const FILE: &'static str = "deploy.json";
     const SCHEMA: &'static str = "serin/deploy/v1";
     const STEP: &'static str = "deploy";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(name: &str, size: u64) -> SnapshotObject {
+        SnapshotObject {
+            uri: format!("gs://b/e/{name}"),
+            size,
+            crc32c: "AAAAAA==".to_owned(),
+        }
+    }
+
+    fn part(objects: &[SnapshotObject]) -> SplitFile {
+        SplitFile::of_objects("gs://b/e/train-*.parquet".into(), 7, objects.to_vec())
+    }
+
+    #[test]
+    fn names_and_order_are_not_in_the_digest_of_a_part() {
+        let one = part(&[object("a", 10), object("b", 9)]);
+        let other = part(&[object("d", 9), object("c", 10)]);
+        assert_eq!(one.sha256, other.sha256);
+        // `printf 'AAAAAA== 10\nAAAAAA== 9\n' | sha256sum`
+        let expected = "76ef60a17f20b48c41d1da2b5b43698731cb577407b96f74ea6973ba8ef982f4";
+        assert_eq!(one.sha256.as_str(), expected);
+        assert_ne!(one.sha256, part(&[object("a", 10)]).sha256);
+    }
+
+    #[test]
+    fn the_first_object_that_differs_is_told() {
+        let then = part(&[object("a", 1), object("b", 2)]);
+        let told = |found: &[SnapshotObject]| then.difference(found);
+        assert_eq!(told(&[object("b", 2), object("a", 1)]), None);
+        let (uri, message) = told(&[object("a", 1), object("b", 3)]).unwrap();
+        assert_eq!(uri, "gs://b/e/b");
+        assert!(
+            message.contains("2 bytes then") && message.contains("3 now"),
+            "{message}"
+        );
+        let (uri, message) = told(&[object("b", 2)]).unwrap();
+        assert!(
+            uri.ends_with("/a") && message.starts_with("is gone"),
+            "{message}"
+        );
+        let (uri, message) = told(&[object("a", 1), object("b", 2), object("c", 2)]).unwrap();
+        assert!(
+            uri.ends_with("/c") && message.starts_with("is none of"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_part_in_a_file_is_written_as_before() {
+        let text = format!(
+            "{{\"path\":\".serin/data/train.parquet\",\"rows\":3,\"sha256\":\"{}\"}}",
+            "0".repeat(64)
+        );
+        let part: SplitFile = serde_json::from_str(&text).unwrap();
+        assert!(!part.is_in_cloud());
+        assert_eq!(serde_json::to_string(&part).unwrap(), text);
+    }
 }

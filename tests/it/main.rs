@@ -6,6 +6,7 @@ mod auth;
 mod bucket;
 mod builds;
 mod clients;
+mod cloud_parts;
 mod cloudbuild;
 mod commands;
 mod configs;

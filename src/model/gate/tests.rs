@@ -47,7 +47,7 @@ fn run(made: &Made, champion: Option<&Path>, gates: Vec<Gate>) -> Evaluation {
         slices: vec![spot("area"), spot("minutes")],
     };
     evaluate(
-        &made.path(),
+        &made.part(),
         &made.label,
         challenger.path(),
         champion,
@@ -165,7 +165,7 @@ fn an_unknown_metric_or_slice_is_an_error_at_its_place() {
     let made = testing::binary(60);
     let challenger = fitted(&made, 1);
     let refusal = |config: Validate| {
-        let error = evaluate(&made.path(), &made.label, challenger.path(), None, &config);
+        let error = evaluate(&made.part(), &made.label, challenger.path(), None, &config);
         let input = error.unwrap_err().downcast::<Input>().unwrap();
         format!("{input}; {}", input.hint.clone().unwrap_or_default())
     };
@@ -277,4 +277,28 @@ proptest! {
         prop_assert!(rank(by) <= rank(by + more));
         prop_assert_eq!(rank(worse.max(0.0)), 2);
     }
+}
+
+#[test]
+fn the_rows_of_an_export_are_judged_alike_however_they_are_cut_and_ordered() {
+    let made = testing::binary(300);
+    let (challenger, champion) = (fitted(&made, 1), fitted(&made, 2));
+    let config = Validate {
+        require: vec![
+            gate("roc_auc", GateRule::AtLeast(0.6)),
+            gate("log_loss", no_worse(0.01)),
+        ],
+        slices: vec![spot("area"), spot("minutes")],
+    };
+    let judged = |part| {
+        let champion = Some(champion.path());
+        evaluate(&part, &made.label, challenger.path(), champion, &config).unwrap()
+    };
+    let one = judged(made.exported(4, 1));
+    assert_eq!(one, judged(made.exported(1, 2)));
+    assert_eq!(one, judged(made.exported(9, 3)));
+    let of_file = judged(made.part());
+    assert_eq!(one.rows, of_file.rows);
+    let accuracy = |of: &Evaluation| of.metrics.challenger["accuracy"];
+    assert_eq!(accuracy(&one), accuracy(&of_file));
 }

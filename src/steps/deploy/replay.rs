@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,16 +13,31 @@ use serde_json::Value;
 use super::canary::Replayed;
 use crate::clock::Timestamp;
 use crate::config::Deploy;
-use crate::data::instances::instances;
+use crate::data::instances::some_instances;
 use crate::gcp::vertex::{Endpoint, Vertex};
-use crate::steps::Context;
+use crate::steps::{Context, snapshot_files};
 use crate::workspace::records::Dataset;
 
 /// Half as many again as a stage needs: not every request falls into a full minute.
 const SURPLUS: f64 = 1.5;
 /// How long a sender waits that is ahead of its pace, and after a failed request.
 const PAUSE: Duration = Duration::from_secs(2);
+/// At most so many rows are sent over and over: they are kept in memory.
+const MOST_ROWS: usize = 100_000;
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// The rows of the test part that are sent, as instances: all, or of a large part some from everywhere in it. What is
+/// missing of them on this machine is fetched.
+///
+/// # Errors
+/// When the snapshot cannot be read, and as [`snapshot_files::fetch_test`].
+pub(super) async fn rows(ctx: &Context) -> Result<Vec<Value>> {
+    let dataset: Dataset = ctx.workspace.read()?;
+    let test = snapshot_files::fetch_test(ctx, &dataset.test).await?;
+    let rows = usize::try_from(dataset.test.rows).unwrap_or(usize::MAX);
+    let step = rows.div_ceil(MOST_ROWS).max(1);
+    some_instances(test.files(), &dataset.features, step, MOST_ROWS)
+}
 
 /// The requests of a rollout, over and over the test part.
 pub(super) struct Replay {
@@ -40,25 +54,17 @@ pub(super) struct Replay {
 }
 
 impl Replay {
-    /// Reads the test part's features as instances.
-    ///
-    /// # Errors
-    /// When the snapshot cannot be read.
-    pub(super) fn new(
-        ctx: &Context,
-        endpoint: &Endpoint,
-        dataset: &Dataset,
-        test: &Path,
-    ) -> Result<Self> {
-        Ok(Self {
+    /// To send these rows to the endpoint.
+    pub(super) fn new(ctx: &Context, endpoint: &Endpoint, instances: Vec<Value>) -> Self {
+        Self {
             vertex: ctx.vertex(),
             endpoint: endpoint.clone(),
-            instances: instances(test, &dataset.features)?,
+            instances,
             next: AtomicUsize::new(0),
             answered: AtomicU64::new(0),
             minutes: Mutex::default(),
             failed: AtomicBool::new(false),
-        })
+        }
     }
 
     /// Sends requests until it is dropped: as many as the challenger needs, spread over `bake`.
