@@ -7,6 +7,8 @@
 pub(crate) mod column;
 pub(crate) mod join;
 pub(crate) mod split;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod types;
 
 use anyhow::Result;
