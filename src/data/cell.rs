@@ -16,7 +16,7 @@ pub(super) enum Cell<T> {
 #[inline]
 pub(super) fn trim(text: &[u8]) -> &[u8] {
     match text {
-        [b' ' | b'\t', ..] | [.., b' ' | b'\t'] => text.trim_ascii(),
+        [..=b' ', ..] | [.., ..=b' '] => text.trim_ascii(),
         _ => text,
     }
 }

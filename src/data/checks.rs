@@ -38,7 +38,7 @@ use crate::workspace::drift_report::DriftReport;
 use crate::workspace::records::Severity;
 use crate::workspace::table_profile::TableProfile;
 pub(crate) use references::References;
-use schema::keys::Keyed;
+pub(in crate::data) use schema::keys::{Again, Keyed};
 
 /// A named check.
 pub(crate) struct Check {
@@ -301,13 +301,20 @@ fn chosen(config: &Config) -> impl Iterator<Item = (&'static Check, Severity)> {
     })
 }
 
+/// The checks of cells that are not off, which a warehouse tells by SQL: of a table's rows, and of the joined ones.
+pub(in crate::data) fn of_cells(config: &Config) -> Vec<(&'static str, Severity)> {
+    let of_cells = |check: &Check| matches!(check.run, Run::Rows(_) | Run::Column(_) | Run::Joined(_));
+    let chosen = chosen(config).filter(|(check, _)| of_cells(check));
+    chosen.map(|(check, severity)| (check.code, severity)).collect()
+}
+
 /// The checks of the rows of one table, which any thread runs on any stretch of them.
 pub(crate) struct RowChecks<'a> {
     config: &'a Config,
     rule: Option<&'a TableRule>,
     domains: HashMap<&'a str, HashSet<Cow<'a, str>>>,
     references: &'a References,
-    keys: Vec<Keyed>,
+    pub(in crate::data) keys: Vec<Keyed>,
 }
 
 /// What was found in a stretch of rows.
@@ -346,34 +353,50 @@ impl<'a> RowChecks<'a> {
         }
     }
 
+    /// Runs a check of rows on some.
+    fn run(&self, check: &Check, table: &Table, reporter: &mut Reporter) {
+        match check.run {
+            Run::Rows(run) => {
+                let config = self.config;
+                run(&RowsScope { config, table }, reporter);
+            }
+            Run::Column(run) => {
+                for column in &table.columns {
+                    let rule = self.rule.and_then(|rule| rule.column(&column.name));
+                    let scope = ColumnScope {
+                        table,
+                        column,
+                        rule,
+                        domain: self.domains.get(column.name.as_str()),
+                        references: self.references,
+                    };
+                    run(&scope, reporter);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets a check speak of the rows of a table, each of which stands for so many of a table elsewhere.
+    pub(in crate::data) fn example(
+        &self,
+        code: &str,
+        table: &Table,
+        rows: u64,
+        findings: &mut Findings,
+    ) {
+        if let Some((check, severity)) = chosen(self.config).find(|(check, _)| check.code == code) {
+            let mut reporter = findings.reporter(check.code, severity).of_rows(rows);
+            self.run(check, table, &mut reporter);
+        }
+    }
+
     /// Checks rows of the table.
     pub(crate) fn rows(&self, table: &Table) -> RowsFound {
         let mut findings = Findings::default();
         for (check, severity) in chosen(self.config) {
             let mut reporter = findings.reporter(check.code, severity);
-            match check.run {
-                Run::Rows(run) => run(
-                    &RowsScope {
-                        config: self.config,
-                        table,
-                    },
-                    &mut reporter,
-                ),
-                Run::Column(run) => {
-                    for column in &table.columns {
-                        let rule = self.rule.and_then(|rule| rule.column(&column.name));
-                        let scope = ColumnScope {
-                            table,
-                            column,
-                            rule,
-                            domain: self.domains.get(column.name.as_str()),
-                            references: self.references,
-                        };
-                        run(&scope, &mut reporter);
-                    }
-                }
-                _ => {}
-            }
+            self.run(check, table, &mut reporter);
         }
         let missing = table.columns.iter().map(|column| {
             let rule = self.rule.and_then(|rule| rule.column(&column.name));
@@ -478,6 +501,37 @@ pub(crate) fn joined(config: &Config, frame: &Frame) -> Findings {
         }
     }
     findings
+}
+
+/// Counts what a check found in a column of a table elsewhere, which may be more than examples told.
+pub(in crate::data) fn in_all(
+    config: &Config,
+    code: &str,
+    origin: Origin,
+    column: &str,
+    found: u64,
+    findings: &mut Findings,
+) {
+    if let Some((check, severity)) = chosen(config).find(|(check, _)| check.code == code) {
+        let mut reporter = findings.reporter(check.code, severity);
+        reporter.in_all(origin, column, found);
+    }
+}
+
+/// Lets a check of joined rows speak of some, each of which stands for so many of a table elsewhere.
+pub(in crate::data) fn joined_example(
+    config: &Config,
+    code: &str,
+    frame: &Frame,
+    rows: u64,
+    findings: &mut Findings,
+) {
+    for (check, severity) in chosen(config).filter(|(check, _)| check.code == code) {
+        if let Run::Joined(run) = check.run {
+            let mut reporter = findings.reporter(check.code, severity).of_rows(rows);
+            run(&JoinedScope { config, frame }, &mut reporter);
+        }
+    }
 }
 
 /// Checks the joined table, its label and its split, as far as they are there.

@@ -78,8 +78,10 @@ pub(crate) struct Findings {
 #[derive(Clone, Debug)]
 struct Count {
     found: u64,
-    /// How many of them are told one by one.
+    /// How many findings are told one by one.
     listed: u64,
+    /// How often it was found in what those stand for.
+    told: u64,
     severity: Severity,
     path: String,
     /// The greatest weight among them.
@@ -104,6 +106,8 @@ pub(crate) struct Reporter<'a> {
     findings: &'a mut Findings,
     code: &'static str,
     severity: Severity,
+    /// How many rows each finding stands for.
+    rows: u64,
 }
 
 impl Findings {
@@ -112,6 +116,7 @@ impl Findings {
             findings: self,
             code,
             severity,
+            rows: 1,
         }
     }
 
@@ -122,6 +127,7 @@ impl Findings {
             let known = self.counts.entry(key.clone()).or_insert_with(|| Count {
                 found: 0,
                 listed: 0,
+                told: 0,
                 severity: count.severity,
                 path: count.path,
                 weight: 0.0,
@@ -130,6 +136,11 @@ impl Findings {
             known.found += count.found;
             let listed = count.listed.min(SHOWN - known.listed);
             known.listed += listed;
+            // Those that stand for several rows come all at once.
+            known.told += match listed == count.listed {
+                true => count.told,
+                false => listed,
+            };
             room.insert((key.0.to_owned(), key.1, key.2), listed);
         }
         for finding in other.list {
@@ -181,7 +192,7 @@ impl Findings {
         type Key = (String, String, String);
         let group = |((check, table, column), (count, mut findings)): (Key, (Count, Vec<_>))| {
             findings.sort_by_key(|finding: &Finding| finding.row.unwrap_or(u64::MAX));
-            let more = count.found - count.listed;
+            let more = count.found - count.told;
             if more > 0 {
                 let of = match column.is_empty() {
                     true => String::new(),
@@ -229,6 +240,24 @@ impl Reporter<'_> {
         self.severity
     }
 
+    /// The same for findings that stand for so many rows each, as an example of a table in a warehouse does.
+    pub(crate) fn of_rows(self, rows: u64) -> Self {
+        Self { rows, ..self }
+    }
+
+    /// Counts what is not told one by one of findings that are so many altogether.
+    pub(crate) fn in_all(&mut self, origin: Origin, column: &str, found: u64) {
+        let count = self.count(origin, column);
+        count.found = count.found.max(found);
+    }
+
+    /// Counts rows that the last finding stands for beside its own.
+    pub(crate) fn told(&mut self, origin: Origin, column: &str, rows: u64) {
+        let count = self.count(origin, column);
+        count.found += rows;
+        count.told += rows;
+    }
+
     /// Counts findings that are not told one by one.
     pub(crate) fn more(&mut self, origin: Origin, column: &str, more: u64) {
         self.count(origin, column).found += more;
@@ -239,6 +268,7 @@ impl Reporter<'_> {
         self.findings.counts.entry(key).or_insert_with(|| Count {
             found: 0,
             listed: 0,
+            told: 0,
             severity: self.severity,
             path: origin.path.to_owned(),
             weight: 0.0,
@@ -253,12 +283,14 @@ impl Reporter<'_> {
         row: Option<RowPlace>,
         evidence: impl FnOnce() -> Evidence,
     ) {
+        let rows = self.rows;
         let count = self.count(origin, column);
-        count.found += 1;
+        count.found += rows;
         if count.listed == SHOWN {
             return;
         }
         count.listed += 1;
+        count.told += rows;
         let evidence = evidence();
         count.weight = count.weight.max(evidence.weight);
         let place = match row {
@@ -273,7 +305,10 @@ impl Reporter<'_> {
             severity: self.severity,
             expected: evidence.expected,
             observed: evidence.observed,
-            message: format!("{place}: {}", evidence.sentence),
+            message: match rows {
+                0 | 1 => format!("{place}: {}", evidence.sentence),
+                _ => format!("{place}: {} ({rows} rows)", evidence.sentence),
+            },
         });
     }
 }

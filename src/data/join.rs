@@ -33,6 +33,14 @@ pub(crate) enum Fault {
         first_row: KeyedRow,
         other: usize,
     },
+    /// The same of a table in a warehouse: keys that stand several times, as examples with the rows that each has;
+    /// `rows` are all that have a key which stands before.
+    Duplicates {
+        table: usize,
+        keys: Vec<(String, u64)>,
+        rows: u64,
+        other: usize,
+    },
     /// Rows that have no partner in another table.
     Unmatched {
         table: usize,
@@ -45,8 +53,8 @@ pub(crate) enum Fault {
 /// A row: where it stands, and its key as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeyedRow {
-    pub file: Arc<str>,
-    pub line: u64,
+    /// Its file and line; none in a warehouse, whose rows have no places.
+    pub place: Option<(Arc<str>, u64)>,
     pub key: String,
 }
 
@@ -359,8 +367,8 @@ fn keyed(table: &Table, on: &[String], row: usize) -> Option<KeyedRow> {
     let parts =
         parts.filter_map(|at| Some(crate::printable::shown(&table.columns.get(at)?.text(row))));
     let key = parts.collect::<Vec<_>>().join(", ");
-    let (file, line) = table.kept_place(row)?;
-    Some(KeyedRow { file, line, key })
+    let place = Some(table.kept_place(row)?);
+    Some(KeyedRow { place, key })
 }
 
 /// A row's key; `None` where a part is missing.
@@ -447,8 +455,7 @@ mod tests {
 
     fn keyed(table: &str, line: u64, key: &str) -> KeyedRow {
         KeyedRow {
-            file: format!("data/{table}.csv").into(),
-            line,
+            place: Some((format!("data/{table}.csv").into(), line)),
             key: key.to_owned(),
         }
     }

@@ -26,12 +26,17 @@ impl Labels {
         self.count(value, usize::from(is_test), 1);
     }
 
+    /// Takes in how often a value stands in the training and in the test part.
+    pub(crate) fn add_counts(&mut self, value: &str, counts: [u64; 2]) {
+        for (part, count) in counts.into_iter().enumerate() {
+            self.count(value, part, count);
+        }
+    }
+
     pub(crate) fn merge(&mut self, other: &Self) {
         self.more |= other.more;
         for (value, counts) in &other.counts {
-            for (part, count) in counts.iter().enumerate() {
-                self.count(value, part, *count);
-            }
+            self.add_counts(value, *counts);
         }
     }
 

@@ -128,6 +128,16 @@ impl Column {
         column
     }
 
+    /// A cell of a column elsewhere, which is null without a text.
+    pub(crate) fn example(name: &str, cell: Option<&str>, kind: Kind) -> Self {
+        let texts = Texts::of([cell.map(Cow::Borrowed)].into_iter());
+        Self::new(
+            name.to_owned(),
+            Values::Texts(texts.unwrap_or_default()),
+            kind,
+        )
+    }
+
     fn take_numbers(&mut self) {
         if let Values::Numbers(numbers, nulls) = &self.read {
             let mut nulls = flags(nulls);
@@ -323,6 +333,21 @@ impl Table {
             table.columns.push(Column::new(name.clone(), values, *kind));
         }
         table
+    }
+
+    /// A table of one row that stands nowhere: cells of a table elsewhere that are told.
+    pub(crate) fn example(origin: Origin, columns: Vec<Column>) -> Self {
+        Self {
+            name: origin.table.to_owned(),
+            path: origin.path.to_owned(),
+            columns,
+            rows: Rows {
+                lines: vec![0],
+                files: Vec::new(),
+            },
+            bad_rows: Vec::new(),
+            bad_row_count: 0,
+        }
     }
 
     /// Reads a table whole, its columns taken for the types that `declared` tells for their names, else for

@@ -15,7 +15,7 @@ pub(crate) fn is_missing(kind: ColumnType, text: &str) -> bool {
         ColumnType::Category => text.is_empty(),
         ColumnType::Number | ColumnType::Boolean => {
             matches!(
-                cell::boolean(text.trim().as_bytes()),
+                cell::boolean(text.as_bytes()),
                 Cell::Null | Cell::Empty | Cell::NaN
             )
         }

@@ -62,11 +62,9 @@ fn keys(config: &Config) -> String {
         .join(", ")
 }
 
-fn place(row: &KeyedRow) -> RowPlace<'_> {
-    RowPlace {
-        file: &row.file,
-        line: row.line,
-    }
+fn place(row: &KeyedRow) -> Option<RowPlace<'_>> {
+    let (file, line) = row.place.as_ref()?;
+    Some(RowPlace { file, line: *line })
 }
 
 /// A table without a key's column.
@@ -135,18 +133,39 @@ fn duplicate(scope: &TablesScope, reporter: &mut Reporter) {
         } = fault
             && let (Some(table), Some(other)) = (scope.tables.get(*table), scope.tables.get(*other))
         {
-            let at = Some(place(row));
+            let at = place(row);
             reporter.found(table.origin(), &keys, at, || {
-                let (key, first) = (&row.key, place(first_row).seen_from(at));
-                let sentence = format!(
-                    "the key `{key}` stands on {first} already, and `{}` has keys twice too: \
-                     the join would multiply rows",
-                    other.name
-                );
-                Evidence::new("each key once", key, sentence)
+                let first = place(first_row).map(|first| first.seen_from(at));
+                let stands = format!("stands on {} already", first.unwrap_or_default());
+                twice(&row.key, &stands, other)
             });
         }
+        if let Fault::Duplicates {
+            table,
+            keys: examples,
+            rows,
+            other,
+        } = fault
+            && let (Some(table), Some(other)) = (scope.tables.get(*table), scope.tables.get(*other))
+        {
+            for (key, rows) in examples {
+                reporter.found(table.origin(), &keys, None, || {
+                    twice(key, &format!("stands in {rows} rows"), other)
+                });
+                reporter.told(table.origin(), &keys, rows.saturating_sub(2));
+            }
+            reporter.in_all(table.origin(), &keys, *rows);
+        }
     }
+}
+
+/// That a key stands several times, as another table has keys do too.
+fn twice(key: &str, stands: &str, other: &Totals) -> Evidence {
+    let sentence = format!(
+        "the key `{key}` {stands}, and `{}` has keys twice too: the join would multiply rows",
+        other.name
+    );
+    Evidence::new("each key once", key, sentence)
 }
 
 /// Rows without a partner in another table.
@@ -172,10 +191,14 @@ fn unmatched(scope: &TablesScope, reporter: &mut Reporter) {
                 "left out"
             };
             let keys = keys(scope.config);
-            reporter.found(table.origin(), &keys, Some(place(first)), || {
+            reporter.found(table.origin(), &keys, place(first), || {
                 let (key, all) = (&first.key, table.rows);
+                let one = match first.place {
+                    Some(_) => "the first",
+                    None => "one",
+                };
                 let sentence = format!(
-                    "{rows} of {all} rows have no partner in `{}` and are {fate}; the first has the key `{key}`",
+                    "{rows} of {all} rows have no partner in `{}` and are {fate}; {one} has the key `{key}`",
                     partner.name
                 );
                 Evidence::new("a partner for each row", format!("{rows} without"), sentence)

@@ -46,6 +46,18 @@ impl References {
         Ok(references)
     }
 
+    /// As if the columns that a schema refers to had no values, for rows that are known to refer to none of them.
+    pub(crate) fn without_values(schema: Option<&Schema>) -> Self {
+        let rules = schema.iter().flat_map(|schema| &schema.tables);
+        let references = rules
+            .flat_map(|table| &table.columns)
+            .filter_map(|rule| rule.references.as_ref());
+        let none = |to: &Reference| ((to.table.clone(), to.column.clone()), KeySet::default());
+        Self {
+            known: references.map(none).collect(),
+        }
+    }
+
     /// The values of the column, where it is there.
     pub(super) fn known(&self, to: &Reference) -> Option<&KeySet> {
         self.known.get(&(to.table.clone(), to.column.clone()))

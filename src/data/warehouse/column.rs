@@ -3,6 +3,7 @@
 
 use super::identifier;
 use crate::data::table::Kind;
+use crate::workspace::records::ColumnType;
 use crate::workspace::table_profile::ValueType;
 
 /// A type of GoogleSQL whose values a profile counts.
@@ -89,25 +90,19 @@ impl WarehouseColumn {
         let sql = &self.sql;
         match self.sql_type {
             SqlType::String => sql.clone(),
-            // One that no double holds is told as the double that it is read as, as of a file.
-            SqlType::Int64 => format!(
-                "IF({sql} BETWEEN -9007199254740992 AND 9007199254740992, CAST({sql} AS STRING), {})",
-                number_text(&self.number())
+            SqlType::Int64 => format!("CAST({sql} AS STRING)"),
+            SqlType::Float64 => number_text(sql),
+            // All digits: ids of more than a double holds may be kept as texts.
+            SqlType::Numeric | SqlType::BigNumeric => format!(
+                r"REGEXP_REPLACE(CAST({sql} AS STRING), r'\.0*$|(\.[0-9]*[1-9])0+$', r'\1')"
             ),
-            SqlType::Float64 | SqlType::Numeric | SqlType::BigNumeric => {
-                number_text(&self.number())
-            }
             SqlType::Bool => format!("IF({sql}, 'true', IF(NOT {sql}, 'false', NULL))"),
-            SqlType::Date => format!("FORMAT_DATE('%Y-%m-%d', {sql})"),
+            SqlType::Date => format!("CAST({sql} AS STRING)"),
             SqlType::DateTime | SqlType::Timestamp if dates => {
-                format!("FORMAT_DATE('%Y-%m-%d', DATE({sql}))")
+                format!("CAST(DATE({sql}) AS STRING)")
             }
-            SqlType::DateTime => {
-                time_text(&format!("FORMAT_DATETIME('%Y-%m-%dT%H:%M:%E6S', {sql})"))
-            }
-            SqlType::Timestamp => time_text(&format!(
-                "FORMAT_TIMESTAMP('%Y-%m-%dT%H:%M:%E6S', {sql}, 'UTC')"
-            )),
+            SqlType::DateTime => time_text(sql),
+            SqlType::Timestamp => time_text(&format!("DATETIME({sql}, 'UTC')")),
             SqlType::Time => {
                 let text = format!("FORMAT_TIME('%H:%M:%E6S', {sql})");
                 format!("REGEXP_REPLACE({text}, r'\\.?0+$', '')")
@@ -147,10 +142,32 @@ impl TypedColumn<'_> {
         self.kind.values.unwrap_or(ValueType::Text)
     }
 
+    /// Whether the column has numbers, booleans or times, not texts.
+    pub(crate) fn is_typed(self) -> bool {
+        !self.holds_texts()
+    }
+
+    /// Whether the column holds texts.
+    fn holds_texts(self) -> bool {
+        self.column.sql_type.value_type().unwrap_or(ValueType::Text) == ValueType::Text
+    }
+
     /// Whether the cells are texts that are read as something else.
     fn reads_texts(self) -> bool {
-        self.column.sql_type.value_type().unwrap_or(ValueType::Text) == ValueType::Text
+        self.holds_texts() && self.value_type() != ValueType::Text
+    }
+
+    /// Whether the schema says one type and the column has another, so that no cell fits.
+    fn fits_nothing(self) -> bool {
+        let own = self.column.sql_type.value_type();
+        !self.holds_texts()
             && self.value_type() != ValueType::Text
+            && own != Some(self.value_type())
+    }
+
+    /// A STRING of the cell as a CSV file has it; NULL where it is NULL or NaN.
+    pub(crate) fn text(self) -> String {
+        self.column.text(self.kind.dates)
     }
 
     /// The value: a FLOAT64 that is no NaN, a BOOL, a TIMESTAMP or a STRING that is not empty; NULL where the cell
@@ -158,17 +175,20 @@ impl TypedColumn<'_> {
     pub(crate) fn value(self) -> String {
         let column = self.column;
         match self.value_type() {
-            ValueType::Text => format!("NULLIF({}, '')", column.text(self.kind.dates)),
+            ValueType::Text => format!("NULLIF({}, '')", self.text()),
+            ValueType::Number if self.fits_nothing() => "CAST(NULL AS FLOAT64)".to_owned(),
+            ValueType::Boolean if self.fits_nothing() => "CAST(NULL AS BOOL)".to_owned(),
+            ValueType::Time if self.fits_nothing() => "CAST(NULL AS TIMESTAMP)".to_owned(),
             ValueType::Number if self.reads_texts() => {
-                number_of_text(&column.text(false), self.kind.declared)
+                number_of_text(&self.text(), self.kind.declared)
             }
             ValueType::Number if column.sql_type == SqlType::Float64 => {
                 format!("IF(IS_NAN({sql}), NULL, {sql})", sql = column.sql)
             }
             ValueType::Number => column.number(),
-            ValueType::Boolean if self.reads_texts() => boolean_of_text(&column.text(false)),
+            ValueType::Boolean if self.reads_texts() => boolean_of_text(&self.text()),
             ValueType::Boolean => column.sql.clone(),
-            ValueType::Time if self.reads_texts() => time_of_text(&column.text(false)),
+            ValueType::Time if self.reads_texts() => time_of_text(&self.text()),
             ValueType::Time => column.timestamp(),
         }
     }
@@ -178,20 +198,16 @@ impl TypedColumn<'_> {
     pub(crate) fn kept(self) -> String {
         match self.value_type() {
             ValueType::Number | ValueType::Boolean => self.value(),
-            ValueType::Text | ValueType::Time => {
-                format!("NULLIF({}, '')", self.column.text(self.kind.dates))
-            }
+            ValueType::Text | ValueType::Time => format!("NULLIF({}, '')", self.text()),
         }
     }
 
     /// Whether the cell is empty: never NULL.
     pub(crate) fn is_empty(self) -> String {
-        match self.column.sql_type {
-            SqlType::String if self.value_type() == ValueType::Text => {
-                format!("IFNULL({} = '', FALSE)", self.column.sql)
-            }
-            SqlType::String => format!("IFNULL({} = '', FALSE)", trimmed(&self.column.sql)),
-            _ => "FALSE".to_owned(),
+        match (self.holds_texts(), self.reads_texts()) {
+            (_, true) => format!("IFNULL({} = '', FALSE)", trimmed(&self.text())),
+            (true, false) => format!("IFNULL({} = '', FALSE)", self.text()),
+            (false, false) => "FALSE".to_owned(),
         }
     }
 
@@ -201,9 +217,8 @@ impl TypedColumn<'_> {
             SqlType::Float64 if self.value_type() != ValueType::Text => {
                 format!("IFNULL(IS_NAN({}), FALSE)", self.column.sql)
             }
-            SqlType::String if self.value_type() != ValueType::Text => {
-                let text = trimmed(&self.column.sql);
-                format!("IFNULL({text} IN ('NaN', 'nan', '-NaN', '-nan'), FALSE)")
+            _ if self.reads_texts() => {
+                format!("IFNULL({} IN ({NANS}), FALSE)", trimmed(&self.text()))
             }
             _ => "FALSE".to_owned(),
         }
@@ -213,31 +228,45 @@ impl TypedColumn<'_> {
     pub(crate) fn is_null(self) -> String {
         let sql = &self.column.sql;
         match self.column.sql_type {
-            SqlType::String if self.value_type() != ValueType::Text => {
-                let text = trimmed(sql);
-                format!("({sql} IS NULL OR {text} IN ('NA', 'N/A', 'null', 'NULL', 'None'))")
-            }
             SqlType::Float64 if self.value_type() == ValueType::Text => {
-                format!("({sql} IS NULL OR IS_NAN({sql}))")
+                format!("({sql} IS NULL OR IFNULL(IS_NAN({sql}), FALSE))")
+            }
+            _ if self.reads_texts() => {
+                let text = trimmed(&self.text());
+                format!("({sql} IS NULL OR {text} IN ({NULLS}))")
             }
             _ => format!("({sql} IS NULL)"),
         }
     }
 
-    /// Whether the cell holds a text that does not fit the type: never NULL.
+    /// Whether the cell has no value as a schema, a join and a label see it, which is
+    /// [`crate::data::types::is_missing`]: never NULL.
+    pub(crate) fn is_missing(self) -> String {
+        match self.kind.column_type() {
+            ColumnType::Category if self.holds_texts() => {
+                format!("(IFNULL({}, '') = '')", self.text())
+            }
+            ColumnType::Category => self.is_null(),
+            ColumnType::Number | ColumnType::Boolean => {
+                let missing = [self.is_null(), self.is_empty(), self.is_nan()];
+                format!("({})", missing.join(" OR "))
+            }
+        }
+    }
+
+    /// Whether the cell holds something that does not fit the type: never NULL.
     pub(crate) fn is_misfit(self) -> String {
-        if !self.reads_texts() {
+        if !self.reads_texts() && !self.fits_nothing() {
             return "FALSE".to_owned();
         }
-        let Self { column, .. } = self;
         let missing = [self.is_null(), self.is_empty(), self.is_nan()].join(" OR ");
-        format!(
-            "({} IS NOT NULL AND NOT ({missing}) AND {} IS NULL)",
-            column.sql,
-            self.value()
-        )
+        format!("(NOT ({missing}) AND {} IS NULL)", self.value())
     }
 }
+
+/// Words for no value where no text belongs, and spellings of NaN.
+pub(super) const NULLS: &str = "'NA', 'N/A', 'null', 'NULL', 'None'";
+pub(super) const NANS: &str = "'NaN', 'nan', '-NaN', '-nan'";
 
 /// A text without the spaces around it.
 pub(super) fn trimmed(text: &str) -> String {
@@ -271,7 +300,7 @@ pub(super) fn boolean_of_text(text: &str) -> String {
 /// A TIMESTAMP of a text that reads as a date or a time, else NULL.
 pub(super) fn time_of_text(text: &str) -> String {
     let text = trimmed(text);
-    let form = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?([Zz]|[+-][0-9]{2}:?[0-9]{2})?)?$";
+    let form = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?([Zz]|[+-][0-9]{2}:?[0-9]{2})?)?$";
     // BigQuery wants seconds, at most six digits behind them, and a colon in the offset.
     let seconds = format!(
         r"REGEXP_REPLACE({text}, r'^(.{{10}}[Tt ][0-9]{{2}}:[0-9]{{2}})($|[Zz+-])', r'\1:00\2')"
@@ -280,23 +309,42 @@ pub(super) fn time_of_text(text: &str) -> String {
     let offset = format!(
         r"REGEXP_REPLACE({micros}, r'(:[0-9]{{2}}[.0-9]*[+-][0-9]{{2}})([0-9]{{2}})$', r'\1:\2')"
     );
-    format!("IF(REGEXP_CONTAINS({text}, r'{form}'), SAFE_CAST({offset} AS TIMESTAMP), NULL)")
+    format!("IF(REGEXP_CONTAINS({text}, r'{form}'), SAFE_CAST(UPPER({offset}) AS TIMESTAMP), NULL)")
 }
 
-/// The shortest text of a FLOAT64, as [`crate::data::cell_text::number`] writes it; NULL for NaN.
+/// The shortest text of a FLOAT64, as [`crate::data::cell_text::number`] writes it; NULL for NaN, and without the sign
+/// of a zero.
 fn number_text(number: &str) -> String {
-    // BigQuery writes 1.0, 1e+16 and 1e-07.
-    let text = format!("CAST({number} AS STRING)");
+    // Of 15 digits any is told apart, with 17 every double is; a cast writes 17 where 16 would do.
+    let digits = |n: u32| format!("FORMAT('%.{n}g', {number})");
+    let reads = |n: u32| format!("SAFE_CAST({} AS FLOAT64) = {number}", digits(n));
+    let text = format!(
+        "IF({}, {}, IF({}, {}, {}))",
+        reads(15),
+        digits(15),
+        reads(16),
+        digits(16),
+        digits(17)
+    );
+    // 1e+16 and 1e-07 are 1e16 and 1e-7, 1e-05 is 0.00001, and 17 digits are 1.2345678901234567e16.
     let exponent = format!(r"REGEXP_REPLACE({text}, r'e\+?(-?)0*([0-9])', r'e\1\2')");
-    let short = format!(r"REGEXP_REPLACE({exponent}, r'\.0($|e)', r'\1')");
+    let small =
+        format!(r"REGEXP_REPLACE({exponent}, r'^(-?)([0-9])\.?([0-9]*)e-5$', r'\10.0000\2\3')");
+    let large = format!(r"REGEXP_REPLACE({small}, r'^(-?[0-9])([0-9]{{16}})$', r'\1.\2e16')");
     format!(
         "CASE WHEN IS_NAN({number}) THEN NULL \
          WHEN {number} = TRUNC({number}) AND ABS({number}) < 1e16 THEN CAST(CAST({number} AS INT64) AS STRING) \
-         ELSE {short} END"
+         ELSE {large} END"
     )
 }
 
-/// A time of six digits behind the seconds without zeros at its end.
-fn time_text(text: &str) -> String {
-    format!("CONCAT(REGEXP_REPLACE({text}, r'\\.?0+$', ''), 'Z')")
+/// The text of a DATETIME in RFC 3339, without zeros at the end of its fraction.
+fn time_text(time: &str) -> String {
+    // Of `%Y` a year before 1000 would have fewer than four digits.
+    let date = format!("CAST(DATE({time}) AS STRING)");
+    let clock = format!("FORMAT_DATETIME('%H:%M:%E6S', {time})");
+    format!(r"CONCAT({date}, 'T', REGEXP_REPLACE({clock}, r'\.?0+$', ''), 'Z')")
 }
+
+#[cfg(test)]
+mod tests;

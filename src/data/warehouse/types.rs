@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow};
 
 use super::column::{
-    SqlType, WarehouseColumn, boolean_of_text, number_of_text, time_of_text, trimmed,
+    NANS, NULLS, SqlType, WarehouseColumn, boolean_of_text, number_of_text, time_of_text, trimmed,
 };
 use super::{Query, Relation, Rows};
 use crate::data::table::Kind;
@@ -26,10 +26,9 @@ fn figures(column: &WarehouseColumn) -> Option<String> {
     match column.sql_type {
         SqlType::String => {
             let text = trimmed(sql);
-            let words = "'', 'NA', 'N/A', 'null', 'NULL', 'None', 'NaN', 'nan', '-NaN', '-nan'";
             let is = |value: String| format!("COUNTIF({value} IS NOT NULL)");
             Some(format!(
-                "COUNTIF({text} NOT IN ({words})), {}, {}, {}",
+                "COUNTIF({text} NOT IN ('', {NULLS}, {NANS})), {}, {}, {}",
                 is(number_of_text(sql, false)),
                 is(boolean_of_text(sql)),
                 is(time_of_text(sql)),

@@ -12,10 +12,10 @@ use crate::printable::shown;
 use crate::workspace::records::Severity;
 
 /// Columns whose values together may stand only once.
-pub(in crate::data::checks) struct Keyed {
-    pub(in crate::data::checks) code: &'static str,
-    pub(in crate::data::checks) severity: Severity,
-    columns: Vec<String>,
+pub(in crate::data) struct Keyed {
+    pub(in crate::data) code: &'static str,
+    pub(in crate::data) severity: Severity,
+    pub(in crate::data) columns: Vec<String>,
 }
 
 impl Keyed {
@@ -87,28 +87,44 @@ impl Keyed {
                     let place = table.place(row);
                     reporter.found(table.origin(), &names, place, || {
                         let columns = self.found(rule, table).unwrap_or_default();
-                        again(&columns, row, &first.seen_from(place))
+                        let values = columns.iter().map(|(rule, column)| {
+                            rule.value(column, row).unwrap_or_default().into_owned()
+                        });
+                        let values: Vec<String> = values.collect();
+                        self.again(&values, &Again::Behind(first.seen_from(place)))
                     });
                 }
             }
         }
     }
+
+    /// That values, one a column, do not stand only once.
+    pub(in crate::data) fn again(&self, values: &[String], again: &Again) -> Evidence {
+        if let ([name], [value]) = (&self.columns[..], values) {
+            let value = shown(value);
+            let sentence = match again {
+                Again::Behind(first) => {
+                    format!("column `{name}` holds `{value}` again, which stands on {first} already")
+                }
+                Again::Rows(rows) => format!("column `{name}` holds `{value}` in {rows} rows"),
+            };
+            return Evidence::new("each value once", value, sentence);
+        }
+        let pairs = self.columns.iter().zip(values);
+        let pairs = pairs.map(|(name, value)| format!("`{name}` `{}`", shown(value)));
+        let pairs = pairs.collect::<Vec<_>>().join(" and ");
+        let sentence = match again {
+            Again::Behind(first) => format!("{pairs} stand together again, as on {first} already"),
+            Again::Rows(rows) => format!("{pairs} stand together in {rows} rows"),
+        };
+        Evidence::new("each key once", pairs, sentence)
+    }
 }
 
-/// That the values of a row stand in one before it.
-fn again(columns: &[(&ColumnRule, &Column)], row: usize, first: &str) -> Evidence {
-    let value = |(rule, column): &(&ColumnRule, &Column)| {
-        shown(&rule.value(column, row).unwrap_or_default())
-    };
-    if let [only] = columns {
-        let (name, value) = (&only.1.name, value(only));
-        let sentence =
-            format!("column `{name}` holds `{value}` again, which stands on {first} already");
-        return Evidence::new("each value once", value, sentence);
-    }
-    let pairs = columns.iter();
-    let pairs = pairs.map(|column| format!("`{}` `{}`", column.1.name, value(column)));
-    let pairs = pairs.collect::<Vec<_>>().join(" and ");
-    let sentence = format!("{pairs} stand together again, as on {first} already");
-    Evidence::new("each key once", pairs, sentence)
+/// Where values stand again.
+pub(in crate::data) enum Again {
+    /// Behind the row where they stand first, which is given in words.
+    Behind(String),
+    /// In so many rows.
+    Rows(u64),
 }
