@@ -303,9 +303,12 @@ fn chosen(config: &Config) -> impl Iterator<Item = (&'static Check, Severity)> {
 
 /// The checks of cells that are not off, which a warehouse tells by SQL: of a table's rows, and of the joined ones.
 pub(in crate::data) fn of_cells(config: &Config) -> Vec<(&'static str, Severity)> {
-    let of_cells = |check: &Check| matches!(check.run, Run::Rows(_) | Run::Column(_) | Run::Joined(_));
+    let of_cells =
+        |check: &Check| matches!(check.run, Run::Rows(_) | Run::Column(_) | Run::Joined(_));
     let chosen = chosen(config).filter(|(check, _)| of_cells(check));
-    chosen.map(|(check, severity)| (check.code, severity)).collect()
+    chosen
+        .map(|(check, severity)| (check.code, severity))
+        .collect()
 }
 
 /// The checks of the rows of one table, which any thread runs on any stretch of them.

@@ -4,11 +4,12 @@
 //! A statistic has one meaning: the SQL gathers what the sketches of [`super::stats`] are made of, counts of values
 //! for the most part, and the figures are made of that by the same functions as those of files.
 
-mod checks;
+pub(crate) mod checks;
 pub(crate) mod column;
 pub(crate) mod join;
 pub(crate) mod split;
 mod pattern;
+pub(crate) mod pattern;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod types;

@@ -16,7 +16,7 @@ use super::{Ask, Query, Relation, Rows};
 use crate::config::Config;
 use crate::data::checks::{self, Again, Keyed, References, RowChecks};
 use crate::data::findings::{Findings, Origin};
-use crate::data::schema::{ColumnRule, Schema, TableRule};
+use crate::data::schema::{Schema, TableRule};
 use crate::data::table::{Column, ColumnTotals, Kind, Table, Totals};
 use cells::Cell;
 pub(crate) use join::join;
@@ -256,9 +256,13 @@ fn refers_to_none(
         "FROM (SELECT {} AS value {}) AS cells LEFT JOIN (SELECT DISTINCT {} AS known {}) AS others \
          ON cells.value = others.known WHERE others.known IS NULL",
         cell.column.text(),
-        source.relation.clause_where(&format!("NOT {}", cell.is_missing())),
+        source
+            .relation
+            .clause_where(&format!("NOT {}", cell.is_missing())),
         known.column.text(),
-        other.relation.clause_where(&format!("NOT {}", known.is_missing())),
+        other
+            .relation
+            .clause_where(&format!("NOT {}", known.is_missing())),
     ))
 }
 
@@ -274,13 +278,21 @@ impl Asked<'_> {
         findings: &mut Findings,
     ) {
         for (value, rows) in examples {
-            let columns = self.columns.iter().map(|typed| {
-                Column::example(&typed.column.name, value.as_deref(), typed.kind)
-            });
+            let columns = self
+                .columns
+                .iter()
+                .map(|typed| Column::example(&typed.column.name, value.as_deref(), typed.kind));
             let table = Table::example(source.origin(), columns.collect());
             row_checks.example(self.code, &table, *rows, findings);
         }
-        checks::in_all(config, self.code, source.origin(), &self.name, cells, findings);
+        checks::in_all(
+            config,
+            self.code,
+            source.origin(),
+            &self.name,
+            cells,
+            findings,
+        );
     }
 }
 
@@ -330,7 +342,9 @@ fn keys<'a>(
             })
         };
         let cells: Vec<Cell> = keyed.columns.iter().map(cell).collect::<Option<_>>()?;
-        let there = cells.iter().map(|cell| format!("NOT {}", cell.is_missing()));
+        let there = cells
+            .iter()
+            .map(|cell| format!("NOT {}", cell.is_missing()));
         Some(KeyOfTable {
             keyed,
             complete: format!("({})", there.collect::<Vec<_>>().join(" AND ")),
@@ -351,7 +365,9 @@ impl KeyOfTable<'_> {
     fn examples(&self, source: &Source) -> Query {
         let names: Vec<String> = (0..self.parts.len()).map(|n| format!("part{n}")).collect();
         let parts = self.parts.iter().zip(&names);
-        let parts: Vec<String> = parts.map(|(part, name)| format!("{part} AS {name}")).collect();
+        let parts: Vec<String> = parts
+            .map(|(part, name)| format!("{part} AS {name}"))
+            .collect();
         let names = names.join(", ");
         Query {
             purpose: format!("the `{}` of {}", self.keyed.code, source.name),
@@ -376,7 +392,10 @@ impl KeyOfTable<'_> {
         let mut reporter = findings.reporter(self.keyed.code, self.keyed.severity);
         for row in examples {
             let (times, []) = counted::<0>(row)?;
-            let values = row.iter().skip(1).map(|value| value.clone().unwrap_or_default());
+            let values = row
+                .iter()
+                .skip(1)
+                .map(|value| value.clone().unwrap_or_default());
             let values: Vec<String> = values.collect();
             reporter.found(source.origin(), &name, None, || {
                 self.keyed.again(&values, &Again::Rows(times))
@@ -417,7 +436,11 @@ fn counting(source: &Source, numbers: &[String]) -> Vec<Query> {
     }
     let query = |part: Vec<&str>| Query {
         purpose: format!("the checks of {}", source.name),
-        sql: format!("SELECT\n  {}\n{}", part.join(",\n  "), source.relation.clause()),
+        sql: format!(
+            "SELECT\n  {}\n{}",
+            part.join(",\n  "),
+            source.relation.clause()
+        ),
     };
     parts.into_iter().map(query).collect()
 }
@@ -430,7 +453,8 @@ fn numbers(answers: &[Rows]) -> Result<Vec<u64>> {
 
 fn number(cell: &Option<String>) -> Result<u64> {
     let cell = cell.as_deref().unwrap_or("0");
-    cell.parse().map_err(|_| anyhow!("`{cell}` was answered where a number was asked for"))
+    cell.parse()
+        .map_err(|_| anyhow!("`{cell}` was answered where a number was asked for"))
 }
 
 /// A row of a count, and of so many more cells.

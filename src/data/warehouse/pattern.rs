@@ -140,12 +140,32 @@ mod tests {
     async fn re2_matches_what_rust_matches() {
         let Some(server) = server() else { return };
         let patterns = [
-            "[A-Z]{2}[0-9]", r"\d+", r"\w+", r"\s*x\s*", "a|bc", "(?:a|b)*", "", ".", "(?s).", "a.c", r"[^a-z]+", r"\x41",
-            "x?y", "(a)(b)?", "[a-z&&[^aeiou]]+", r"(?m)^a$", r"\$\.\\", "'", "ü+", r"[\]\-]", "(?-u:[a-z])+", "a{2,}?",
+            "[A-Z]{2}[0-9]",
+            r"\d+",
+            r"\w+",
+            r"\s*x\s*",
+            "a|bc",
+            "(?:a|b)*",
+            "",
+            ".",
+            "(?s).",
+            "a.c",
+            r"[^a-z]+",
+            r"\x41",
+            "x?y",
+            "(a)(b)?",
+            "[a-z&&[^aeiou]]+",
+            r"(?m)^a$",
+            r"\$\.\\",
+            "'",
+            "ü+",
+            r"[\]\-]",
+            "(?-u:[a-z])+",
+            "a{2,}?",
         ];
         let texts = [
-            "", "AB1", "1", "１", "ab", "ü", "ÜÜ", "a", "bc", "abab", "\n", "a\nc", "abc", "x", " x\u{a0}", "A", "$.\\", "'",
-            "]", "-", "日本", "y", "xy", "bcd", "aaa", "AB12",
+            "", "AB1", "1", "１", "ab", "ü", "ÜÜ", "a", "bc", "abab", "\n", "a\nc", "abc", "x",
+            " x\u{a0}", "A", "$.\\", "'", "]", "-", "日本", "y", "xy", "bcd", "aaa", "AB12",
         ];
         for pattern in patterns {
             let regex = regex::Regex::new(&format!(r"\A(?:{pattern})\z")).unwrap();
@@ -154,10 +174,17 @@ mod tests {
                 .iter()
                 .map(|text| format!("REGEXP_CONTAINS({}, {re2})", literal(text)))
                 .collect();
-            let rows = server.rows(&format!("SELECT {}", found.join(", "))).await.unwrap();
+            let rows = server
+                .rows(&format!("SELECT {}", found.join(", ")))
+                .await
+                .unwrap();
             for (text, found) in texts.iter().zip(&rows[0]) {
                 let expected = regex.is_match(text).to_string();
-                assert_eq!(found.as_deref(), Some(&*expected), "{pattern:?} on {text:?}");
+                assert_eq!(
+                    found.as_deref(),
+                    Some(&*expected),
+                    "{pattern:?} on {text:?}"
+                );
             }
         }
     }

@@ -104,7 +104,9 @@ impl Keyed {
             let value = shown(value);
             let sentence = match again {
                 Again::Behind(first) => {
-                    format!("column `{name}` holds `{value}` again, which stands on {first} already")
+                    format!(
+                        "column `{name}` holds `{value}` again, which stands on {first} already"
+                    )
                 }
                 Again::Rows(rows) => format!("column `{name}` holds `{value}` in {rows} rows"),
             };

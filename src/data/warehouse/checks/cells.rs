@@ -126,9 +126,8 @@ impl Cell<'_> {
         }
         if self.column.kind.column_type() == ColumnType::Number {
             let number = self.column.value();
-            let condition = |sign: &str, bound: f64| {
-                format!("IFNULL({number} {sign} {}, FALSE)", float(bound))
-            };
+            let condition =
+                |sign: &str, bound: f64| format!("IFNULL({number} {sign} {}, FALSE)", float(bound));
             conditions.extend(rule.min.map(|min| condition("<", min)));
             conditions.extend(rule.max.map(|max| condition(">", max)));
         }

@@ -29,7 +29,10 @@ pub(crate) async fn join(
         columns.map(|column| column.name.clone()).collect()
     };
     let names: Vec<Vec<String>> = tables.iter().map(names).collect();
-    let names: Vec<Vec<&str>> = names.iter().map(|of| of.iter().map(String::as_str).collect()).collect();
+    let names: Vec<Vec<&str>> = names
+        .iter()
+        .map(|of| of.iter().map(String::as_str).collect())
+        .collect();
     let faults = misfits(&names, &on);
     if !faults.is_empty() {
         return Ok(faults);
@@ -37,7 +40,10 @@ pub(crate) async fn join(
     let keys: Vec<Key> = tables.iter().map(|table| Key::of(table, &on)).collect();
     let pairs = pairs(tables.len(), join.how);
     let answer = ask(vec![query(tables, &keys, &pairs)]).await?;
-    let row = answer.first().and_then(|rows| rows.first()).ok_or_else(unanswered)?;
+    let row = answer
+        .first()
+        .and_then(|rows| rows.first())
+        .ok_or_else(unanswered)?;
     let (repeated, unmatched) = row.split_at_checked(tables.len()).ok_or_else(unanswered)?;
     let repeated = repeated.iter().map(number).collect::<Result<Vec<u64>>>()?;
     let faults = duplicates(tables, &keys, &repeated, ask).await?;
@@ -73,7 +79,10 @@ impl Key {
         let columns: Vec<TypedColumn> = on.iter().filter_map(|key| table.column(key)).collect();
         let missing: Vec<String> = columns.iter().map(|column| column.is_missing()).collect();
         let texts: Vec<String> = columns.iter().map(|column| column.text()).collect();
-        let shown: Vec<String> = texts.iter().map(|text| format!("IFNULL({text}, '')")).collect();
+        let shown: Vec<String> = texts
+            .iter()
+            .map(|text| format!("IFNULL({text}, '')"))
+            .collect();
         Self {
             key: format!("IF({}, NULL, {})", missing.join(" OR "), together(&texts)),
             shown: match &shown[..] {
@@ -102,7 +111,11 @@ fn pairs(tables: usize, how: JoinKind) -> Vec<Pair> {
     };
     let mut pairs = Vec::new();
     let mut push = |table, partner, condition| {
-        pairs.push(Pair { table, partner, condition });
+        pairs.push(Pair {
+            table,
+            partner,
+            condition,
+        });
     };
     for partner in 1..tables {
         let before = match how {
@@ -120,7 +133,11 @@ fn pairs(tables: usize, how: JoinKind) -> Vec<Pair> {
         push(table, 0, format!("({alone})"));
         if how == JoinKind::Outer {
             for partner in table + 1..tables {
-                push(table, partner, format!("({alone} AND NOT {})", stands(partner)));
+                push(
+                    table,
+                    partner,
+                    format!("({alone} AND NOT {})", stands(partner)),
+                );
             }
         }
     }
@@ -165,7 +182,10 @@ async fn duplicates(
     ask: &impl Ask,
 ) -> Result<Vec<Fault>> {
     let mut twice = repeated.iter().zip(tables).zip(keys).enumerate();
-    let twice: Vec<_> = twice.by_ref().filter(|(_, ((rows, _), _))| **rows > 0).collect();
+    let twice: Vec<_> = twice
+        .by_ref()
+        .filter(|(_, ((rows, _), _))| **rows > 0)
+        .collect();
     // The first of the others may have keys twice, unless the first table has; and that may, unless one of them has.
     let others = twice.iter().filter(|(table, _)| *table > 0);
     let first = twice.iter().any(|(table, _)| *table == 0);

@@ -29,7 +29,10 @@ impl<'a> JoinedRows<'a> {
     fn column(&self, name: &str) -> Option<(&'a FrameColumn, TypedColumn<'a>)> {
         let at = self.columns.iter().position(|column| column.name == name)?;
         let column = self.relation.columns.get(at)?;
-        Some((self.columns.get(at)?, column.taken_for(*self.kinds.get(at)?)))
+        Some((
+            self.columns.get(at)?,
+            column.taken_for(*self.kinds.get(at)?),
+        ))
     }
 
     /// Lets a check speak of a row in which a column has a cell, of the tables that have a row in it.
@@ -43,19 +46,30 @@ impl<'a> JoinedRows<'a> {
         findings: &mut Findings,
     ) {
         let kind_of = |name: &str| self.column(name).map(|(_, typed)| typed.kind);
-        let unknown = Kind { values: None, declared: false, dates: false };
+        let unknown = Kind {
+            values: None,
+            declared: false,
+            dates: false,
+        };
         let table = |table: &Totals| {
             let columns = table.columns.iter().map(|column| {
                 let cell = cell.filter(|_| column.name == name);
                 let kind = kind_of(&column.name).unwrap_or(unknown);
                 Column::example(&column.name, cell, kind)
             });
-            let origin = Origin { table: &table.name, path: &table.path };
+            let origin = Origin {
+                table: &table.name,
+                path: &table.path,
+            };
             Table::example(origin, columns.collect())
         };
         let tables: Vec<Table> = self.tables.iter().map(table).collect();
         let places = (0..tables.len()).map(|table| vec![if there(table) { 0 } else { ABSENT }]);
-        let frame = Frame::new(tables.iter().collect(), self.columns.into(), places.collect());
+        let frame = Frame::new(
+            tables.iter().collect(),
+            self.columns.into(),
+            places.collect(),
+        );
         checks::joined_example(config, code, &frame, rows, findings);
     }
 }
@@ -110,7 +124,10 @@ async fn without_label(
         sql: format!("SELECT {} {}", counts.join(", "), rows.relation.clause()),
     };
     let answer = ask(vec![query]).await?;
-    let answer = answer.first().and_then(|rows| rows.first()).ok_or_else(unanswered)?;
+    let answer = answer
+        .first()
+        .and_then(|rows| rows.first())
+        .ok_or_else(unanswered)?;
     for (table, found) in order.iter().zip(answer) {
         let found = number(found)?;
         if found > 0 {
@@ -139,10 +156,16 @@ async fn without_date(
     let without = format!("NOT IFNULL(REGEXP_CONTAINS(TRIM({text}), r'{date}'), FALSE)");
     let query = |select: &str, behind: &str| Query {
         purpose: "the rows without a date for the split".to_owned(),
-        sql: format!("SELECT COUNT(*) AS cells{select} {}{behind}", rows.relation.clause_where(&without)),
+        sql: format!(
+            "SELECT COUNT(*) AS cells{select} {}{behind}",
+            rows.relation.clause_where(&without)
+        ),
     };
     let count = ask(vec![query("", "")]).await?;
-    let count = count.first().and_then(|rows| rows.first()?.first()).ok_or_else(unanswered)?;
+    let count = count
+        .first()
+        .and_then(|rows| rows.first()?.first())
+        .ok_or_else(unanswered)?;
     let found = number(count)?;
     if found == 0 {
         return Ok(());
@@ -152,7 +175,14 @@ async fn without_date(
     let examples = ask(vec![query(&select, &behind)]).await?;
     for row in examples.iter().flatten() {
         let (cells, [value]) = counted::<1>(row)?;
-        rows.tell(config, code, (name, value.as_deref()), |_| true, cells, findings);
+        rows.tell(
+            config,
+            code,
+            (name, value.as_deref()),
+            |_| true,
+            cells,
+            findings,
+        );
     }
     if let Some((table, _)) = column.source()
         && let Some(table) = rows.tables.get(table)

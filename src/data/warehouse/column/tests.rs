@@ -325,14 +325,7 @@ async fn numbers_are_written_as_in_files() {
         None,
     ];
     assert_eq!(texts_of(server, "INT64", &wholes, false).await, expected);
-    let decimals = [
-        "1.50",
-        "-0.25",
-        "100",
-        "1200.0",
-        "0",
-        "12345678901234.5",
-    ];
+    let decimals = ["1.50", "-0.25", "100", "1200.0", "0", "12345678901234.5"];
     let values = decimals.map(|x| format!("CAST('{x}' AS NUMERIC)"));
     let expected =
         ["1.5", "-0.25", "100", "1200", "0", "12345678901234.5"].map(|x| Some(x.to_owned()));
