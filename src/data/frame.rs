@@ -183,10 +183,15 @@ impl<'a> Frame<'a> {
         self.tables.first()?.place(self.row_of(0, row)?)
     }
 
-    /// A table that has a row here, the first such, and where that stands.
-    pub(crate) fn any_place(&self, row: usize) -> Option<(&'a Table, RowPlace<'a>)> {
+    /// A table that has a row here, the first such, and where that stands, if rows of it stand anywhere.
+    pub(crate) fn any_place(&self, row: usize) -> Option<(&'a Table, Option<RowPlace<'a>>)> {
         let mut tables = self.tables.iter().enumerate();
-        tables.find_map(|(t, table)| Some((*table, table.place(self.row_of(t, row)?)?)))
+        tables.find_map(|(t, table)| Some((*table, table.place(self.row_of(t, row)?))))
+    }
+
+    /// Whether a table that a column comes from has a row here, which the join may have left out.
+    pub(crate) fn has_cell(&self, column: &FrameColumn, row: usize) -> bool {
+        self.cell(column, row).is_some()
     }
 
     /// Where a cell was read: its table and its row; no row where the join left it empty.

@@ -70,14 +70,14 @@ fn missing(scope: &JoinedScope, reporter: &mut Reporter) {
     };
     for row in (0..frame.rows()).filter(|row| frame.value(column, *row).is_none()) {
         match frame.place(column, row) {
-            (Some(table), Some(line)) => {
+            (Some(table), line) if frame.has_cell(column, row) => {
                 let missing = || Evidence::missing(&column.name);
-                reporter.found(table.origin(), &column.name, Some(line), missing);
+                reporter.found(table.origin(), &column.name, line, missing);
             }
             // The join found no row with the label.
             _ => {
                 if let Some((table, line)) = frame.any_place(row) {
-                    reporter.found(table.origin(), &column.name, Some(line), || {
+                    reporter.found(table.origin(), &column.name, line, || {
                         let mut evidence = Evidence::missing(&column.name);
                         let name = &column.name;
                         evidence.sentence =

@@ -29,6 +29,9 @@ const EXAMPLES: usize = 10;
 const MOST_EXPRESSIONS: usize = 500;
 const MOST_BYTES: usize = 200_000;
 
+/// A STRING of SQL: the cell of a finding that a cell is missing.
+const NOTHING: &str = "CAST(NULL AS STRING)";
+
 /// Checks and columns whose examples one query asks for.
 const EXAMPLE_PARTS: usize = 50;
 
@@ -208,6 +211,8 @@ fn asked<'a>(
             };
             let Some(which) = which else { continue };
             let example = match &which {
+                // However a missing cell is written, it is missing.
+                Which::Condition(_) if code == "schema.required" => NOTHING.to_owned(),
                 Which::Condition(_) => cell.column.text(),
                 Which::Clause(_) => "cells.value".to_owned(),
             };
@@ -234,7 +239,7 @@ fn empty_key<'a>(config: &Config, source: &Source<'a>, code: &'static str) -> Op
         name: names.join(", "),
         columns,
         which: Which::Condition(format!("({})", missing.join(" OR "))),
-        example: "CAST(NULL AS STRING)".to_owned(),
+        example: NOTHING.to_owned(),
     })
 }
 
@@ -304,9 +309,10 @@ fn examples(source: &Source, found: &[(&Asked, u64)]) -> Query {
             Which::Clause(clause) => clause.clone(),
         };
         let example = &asked.example;
+        // Grouped behind the selection, because BigQuery groups by no constant.
         format!(
-            "(SELECT {n} AS part, COUNT(*) AS cells, {example} AS example {clause} GROUP BY example \
-             ORDER BY cells DESC, example LIMIT {EXAMPLES})"
+            "(SELECT {n} AS part, COUNT(*) AS cells, example FROM (SELECT {example} AS example {clause}) \
+             GROUP BY example ORDER BY cells DESC, example LIMIT {EXAMPLES})"
         )
     };
     let parts: Vec<String> = found.iter().enumerate().map(part).collect();

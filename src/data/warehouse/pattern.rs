@@ -128,7 +128,7 @@ mod tests {
             (r".*\bx\b.*", "of all alphabets"),
             ("a{1001}", "1000 repetitions"),
             ("(a{40}){30}", "1000 repetitions"),
-            (r"(?R)a$\n", "only Rust"),
+            (r"(?Rm)a$\n", "only Rust"),
         ] {
             let error = whole(pattern).unwrap_err();
             assert!(error.contains(why), "{pattern}: {error}");

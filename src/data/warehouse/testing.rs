@@ -179,6 +179,9 @@ impl Server {
         file: &[u8],
     ) -> Result<Relation> {
         self.dataset().await?;
+        // A load that truncates keeps the old columns there.
+        let table = relation(name, columns)?.from;
+        self.rows(&format!("DROP TABLE IF EXISTS {table}")).await?;
         let fields: Vec<Value> = columns
             .iter()
             .map(|(name, kind)| json!({"name": name, "type": kind, "mode": "NULLABLE"}))

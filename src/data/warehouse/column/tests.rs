@@ -342,7 +342,7 @@ async fn other_types_are_written_as_in_files() {
         -86_400_000_000,
         951_782_400_000_000,
         -62_135_596_800_000_000,
-        253_402_300_799_250_000,
+        4_102_444_800_250_000,
     ];
     for (kind, of) in [
         ("TIMESTAMP", "TIMESTAMP_MICROS(?)"),
