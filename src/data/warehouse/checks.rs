@@ -4,8 +4,8 @@
 //! A finding has no row here, and stands for all rows with its value.
 
 mod cells;
-mod join;
-mod joined;
+pub(crate) mod join;
+pub(crate) mod joined;
 #[cfg(test)]
 mod tests;
 
@@ -19,8 +19,6 @@ use crate::data::findings::{Findings, Origin};
 use crate::data::schema::{Schema, TableRule};
 use crate::data::table::{Column, ColumnTotals, Kind, Table, Totals};
 use cells::Cell;
-pub(crate) use join::join;
-pub(crate) use joined::{JoinedRows, joined, labels, labels_query};
 
 /// How many values are told for each check and column.
 const EXAMPLES: usize = 10;

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::join::join;
+use super::joined::{JoinedRows, joined, labels, labels_query};
 use super::*;
 use crate::data::frame;
 use crate::data::join as join_of_files;

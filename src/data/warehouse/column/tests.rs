@@ -1,4 +1,7 @@
 //! The SQL of cells on a local server, held against what [`crate::data::cell`] and [`crate::data::cell_text`] say.
+//!
+//! Where the stand-in is not BigQuery, these leave it out: it knows a year 0; it loses microseconds of years near 9999;
+//! its NUMERIC has three digits behind the point, and 18 altogether; and it takes no byte string with a zero in it.
 
 use serde_json::{Value, json};
 
@@ -367,7 +370,7 @@ async fn other_types_are_written_as_in_files() {
         ("BOOL", "CAST(NULL AS BOOL)", None),
         ("TIME", "TIME '13:05:00.250'", Some("13:05:00.25")),
         ("TIME", "TIME '13:05:10'", Some("13:05:10")),
-        ("BYTES", "b'\\x00\\xffa'", Some("00ff61")),
+        ("BYTES", "FROM_HEX('00ff61')", Some("00ff61")),
         ("STRING", "' a '", Some(" a ")),
     ] {
         let found = texts_of(server, kind, &[value.to_owned()], false).await;
