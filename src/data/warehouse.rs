@@ -8,7 +8,6 @@ pub(crate) mod checks;
 pub(crate) mod column;
 pub(crate) mod join;
 pub(crate) mod split;
-mod pattern;
 pub(crate) mod pattern;
 #[cfg(test)]
 pub(crate) mod testing;
