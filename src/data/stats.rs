@@ -7,9 +7,9 @@
 //! The types of columns are guessed from the first batch. Where a cell does not fit, the table is read
 //! again with the type that all cells fit; the cell is told.
 
-mod column;
-mod figures;
-mod label;
+pub(super) mod column;
+pub(super) mod figures;
+pub(super) mod label;
 mod pass;
 #[cfg(test)]
 mod tests;
@@ -25,6 +25,7 @@ use crate::workspace::table_profile::{ColumnFigures, Forced, TableProfile};
 use column::Limits;
 pub(crate) use figures::histogram_between;
 pub(crate) use label::Similar;
+pub(super) use pass::SOME;
 pub(crate) use pass::{
     Gather, Gathered, Kind, Misfit, Overlap, Partial, forced, forced_in, guess, widened,
 };

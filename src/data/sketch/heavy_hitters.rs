@@ -67,6 +67,14 @@ impl HeavyHitters {
         }
     }
 
+    /// None yet, where those that will be left out stand for at most `error` cells each.
+    pub(crate) fn partial(keep: usize, error: u64) -> Self {
+        Self {
+            error,
+            ..Self::new(keep)
+        }
+    }
+
     /// Counts a text whose hash is known.
     #[inline]
     pub(crate) fn add(&mut self, hash: u64, text: &[u8], count: u64) {

@@ -12,14 +12,16 @@ use crate::workspace::table_profile::{EXACT_VALUES, ValueType};
 
 /// How much is kept of a column; less of each where there are many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Limits {
-    intervals: usize,
+pub(in crate::data) struct Limits {
+    /// Intervals of numbers or times.
+    pub(in crate::data) intervals: usize,
     hashes: usize,
-    texts: usize,
+    /// Different texts.
+    pub(in crate::data) texts: usize,
 }
 
 impl Limits {
-    pub(super) fn of(columns: usize) -> Self {
+    pub(in crate::data) fn of(columns: usize) -> Self {
         let scale = columns.div_ceil(64).next_power_of_two();
         Self {
             intervals: (EXACT_VALUES / scale).max(512),
@@ -31,38 +33,38 @@ impl Limits {
 
 /// What depends on the cells alone.
 #[derive(Clone, Debug)]
-pub(super) struct Counted {
-    pub(super) count: u64,
-    pub(super) null: u64,
-    pub(super) empty: u64,
-    pub(super) nan: u64,
-    pub(super) distinct: DistinctSample,
+pub(in crate::data) struct Counted {
+    pub(in crate::data) count: u64,
+    pub(in crate::data) null: u64,
+    pub(in crate::data) empty: u64,
+    pub(in crate::data) nan: u64,
+    pub(in crate::data) distinct: DistinctSample,
     /// Of finite numbers and of times.
-    pub(super) quantiles: QuantileSketch,
-    pub(super) min: f64,
-    pub(super) max: f64,
-    pub(super) zeros: u64,
-    pub(super) negatives: u64,
-    pub(super) infinite: u64,
-    pub(super) whole: bool,
-    pub(super) first: i64,
-    pub(super) last: i64,
-    pub(super) dates: bool,
-    pub(super) trues: u64,
-    pub(super) lengths: u64,
-    pub(super) shortest: u64,
-    pub(super) longest: u64,
-    pub(super) like_number: u64,
-    pub(super) like_boolean: u64,
-    pub(super) like_time: u64,
-    pub(super) padded: u64,
+    pub(in crate::data) quantiles: QuantileSketch,
+    pub(in crate::data) min: f64,
+    pub(in crate::data) max: f64,
+    pub(in crate::data) zeros: u64,
+    pub(in crate::data) negatives: u64,
+    pub(in crate::data) infinite: u64,
+    pub(in crate::data) whole: bool,
+    pub(in crate::data) first: i64,
+    pub(in crate::data) last: i64,
+    pub(in crate::data) dates: bool,
+    pub(in crate::data) trues: u64,
+    pub(in crate::data) lengths: u64,
+    pub(in crate::data) shortest: u64,
+    pub(in crate::data) longest: u64,
+    pub(in crate::data) like_number: u64,
+    pub(in crate::data) like_boolean: u64,
+    pub(in crate::data) like_time: u64,
+    pub(in crate::data) padded: u64,
 }
 
 /// What depends on the order of the cells.
 #[derive(Clone, Debug)]
-pub(super) struct Ordered {
-    pub(super) moments: Moments,
-    pub(super) frequent: HeavyHitters,
+pub(in crate::data) struct Ordered {
+    pub(in crate::data) moments: Moments,
+    pub(in crate::data) frequent: HeavyHitters,
 }
 
 /// A cell that does not fit the type its column is taken for, by its row in the batch.
@@ -106,7 +108,7 @@ const NULL: u64 = 0x6e75_6c6c;
 const EMPTY: u64 = 0x656d_7074;
 const NAN: u64 = 0x6e61_6e21;
 /// How the sample writes a number that is missing: a NaN of its own.
-pub(super) const MISSING: u64 = 0x7ff8_0000_6d69_7373;
+pub(in crate::data) const MISSING: u64 = 0x7ff8_0000_6d69_7373;
 
 impl Scratch {
     #[inline]
@@ -118,7 +120,7 @@ impl Scratch {
 }
 
 impl Counted {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(in crate::data) fn new(limits: Limits) -> Self {
         Self {
             count: 0,
             null: 0,
@@ -518,7 +520,7 @@ impl Counted {
 }
 
 impl Ordered {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(in crate::data) fn new(limits: Limits) -> Self {
         Self {
             moments: Moments::default(),
             frequent: HeavyHitters::new(limits.texts),

@@ -23,7 +23,7 @@ const TOP: usize = 20;
 const BINS: usize = 20;
 
 /// The record of a column.
-pub(super) fn figures(
+pub(in crate::data) fn figures(
     name: &str,
     kind: ValueType,
     counted: &Counted,
@@ -290,7 +290,7 @@ pub(super) fn malformed(rows: &[BadRow], columns: usize) -> Vec<MalformedRow> {
 }
 
 /// Columns that are nearly the same, by their names.
-pub(super) fn similar(pairs: &[Similar], names: &[String]) -> Vec<SimilarColumns> {
+pub(in crate::data) fn similar(pairs: &[Similar], names: &[String]) -> Vec<SimilarColumns> {
     let name = |n: usize| names.get(n).cloned();
     let pairs = pairs.iter().filter_map(|pair| {
         Some(SimilarColumns {

@@ -6,10 +6,10 @@ use super::column::MISSING;
 use crate::workspace::table_profile::{LabelFigures, ValueType};
 
 /// The bins of equal counts that numbers and times are put into.
-const BINS: usize = 32;
+pub(in crate::data) const BINS: usize = 32;
 /// Values that stand in fewer rows than this are taken for one: a column of names tells nothing about
 /// the label just because every name is another.
-const RARE: u64 = 5;
+pub(in crate::data) const RARE: u64 = 5;
 
 /// The figures of a column and the label over the same rows; `None` where one of them is constant.
 pub(super) fn figures(
@@ -28,35 +28,72 @@ pub(super) fn figures(
         *of_x.entry(x).or_default() += count;
         *of_y.entry(y).or_default() += count;
     }
-    if of_x.len() < 2 || of_y.len() < 2 {
-        return None;
-    }
-    let entropy = entropy(of_y.values().copied());
-    let information =
-        self::entropy(of_x.values().copied()) + entropy - self::entropy(joint.values().copied());
-    let information = information.max(0.0);
     let is_number = |kind| kind == ValueType::Number;
-    Some(LabelFigures {
-        information,
-        share: (information / entropy).min(1.0),
-        correlation: match is_number(kind) && is_number(label_kind) {
-            true => correlation(column, label),
-            false => None,
-        },
-        rows: column.len() as u64,
-    })
+    let correlation = match is_number(kind) && is_number(label_kind) {
+        true => correlation(column, label),
+        false => None,
+    };
+    let levels = Levels {
+        column: Counts::of(of_x.values().copied()),
+        label: Counts::of(of_y.values().copied()),
+        joint: Counts::of(joint.values().copied()),
+    };
+    levels.figures(correlation)
 }
 
-/// The entropy of counts in bits, with the correction of Miller (1955) for its bias.
-fn entropy(counts: impl Iterator<Item = u64>) -> f64 {
-    let (mut n, mut sum, mut levels) = (0, 0.0, 0.0);
-    for count in counts {
-        n += count;
-        sum += count as f64 * (count as f64).log2();
-        levels += 1.0;
+/// What the entropy of counts is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(in crate::data) struct Counts {
+    pub rows: u64,
+    /// The sum of each count times its logarithm to the base 2.
+    pub sum: f64,
+    /// How many counts there are.
+    pub levels: u64,
+}
+
+impl Counts {
+    fn of(counts: impl Iterator<Item = u64>) -> Self {
+        let mut of = Self::default();
+        for count in counts {
+            of.rows += count;
+            of.sum += count as f64 * (count as f64).log2();
+            of.levels += 1;
+        }
+        of
     }
-    let n = n as f64;
-    n.log2() - sum / n + (levels - 1.0) / (2.0 * n * std::f64::consts::LN_2)
+
+    /// In bits, with the correction of Miller (1955) for its bias.
+    fn entropy(self) -> f64 {
+        let n = self.rows as f64;
+        let unused = self.levels as f64 - 1.0;
+        n.log2() - self.sum / n + unused / (2.0 * n * std::f64::consts::LN_2)
+    }
+}
+
+/// How often the levels of a column, of the label, and of both together occur.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(in crate::data) struct Levels {
+    pub column: Counts,
+    pub label: Counts,
+    pub joint: Counts,
+}
+
+impl Levels {
+    /// The figures; `None` where the column or the label is constant.
+    pub(in crate::data) fn figures(self, correlation: Option<f64>) -> Option<LabelFigures> {
+        if self.column.levels < 2 || self.label.levels < 2 {
+            return None;
+        }
+        let entropy = self.label.entropy();
+        let information = self.column.entropy() + entropy - self.joint.entropy();
+        let information = information.max(0.0);
+        Some(LabelFigures {
+            information,
+            share: (information / entropy).min(1.0),
+            correlation,
+            rows: self.joint.rows,
+        })
+    }
 }
 
 /// Each row's level: a bin of numbers, a text that is not rare, or that there is no value.
@@ -87,8 +124,8 @@ fn bins(values: &[u64]) -> Vec<u32> {
         .map(|bits| f64::from_bits(*bits))
         .collect();
     numbers.sort_unstable_by(f64::total_cmp);
-    let edges: Vec<f64> = (1..BINS)
-        .filter_map(|bin| numbers.get(numbers.len() * bin / BINS).copied())
+    let edges: Vec<f64> = edge_ranks(numbers.len() as u64)
+        .filter_map(|rank| numbers.get(rank as usize).copied())
         .collect();
     values
         .iter()
@@ -97,6 +134,11 @@ fn bins(values: &[u64]) -> Vec<u32> {
             bits => 1 + edges.partition_point(|edge| *edge <= f64::from_bits(bits)) as u32,
         })
         .collect()
+}
+
+/// Which of so many sorted numbers are the least of a bin, from the second bin on.
+pub(in crate::data) fn edge_ranks(numbers: u64) -> impl Iterator<Item = u64> {
+    (1..BINS as u64).map(move |bin| (u128::from(numbers) * u128::from(bin) / BINS as u128) as u64)
 }
 
 /// Pearson's correlation of the rows in which both are finite; `None` where one of them is constant.
@@ -136,49 +178,87 @@ pub(crate) struct Similar {
 /// Columns of which at least this share is the same.
 const SAME: f64 = 0.99;
 
-/// Pairs of columns of one type that are nearly the same, or of numbers that nearly are each other's
-/// multiple.
-pub(super) fn similar(columns: &[Vec<u64>], kinds: &[ValueType]) -> Vec<Similar> {
+/// How two columns may be alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::data) enum Likeness {
+    SameValues,
+    Correlation,
+}
+
+/// Two columns that are alike in some rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::data) struct Candidate {
+    pub first: usize,
+    pub second: usize,
+    pub by: Likeness,
+}
+
+impl Candidate {
+    /// The pair, where its share of all rows is enough.
+    pub(in crate::data) fn judged(self, share: f64) -> Option<Similar> {
+        let least = match self.by {
+            Likeness::SameValues => SAME,
+            Likeness::Correlation => 0.999,
+        };
+        (share >= least).then_some(Similar {
+            first: self.first,
+            second: self.second,
+            share,
+        })
+    }
+}
+
+/// How many rows tell most pairs of columns apart.
+pub(in crate::data) const HEAD: usize = 64;
+
+/// Pairs of columns of one type that may be nearly the same, or of numbers that may nearly be each other's multiple,
+/// by a few rows of each; none with a column that `is_constant`.
+pub(in crate::data) fn candidates(
+    heads: &[Vec<u64>],
+    kinds: &[ValueType],
+    is_constant: impl Fn(usize) -> bool,
+) -> Vec<Candidate> {
+    let columns = heads.iter().zip(kinds).enumerate();
+    let columns: Vec<_> = columns.filter(|(n, _)| !is_constant(*n)).collect();
     let mut found = Vec::new();
-    // Most pairs are told apart by few rows.
-    let head = |column: &Vec<u64>| -> Vec<u64> { column.iter().take(64).copied().collect() };
-    let heads: Vec<Vec<u64>> = columns.iter().map(head).collect();
-    let constant = |column: &[u64]| column.iter().all(|value| column.first() == Some(value));
-    let constants: Vec<bool> = columns.iter().map(|column| constant(column)).collect();
-    for (first, a) in columns.iter().enumerate() {
-        for (second, b) in columns.iter().enumerate().skip(first + 1) {
-            let one = |flags: &[bool], n| flags.get(n) == Some(&true);
-            let (Some(kind), Some(other)) = (kinds.get(first), kinds.get(second)) else {
+    for (at, (first, (x, kind))) in columns.iter().enumerate() {
+        for (second, (y, other)) in columns.iter().skip(at + 1) {
+            let by = if kind != other {
                 continue;
-            };
-            if kind != other || one(&constants, first) || one(&constants, second) {
-                continue;
-            }
-            let (Some(x), Some(y)) = (heads.get(first), heads.get(second)) else {
-                continue;
-            };
-            let share = if same(x, y) >= 0.9 {
-                same(a, b)
-            } else if *kind == ValueType::Number && near(x, y) {
-                correlation(a, b).map_or(0.0, f64::abs)
+            } else if same(x, y) >= 0.9 {
+                Likeness::SameValues
+            } else if **kind == ValueType::Number && near(x, y) {
+                Likeness::Correlation
             } else {
-                0.0
+                continue;
             };
-            let least = if *kind == ValueType::Number {
-                0.999
-            } else {
-                SAME
-            };
-            if share >= least || (same(x, y) >= 0.9 && share >= SAME) {
-                found.push(Similar {
-                    first,
-                    second,
-                    share,
-                });
-            }
+            found.push(Candidate {
+                first: *first,
+                second: *second,
+                by,
+            });
         }
     }
     found
+}
+
+/// Pairs of columns of one type that are nearly the same, or of numbers that nearly are each other's
+/// multiple.
+pub(super) fn similar(columns: &[Vec<u64>], kinds: &[ValueType]) -> Vec<Similar> {
+    let head = |column: &Vec<u64>| -> Vec<u64> { column.iter().take(HEAD).copied().collect() };
+    let heads: Vec<Vec<u64>> = columns.iter().map(head).collect();
+    let constant = |column: &[u64]| column.iter().all(|value| column.first() == Some(value));
+    let constants: Vec<bool> = columns.iter().map(|column| constant(column)).collect();
+    let is_constant = |n| constants.get(n) == Some(&true);
+    let found = candidates(&heads, kinds, is_constant).into_iter();
+    let judged = found.filter_map(|pair| {
+        let (a, b) = (columns.get(pair.first)?, columns.get(pair.second)?);
+        pair.judged(match pair.by {
+            Likeness::SameValues => same(a, b),
+            Likeness::Correlation => correlation(a, b).map_or(0.0, f64::abs),
+        })
+    });
+    judged.collect()
 }
 
 fn same(a: &[u64], b: &[u64]) -> f64 {
@@ -220,7 +300,7 @@ mod tests {
         let y = numbers([2.0, 1.0, 4.0, 6.0].into_iter());
         let r = correlation(&x, &y).unwrap();
         assert!((r - 0.902_243_638_678_106_2).abs() < 1e-9, "{r}");
-        let plain = entropy([2, 2].into_iter());
+        let plain = Counts::of([2, 2].into_iter()).entropy();
         assert!((plain - 1.0 - 1.0 / (8.0 * std::f64::consts::LN_2)).abs() < 1e-12);
     }
 

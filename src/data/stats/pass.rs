@@ -21,7 +21,7 @@ pub(super) const ROWS: usize = 1 << 20;
 pub(super) const BAD_ROWS: usize = 10;
 
 /// With fewer rows it is chance what two columns have in common.
-const SOME: usize = 30;
+pub(in crate::data) const SOME: usize = 30;
 
 /// A column's type; none where it had no value in the rows that the guess looked at.
 pub(crate) type Kind = Option<ValueType>;
