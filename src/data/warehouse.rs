@@ -9,6 +9,7 @@ pub(crate) mod column;
 pub(crate) mod join;
 pub(crate) mod split;
 pub(crate) mod pattern;
+pub(crate) mod profile;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod types;
