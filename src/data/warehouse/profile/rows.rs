@@ -46,7 +46,7 @@ pub(super) fn query(wanted: &Wanted, rows: u64) -> Option<Query> {
         sql: format!(
             "SELECT c, w, SUM(a), SUM(b), COUNTIF(a > 0), COUNTIF(b > 0), SUM(IF(a > 0, b, 0)), COUNT(*)\n\
              FROM (SELECT u.c AS c, u.h AS h, MAX(u.w) AS w, COUNTIF(NOT t) AS a, COUNTIF(t) AS b\n\
-             FROM {rows} AS r, UNNEST([{}]) AS u\nGROUP BY c, h)\nGROUP BY c, w",
+             FROM {rows} AS r, UNNEST([{}]) AS u\nGROUP BY 1, 2)\nGROUP BY c, w",
             values.join(", ")
         ),
     })

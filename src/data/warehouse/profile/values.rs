@@ -113,7 +113,7 @@ fn asked(wanted: &Wanted, known: &Known, group: Vec<ToldColumn>) -> Asked<Vec<To
                 "SELECT c, {shown} AS w, SUM(a), SUM(b), COUNTIF(a > 0), COUNTIF(b > 0), \
                  COUNTIF(a > 0 AND b > 0), COUNT(*)\n\
                  FROM (SELECT u.c AS c, u.o AS o, u.v AS v, COUNTIF(NOT t) AS a, COUNTIF(t) AS b\n\
-                 FROM {rows} AS r, UNNEST([{}]) AS u\nWHERE u.v IS NOT NULL\nGROUP BY c, o, v)\n\
+                 FROM {rows} AS r, UNNEST([{}]) AS u\nWHERE u.v IS NOT NULL\nGROUP BY 1, 2, 3)\n\
                  GROUP BY c, w",
                 values.join(",\n  ")
             ),
