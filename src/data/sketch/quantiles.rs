@@ -403,7 +403,9 @@ mod tests {
 
     #[test]
     fn intervals_counted_elsewhere_make_the_same_sketch() {
-        let numbers: Vec<f64> = (0..5000).map(|n| f64::from(n * 7919 % 5003) / 7.0).collect();
+        let numbers: Vec<f64> = (0..5000)
+            .map(|n| f64::from(n * 7919 % 5003) / 7.0)
+            .collect();
         let whole = sketch(&numbers, 256);
         let mut counted = QuantileSketch::new(256);
         for key in numbers.iter().copied().map(key_of) {

@@ -53,7 +53,9 @@ pub(super) fn with_keys(rows: &str, numbers: &[usize]) -> String {
         numbers.iter().map(|n| field(*n)).collect()
     };
     let exponents = fields(&|n| {
-        format!("LEAST(GREATEST(FLOOR(LOG(GREATEST(ABS(v{n}), {NORMAL}), 2)), -1022), 1023) AS e{n}")
+        format!(
+            "LEAST(GREATEST(FLOOR(LOG(GREATEST(ABS(v{n}), {NORMAL}), 2)), -1022), 1023) AS e{n}"
+        )
     });
     let mantissas = fields(&|n| format!("ABS(v{n}) / POW(2.0, e{n}) AS m{n}"));
     let magnitudes = fields(&|n| {

@@ -3,7 +3,9 @@
 use anyhow::Result;
 
 use super::pairs::Share;
-use super::{Asked, Cells, Column, Known, Part, TEST, TRAIN, WHOLE, Wanted, cells, groups, unasked};
+use super::{
+    Asked, Cells, Column, Known, Part, TEST, TRAIN, WHOLE, Wanted, cells, groups, unasked,
+};
 use crate::data::sketch::quantiles::{number_of, time_of};
 use crate::data::stats::label::{Counts, Levels, RARE, edge_ranks};
 use crate::data::warehouse::{Query, Rows, literal};

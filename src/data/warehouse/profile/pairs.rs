@@ -78,7 +78,9 @@ impl Known {
         });
         let pairs: Vec<Pair> = with_label.chain(alike).collect();
         let groups = groups(pairs, PAIRS_A_QUERY, |_| 1000).into_iter();
-        groups.map(|group| self.pairs_asked(wanted, group)).collect()
+        groups
+            .map(|group| self.pairs_asked(wanted, group))
+            .collect()
     }
 
     fn pairs_asked(&self, wanted: &Wanted, group: Vec<Pair>) -> Asked<Vec<Pair>> {
@@ -86,7 +88,9 @@ impl Known {
         columns.sort_unstable();
         columns.dedup();
         let kind = |n: usize| self.columns.get(n).map(|column| column.kind);
-        let numbers = columns.iter().filter(|n| kind(**n) == Some(ValueType::Number));
+        let numbers = columns
+            .iter()
+            .filter(|n| kind(**n) == Some(ValueType::Number));
         let finite = numbers.map(|n| {
             let scale = self.columns.get(*n).map_or(1.0, |c| c.parts[WHOLE].scale());
             let scaled = match scale == 1.0 {

@@ -26,21 +26,25 @@ pub(super) fn query(wanted: &Wanted, rows: u64) -> Option<Query> {
     }
     // Twice as many as are needed, because how many come is chance.
     let every = (rows / (2 * HEAD as u64)).max(1);
-    let codes: Vec<String> = wanted.columns.iter().map(|typed| code(*typed)).collect();
-    let text = |codes: &[&str]| format!("ARRAY_TO_STRING([{}], ',')", codes.join(", "));
-    let all: Vec<&str> = codes.iter().map(String::as_str).collect();
-    let is_feature = wanted.features.iter().filter_map(|n| codes.get(*n));
-    let features: Vec<&str> = is_feature.map(String::as_str).collect();
-    let mut fields = vec![format!("{} AS r", text(&all))];
+    let codes = codes(wanted);
+    let names: Vec<String> = (0..codes.len()).map(|n| format!("c{n}")).collect();
+    let text = |names: Vec<&str>| format!("ARRAY_TO_STRING([{}], ',')", names.join(", "));
+    let all = names.iter().map(String::as_str).collect();
+    let features = wanted.features.iter().filter_map(|n| names.get(*n));
+    let features: Vec<&str> = features.map(String::as_str).collect();
+    let mut texts = vec![format!("{} AS r", text(all))];
     let mut hashes = vec!["FARM_FINGERPRINT(r) AS h".to_owned()];
     let sampled = format!("IF(MOD(h, {every}) = 0, r, NULL)");
     let mut values = vec![format!("STRUCT(0 AS c, h AS h, {sampled} AS w)")];
     if wanted.is_test.is_some() && !features.is_empty() {
-        fields.push(format!("{} AS f", text(&features)));
+        texts.push(format!("{} AS f", text(features)));
         hashes.push("FARM_FINGERPRINT(f) AS g".to_owned());
         values.push("STRUCT(1 AS c, g AS h, CAST(NULL AS STRING) AS w)".to_owned());
     }
-    let rows = cells::with(&cells::rows(wanted, &fields), &hashes);
+    let fields = codes.iter().zip(&names);
+    let fields = fields.map(|(code, name)| format!("{code} AS {name}"));
+    let rows = cells::rows(wanted, &fields.collect::<Vec<_>>());
+    let rows = cells::with(&cells::with(&rows, &texts), &hashes);
     Some(Query {
         purpose: "rows that are equal to others".to_owned(),
         sql: format!(
@@ -50,6 +54,27 @@ pub(super) fn query(wanted: &Wanted, rows: u64) -> Option<Query> {
             values.join(", ")
         ),
     })
+}
+
+/// What the query may take of the million bytes that BigQuery reads.
+const LONGEST: usize = 800_000;
+
+/// The codes of all columns. They cannot be asked for in groups: where they are too long, cells that are texts are told
+/// apart as they are written, and not as the numbers or times that they are read as.
+fn codes(wanted: &Wanted) -> Vec<String> {
+    let codes: Vec<String> = wanted.columns.iter().map(|typed| code(*typed)).collect();
+    if codes.iter().map(String::len).sum::<usize>() <= LONGEST {
+        return codes;
+    }
+    let columns = wanted.columns.iter().zip(codes);
+    let short = columns.map(|(typed, code)| match typed.column.sql_type {
+        SqlType::String => format!(
+            "IFNULL(CAST(FARM_FINGERPRINT({}) AS STRING), '{NULL}')",
+            typed.column.sql
+        ),
+        _ => code,
+    });
+    short.collect()
 }
 
 /// A STRING of a cell without a comma: of a text its fingerprint.

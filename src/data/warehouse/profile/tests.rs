@@ -62,7 +62,10 @@ fn city(row: u64) -> Option<String> {
         5 => Some("2024-02-29T10:00:00+0100".to_owned()),
         6 => Some("True".to_owned()),
         7 => Some("it's \"ü\\🦀\"\nand more".to_owned()),
-        _ => Some(format!("Łódź {}", (random(4, row) * random(4, row) * 900.0) as u64)),
+        _ => Some(format!(
+            "Łódź {}",
+            (random(4, row) * random(4, row) * 900.0) as u64
+        )),
     }
 }
 
@@ -80,7 +83,13 @@ fn digits(row: u64) -> Option<String> {
 
 /// Rows of which the last fortieth are copies of earlier ones.
 fn generated(rows: u64) -> Generated {
-    let row = |at: u64| if at < rows - rows / 40 { at } else { at % 977 * 3 };
+    let row = |at: u64| {
+        if at < rows - rows / 40 {
+            at
+        } else {
+            at % 977 * 3
+        }
+    };
     let places: Vec<u64> = (0..rows).map(row).collect();
     fn of<T, A: FromIterator<T> + arrow_array::Array + 'static>(
         places: &[u64],
@@ -99,19 +108,31 @@ fn generated(rows: u64) -> Generated {
     let columns: Vec<(&'static str, &'static str, ArrayRef)> = vec![
         ("id", "STRING", text(&|row| Some(format!("kündin {row}")))),
         ("few", "FLOAT64", float(&few)),
-        ("many", "FLOAT64", float(&|row| (row % 7 > 0).then(|| many(row)))),
-        ("twice", "FLOAT64", float(&|row| (row % 7 > 0).then(|| many(row) * 2.0 + 1.0))),
+        (
+            "many",
+            "FLOAT64",
+            float(&|row| (row % 7 > 0).then(|| many(row))),
+        ),
+        (
+            "twice",
+            "FLOAT64",
+            float(&|row| (row % 7 > 0).then(|| many(row) * 2.0 + 1.0)),
+        ),
         ("extreme", "FLOAT64", float(&|row| Some(extreme(row)))),
         ("far", "FLOAT64", float(&|row| Some(1e9 + random(7, row)))),
         (
             "big",
             "INT64",
-            of::<_, Int64Array>(&places, |row| (row % 3 > 0).then(|| (1 << 60) + row as i64 * 977)),
+            of::<_, Int64Array>(&places, |row| {
+                (row % 3 > 0).then(|| (1 << 60) + row as i64 * 977)
+            }),
         ),
         (
             "day",
             "DATE",
-            of::<_, Date32Array>(&places, |row| (row % 9 > 0).then(|| (row % 40_000) as i32 / 3 - 7000)),
+            of::<_, Date32Array>(&places, |row| {
+                (row % 9 > 0).then(|| (row % 40_000) as i32 / 3 - 7000)
+            }),
         ),
         (
             "moment",
@@ -130,22 +151,33 @@ fn generated(rows: u64) -> Generated {
             of::<_, BooleanArray>(&places, |row| (row % 11 > 0).then(|| row % 3 == 0)),
         ),
         ("city", "STRING", text(&city)),
-        ("same city", "STRING", text(&|row| if row % 500 == 9 { None } else { city(row) })),
+        (
+            "same_city",
+            "STRING",
+            text(&|row| if row % 500 == 9 { None } else { city(row) }),
+        ),
         ("digits", "STRING", text(&digits)),
         (
             "words",
             "STRING",
-            text(&|row| Some(match row % 3 {
-                0 => format!("often {}", row % 60),
-                _ => format!("seldom {}", mix(row) % 100_000),
-            })),
+            text(&|row| {
+                Some(match row % 3 {
+                    0 => format!("often {}", row % 60),
+                    _ => format!("seldom {}", mix(row) % 100_000),
+                })
+            }),
         ),
         ("nothing", "STRING", text(&|_| None)),
         ("one", "FLOAT64", float(&|_| Some(0.1))),
         ("label", "STRING", text(&|row| Some(label(row).to_owned()))),
     ];
-    let types = columns.iter().map(|(name, kind, _)| (*name, *kind)).collect();
-    let arrays = columns.into_iter().map(|(name, _, array)| (name, array, true));
+    let types = columns
+        .iter()
+        .map(|(name, kind, _)| (*name, *kind))
+        .collect();
+    let arrays = columns
+        .into_iter()
+        .map(|(name, _, array)| (name, array, true));
     Generated {
         batch: RecordBatch::try_from_iter_with_nullable(arrays).unwrap(),
         columns: types,
@@ -210,12 +242,14 @@ fn near(a: f64, b: f64) -> bool {
 }
 
 /// Fails where figures of the same rows differ by more than they say.
-fn compare(local: &TableProfile, sql: &TableProfile) {
+fn compare(local: &TableProfile, sql: &TableProfile, label: &str) {
     assert_eq!(local.rows, sql.rows);
     assert_eq!(local.duplicate_rows, sql.duplicate_rows);
     let names = |profile: &TableProfile| -> Vec<(String, String)> {
         let pairs = profile.similar.iter();
-        pairs.map(|pair| (pair.first.clone(), pair.second.clone())).collect()
+        pairs
+            .map(|pair| (pair.first.clone(), pair.second.clone()))
+            .collect()
     };
     assert_eq!(names(local), names(sql));
     for (a, b) in local.similar.iter().zip(&sql.similar) {
@@ -224,6 +258,14 @@ fn compare(local: &TableProfile, sql: &TableProfile) {
     assert_eq!(local.columns.len(), sql.columns.len());
     for (a, b) in local.columns.iter().zip(&sql.columns) {
         compare_columns(a, b);
+        // The bins of numbers that are not counted one by one are not of quite the same counts.
+        let is_label = |c: &&ColumnFigures| c.name == label;
+        let label = local.columns.iter().find(is_label).unwrap();
+        let exact = label
+            .numbers
+            .as_ref()
+            .is_none_or(|n| n.quantile_error == 0.0);
+        compare_labels(a, b, exact);
     }
 }
 
@@ -245,7 +287,11 @@ fn compare_columns(a: &ColumnFigures, b: &ColumnFigures) {
         assert!(near(x, y), "{name}: {x} {y}");
     }
     if let (Some(x), Some(y)) = (&a.times, &b.times) {
-        assert_eq!((&x.min, &x.max, x.dates), (&y.min, &y.max, y.dates), "{name}");
+        assert_eq!(
+            (&x.min, &x.max, x.dates),
+            (&y.min, &y.max, y.dates),
+            "{name}"
+        );
     }
     assert_eq!(a.texts, b.texts, "{name}");
     compare_tops(a, b);
@@ -253,7 +299,6 @@ fn compare_columns(a: &ColumnFigures, b: &ColumnFigures) {
     if sketch(b).hashes.is_some() {
         assert_eq!(sketch(a).hashes, sketch(b).hashes, "{name}");
     }
-    compare_labels(a, b);
 }
 
 fn compare_quantiles(a: &ColumnFigures, b: &ColumnFigures) {
@@ -273,13 +318,14 @@ fn compare_quantiles(a: &ColumnFigures, b: &ColumnFigures) {
     let (quantiles, error) = match (&a.numbers, &b.numbers, &a.times, &b.times) {
         (Some(x), Some(y), ..) => (y.quantiles, x.quantile_error + y.quantile_error),
         (.., Some(x), Some(y)) => {
-            let micros = |text: &String| {
-                match crate::data::cell::time(text.as_bytes()) {
-                    crate::data::cell::Cell::Value(time) => time.micros as f64,
-                    _ => panic!("{text}"),
-                }
+            let micros = |text: &String| match crate::data::cell::time(text.as_bytes()) {
+                crate::data::cell::Cell::Value(time) => time.micros as f64,
+                _ => panic!("{text}"),
             };
-            (y.quantiles.each_ref().map(micros), x.quantile_error + y.quantile_error)
+            (
+                y.quantiles.each_ref().map(micros),
+                x.quantile_error + y.quantile_error,
+            )
         }
         _ => panic!("{name} has no quantiles"),
     };
@@ -294,7 +340,10 @@ fn compare_quantiles(a: &ColumnFigures, b: &ColumnFigures) {
         let below = distribution.below(quantile) as f64 / total;
         let up_to = distribution.below(quantile.next_up()) as f64 / total;
         let room = error + 1.0 / total;
-        assert!(below - room <= *p && *p <= up_to + room, "{name}: {p} {below} {up_to}");
+        assert!(
+            below - room <= *p && *p <= up_to + room,
+            "{name}: {p} {below} {up_to}"
+        );
     }
 }
 
@@ -313,7 +362,7 @@ fn compare_tops(a: &ColumnFigures, b: &ColumnFigures) {
     }
 }
 
-fn compare_labels(a: &ColumnFigures, b: &ColumnFigures) {
+fn compare_labels(a: &ColumnFigures, b: &ColumnFigures, exact: bool) {
     let (name, x, y) = (&a.name, a.label, b.label);
     let (Some(x), Some(y)) = (x, y) else {
         assert_eq!(x, y, "{name}");
@@ -321,15 +370,80 @@ fn compare_labels(a: &ColumnFigures, b: &ColumnFigures) {
     };
     assert_eq!(x.rows, y.rows, "{name}");
     let cells = |c: &ColumnFigures| c.sketch.as_ref().and_then(|sketch| sketch.cells.clone());
-    let exact = cells(a) == cells(b)
+    let exact = exact
+        && cells(a) == cells(b)
         && a.numbers.as_ref().is_none_or(|n| n.quantile_error == 0.0)
         && a.times.as_ref().is_none_or(|t| t.quantile_error == 0.0);
-    let room = if exact { 1e-9 } else { 0.005 };
-    assert!((x.information - y.information).abs() <= room, "{name}: {x:?} {y:?}");
+    let room = if exact { 1e-9 } else { 0.02 };
+    assert!(
+        (x.information - y.information).abs() <= room,
+        "{name}: {x:?} {y:?}"
+    );
     assert!((x.share - y.share).abs() <= room, "{name}: {x:?} {y:?}");
     match (x.correlation, y.correlation) {
         (Some(x), Some(y)) => assert!((x - y).abs() < 1e-9, "{name}: {x} {y}"),
+        // Of numbers whose squares are no doubles files tell none.
+        (None, Some(_)) if name == "extreme" => {}
         (x, y) => assert_eq!(x, y, "{name}"),
+    }
+}
+
+/// BigQuery reads a query of a million bytes.
+#[tokio::test]
+async fn queries_of_many_columns_are_short_enough() {
+    use crate::data::table::Kind;
+    use crate::data::warehouse::column::{SqlType, WarehouseColumn};
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    let kinds = [ValueType::Number, ValueType::Time, ValueType::Text];
+    for (sql_type, kinds) in [
+        (SqlType::Float64, &kinds[..1]),
+        (SqlType::String, &kinds[..]),
+    ] {
+        let column = |n| WarehouseColumn::new(&format!("a column of some length {n}"), sql_type);
+        let relation = Relation {
+            from: "`p.d.t`".to_owned(),
+            filter: None,
+            columns: (0..1500).map(column).collect(),
+        };
+        let typed = relation.columns.iter().zip(kinds.iter().cycle());
+        let typed = typed.map(|(c, kind)| c.taken_for(Kind::with(Some(*kind), None, false)));
+        let features: Vec<usize> = (1..1500).collect();
+        let wanted = Wanted {
+            relation: &relation,
+            columns: typed.collect(),
+            is_test: Some("`part` = 'test'"),
+            label: Some(0),
+            features: &features,
+        };
+        let asked = AtomicUsize::new(0);
+        let ask = async |queries: Vec<Query>| {
+            for query in &queries {
+                assert!(
+                    query.sql.len() < 1_000_000,
+                    "{}: {}",
+                    query.purpose,
+                    query.sql.len()
+                );
+            }
+            asked.fetch_add(queries.len(), Relaxed);
+            // One row in the training part, whose cells are all 1.
+            let row = |query: &Query| match query.sql.contains("ROLLUP(t)") {
+                true => {
+                    let row = |part: Option<&str>| {
+                        let ones = vec![Some("1".to_owned()); 2000];
+                        std::iter::once(part.map(str::to_owned))
+                            .chain(ones)
+                            .collect()
+                    };
+                    vec![row(None), row(Some("false"))]
+                }
+                false => Vec::new(),
+            };
+            Ok(queries.iter().map(row).collect())
+        };
+        let profiled = profile(&wanted, &ask).await.unwrap();
+        assert_eq!(profiled.whole.profile.columns.len(), 1500);
+        assert!((100..400).contains(&asked.load(Relaxed)), "{asked:?}");
     }
 }
 
@@ -346,7 +460,7 @@ async fn a_table_has_the_figures_of_the_same_rows_in_a_file() {
     let local = of_file(&parquet(&batch), "parquet", Some("label"));
     let of = of_server(server, &relation, None, Some("label")).await;
     assert!(of.parts.is_none());
-    compare(&local.profile, &of.whole.profile);
+    compare(&local.profile, &of.whole.profile, "label");
     assert_eq!(local.similar.len(), of.whole.similar.len());
     let cells = |c: &ColumnFigures| c.sketch.clone().unwrap().cells;
     for (a, b) in local.profile.columns.iter().zip(&of.whole.profile.columns) {
@@ -354,7 +468,7 @@ async fn a_table_has_the_figures_of_the_same_rows_in_a_file() {
     }
     let local = of_file(&parquet(&batch), "parquet", Some("many"));
     let of = of_server(server, &relation, None, Some("many")).await;
-    compare(&local.profile, &of.whole.profile);
+    compare(&local.profile, &of.whole.profile, "many");
 }
 
 #[tokio::test]
@@ -369,27 +483,41 @@ async fn parts_have_the_figures_of_their_rows() {
     let select = format!("SELECT {test} {}", relation.clause());
     let flags = server.rows(&select).await.unwrap();
     // The order of the rows is that of the file, which is held against a count below.
-    let is_test: Vec<bool> = flags.iter().map(|row| row[0].as_deref() == Some("true")).collect();
+    let is_test: Vec<bool> = flags
+        .iter()
+        .map(|row| row[0].as_deref() == Some("true"))
+        .collect();
     let part = |test: bool| {
         let keep: BooleanArray = is_test.iter().map(|is| Some(*is == test)).collect();
         let rows: Vec<u64> = (0..is_test.len() as u64)
             .filter(|row| keep.value(*row as usize))
             .collect();
         let rows = arrow_array::UInt64Array::from(rows);
-        let columns = batch.columns().iter().map(|column| {
-            arrow_select::take::take(column, &rows, None).unwrap()
-        });
+        let columns = batch
+            .columns()
+            .iter()
+            .map(|column| arrow_select::take::take(column, &rows, None).unwrap());
         RecordBatch::try_new(batch.schema(), columns.collect()).unwrap()
     };
     let of = of_server(server, &relation, Some(test), Some("label")).await;
     let parts = of.parts.unwrap();
-    compare(&of_file(&parquet(&batch), "parquet", Some("label")).profile, &of.whole.profile);
     let (train, test) = (part(false), part(true));
-    compare(&of_file(&parquet(&train), "parquet", Some("label")).profile, &parts.train);
-    compare(&of_file(&parquet(&test), "parquet", Some("label")).profile, &parts.test);
+    let parts_of = [
+        (&batch, &of.whole.profile),
+        (&train, &parts.train),
+        (&test, &parts.test),
+    ];
+    for (rows, profile) in parts_of {
+        let local = of_file(&parquet(rows), "parquet", Some("label"));
+        compare(&local.profile, profile, "label");
+    }
     // A row is known by its id, which tells its features.
     let ids = |batch: &RecordBatch| -> Vec<String> {
-        let ids = batch.column(0).as_any().downcast_ref::<StringArray>().unwrap();
+        let ids = batch
+            .column(0)
+            .as_any()
+            .downcast_ref::<StringArray>()
+            .unwrap();
         ids.iter().flatten().map(str::to_owned).collect()
     };
     let known: HashSet<String> = ids(&train).into_iter().collect();
@@ -401,7 +529,53 @@ async fn parts_have_the_figures_of_their_rows() {
         parts.overlap.values[at]
     };
     // A city is in one part, and so are its rows.
-    assert_eq!((share("city"), share("id"), share("nothing")), (0.0, 0.0, 0.0));
-    assert_eq!((share("flag"), share("label"), share("one")), (1.0, 1.0, 1.0));
+    assert_eq!(
+        (share("city"), share("id"), share("nothing")),
+        (0.0, 0.0, 0.0)
+    );
+    assert_eq!(
+        (share("flag"), share("label"), share("one")),
+        (1.0, 1.0, 1.0)
+    );
     assert!(share("few") > 0.5 && share("many") < 0.1);
+}
+
+/// A CSV file is loaded as texts, which are read as the reader of files reads them.
+#[tokio::test]
+async fn the_examples_tables_have_the_figures_of_their_files() {
+    let Some(server) = server() else { return };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cloudbuild/churn/data");
+    let mut files = vec![folder.join("account.csv"), folder.join("usage.csv")];
+    files.extend(
+        std::env::var_os("SERIN_TABLES")
+            .iter()
+            .flat_map(std::env::split_paths),
+    );
+    for file in files {
+        let bytes = std::fs::read(&file).unwrap();
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        let mut lines = text.lines().map(|line| {
+            // None of their fields holds a comma.
+            line.split(',')
+                .map(|field| field.trim_matches('"').to_owned())
+                .collect::<Vec<_>>()
+        });
+        let names = lines.next().unwrap();
+        let columns: Vec<(&str, &str)> =
+            names.iter().map(|name| (name.as_str(), "STRING")).collect();
+        let rows = lines.map(|fields| {
+            let cells = names
+                .iter()
+                .cloned()
+                .zip(fields.into_iter().map(serde_json::Value::from));
+            serde_json::Value::Object(cells.collect())
+        });
+        let rows: Vec<serde_json::Value> = rows.collect();
+        let table = file.file_stem().unwrap().to_str().unwrap();
+        let relation = server.table(table, &columns, &rows).await.unwrap();
+        let label = names.last().unwrap().as_str();
+        let local = of_file(&bytes, "csv", Some(label));
+        let of = of_server(server, &relation, None, Some(label)).await;
+        compare(&local.profile, &of.whole.profile, label);
+    }
 }

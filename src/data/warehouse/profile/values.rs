@@ -92,9 +92,7 @@ fn asked(wanted: &Wanted, known: &Known, group: Vec<ToldColumn>) -> Asked<Vec<To
         .iter()
         .filter_map(|n| cells::value(wanted, *n))
         .collect();
-    let numbers = places
-        .iter()
-        .filter(|n| kind(n) == Some(ValueType::Number));
+    let numbers = places.iter().filter(|n| kind(n) == Some(ValueType::Number));
     let numbers: Vec<usize> = numbers.copied().collect();
     let rows = cells::with_keys(&cells::rows(wanted, &fields), &numbers);
     let values = group.iter().enumerate().map(|(at, (n, told))| match told {
@@ -249,9 +247,7 @@ impl Column {
         });
         for (part, counts) in self.parts.iter_mut().zip(&counts) {
             for (value, count) in (0..).zip(counts).filter(|(_, count)| **count > 0) {
-                part.counted
-                    .distinct
-                    .add_all([(mix(value), times(*count))]);
+                part.counted.distinct.add_all([(mix(value), times(*count))]);
             }
         }
         let [train, test] = [TRAIN, TEST].map(|part| counts[part].map(|count| count > 0));
