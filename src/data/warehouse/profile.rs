@@ -139,47 +139,16 @@ struct Asked<T> {
 pub(crate) async fn profile(wanted: &Wanted<'_>, ask: &impl Ask) -> Result<WarehouseProfile> {
     let mut known = Known::new(&wanted.columns);
     let summaries = summary::queries(wanted);
-    for (of, rows) in answered(summaries, ask).await? {
-        known.summary(&of, &rows)?;
+    let queries = summaries.iter().map(|asked| asked.query.clone());
+    let answers = sent(queries.collect(), ask).await?;
+    for (asked, rows) in summaries.iter().zip(answers) {
+        known.summary(&asked.of, &rows)?;
     }
     for column in &mut known.columns {
         column.booleans();
     }
-    // Three kinds of queries at once, told apart by how many there are of each.
-    let (values, scaled) = (known.value_queries(wanted), known.scaled_queries(wanted));
-    let repeated = rows::query(wanted, known.rows[WHOLE]);
-    let mut queries: Vec<Query> = Vec::new();
-    queries.extend(values.iter().map(|asked| asked.query.clone()));
-    queries.extend(scaled.iter().map(|asked| asked.query.clone()));
-    queries.extend(repeated.clone());
-    let mut answers = sent(queries, ask).await?.into_iter();
-    let mut next = || answers.next().context("fewer answers than queries");
-    for asked in &values {
-        known.values(&asked.of, &next()?)?;
-    }
-    for asked in &scaled {
-        known.scaled(&asked.of, &next()?)?;
-    }
-    let repeated = match repeated {
-        Some(_) => rows::Repeated::of(&next()?, wanted.columns.len())?,
-        None => rows::Repeated::default(),
-    };
-    let levels = known.level_queries(wanted);
-    let candidates = known.candidates(&repeated.sample);
-    let pairs = known.pair_queries(wanted, candidates);
-    let mut queries: Vec<Query> = Vec::new();
-    queries.extend(levels.iter().map(|asked| asked.query.clone()));
-    queries.extend(pairs.iter().map(|asked| asked.query.clone()));
-    let mut answers = sent(queries, ask).await?.into_iter();
-    let mut next = || answers.next().context("fewer answers than queries");
-    let mut told = label::Told::new(wanted.columns.len());
-    for asked in &levels {
-        told.levels(&asked.of, &next()?)?;
-    }
-    let mut shares = Vec::new();
-    for asked in &pairs {
-        shares.extend(pairs::shares(&asked.of, &next()?)?);
-    }
+    let repeated = known.second_round(wanted, ask).await?;
+    let (told, shares) = known.third_round(wanted, &repeated, ask).await?;
     let [whole, train, test] = [WHOLE, TRAIN, TEST].map(|part| {
         let labels = told.figures(part, &shares);
         known.profiled(wanted, part, labels, &repeated, &shares)
@@ -198,6 +167,57 @@ pub(crate) async fn profile(wanted: &Wanted<'_>, ask: &impl Ask) -> Result<Wareh
 }
 
 impl Known {
+    /// Counts the values of the columns, and the rows that are equal to others.
+    async fn second_round(
+        &mut self,
+        wanted: &Wanted<'_>,
+        ask: &impl Ask,
+    ) -> Result<rows::Repeated> {
+        let (values, scaled) = (self.value_queries(wanted), self.scaled_queries(wanted));
+        let repeated = rows::query(wanted, self.rows[WHOLE]);
+        let mut queries: Vec<Query> = Vec::new();
+        queries.extend(values.iter().map(|asked| asked.query.clone()));
+        queries.extend(scaled.iter().map(|asked| asked.query.clone()));
+        queries.extend(repeated.clone());
+        let mut answers = sent(queries, ask).await?.into_iter();
+        let mut next = || answers.next().context("fewer answers than queries");
+        for asked in &values {
+            self.values(&asked.of, &next()?)?;
+        }
+        for asked in &scaled {
+            self.scaled(&asked.of, &next()?)?;
+        }
+        match repeated {
+            Some(_) => rows::Repeated::of(&next()?, wanted.columns.len()),
+            None => Ok(rows::Repeated::default()),
+        }
+    }
+
+    /// Holds columns against the label, and against each other.
+    async fn third_round(
+        &self,
+        wanted: &Wanted<'_>,
+        repeated: &rows::Repeated,
+        ask: &impl Ask,
+    ) -> Result<(label::Told, Vec<pairs::Share>)> {
+        let levels = self.level_queries(wanted);
+        let pairs = self.pair_queries(wanted, self.candidates(&repeated.sample));
+        let mut queries: Vec<Query> = Vec::new();
+        queries.extend(levels.iter().map(|asked| asked.query.clone()));
+        queries.extend(pairs.iter().map(|asked| asked.query.clone()));
+        let mut answers = sent(queries, ask).await?.into_iter();
+        let mut next = || answers.next().context("fewer answers than queries");
+        let mut told = label::Told::new(wanted.columns.len());
+        for asked in &levels {
+            told.levels(&asked.of, &next()?)?;
+        }
+        let mut shares = Vec::new();
+        for asked in &pairs {
+            shares.extend(pairs::shares(&asked.of, &next()?)?);
+        }
+        Ok((told, shares))
+    }
+
     /// The record of a part.
     fn profiled(
         &self,
@@ -259,17 +279,12 @@ fn exact(count: u64) -> Estimate {
     Estimate { count, error: 0.0 }
 }
 
-/// Asks queries; their answers in the same order.
+/// Asks queries; an answer to each, in the same order.
 async fn sent(queries: Vec<Query>, ask: &impl Ask) -> Result<Vec<Rows>> {
     match queries.is_empty() {
         true => Ok(Vec::new()),
         false => ask(queries).await,
     }
-}
-
-async fn answered<T>(asked: Vec<Asked<T>>, ask: &impl Ask) -> Result<Vec<(T, Rows)>> {
-    let (queries, of): (Vec<Query>, Vec<T>) = asked.into_iter().map(|a| (a.query, a.of)).unzip();
-    Ok(of.into_iter().zip(sent(queries, ask).await?).collect())
 }
 
 /// Groups of columns whose texts together are no longer than a query should be, and which are not too many.
