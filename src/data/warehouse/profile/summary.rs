@@ -74,7 +74,7 @@ fn piece(wanted: &Wanted, n: usize, typed: TypedColumn) -> Option<Piece> {
     let mut fields = vec![cells::value(wanted, n)?];
     let value = cells::name(kind, n);
     let mut figures = vec![format!("COUNT({value})")];
-    for (name, flag) in [("e", typed.is_empty()), ("a", typed.is_nan())] {
+    for (name, flag) in [("empty", typed.is_empty()), ("nan", typed.is_nan())] {
         if flag == "FALSE" {
             figures.push("0".to_owned());
         } else {
