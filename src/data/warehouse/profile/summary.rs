@@ -272,28 +272,52 @@ impl Part {
     }
 }
 
+/// A column by its place, whose numbers are divided by `scale`, and of which `middle` is taken off then.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Scaled {
+    n: usize,
+    scale: f64,
+    middle: f64,
+}
+
+/// Numbers whose mean is more than so many of their deviations away from zero lose digits when their squares are summed
+/// up as they are.
+const FAR: f64 = 1000.0;
+
 impl Known {
-    /// The moments of numbers that are too large or too small to be multiplied as they are.
-    pub(super) fn scaled_queries(&self, wanted: &Wanted) -> Vec<Asked<Vec<(usize, f64)>>> {
+    /// The moments of numbers that are too large, too small or too far from zero to be multiplied as they are.
+    pub(super) fn scaled_queries(&self, wanted: &Wanted) -> Vec<Asked<Vec<Scaled>>> {
         let columns = self.columns.iter().enumerate();
         let numbers = columns.filter(|(_, column)| column.kind == ValueType::Number);
-        let scaled = numbers.map(|(n, column)| (n, column.parts[WHOLE].scale()));
-        let scaled: Vec<(usize, f64)> = scaled.filter(|(_, scale)| *scale != 1.0).collect();
+        let scaled = numbers.filter_map(|(n, column)| {
+            let whole = &column.parts[WHOLE];
+            let (scale, moments) = (whole.scale(), &whole.ordered.moments);
+            let far = moments.mean().abs() > FAR * moments.standard_deviation();
+            let middle = match scale == 1.0 && far {
+                true => moments.mean(),
+                false => 0.0,
+            };
+            let varies = whole.counted.min < whole.counted.max;
+            let scaled = Scaled { n, scale, middle };
+            (varies && (scale != 1.0 || middle != 0.0)).then_some(scaled)
+        });
+        let scaled: Vec<Scaled> = scaled.collect();
         let groups = groups(scaled, COLUMNS, |_| 1000).into_iter();
         let asked = groups.map(|group| {
             let fields: Vec<String> = group
                 .iter()
-                .filter_map(|(n, _)| cells::value(wanted, *n))
+                .filter_map(|scaled| cells::value(wanted, scaled.n))
                 .collect();
-            let figures = group.iter().map(|(n, scale)| {
-                let scaled = format!("IF(IS_INF(v{n}), NULL, v{n}) / {}", cells::number(*scale));
+            let figures = group.iter().map(|Scaled { n, scale, middle }| {
+                let (scale, middle) = (cells::number(*scale), cells::number(*middle));
+                let scaled = format!("IF(IS_INF(v{n}), NULL, v{n}) / {scale} - ({middle})");
                 format!("AVG({scaled}), VAR_SAMP({scaled})")
             });
             let figures: Vec<String> = figures.collect();
             let rows = cells::rows(wanted, &fields);
             Asked {
                 query: Query {
-                    purpose: "the means of very large and very small numbers".to_owned(),
+                    purpose: "the moments of very large, very small and far numbers".to_owned(),
                     sql: format!(
                         "SELECT t, {}\nFROM {rows}\nGROUP BY ROLLUP(t)",
                         figures.join(", ")
@@ -305,17 +329,17 @@ impl Known {
         asked.collect()
     }
 
-    /// Takes in the answer about these columns, each with what its numbers were divided by.
-    pub(super) fn scaled(&mut self, columns: &[(usize, f64)], rows: &Rows) -> Result<()> {
+    /// Takes in the answer about these columns.
+    pub(super) fn scaled(&mut self, columns: &[Scaled], rows: &Rows) -> Result<()> {
         for row in rows {
             let mut cells = Cells::of(row);
             let part = cells.part()?;
-            for (n, scale) in columns {
+            for Scaled { n, scale, middle } in columns {
                 let mean: f64 = cells.parsed()?.unwrap_or(0.0);
                 let variance: f64 = cells.parsed()?.unwrap_or(0.0);
                 let column = self.columns.get_mut(*n);
                 if let Some(part) = column.and_then(|column| column.parts.get_mut(part)) {
-                    part.moments(mean * scale, variance.max(0.0).sqrt() * scale);
+                    part.moments((mean + middle) * scale, variance.max(0.0).sqrt() * scale);
                 }
             }
         }
