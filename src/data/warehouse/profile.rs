@@ -21,8 +21,9 @@ mod values;
 
 use anyhow::{Context as _, Result, anyhow};
 
-use super::column::TypedColumn;
+use super::column::{SqlType, TypedColumn};
 use super::{Ask, Query, Relation, Rows};
+use crate::data::cell::FIRST_ROUNDED;
 use crate::data::stats::column::{Counted, Limits, Ordered};
 use crate::data::stats::{Overlap, Profiled, SOME, Similar, figures};
 use crate::workspace::table_profile::{Estimate, LabelFigures, TableProfile, ValueType};
@@ -88,6 +89,13 @@ impl Part {
         }
     }
 
+    /// Whether numbers of a column may be others than the doubles they are counted as, as ids of 19 digits are: files
+    /// tell these apart by their digits, so the hashes are not the same.
+    fn loses_digits(&self, column: &Column) -> bool {
+        let size = self.counted.min.abs().max(self.counted.max.abs());
+        !column.is_float && size.is_finite() && size >= FIRST_ROUNDED
+    }
+
     fn is_constant(&self) -> bool {
         let counted = &self.counted;
         let missing = counted.null + counted.empty + counted.nan;
@@ -98,6 +106,8 @@ impl Part {
 /// A column in all parts.
 struct Column {
     kind: ValueType,
+    /// Whether its cells are FLOAT64.
+    is_float: bool,
     parts: Parts<Part>,
     /// The share of the test part's different values that the training part has.
     shared: f64,
@@ -115,6 +125,7 @@ impl Known {
         let limits = Limits::of(columns.len());
         let column = |column: &TypedColumn| Column {
             kind: column.value_type(),
+            is_float: column.column.sql_type == SqlType::Float64,
             parts: std::array::from_fn(|_| Part::new(limits)),
             shared: 0.0,
         };
@@ -240,6 +251,11 @@ impl Known {
                 if let Some(sketch) = &mut figures.sketch {
                     sketch.hashes = None;
                 }
+            }
+            if of.loses_digits(column)
+                && let Some(sketch) = &mut figures.sketch
+            {
+                sketch.hashes = None;
             }
             figures.label = label;
             columns.push(figures);

@@ -374,12 +374,13 @@ fn compare_labels(a: &ColumnFigures, b: &ColumnFigures, exact: bool) {
         && cells(a) == cells(b)
         && a.numbers.as_ref().is_none_or(|n| n.quantile_error == 0.0)
         && a.times.as_ref().is_none_or(|t| t.quantile_error == 0.0);
-    let room = if exact { 1e-9 } else { 0.02 };
+    // Bins whose edges are those of intervals hold a little more or less, and 31 edges add up.
+    let [bits, share] = if exact { [1e-9; 2] } else { [0.05, 0.01] };
     assert!(
-        (x.information - y.information).abs() <= room,
+        (x.information - y.information).abs() <= bits,
         "{name}: {x:?} {y:?}"
     );
-    assert!((x.share - y.share).abs() <= room, "{name}: {x:?} {y:?}");
+    assert!((x.share - y.share).abs() <= share, "{name}: {x:?} {y:?}");
     match (x.correlation, y.correlation) {
         (Some(x), Some(y)) => assert!((x - y).abs() < 1e-9, "{name}: {x} {y}"),
         // Of numbers whose squares are no doubles files tell none.
