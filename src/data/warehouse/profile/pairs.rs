@@ -92,10 +92,14 @@ impl Known {
             .iter()
             .filter(|n| kind(**n) == Some(ValueType::Number));
         let finite = numbers.map(|n| {
-            let scale = self.columns.get(*n).map_or(1.0, |c| c.parts[WHOLE].scale());
-            let scaled = match scale == 1.0 {
-                true => String::new(),
-                false => format!(" / {}", cells::number(scale)),
+            // Far from zero their squares would lose digits.
+            let part = self.columns.get(*n).map(|column| &column.parts[WHOLE]);
+            let scaled = match part.map_or(1.0, super::Part::scale) {
+                1.0 => {
+                    let mean = part.map_or(0.0, |part| part.ordered.moments.mean());
+                    format!(" - ({})", cells::number(mean))
+                }
+                scale => format!(" / {}", cells::number(scale)),
             };
             format!("IF(IS_INF(v{n}), NULL, v{n}){scaled} AS f{n}")
         });
