@@ -153,13 +153,18 @@ fn correlation(x: &[u64], y: &[u64]) -> Option<f64> {
     let (mx, my) = pairs
         .iter()
         .fold((0.0, 0.0), |(a, b), (x, y)| (a + x / n, b + y / n));
+    let (mut rx, mut ry) = (0.0, 0.0);
     let (mut xx, mut yy, mut xy) = (0.0, 0.0, 0.0);
     for (x, y) in &pairs {
         let (x, y) = (x - mx, y - my);
+        rx += x;
+        ry += y;
         xx += x * x;
         yy += y * y;
         xy += x * y;
     }
+    // The means are rounded, which far from zero is seen.
+    let (xx, yy, xy) = (xx - rx * rx / n, yy - ry * ry / n, xy - rx * ry / n);
     let correlation = xy / (xx.sqrt() * yy.sqrt());
     correlation
         .is_finite()
