@@ -27,7 +27,7 @@ pub(crate) mod table;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod types;
-#[allow(dead_code)]
+
 pub(crate) mod warehouse;
 
 /// A number of things, as in `1 row` or `20 rows`.

@@ -4,7 +4,6 @@
 //! The same requests go to Google or to an emulator; only the base URLs differ.
 
 // Until a step calls it.
-#[allow(dead_code, unused_imports)]
 pub(crate) mod bigquery;
 mod call;
 mod client;

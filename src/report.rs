@@ -7,7 +7,7 @@ mod deploy;
 mod groups;
 mod html;
 mod lint;
-mod number;
+pub(crate) mod number;
 mod page;
 mod plot;
 mod profile;

@@ -9,6 +9,7 @@
 
 mod aliases;
 pub(crate) mod auth;
+pub(crate) mod bigquery;
 mod bucket;
 pub(crate) mod champion;
 pub(crate) mod deploy;

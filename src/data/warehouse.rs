@@ -7,9 +7,9 @@
 pub(crate) mod checks;
 pub(crate) mod column;
 pub(crate) mod join;
-pub(crate) mod split;
 pub(crate) mod pattern;
 pub(crate) mod profile;
+pub(crate) mod split;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod types;
@@ -58,10 +58,6 @@ impl Relation {
             None => format!("FROM {} WHERE {condition}", self.from),
             Some(filter) => format!("FROM {} WHERE ({filter}) AND {condition}", self.from),
         }
-    }
-
-    pub(crate) fn column(&self, name: &str) -> Option<&WarehouseColumn> {
-        self.columns.iter().find(|column| column.name == name)
     }
 }
 

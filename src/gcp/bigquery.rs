@@ -3,6 +3,7 @@
 //! A job's id is chosen here and makes it harmless to ask for the job twice ([`jobs`]). Jobs that run are
 //! remembered, so that a step that is ended early can cancel them ([`BigQuery::or_cancel`]).
 
+mod datasets;
 mod jobs;
 mod names;
 mod rows;
@@ -16,9 +17,10 @@ use std::time::Duration;
 
 use reqwest::Method;
 
+pub(crate) use datasets::DatasetName;
 pub(crate) use jobs::{DryRun, Job, Query};
 pub(crate) use names::{TableName, labels};
-pub(crate) use tables::{Field, Mode, TableInfo, TableKind};
+pub(crate) use tables::{Field, Mode, TableKind};
 
 use super::call::{Call, segment};
 use super::client::Client;

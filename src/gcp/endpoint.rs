@@ -101,8 +101,6 @@ pub(super) enum BigQueryBase {
     /// By this variable.
     Redirected(&'static str, Base),
     /// Nowhere: Cloud Storage is this emulator, and a rehearsal must not ask Google.
-    // Until a step asks BigQuery.
-    #[allow(dead_code)]
     Unknown(Base),
 }
 

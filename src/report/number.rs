@@ -15,7 +15,7 @@ pub(super) fn count(n: u64) -> String {
 }
 
 /// A count and its noun, which takes an `s` for any number but one: `1 column`, `2 columns`.
-pub(super) fn counted(n: u64, noun: &str) -> String {
+pub(crate) fn counted(n: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(n), if n == 1 { "" } else { "s" })
 }
 
@@ -66,7 +66,7 @@ pub(super) fn share(part: u64, whole: u64) -> Option<f64> {
 }
 
 /// Bytes in three significant digits: `528 kB`, `1.02 GB`; a thousand of each unit is the next.
-pub(super) fn bytes(n: u64) -> String {
+pub(crate) fn bytes(n: u64) -> String {
     let units = [
         (1_000_000_000_000, "TB"),
         (1_000_000_000, "GB"),

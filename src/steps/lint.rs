@@ -3,6 +3,7 @@
 mod baseline;
 pub(super) mod judge;
 mod text;
+mod warehouse;
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -102,6 +103,10 @@ pub(crate) fn command(flags: Flags) -> Result<u8> {
     if flags.dry_run {
         return Err(Input::new("`--dry-run` is for `--infer` and `--update`").into());
     }
+    if flags.source == Source::BigQuery && flags.project.is_none() {
+        let message = "BigQuery's queries are jobs of a project, and need `--project` for it";
+        return Err(Input::new(message).into());
+    }
     if (flags.project.is_none() || flags.region.is_none())
         && asks_for_champion(&Config::read(config)?)
     {
@@ -146,16 +151,18 @@ async fn lint(ctx: &Context, source: Source) -> Result<Outcome> {
         frozen: false,
     };
     let schema = lint.schema()?;
-    let mut tables = Tables::default();
-    let (sources, places) = lint.sources(source, &mut tables).await?;
-    let (frozen, digests) = lint.freeze(schema.as_ref(), &sources, &places)?;
-    let tables = lint.print_tables(&frozen, places, digests)?;
+    let (frozen, tables) = match source {
+        Source::Local => lint.freeze_files(schema.as_ref()).await?,
+        Source::BigQuery => warehouse::freeze(&mut lint, schema.as_ref()).await?,
+    };
     let mut findings = frozen.findings;
     if let Some(joined) = frozen.joined {
         let read = &frozen.tables;
         lint.judge(joined, read, tables, &mut findings).await?;
     }
-    lint.conclude(findings)
+    let outcome = lint.conclude(findings)?;
+    warehouse::forget_moment(&ctx.workspace)?;
+    Ok(outcome)
 }
 
 /// Where a table is read.
@@ -187,20 +194,28 @@ struct Lint<'a> {
 }
 
 impl Lint<'_> {
+    /// Reads, checks and freezes files, and prints what they were.
+    async fn freeze_files(
+        &mut self,
+        schema: Option<&Schema>,
+    ) -> Result<(Frozen, Vec<SourceTable>)> {
+        let mut tables = Tables::default();
+        let (sources, places) = self.sources(&mut tables).await?;
+        let (frozen, digests) = self.freeze(schema, &sources, &places)?;
+        let tables = self.print_tables(&frozen, places, digests)?;
+        Ok((frozen, tables))
+    }
+
     fn schema(&mut self) -> Result<Option<Schema>> {
         let Some(path) = &self.ctx.config.lint.schema else {
             return Ok(None);
         };
         let full = beside(&self.ctx.config.path, path);
         let schema = Schema::read(&full)?;
-        let known: Vec<&str> = self
-            .ctx
-            .config
-            .data
-            .tables
-            .iter()
-            .map(|t| t.name.as_str())
-            .collect();
+        let data = &self.ctx.config.data;
+        let tables = data.tables.iter().map(|t| t.name.as_str());
+        let query = data.query.iter().map(|_| warehouse::QUERY);
+        let known: Vec<&str> = tables.chain(query).collect();
         let stranger = schema
             .tables
             .iter()
@@ -218,16 +233,20 @@ impl Lint<'_> {
     }
 
     /// Finds the files of every table, which `tables` keeps.
-    async fn sources(
-        &self,
-        source: Source,
-        tables: &mut Tables,
-    ) -> Result<(Vec<freeze::Source>, Vec<ReadFrom>)> {
+    async fn sources(&self, tables: &mut Tables) -> Result<(Vec<freeze::Source>, Vec<ReadFrom>)> {
         let config = &self.ctx.config;
+        if let (Some(query), true) = (&config.data.query, config.data.tables.is_empty()) {
+            return Err(Input::new(
+                "`data.query` is run by BigQuery, and `data.tables` names no files",
+            )
+            .at(query.place.clone())
+            .hint("take `--source=bigquery`, in a build `-s _SOURCE=bigquery`")
+            .into());
+        }
         let folder = config.path.parent().unwrap_or(Path::new(""));
         let (mut sources, mut places) = (Vec::new(), Vec::new());
         for table in &config.data.tables {
-            let place = local_place(table, source)?;
+            let place = local_place(table)?;
             let files = tables.find_in(folder, place).await?;
             let shown = match files.as_slice() {
                 [only] => only.shown.to_string(),
@@ -496,26 +515,17 @@ impl Lint<'_> {
     }
 }
 
-/// The place of a table's files, where it is wanted and there.
-fn local_place(table: &crate::config::Table, source: Source) -> Result<&Spot<String>> {
+/// The place of a table's files.
+fn local_place(table: &crate::config::Table) -> Result<&Spot<String>> {
     let name = &table.name;
-    let error = match (source, &table.local) {
-        (Source::Local, Some(local)) => return Ok(local),
-        (Source::Local, None) => Input::new(format!("table `{name}` has no `local` place")).hint(
-            format!("add one, as in `{name}: {{local: data/{name}.csv}}`"),
-        ),
-        (Source::BigQuery, local) => {
-            let other = match local {
-                Some(local) => format!("its `local` place is `{}`", **local),
-                None => "it has no `local` place".to_owned(),
-            };
-            Input::new(format!(
-                "table `{name}` is wanted from BigQuery, this version reads `local` places only; {other}"
-            ))
-            .hint("take `--source=local`, in a build `-s _SOURCE=local`")
-        }
-    };
-    Err(error.at(table.place.clone()).into())
+    table.local.as_ref().ok_or_else(|| {
+        let error = Input::new(format!("table `{name}` has no `local` place"));
+        let hint = match &table.bigquery {
+            Some(_) => "take `--source=bigquery`, in a build `-s _SOURCE=bigquery`".to_owned(),
+            None => format!("add one, as in `{name}: {{local: data/{name}.csv}}`"),
+        };
+        error.hint(hint).at(table.place.clone()).into()
+    })
 }
 
 fn names(columns: &[Spot<String>]) -> String {

@@ -55,10 +55,6 @@ impl Pattern {
 /// # Errors
 /// [`Input`] for a pattern without one `*` in its last segment, where it means no object, and for an object
 /// without a checksum.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for the export that `serin lint` begins")
-)]
 pub(crate) fn part(pattern: &GsUri, rows: u64, listed: &[Object]) -> Result<SplitFile> {
     let objects = meant(pattern, listed)?;
     if objects.is_empty() {

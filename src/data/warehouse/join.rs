@@ -32,6 +32,8 @@ pub(crate) struct JoinedRelation {
     columns: Vec<WarehouseColumn>,
     kinds: Vec<Kind>,
     from: String,
+    tables: usize,
+    how: JoinKind,
 }
 
 /// Joins the tables on columns that each of them has.
@@ -63,6 +65,8 @@ pub(crate) fn join(tables: &[TypedRelation], on: &[String], how: JoinKind) -> Jo
         columns,
         kinds,
         from: from(tables, on, how),
+        tables: tables.len(),
+        how,
     }
 }
 
@@ -149,7 +153,10 @@ fn from(tables: &[TypedRelation], on: &[String], how: JoinKind) -> String {
         let keys: String = keys
             .map(|(n, text)| format!(", {text} AS serin_key_{n}"))
             .collect();
-        let rows = format!("(SELECT *{keys} {}) AS t{t}", table.relation.clause());
+        let rows = format!(
+            "(SELECT *, TRUE AS serin_row{keys} {}) AS t{t}",
+            table.relation.clause()
+        );
         if t == 0 {
             from = rows;
             continue;
@@ -176,14 +183,41 @@ impl JoinedRelation {
         columns.map(|(column, kind)| column.taken_for(*kind))
     }
 
-    /// A query of the joined rows with their types as they are, and `is_test` as the column of that name.
+    /// For each table a column of the stored rows that says whether the table has a row there; of the first of a
+    /// left join, and of each of an inner join, that is no question.
+    pub(crate) fn has_row(&self) -> Vec<String> {
+        let is_there = |t: usize| match self.how {
+            JoinKind::Inner => true,
+            JoinKind::Left => t == 0,
+            JoinKind::Outer => self.tables == 1,
+        };
+        let tables = 0..self.tables;
+        tables
+            .map(|t| match is_there(t) {
+                true => "TRUE".to_owned(),
+                false => format!("serin_row_{t}"),
+            })
+            .collect()
+    }
+
+    /// A query of the joined rows with their types as they are, `is_test` as the column of that name, and those of
+    /// [`Self::has_row`].
     pub(crate) fn query(&self, is_test: &str, name: &str) -> String {
         let columns = self.columns.iter();
         let mut columns: Vec<String> = columns
             .map(|column| format!("{} AS {}", column.sql, identifier(&column.name)))
             .collect();
         columns.push(format!("{is_test} AS {name}"));
+        let has_row = self.has_row().into_iter().enumerate();
+        let asked = has_row.filter(|(_, column)| column != "TRUE");
+        columns
+            .extend(asked.map(|(t, column)| format!("IFNULL(t{t}.serin_row, FALSE) AS {column}")));
         format!("SELECT\n  {}\nFROM {}", columns.join(",\n  "), self.from)
+    }
+
+    /// What the columns are taken for.
+    pub(crate) fn kinds(&self) -> &[Kind] {
+        &self.kinds
     }
 
     /// The rows where they stand as a table.

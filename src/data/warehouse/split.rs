@@ -7,11 +7,11 @@ use super::literal;
 use crate::config::{Split, SplitRule};
 use crate::error::Input;
 
-/// A BOOL, never NULL: whether a row is a test row.
+/// A BOOL, never NULL: whether a row is a test row; none is where a column of the rule is not there, which a check
+/// tells.
 ///
 /// # Errors
-/// [`Input`] where the rule names no column, one of a type that files and SQL write otherwise, or one that is not
-/// among the columns.
+/// [`Input`] where the rule names no column, or one of a type that files and SQL write otherwise.
 pub(crate) fn is_test<'a>(
     split: &Split,
     column: impl Fn(&str) -> Option<TypedColumn<'a>>,
@@ -26,7 +26,7 @@ pub(crate) fn is_test<'a>(
             let mut texts = Vec::with_capacity(by.len());
             for name in by {
                 let Some(key) = column(name) else {
-                    return Err(no_column(name).at(name.place.clone()).into());
+                    return Ok("FALSE".to_owned());
                 };
                 let text = key_text(key).ok_or_else(|| {
                     let written = "is of a type that BigQuery and files write otherwise";
@@ -45,15 +45,13 @@ pub(crate) fn is_test<'a>(
             column: name,
             test_from,
         } => {
-            let time = column(name).ok_or_else(|| no_column(name).at(name.place.clone()))?;
+            let Some(time) = column(name) else {
+                return Ok("FALSE".to_owned());
+            };
             let text = super::column::trimmed(&time.kept());
             Ok(format!("IFNULL({text} >= {}, FALSE)", literal(test_from)))
         }
     }
-}
-
-fn no_column(name: &str) -> Input {
-    Input::new(format!("`data.split`: no table has a column `{name}`"))
 }
 
 /// The text of a key's cell, empty where it is missing; `None` for a type that is not written the same everywhere.

@@ -10,13 +10,17 @@ use crate::data::table::Kind;
 use crate::workspace::records::ColumnType;
 use crate::workspace::table_profile::ValueType;
 
-/// The query that tells the types of texts, and whether times are dates; none where every type is known.
-pub(crate) fn query(name: &str, relation: &Relation) -> Option<Query> {
+/// Columns of a query: BigQuery takes a MB of SQL, and a column of texts is two kB of it.
+const AT_ONCE: usize = 200;
+
+/// The queries that tell the types of texts, and whether times are dates; none where every type is known.
+pub(crate) fn queries(name: &str, relation: &Relation) -> Vec<Query> {
     let columns: Vec<String> = relation.columns.iter().filter_map(figures).collect();
-    (!columns.is_empty()).then(|| Query {
+    let query = |columns: &[String]| Query {
         purpose: format!("the types of {name}"),
         sql: format!("SELECT\n  {}\n{}", columns.join(",\n  "), relation.clause()),
-    })
+    };
+    columns.chunks(AT_ONCE).map(query).collect()
 }
 
 /// What is counted of a column: of texts the values, and those that are a number, a boolean and a time; of times
@@ -40,18 +44,18 @@ fn figures(column: &WarehouseColumn) -> Option<String> {
     }
 }
 
-/// The types, in the order of the columns; `declared` is what the schema says of a column, `rows` the answer of
-/// [`query`].
+/// The types, in the order of the columns; `declared` is what the schema says of a column, `answers` are those of
+/// [`queries`].
 ///
 /// # Errors
-/// When the answer is none of that query.
+/// When the answers are none of those queries.
 pub(crate) fn kinds(
     relation: &Relation,
-    rows: Option<&Rows>,
+    answers: &[Rows],
     declared: impl Fn(&str) -> Option<ColumnType>,
 ) -> Result<Vec<Kind>> {
-    let row = rows.and_then(|rows| rows.first());
-    let mut cells = row.into_iter().flatten();
+    let rows = answers.iter().filter_map(|rows| rows.first());
+    let mut cells = rows.flatten();
     let mut next = || -> Result<u64> {
         let cell = cells.next().and_then(Option::as_deref);
         cell.and_then(|cell| cell.parse().ok())

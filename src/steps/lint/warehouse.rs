@@ -1,0 +1,725 @@
+//! The data where BigQuery has it: checked, joined, divided, profiled and exported there, so that no row passes
+//! through the build.
+//!
+//! The tables are read as they were at one moment. What cannot be read so, a view or a query, is read once into a
+//! table of `data.staging`; so is the join, with a column that says which rows are for the test. All that follows
+//! reads that table, which expires after a day.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use super::{Lint, beside, relative};
+use crate::clock::Timestamp;
+use crate::config::{self, Config, JoinKind, Spot};
+use crate::data::checks::{self, DatasetScope};
+use crate::data::counted;
+use crate::data::findings::Findings;
+use crate::data::frame::FrameColumn;
+use crate::data::freeze::{Frozen, Joined, Snapshot};
+use crate::data::join::Fault;
+use crate::data::label::{Label, Labels, Target};
+use crate::data::schema::{ColumnRule, Schema};
+use crate::data::table::Totals;
+use crate::data::warehouse::checks as checked;
+use crate::data::warehouse::column::{SqlType, TypedColumn, WarehouseColumn};
+use crate::data::warehouse::join::{JoinedRelation, TypedRelation};
+use crate::data::warehouse::{self, Query, Relation, identifier, literal, profile, split, types};
+use crate::error::Input;
+use crate::gcp::GsUri;
+use crate::gcp::bigquery::{self, DatasetName, Field, Mode, TableKind, TableName};
+use crate::steps::Context;
+use crate::steps::bigquery::{Session, Settings};
+use crate::steps::snapshot_files;
+use crate::workspace::records::{SourceTable, SplitFile};
+use crate::workspace::table_profile::ValueType;
+use crate::workspace::{Digest, FOLDER, Record, Workspace};
+
+/// The column of the joined table that says whether a row is for the test.
+const IS_TEST: &str = "serin_is_test";
+
+/// Which moment a run reads the tables of; written before the first query that depends on it, so that a run that is
+/// started again finds its jobs, and removed when they ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Pinned {
+    /// In microseconds since 1970, by BigQuery's clock.
+    micros: i64,
+    /// Of `serin.yaml`, the schema and the query.
+    asked: Digest,
+}
+
+impl Record for Pinned {
+    const FILE: &'static str = "bigquery.json";
+    const SCHEMA: &'static str = "serin/bigquery/v1";
+    const STEP: &'static str = "lint";
+}
+
+/// A moment that is older than this is not read again: time travel ends after two days at the least.
+const LONGEST_PINNED_HOURS: i64 = 24;
+
+/// What the query's rows are called in the schema and in records.
+pub(super) const QUERY: &str = "query";
+
+/// A table or query of `serin.yaml`.
+struct Source {
+    name: String,
+    /// As messages and records show it.
+    path: String,
+    table: TypedRelation,
+    /// What tells its state apart from others.
+    digest: Digest,
+}
+
+impl Source {
+    fn checked(&self) -> checked::Source<'_> {
+        checked::Source {
+            name: &self.name,
+            path: &self.path,
+            relation: &self.table.relation,
+            kinds: &self.table.kinds,
+        }
+    }
+}
+
+/// What a run of the queries needs.
+struct Warehouse<'a> {
+    lint: &'a Lint<'a>,
+    session: Session,
+    schema: Option<&'a Schema>,
+    staging: DatasetName,
+    pinned: Pinned,
+}
+
+/// Reads, checks and freezes the data; the tables as `dataset.json` names them.
+///
+/// # Errors
+/// [`Input`] where a table or `data.staging` is missing, cannot be read from here, or holds what serin cannot count;
+/// `gcp::Error` when BigQuery fails.
+pub(super) async fn freeze(
+    lint: &mut Lint<'_>,
+    schema: Option<&Schema>,
+) -> Result<(Frozen, Vec<SourceTable>)> {
+    let Context {
+        config, workspace, ..
+    } = lint.ctx;
+    if let Some(query) = &config.data.query {
+        let query = relative(workspace, &beside(&config.path, query))?;
+        lint.inputs.push(workspace.input(&query)?);
+    }
+    let warehouse = Warehouse::open(lint, schema).await?;
+    let session = &warehouse.session;
+    let (frozen, tables) = session.bigquery.or_cancel(warehouse.freeze()).await?;
+    println!("{}", session.summary());
+    for (table, totals) in tables.iter().zip(&frozen.tables) {
+        println!(
+            "table {}: {}, {} ({} as of {})",
+            table.name,
+            counted(table.rows, "row"),
+            counted(totals.columns.len() as u64, "column"),
+            table.path,
+            time(warehouse.pinned.micros)
+        );
+    }
+    Ok((frozen, tables))
+}
+
+/// Forgets which moment was read: the next run reads the tables as they are then.
+pub(super) fn forget_moment(workspace: &Workspace) -> Result<()> {
+    workspace.remove::<Pinned>()
+}
+
+impl<'a> Warehouse<'a> {
+    async fn open(lint: &'a Lint<'a>, schema: Option<&'a Schema>) -> Result<Self> {
+        let ctx = lint.ctx;
+        let data = &ctx.config.data;
+        let staging = data.staging.as_ref().ok_or_else(|| {
+            Input::new("BigQuery needs a dataset in which the joined rows stand for a day")
+                .at_file(&ctx.config.path)
+                .hint("name one that the build may write, as in `data: {staging: my-project.staging}`")
+        })?;
+        let staging: DatasetName = staging
+            .parse()
+            .map_err(|e: Input| e.at(staging.place.clone()))?;
+        let bigquery = bigquery::BigQuery::new(&ctx.client, &ctx.project);
+        let found = bigquery.datasets_get(&staging).await?;
+        let location = found.ok_or_else(|| {
+            Input::new(format!("there is no dataset `{staging}`, or this account may not see it"))
+                .at_file(&ctx.config.path)
+                .hint(format!("make it where the tables are: `bq mk --dataset --location=US {}:{}`; the account needs `roles/bigquery.dataEditor` on it", staging.project, staging.dataset))
+        })?;
+        let build = std::env::var("BUILD_ID").ok();
+        let session = Session::new(Settings {
+            project: &ctx.project,
+            location: &location,
+            labels: bigquery::labels(&ctx.config.model, build.as_deref()),
+            most: data.max_bytes_billed,
+            setting: "data.max_bytes_billed",
+            file: Some(ctx.workspace.path(FOLDER).join("queries.sql")),
+        })?;
+        let now = session.now().await?;
+        let asked = lint.inputs.iter().map(|input| input.sha256.as_str());
+        let asked = Digest::of(asked.collect::<Vec<_>>().join("\n").as_bytes());
+        let oldest = now - LONGEST_PINNED_HOURS * 3_600_000_000;
+        let before = ctx.workspace.peek::<Pinned>();
+        let pinned = match before.filter(|p| p.asked == asked && p.micros > oldest) {
+            Some(before) => {
+                println!("going on with the tables as of {}", time(before.micros));
+                before
+            }
+            None => Pinned { micros: now, asked },
+        };
+        ctx.workspace.write(&pinned, &[])?;
+        Ok(Self {
+            lint,
+            session,
+            schema,
+            staging,
+            pinned,
+        })
+    }
+
+    async fn freeze(&self) -> Result<(Frozen, Vec<SourceTable>)> {
+        let ctx = self.lint.ctx;
+        let data = &ctx.config.data;
+        let sources = self.sources().await?;
+        let (tables, mut findings) = self.check_tables(&sources).await?;
+        let on = data.join.iter().flat_map(|join| &join.on);
+        let on: Vec<String> = on.map(|key| key.value.clone()).collect();
+        let how = data.join.as_ref().map_or(JoinKind::Inner, |join| join.how);
+        let typed: Vec<TypedRelation> = sources.iter().map(|s| s.table.clone()).collect();
+        let faults = self.faults(&sources).await?;
+        checks::tables(&ctx.config, self.schema, &tables, &faults, &mut findings);
+        let stops = |fault: &Fault| !matches!(fault, Fault::Unmatched { .. });
+        let joined = match faults.iter().any(stops) {
+            true => None,
+            false => {
+                let joined = warehouse::join::join(&typed, &on, how);
+                self.joined(&joined, &tables, &mut findings).await?
+            }
+        };
+        let records = sources.into_iter().zip(&tables);
+        let records = records.map(|(source, totals)| SourceTable {
+            name: source.name,
+            path: source.path,
+            rows: totals.rows,
+            sha256: source.digest,
+        });
+        let records = records.collect();
+        let frozen = Frozen {
+            forced: vec![Vec::new(); tables.len()],
+            tables,
+            findings,
+            joined,
+        };
+        Ok((frozen, records))
+    }
+}
+
+// ---- the tables -------------------------------------------------------------------------------
+
+impl Warehouse<'_> {
+    /// The tables with their types, or the query's rows.
+    async fn sources(&self) -> Result<Vec<Source>> {
+        let data = &self.lint.ctx.config.data;
+        let mut untyped = Vec::new();
+        match &data.query {
+            Some(query) => untyped.push(self.query(query).await?),
+            None => {
+                for table in &data.tables {
+                    untyped.push(self.table(table).await?);
+                }
+            }
+        }
+        self.print_price(&untyped).await?;
+        let mut sources = Vec::with_capacity(untyped.len());
+        for source in untyped {
+            let rule = self.schema.and_then(|schema| schema.table(&source.name));
+            let declared = |column: &str| rule?.column(column)?.kind;
+            let queries = types::queries(&source.path, &source.relation);
+            let answers = self.session.ask(queries).await?;
+            let kinds = types::kinds(&source.relation, &answers, declared)?;
+            sources.push(Source {
+                name: source.name,
+                path: source.path,
+                table: TypedRelation {
+                    relation: source.relation,
+                    kinds,
+                },
+                digest: source.digest,
+            });
+        }
+        Ok(sources)
+    }
+
+    /// Tells what a scan of the tables reads, before any of it is read.
+    async fn print_price(&self, sources: &[Untyped]) -> Result<()> {
+        let mut bytes = 0;
+        for source in sources {
+            let all = format!("SELECT * {}", source.relation.clause());
+            bytes += self.session.describe(&all, None).await?.bytes;
+        }
+        println!(
+            "bigquery: a scan of the tables reads {}",
+            Session::price(bytes)
+        );
+        self.session.check(bytes)
+    }
+
+    /// A table as it was at the moment of the run; one that has no past is read into the staging dataset.
+    async fn table(&self, table: &config::Table) -> Result<Untyped> {
+        let name = &table.name;
+        let place = table.bigquery.as_ref().ok_or_else(|| {
+            Input::new(format!("table `{name}` has no `bigquery` place"))
+                .at(table.place.clone())
+                .hint(format!(
+                    "add one, as in `{name}: {{bigquery: my-project.churn.{name}}}`"
+                ))
+        })?;
+        let table_name: TableName = place
+            .parse()
+            .map_err(|e: Input| e.at(place.place.clone()))?;
+        let path = format!("bq://{}", **place);
+        let filter = table.filter.as_ref().map(|filter| filter.value.clone());
+        let all = format!("SELECT * FROM {}", table_name.sql());
+        if table_name.is_wildcard() {
+            return self.stored(name, path, &all, filter, "").await;
+        }
+        let info = self.session.bigquery.tables_get(&table_name).await?;
+        let info = info.ok_or_else(|| {
+            Input::new(format!(
+                "there is no table `{}`, or this account may not see it",
+                **place
+            ))
+            .at(place.place.clone())
+            .hint("it needs `roles/bigquery.dataViewer` on the dataset")
+        })?;
+        if info.requires_partition_filter && filter.is_none() {
+            let by = info.partition_column.as_deref().unwrap_or("_PARTITIONTIME");
+            let message = format!("the table `{}` demands a filter of its partitions", **place);
+            return Err(Input::new(message)
+                .at(table.place.clone())
+                .hint(format!("name one, as in `where: \"{by} >= '2026-01-01'\"`"))
+                .into());
+        }
+        // A server of this machine may not say.
+        if !info.location.is_empty() && info.location != self.session.location {
+            let (of_table, here) = (&info.location, &self.session.location);
+            let message = format!(
+                "the table `{}` is in {of_table}, and `data.staging` in {here}",
+                **place
+            );
+            return Err(Input::new(message)
+                .at(place.place.clone())
+                .hint("a query reads tables of one location: name a staging dataset of theirs")
+                .into());
+        }
+        if !matches!(
+            info.kind,
+            TableKind::Table | TableKind::Clone | TableKind::Snapshot
+        ) {
+            return self.stored(name, path, &all, filter, &info.etag).await;
+        }
+        if info.has_streaming_buffer {
+            println!(
+                "table {name}: rows that were streamed in lately may be missing from its figures"
+            );
+        }
+        let relation = Relation {
+            from: format!(
+                "{} FOR SYSTEM_TIME AS OF {}",
+                table_name.sql(),
+                self.moment()
+            ),
+            columns: columns(&path, &info.schema)?,
+            filter,
+        };
+        let state = format!(
+            "{path}\n{}\n{}\n{:?}",
+            info.etag, info.rows, relation.filter
+        );
+        Ok(Untyped {
+            name: name.clone(),
+            path,
+            relation,
+            digest: Digest::of(state.as_bytes()),
+        })
+    }
+
+    /// The rows of the query, which is run once.
+    async fn query(&self, file: &Spot<String>) -> Result<Untyped> {
+        let config = &self.lint.ctx.config;
+        let path = beside(&config.path, file);
+        let text = std::fs::read_to_string(&path).map_err(|e| {
+            let message = format!("`data.query`: {} cannot be read: {e}", path.display());
+            Input::new(message).at(file.place.clone())
+        })?;
+        let text = text.trim_end().trim_end_matches(';');
+        let described = self.session.describe(text, Some(&path)).await?;
+        let statement = described.statement_type.as_str();
+        if !matches!(statement, "SELECT" | "") {
+            return Err(Input::new(format!(
+                "`data.query` is a {statement}, expected one SELECT"
+            ))
+            .at_file(&path)
+            .hint("make tables elsewhere, and read them here")
+            .into());
+        }
+        self.stored(QUERY, file.value.clone(), text, None, text)
+            .await
+    }
+
+    /// Reads rows once into a table of the staging dataset. `state` is what is known of them beforehand.
+    async fn stored(
+        &self,
+        name: &str,
+        path: String,
+        select: &str,
+        filter: Option<String>,
+        state: &str,
+    ) -> Result<Untyped> {
+        let select = match &filter {
+            Some(filter) => format!("{select} WHERE ({filter})"),
+            None => select.to_owned(),
+        };
+        let described = self.session.describe(&select, None).await?;
+        let table = self.store(name, &select).await?;
+        let state = format!("{path}\n{state}\n{}\n{filter:?}", self.pinned.micros);
+        Ok(Untyped {
+            name: name.to_owned(),
+            relation: Relation {
+                from: table,
+                filter: None,
+                columns: columns(&path, &described.schema)?,
+            },
+            path,
+            digest: Digest::of(state.as_bytes()),
+        })
+    }
+
+    /// Makes a table of a query's rows, which expires a day after the moment of the run; its name in SQL.
+    async fn store(&self, name: &str, select: &str) -> Result<String> {
+        let key = format!("{}\n{}", self.pinned.asked, self.pinned.micros);
+        let key = Digest::of(key.as_bytes());
+        let table = TableName {
+            project: self.staging.project.clone(),
+            dataset: self.staging.dataset.clone(),
+            table: format!("serin_{}_{name}", key.short()),
+        };
+        let table = table.sql();
+        let until = time(self.pinned.micros + 24 * 3_600_000_000);
+        let sql = format!(
+            "CREATE OR REPLACE TABLE {table}\nOPTIONS (expiration_timestamp = TIMESTAMP {})\nAS\n{select}",
+            literal(&until)
+        );
+        self.session
+            .run(&Query {
+                purpose: format!("the rows of {name}"),
+                sql,
+            })
+            .await?;
+        Ok(table)
+    }
+
+    /// The moment in SQL.
+    fn moment(&self) -> String {
+        format!("TIMESTAMP {}", literal(&time(self.pinned.micros)))
+    }
+}
+
+/// A source before its columns' types are known.
+struct Untyped {
+    name: String,
+    path: String,
+    relation: Relation,
+    digest: Digest,
+}
+
+/// A time as SQL and people read it.
+fn time(micros: i64) -> String {
+    Timestamp::from_unix_micros(micros).to_string()
+}
+
+/// The columns that a profile counts: fields of a STRUCT by their path.
+///
+/// # Errors
+/// [`Input`] for a column of a type without single values, and where two have one name.
+fn columns(path: &str, fields: &[Field]) -> Result<Vec<WarehouseColumn>> {
+    let mut columns = Vec::new();
+    flatten(path, fields, "", "", &mut columns)?;
+    let mut names = HashSet::new();
+    match columns
+        .iter()
+        .find(|column| !names.insert(column.name.to_ascii_lowercase()))
+    {
+        Some(twice) => Err(Input::new(format!(
+            "{path}: two columns would be called `{}`, as a field of a STRUCT is by its path",
+            twice.name
+        ))
+        .hint("rename one in a view or in `data.query`")
+        .into()),
+        None => Ok(columns),
+    }
+}
+
+fn flatten(
+    path: &str,
+    fields: &[Field],
+    name: &str,
+    sql: &str,
+    columns: &mut Vec<WarehouseColumn>,
+) -> Result<()> {
+    for field in fields {
+        let name = format!("{name}{}", field.name);
+        let sql = format!("{sql}{}", identifier(&field.name));
+        if field.mode == Mode::Repeated {
+            return Err(uncounted(path, &name, "an ARRAY", "aggregate or UNNEST it"));
+        }
+        if !field.fields.is_empty() {
+            flatten(
+                path,
+                &field.fields,
+                &format!("{name}_"),
+                &format!("{sql}."),
+                columns,
+            )?;
+            continue;
+        }
+        let sql_type = SqlType::of(&field.kind)
+            .ok_or_else(|| uncounted(path, &name, &field.kind, "cast it"))?;
+        columns.push(WarehouseColumn {
+            name,
+            sql,
+            sql_type,
+        });
+    }
+    Ok(())
+}
+
+fn uncounted(path: &str, column: &str, kind: &str, way_out: &str) -> anyhow::Error {
+    Input::new(format!(
+        "{path}: column `{column}` is {kind}, which serin cannot count"
+    ))
+    .hint(format!(
+        "{way_out} in a view or in `data.query`, or leave it out there"
+    ))
+    .into()
+}
+
+// ---- checks and figures -----------------------------------------------------------------------
+
+impl Warehouse<'_> {
+    async fn check_tables(&self, sources: &[Source]) -> Result<(Vec<Totals>, Findings)> {
+        let config = &self.lint.ctx.config;
+        let ask = async |queries| self.session.ask(queries).await;
+        let all: Vec<checked::Source> = sources.iter().map(Source::checked).collect();
+        let mut findings = Findings::default();
+        let mut tables = Vec::new();
+        for source in &all {
+            let (totals, found) = checked::table(config, self.schema, source, &all, &ask).await?;
+            findings.merge(found);
+            tables.push(totals);
+        }
+        Ok((tables, findings))
+    }
+
+    /// What stands against the join.
+    async fn faults(&self, sources: &[Source]) -> Result<Vec<Fault>> {
+        let ask = async |queries| self.session.ask(queries).await;
+        let all: Vec<checked::Source> = sources.iter().map(Source::checked).collect();
+        checked::join::join(&self.lint.ctx.config, &all, &ask).await
+    }
+
+    /// The joined rows with their figures and, where nothing rejects them, their files; none without a label.
+    async fn joined(
+        &self,
+        joined: &JoinedRelation,
+        tables: &[Totals],
+        findings: &mut Findings,
+    ) -> Result<Option<Joined>> {
+        let config = &self.lint.ctx.config;
+        let data = &config.data;
+        let taken = joined
+            .columns()
+            .any(|c| c.column.name.eq_ignore_ascii_case(IS_TEST));
+        if taken {
+            let message = format!("a column is called `{IS_TEST}`, as serin calls one of its own");
+            return Err(Input::new(message).hint("rename it in `data.query`").into());
+        }
+        let column = |name: &str| joined.columns().find(|c| c.column.name == name);
+        let is_test = split::is_test(&data.split, column)?;
+        let table = self
+            .store("joined", &joined.query(&is_test, IS_TEST))
+            .await?;
+        let rows = joined.stored(&table);
+        let label = label(self.schema, config, &joined.frame);
+        let ask = async |queries| self.session.ask(queries).await;
+        let checked = checked::joined::JoinedRows {
+            relation: &rows.relation,
+            columns: &joined.frame,
+            kinds: joined.kinds(),
+            tables,
+            has_row: &joined.has_row(),
+        };
+        findings.merge(checked::joined::joined(config, &checked, &ask).await?);
+        let counts = self.rows(&rows.relation).await?;
+        let labels = match &label {
+            Some(label) => self.labels(&rows, label).await?,
+            None => Labels::default(),
+        };
+        let target = label.as_ref().map(|label| Target::new(&labels, label));
+        let scope = DatasetScope {
+            config,
+            tables,
+            columns: &joined.frame,
+            target: target.as_ref(),
+            rule: label_rule(self.schema, config),
+            rows: counts,
+        };
+        checks::dataset(&scope, findings);
+        let (Some(label), Some(target)) = (label, target) else {
+            return Ok(None);
+        };
+        let is_number = labels.are_numbers(&label);
+        let columns = typed(&rows, &label, is_number);
+        let dropped = |name: &str| data.drop.iter().any(|dropped| dropped.value == name);
+        let features = columns.iter().enumerate();
+        let features = features.filter(|(n, c)| *n != label.column && !dropped(&c.column.name));
+        let wanted = profile::Wanted {
+            relation: &rows.relation,
+            columns: columns.clone(),
+            is_test: Some(IS_TEST),
+            label: Some(label.column),
+            features: &features.map(|(n, _)| n).collect::<Vec<_>>(),
+        };
+        let profiled = profile::profile(&wanted, &ask).await?;
+        let parts = profiled
+            .parts
+            .context("no parts of the rows were profiled")?;
+        let snapshot = match findings.reject() {
+            true => None,
+            false => Some(self.export(&table, &columns, counts).await?),
+        };
+        Ok(Some(Joined {
+            columns: Arc::clone(&joined.frame),
+            target,
+            train: parts.train,
+            test: parts.test,
+            whole: profiled.whole,
+            overlap: parts.overlap,
+            snapshot,
+        }))
+    }
+
+    /// The rows of the training and of the test part.
+    async fn rows(&self, relation: &Relation) -> Result<[u64; 2]> {
+        let query = Query {
+            purpose: "the rows of both parts".to_owned(),
+            sql: format!(
+                "SELECT COUNTIF(NOT {IS_TEST}), COUNTIF({IS_TEST}) {}",
+                relation.clause()
+            ),
+        };
+        let answers = self.session.ask(vec![query]).await?;
+        let row = answers.first().and_then(|rows| rows.first());
+        let count = |n: usize| row?.get(n)?.as_deref()?.parse().ok();
+        let both = count(0)
+            .zip(count(1))
+            .context("the rows were counted, and not told")?;
+        Ok(both.into())
+    }
+
+    /// The label's values in both parts.
+    async fn labels(&self, rows: &TypedRelation, label: &Label<'_>) -> Result<Labels> {
+        let column = rows
+            .columns()
+            .nth(label.column)
+            .context("the label is not there")?;
+        let query = checked::joined::labels_query(&rows.relation, column, IS_TEST);
+        let answers = self.session.ask(vec![query]).await?;
+        checked::joined::labels(answers.first().context("no answer of labels")?)
+    }
+
+    /// Writes both parts to the bucket, each as so many Parquet files as BigQuery likes.
+    async fn export(
+        &self,
+        table: &str,
+        columns: &[TypedColumn<'_>],
+        [train, test]: [u64; 2],
+    ) -> Result<Snapshot> {
+        let ctx = self.lint.ctx;
+        ctx.find_or_create_bucket().await?;
+        let key = Digest::of(table.as_bytes());
+        let folder = format!("snapshots/exports/{}", key.short());
+        let columns = columns.iter();
+        let columns: Vec<String> = columns
+            .map(|column| format!("{} AS {}", column.kept(), identifier(&column.column.name)))
+            .collect();
+        let columns = columns.join(",\n  ");
+        let query = |part: &str, condition: &str| {
+            let uri = ctx.gs(&format!("{folder}/{part}-*.parquet"));
+            Query {
+                purpose: format!("the {part} part, exported"),
+                sql: format!(
+                    "EXPORT DATA OPTIONS (uri = {}, format = 'PARQUET', compression = 'SNAPPY', overwrite = TRUE) AS\n\
+                     SELECT\n  {columns}\nFROM {table} WHERE {condition}",
+                    literal(&uri)
+                ),
+            }
+        };
+        self.session
+            .run(&query("train", &format!("NOT {IS_TEST}")))
+            .await?;
+        self.session.run(&query("test", IS_TEST)).await?;
+        let part = async |part: &str, rows: u64| -> Result<SplitFile> {
+            let pattern = GsUri {
+                bucket: ctx.config.bucket.to_string(),
+                name: format!("{folder}/{part}-*.parquet"),
+            };
+            let before = format!("{folder}/{part}-");
+            let listed = ctx.storage().objects_list(&pattern.bucket, &before).await;
+            snapshot_files::part(&pattern, rows, &listed.map_err(|e| ctx.of_bucket(e))?)
+        };
+        Ok(Snapshot {
+            train: part("train", train).await?,
+            test: part("test", test).await?,
+        })
+    }
+}
+
+/// The columns of the joined rows; a label of classes is one of texts.
+fn typed<'t>(rows: &'t TypedRelation, label: &Label, is_number: bool) -> Vec<TypedColumn<'t>> {
+    let columns = rows.columns().enumerate();
+    let column = |(n, mut column): (usize, TypedColumn<'t>)| {
+        if n == label.column {
+            column.kind.values = Some(match is_number {
+                true => ValueType::Number,
+                false => ValueType::Text,
+            });
+        }
+        column
+    };
+    columns.map(column).collect()
+}
+
+fn label_rule<'s>(schema: Option<&'s Schema>, config: &Config) -> Option<&'s ColumnRule> {
+    let name = &config.data.label.column;
+    schema?.tables.iter().find_map(|table| table.column(name))
+}
+
+/// The label, where it is there.
+fn label<'c>(
+    schema: Option<&Schema>,
+    config: &'c Config,
+    columns: &[FrameColumn],
+) -> Option<Label<'c>> {
+    let label = &config.data.label;
+    let column = columns.iter().position(|c| c.name == *label.column)?;
+    Some(Label {
+        column,
+        kind: columns.get(column)?.kind,
+        positive: label.positive.as_ref().map(|p| p.value.as_str()),
+        declared: label_rule(schema, config).and_then(|rule| rule.kind),
+    })
+}
