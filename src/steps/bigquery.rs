@@ -211,7 +211,10 @@ impl Session {
     /// What was asked so far, in a line.
     pub(crate) fn summary(&self) -> String {
         let queries = number::counted(self.asked.get(), "query").replace("querys", "queries");
-        let (read, billed) = (number::bytes(self.read.get()), Self::price(self.billed.get()));
+        let (read, billed) = (
+            number::bytes(self.read.get()),
+            Self::price(self.billed.get()),
+        );
         format!("bigquery: {queries} read {read}; billed are {billed}")
     }
 }

@@ -33,7 +33,7 @@ use crate::workspace::records::{
     Dataset, Deployed, Feature, LintReport, Profile, Pushed, SourceTable, Trained, Validated,
     Verdict,
 };
-use crate::workspace::{Digest, FOLDER, InputFile, Record, Workspace};
+use crate::workspace::{Digest, InputFile, Record, Workspace};
 
 /// Which of a table's places a run reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -189,7 +189,7 @@ struct Lint<'a> {
     ctx: &'a Context,
     /// The files of the workspace that were read so far.
     inputs: Vec<InputFile>,
-    /// Whether there is a snapshot with its profile.
+    /// Whether there is a snapshot on this machine, whose columns can be looked at.
     frozen: bool,
 }
 
@@ -420,8 +420,16 @@ impl Lint<'_> {
         // What is rejected already is not held against anything.
         if let Some(snapshot) = &joined.snapshot {
             let found = snapshot::digest(&snapshot.train, &snapshot.test);
-            println!("snapshot: {FOLDER}/data, digest {}", found.short());
-            self.frozen = true;
+            let path = match snapshot.train.is_in_cloud() {
+                true => snapshot
+                    .train
+                    .path
+                    .rsplit_once('/')
+                    .map_or("", |(path, _)| path),
+                false => ".serin/data",
+            };
+            println!("snapshot: {path}, digest {}", found.short());
+            self.frozen = !snapshot.train.is_in_cloud();
             drift = self.drift(&joined, &dropped).await?;
             history = self.history(&found).await?;
             digest = Some(found);

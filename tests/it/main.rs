@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
 mod auth;
+mod bigquery;
 mod bucket;
 mod builds;
 mod clients;

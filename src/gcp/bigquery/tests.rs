@@ -1,3 +1,4 @@
+use super::tables::TableInfo;
 use super::*;
 use crate::clock::Timestamp;
 use crate::gcp::scripted::{Answer, Scripted, no_tokens};

@@ -112,13 +112,9 @@ async fn loaded(
     let rows: Vec<Value> = text.lines().skip(1).map(row).collect();
     let relation = server.table(name, columns, &rows).await.unwrap();
     let rule = schema.and_then(|schema| schema.table(name));
-    let answer = match types::query(name, &relation) {
-        Some(query) => server.ask(vec![query]).await.unwrap().pop(),
-        None => None,
-    };
-    let kinds = types::kinds(&relation, answer.as_ref(), |column| {
-        rule?.column(column)?.kind
-    });
+    let queries = types::queries(name, &relation);
+    let answers = server.ask(queries).await.unwrap();
+    let kinds = types::kinds(&relation, &answers, |column| rule?.column(column)?.kind);
     (relation, kinds.unwrap())
 }
 
@@ -447,7 +443,7 @@ async fn joined_rows_need_a_label_and_a_date() {
         "{messages:?}"
     );
 
-    let label = relation.column("churn").unwrap().taken_for(kinds[2]);
+    let label = relation.columns[2].taken_for(kinds[2]);
     let query = labels_query(&relation, label, "k = '7'");
     let answers = server.ask(vec![query]).await.unwrap();
     let cell = |text: &str| Some(text.to_owned());

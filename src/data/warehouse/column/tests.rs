@@ -153,7 +153,7 @@ fn kind(values: ValueType, declared: bool) -> Kind {
 
 /// What is asked of a cell: its value, and whether it is empty, NaN, null or a misfit.
 async fn asked(server: &Server, relation: &Relation, kind: Kind, of_value: &str) -> Rows {
-    let column = relation.column("c").unwrap().taken_for(kind);
+    let column = column(&relation, "c").taken_for(kind);
     let sql = format!(
         "SELECT {}, {}, {}, {}, {} {} ORDER BY i",
         of_value.replace('?', &column.value()),
@@ -268,7 +268,7 @@ async fn texts_of(
         .table_of_query(&name, &columns, &rows.join(" UNION ALL "))
         .await
         .unwrap();
-    let text = relation.column("c").unwrap().text(dates);
+    let text = column(&relation, "c").text(dates);
     let sql = format!("SELECT {text} {} ORDER BY i", relation.clause());
     server
         .rows(&sql)
@@ -399,7 +399,7 @@ async fn no_cell_fits_another_type_than_the_columns() {
         ("n", ValueType::Boolean, "misfit"),
         ("x", ValueType::Boolean, "nan"),
     ] {
-        let column = relation.column(name).unwrap().taken_for(kind(values, true));
+        let column = column(&relation, name).taken_for(kind(values, true));
         let flags = [
             column.is_empty(),
             column.is_nan(),
@@ -418,4 +418,9 @@ async fn no_cell_fits_another_type_than_the_columns() {
             "{name} as {values:?}"
         );
     }
+}
+
+fn column<'r>(relation: &'r Relation, name: &str) -> &'r WarehouseColumn {
+    let found = relation.columns.iter().find(|column| column.name == name);
+    found.unwrap()
 }

@@ -215,11 +215,8 @@ async fn of_server(
     label: Option<&str>,
 ) -> WarehouseProfile {
     let ask = async |queries: Vec<Query>| server.ask(queries).await;
-    let answer = match types::query("t", relation) {
-        Some(query) => server.ask(vec![query]).await.unwrap().pop(),
-        None => None,
-    };
-    let kinds = types::kinds(relation, answer.as_ref(), |_| None).unwrap();
+    let answers = server.ask(types::queries("t", relation)).await.unwrap();
+    let kinds = types::kinds(relation, &answers, |_| None).unwrap();
     let columns = relation.columns.iter().zip(kinds);
     let columns: Vec<TypedColumn> = columns.map(|(c, kind)| c.taken_for(kind)).collect();
     let label = label.map(|label| {
