@@ -153,7 +153,7 @@ fn kind(values: ValueType, declared: bool) -> Kind {
 
 /// What is asked of a cell: its value, and whether it is empty, NaN, null or a misfit.
 async fn asked(server: &Server, relation: &Relation, kind: Kind, of_value: &str) -> Rows {
-    let column = column(&relation, "c").taken_for(kind);
+    let column = column(relation, "c").taken_for(kind);
     let sql = format!(
         "SELECT {}, {}, {}, {}, {} {} ORDER BY i",
         of_value.replace('?', &column.value()),

@@ -148,7 +148,7 @@ fn generated(rows: u64) -> Generated {
         (
             "flag",
             "BOOL",
-            of::<_, BooleanArray>(&places, |row| (row % 11 > 0).then(|| row % 3 == 0)),
+            of::<_, BooleanArray>(&places, |row| (row % 11 > 0).then_some(row % 3 == 0)),
         ),
         ("city", "STRING", text(&city)),
         (
