@@ -196,13 +196,37 @@ pub struct Deploy {
     /// How long a stage may wait for them beyond `bake`, on the build's clock.
     pub max_wait: Duration,
     pub limits: Limits,
+    /// The probability of a false rollback in a whole rollout, at most.
+    pub alpha: f64,
+    pub margin: Margin,
+    pub promote_on: PromoteOn,
     pub replay: Option<Replay>,
+}
+
+/// By how much a challenger may be worse than the champion.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Margin {
+    /// So much more of the requests may fail.
+    pub errors: f64,
+    /// Answers may be slower by this share.
+    pub latency: f64,
+    /// The share of a bin of predictions may be so many times what the test rows promise.
+    pub predictions: f64,
+}
+
+/// What a stage has to show to pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PromoteOn {
+    /// No harm was seen, and severe errors are excluded.
+    NoHarm,
+    /// The challenger is shown not to be worse by more than the margin.
+    NotWorse,
 }
 
 /// What a canary may not exceed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
-    /// The share of answers of class 5xx.
+    /// The share of requests that fail: all that is not 2xx beside a champion, 5xx and 429 without one.
     pub error_rate: f64,
     /// The 95th percentile, in real time.
     pub latency_p95: Duration,

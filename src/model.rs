@@ -8,6 +8,7 @@ pub(crate) mod encode;
 pub(crate) mod gate;
 pub(crate) mod learner;
 pub(crate) mod metrics;
+pub(crate) mod offline;
 pub(crate) mod package;
 pub(crate) mod part;
 pub mod predictor;

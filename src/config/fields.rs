@@ -142,11 +142,19 @@ fields! {
         "min_requests": "1 to 1,000,000,000", "500", "a stage is judged on at least so many requests to the new version";
         "max_wait": "a duration, at most 24 hours", "`1h`", "a stage waits for them so much longer";
         "limits": "section", "see below", "what a canary may not exceed";
+        "alpha": "a probability above 0, at most 0.5", "0.01", "how likely a rollout of a challenger that is no worse is rolled back, at most, however often it is looked at: [judge.md](judge.md)";
+        "margin": "section", "see below", "by how much the new version may be worse than the one in production";
+        "promote_on": "`no_harm` or `not_worse`", "`no_harm`", "`no_harm`: a stage passes where no harm is seen and severe errors are excluded; `not_worse`: the last stage beside the champion has to show that the new version is not worse by more than the margin, which takes many more requests";
         "replay": "section", "none", "test rows that are sent along while a stage is judged; what they see is held against the metrics";
     }
     "deploy.limits" {
-        "error_rate": "a share from 0 to 1", "0.01", "the share of answers of class 5xx";
+        "error_rate": "a share from 0 to 1", "0.01", "the share of requests that may fail where no champion answers beside: all answers but 2xx, or the server's own (5xx, 429) where there never was a champion; a champion's higher rate is allowed too";
         "latency_p95": "a duration, at most 10 minutes", "`500ms`", "the 95th percentile of the latency, in real time";
+    }
+    "deploy.margin" {
+        "errors": "a share from 0 to 1, also in percent", "a fiftieth of `limits.error_rate`", "so much more of the requests may fail than of the champion's";
+        "latency": "a share from 0 to 10, also in percent", "`10%`", "answers may be slower by this share, and by a fiftieth of `limits.latency_p95` where that is more";
+        "predictions": "1 to 100", "1.25", "the share of a bin of predictions may be so many times what the test rows promise, or one so many-th";
     }
     "deploy.replay" {
         "from": "`test`", "required", "which rows are sent";

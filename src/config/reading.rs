@@ -9,7 +9,7 @@ use super::forms::{
 };
 use super::{
     Builtin, Config, Data, Deploy, Encoding, File, Gate, GateRule, Join, JoinKind, Label, Limits,
-    Replay, Split, SplitRule, Spot, Table, Train, Validate, lint,
+    Margin, PromoteOn, Replay, Split, SplitRule, Spot, Table, Train, Validate, lint,
 };
 use crate::error::Place;
 use crate::settings::yaml::{Scalar, Value};
@@ -486,7 +486,22 @@ fn deploy(fields: &Fields) -> Result<Deploy> {
         Some(field) => field.duration(LONGEST_STAGE, "24 hours"),
         None => Ok(default),
     };
+    let limits = limits(fields)?;
     Ok(Deploy {
+        alpha: match fields.get("alpha") {
+            Some(field) => field.number("a probability above 0, at most 0.5", |x| {
+                x > 0.0 && x <= 0.5
+            })?,
+            None => 0.01,
+        },
+        margin: margin(fields, &limits)?,
+        promote_on: match fields.get("promote_on") {
+            Some(field) => field.word(&[
+                ("no_harm", PromoteOn::NoHarm),
+                ("not_worse", PromoteOn::NotWorse),
+            ])?,
+            None => PromoteOn::NoHarm,
+        },
         endpoint: fields.need("endpoint")?.text_where(
             "an endpoint id: at most 63 of `a-z`, `0-9`, `-`, the first a letter, the last no `-`; or its number",
             is_endpoint_id,
@@ -503,7 +518,7 @@ fn deploy(fields: &Fields) -> Result<Deploy> {
             None => 500,
         },
         max_wait: duration("max_wait", Duration::from_secs(3600))?,
-        limits: limits(fields)?,
+        limits,
         replay: fields.get("replay").map(replay).transpose()?,
     })
 }
@@ -543,6 +558,42 @@ fn limits(deploy: &Fields) -> Result<Limits> {
         }
     }
     Ok(limits)
+}
+
+/// A fiftieth of the limit is no reason to roll back.
+const OF_LIMIT: f64 = 50.0;
+
+fn margin(deploy: &Fields, limits: &Limits) -> Result<Margin> {
+    let mut margin = Margin {
+        errors: limits.error_rate / OF_LIMIT,
+        latency: 0.1,
+        predictions: 1.25,
+    };
+    if let Some(field) = deploy.get("margin") {
+        let fields = field.fields("deploy.margin")?;
+        if let Some(errors) = fields.get("errors") {
+            let what = "a share from 0 to 1, as in `0.0005` or `0.05%`";
+            margin.errors = errors.value(what, |text| share(text, 1.0))?;
+        }
+        if let Some(latency) = fields.get("latency") {
+            let what = "a share from 0 to 10, as in `10%` or `0.1`";
+            margin.latency = latency.value(what, |text| share(text, 10.0))?;
+        }
+        if let Some(predictions) = fields.get("predictions") {
+            margin.predictions =
+                predictions.number("a number from 1 to 100", |x| (1.0..=100.0).contains(&x))?;
+        }
+    }
+    Ok(margin)
+}
+
+/// A share from 0 to `most`, also in percent.
+fn share(text: &str, most: f64) -> Option<f64> {
+    let share = match text.strip_suffix('%') {
+        Some(percent) => percent.trim().parse::<f64>().ok()? / 100.0,
+        None => text.parse().ok()?,
+    };
+    (0.0..=most).contains(&share).then_some(share)
 }
 
 fn replay(field: Cursor) -> Result<Replay> {

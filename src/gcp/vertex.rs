@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-pub(crate) use endpoints::{DeployedModel, Endpoint, NewDeployedModel};
+pub(crate) use endpoints::{DeployedModel, Endpoint, NewDeployedModel, Prediction};
 pub(crate) use jobs::{CustomJob, JobState, NewCustomJob};
 pub(crate) use models::{Model, NewModel};
 

@@ -85,8 +85,8 @@ fn traffic(traffic: Option<&Traffic>) -> Markup {
         @if let Some(t) = traffic {
             td.number.group { (number::count(t.requests)) }
             td.number {
-                (number::count(t.errors))
-                @if t.errors > 0 { " " span.interval { (number::percent(t.errors, t.requests)) } }
+                (number::count(t.failed()))
+                @if t.failed() > 0 { " " span.interval { (number::percent(t.failed(), t.requests)) } }
             }
             td.number { (number::millis(t.latency_p50_ms)) }
             td.number { (number::millis(t.latency_p95_ms)) }
@@ -213,7 +213,7 @@ fn panels(deployed: &Deployed, origin: Timestamp) -> Vec<Markup> {
             "Errors, % of requests",
             1.0,
             false,
-            both(|t| number::share(t.errors, t.requests).map(|s| s * 100.0)),
+            both(|t| number::share(t.failed(), t.requests).map(|s| s * 100.0)),
         ),
         panel(
             "panel-latency",

@@ -543,6 +543,7 @@ fn deployed(champion: bool, minutes: u64) -> Deployed {
     let traffic = |requests: u64, p50: f64| Traffic {
         requests,
         errors: requests / 900,
+        failed: None,
         latency_p50_ms: (requests > 0).then_some(p50),
         latency_p95_ms: (requests > 0).then_some(p50 * 2.6),
     };
@@ -589,5 +590,6 @@ fn deployed(champion: bool, minutes: u64) -> Deployed {
         stages,
         reason: "every stage passed; version 2 serves all traffic".into(),
         timeline,
+        looks: Vec::new(),
     }
 }

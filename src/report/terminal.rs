@@ -12,7 +12,7 @@ use super::verdicts::{self, Tone};
 use super::{Records, number};
 use crate::printable;
 use crate::workspace::Workspace;
-use crate::workspace::records::{Deployed, Traffic, Validated};
+use crate::workspace::records::{Deployed, Look, Traffic, Validated};
 
 /// The columns of a build log.
 const LOG_WIDTH: u16 = 80;
@@ -30,6 +30,52 @@ pub(crate) fn validate(validated: &Validated) -> String {
 /// The canary's stages and its end.
 pub(crate) fn deploy(deployed: &Deployed) -> String {
     deploy_on(Screen::of_stdout(), deployed)
+}
+
+/// The looks of a rollout as a table that grows on a terminal, a line a look; a log gets none of it.
+#[derive(Default)]
+pub(crate) struct Live {
+    has_head: bool,
+}
+
+impl Live {
+    /// Adds a look.
+    pub(crate) fn show(&mut self, look: &Look) {
+        if !std::io::stdout().is_terminal() {
+            return;
+        }
+        if !self.has_head {
+            println!("{LIVE_HEAD}");
+            self.has_head = true;
+        }
+        println!("{}", live_line(look));
+    }
+}
+
+const LIVE_HEAD: &str = "  until  share   challenger failed     champion failed  errors  latency  limits  decision";
+
+/// A look in columns: the evidence as a share of what rolls back.
+fn live_line(look: &Look) -> String {
+    let counts = |requests: u64, failed: u64| {
+        format!("{} of {}", number::count(failed), number::count(requests))
+    };
+    let champion = look.champion.map_or_else(
+        || number::NONE.to_owned(),
+        |c| counts(c.requests, c.failed),
+    );
+    let evidence = &look.evidence;
+    let part = |value: f64, limit: f64| number::value((value / limit).min(999.0));
+    format!(
+        "  {} {:>5}% {:>19} {:>19} {:>7} {:>8} {:>7}  {}",
+        number::minute(look.until),
+        look.percent,
+        counts(look.challenger.requests, look.challenger.failed),
+        champion,
+        part(evidence.errors, evidence.beside_limit),
+        part(evidence.latency, evidence.beside_limit),
+        part(evidence.limits, evidence.limits_limit),
+        plain(&look.rule)
+    )
 }
 
 /// What the text is made for.
@@ -173,7 +219,7 @@ fn stages(screen: Screen, deployed: &Deployed) -> String {
         [
             cell(name),
             cell(&number::count(t.requests)),
-            cell(&number::count(t.errors)),
+            cell(&number::count(t.failed())),
             cell(&number::millis(t.latency_p50_ms)),
             cell(&number::millis(t.latency_p95_ms)),
         ]

@@ -3,14 +3,20 @@
 //! Observe (HTTP), decide (`canary`, pure), act (HTTP), and the journal before each act. The endpoint's
 //! own traffic split is the truth: after a kill the rollout goes on from what is really there.
 
+mod bounds;
 mod canary;
 mod endpoint;
+mod evidence;
+mod forecast;
 mod journal;
 mod judge;
+mod latencies;
 mod observe;
 mod replay;
+mod rollout;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -18,19 +24,17 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::json;
 
-use self::canary::{Observation, Plan};
 use self::endpoint::Target;
 use self::journal::Journal;
-use self::judge::Judgement;
-use self::observe::{Counts, METRICS_DELAY};
-use self::replay::Replay;
+use self::observe::Counts;
+use self::rollout::{End, go_through_stages};
 use super::{CommonFlags, Context, Outcome, finish};
 use crate::clock::Timestamp;
 use crate::error::LeaseError;
 use crate::gcp::resource_id;
 use crate::report::terminal;
 use crate::workspace::records::{
-    DeployVerdict, Deployed, Pushed, Stage, TimelinePoint, Validated, Verdict,
+    DeployVerdict, Deployed, Look, Pushed, Stage, TimelinePoint, Validated, Verdict,
 };
 use crate::workspace::{Record, Workspace};
 
@@ -99,7 +103,7 @@ async fn run(ctx: &Context, rollout: &RefCell<Option<Target>>) -> Result<Outcome
             unchanged: true,
             reason,
         };
-        return record(ctx, &target, &pushed, end, Vec::new(), Vec::new());
+        return record(ctx, &target, &pushed, end, Seen::default());
     }
 
     ctx.find_or_create_bucket().await?;
@@ -141,118 +145,22 @@ async fn run(ctx: &Context, rollout: &RefCell<Option<Target>>) -> Result<Outcome
         eprintln!("warning: the page has no timeline: {e:#}");
         Vec::new()
     });
+    let looks = std::mem::take(&mut journal.entry.looks);
     journal.release().await?;
-    record(ctx, &target, &pushed, end, stages, timeline)
+    let seen = Seen {
+        stages,
+        timeline,
+        looks,
+    };
+    record(ctx, &target, &pushed, end, seen)
 }
 
-/// How a rollout ended and why.
-struct End {
-    verdict: DeployVerdict,
-    unchanged: bool,
-    reason: String,
-}
-
-/// Raises the challenger's share stage by stage until it has everything or a stage says no; `rows` are those that
-/// replay sends.
-async fn go_through_stages(
-    ctx: &Context,
-    target: &Target,
-    journal: &mut Journal<'_>,
-    rows: Vec<serde_json::Value>,
-) -> Result<End> {
-    let config = &ctx.config.deploy;
-    let plan = Plan::new(config, target.champion.is_some());
-    let endpoint = target.read(ctx).await?;
-    let replay = config
-        .replay
-        .as_ref()
-        .map(|settings| (Replay::new(ctx, &endpoint, rows), settings.concurrency));
-    let mut stage = plan.stage_at(target.percent(&endpoint));
-    loop {
-        let percent = plan.stages[stage];
-        journal.entry.stages.retain(|s| s.percent < percent);
-        // One write tells how the last stage ended and which one begins.
-        journal.write().await?;
-        journal
-            .hold(target.traffic_to_challenger(ctx, percent))
-            .await?;
-        println!(
-            "stage {} of {}: {percent}% to the challenger",
-            stage + 1,
-            plan.stages.len()
-        );
-        let started = ctx.clock.now();
-        let send = async {
-            match &replay {
-                Some((replay, n)) => replay.run(ctx, config, &target.challenger, *n).await,
-                None => std::future::pending().await,
-            }
-        };
-        let (judged, seen) = tokio::select! {
-            decided = watch(ctx, target, &plan, journal, replay.as_ref().map(|r| &r.0), started) => decided?,
-            never = send => match never {},
-        };
-        println!(
-            "stage {}: {} ({})",
-            stage + 1,
-            judged.verdict.as_str(),
-            judged.reason
-        );
-        journal.entry.stages.push(Stage {
-            percent,
-            started,
-            ended: ctx.clock.now(),
-            verdict: judged.verdict,
-            challenger: seen.challenger,
-            champion: seen.champion,
-            reason: judged.reason.clone(),
-        });
-        stage += 1;
-        let verdict = match judged.verdict {
-            Verdict::Pass if stage < plan.stages.len() => continue,
-            Verdict::Pass => DeployVerdict::Promoted,
-            Verdict::Reject => DeployVerdict::RolledBack,
-            Verdict::Inconclusive => DeployVerdict::Held,
-        };
-        journal.write().await?;
-        return Ok(End {
-            verdict,
-            unchanged: false,
-            reason: judged.reason,
-        });
-    }
-}
-
-/// Looks at a stage once a minute until there is something to decide.
-async fn watch(
-    ctx: &Context,
-    target: &Target,
-    plan: &Plan,
-    journal: &mut Journal<'_>,
-    replay: Option<&Replay>,
-    started: Timestamp,
-) -> Result<(Judgement, Observation)> {
-    // Points are whole minutes: the first that is wholly the stage's begins after its start.
-    let from = started.floor_minute() + MINUTE;
-    loop {
-        ctx.clock.sleep(MINUTE).await;
-        let until = (ctx.clock.now() - METRICS_DELAY).floor_minute();
-        let counts = read_counts(ctx, target, from, until).await?;
-        let seen = Observation {
-            challenger: counts.total(&target.challenger),
-            champion: target
-                .champion
-                .as_deref()
-                .map(|champion| counts.total(champion)),
-            covered: until.since(from),
-            replayed: replay.map(|replay| replay.answered(from, until)),
-        };
-        if let Some(judged) = canary::next(&ctx.config.deploy, plan, &seen) {
-            return Ok((judged, seen));
-        }
-        // Nothing has changed: this only renews the lease.
-        journal.write().await?;
-    }
+/// What a rollout saw.
+#[derive(Default)]
+struct Seen {
+    stages: Vec<Stage>,
+    timeline: Vec<TimelinePoint>,
+    looks: Vec<Look>,
 }
 
 /// What Cloud Monitoring counted for both models in (start, end].
@@ -289,8 +197,7 @@ fn record(
     target: &Target,
     pushed: &Pushed,
     end: End,
-    stages: Vec<Stage>,
-    timeline: Vec<TimelinePoint>,
+    seen: Seen,
 ) -> Result<Outcome> {
     let deployed = Deployed {
         verdict: end.verdict,
@@ -305,9 +212,10 @@ fn record(
         champion_deployed_model_id: target.champion.clone(),
         model: pushed.model.clone(),
         version: pushed.version.clone(),
-        stages,
+        stages: seen.stages,
         reason: end.reason,
-        timeline,
+        timeline: seen.timeline,
+        looks: seen.looks,
     };
     let files = [
         Workspace::relative(Pushed::FILE),

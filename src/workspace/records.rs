@@ -425,6 +425,9 @@ pub struct Deployed {
     pub reason: String,
     /// What Cloud Monitoring counted, minute by minute, oldest first.
     pub timeline: Vec<TimelinePoint>,
+    /// Every look of the judge, oldest first; none in records of before it.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub looks: Vec<Look>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -464,9 +467,73 @@ pub struct Stage {
 pub struct Traffic {
     pub requests: u64,
     pub errors: u64,
+    /// Every answer that is not 2xx; `None` in records of before it was counted.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failed: Option<u64>,
     /// Milliseconds; interpolated within a bucket of the distribution. `None` without requests.
     pub latency_p50_ms: Option<f64>,
     pub latency_p95_ms: Option<f64>,
+}
+
+impl Traffic {
+    /// Every answer that is not 2xx, as far as it was counted.
+    pub fn failed(&self) -> u64 {
+        self.failed.unwrap_or(self.errors)
+    }
+}
+
+/// One look of the judge at a rollout: what it knew and what it made of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Look {
+    pub at: Timestamp,
+    /// The end of the last minute that was judged.
+    pub until: Timestamp,
+    /// The challenger's share of the traffic, in percent.
+    pub percent: u32,
+    /// Of the whole rollout.
+    pub challenger: ErrorRate,
+    pub champion: Option<ErrorRate>,
+    /// How many times as often as the champion's the challenger's requests fail, at 95 %.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ratio: Option<Ratio>,
+    pub evidence: Evidence,
+    /// How strongly a severe error rate is excluded; a stage needs 1.
+    pub excluded: f64,
+    /// What was decided: `wait`, `pass`, `hold`, or the rule that rejected, as in `harm: errors`.
+    pub rule: String,
+}
+
+/// Failed requests with the confidence sequence of their share, at 95 %.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ErrorRate {
+    pub requests: u64,
+    /// Every answer that is not 2xx.
+    pub failed: u64,
+    pub low: f64,
+    pub high: f64,
+}
+
+/// An interval of a ratio; without an upper end where no ratio is too large.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ratio {
+    pub low: f64,
+    pub high: Option<f64>,
+}
+
+/// The evidence of harm by guardrail, and what it has to reach for a rollback.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    pub errors: f64,
+    pub latency: f64,
+    /// `None` where no predictions are seen.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub predictions: Option<f64>,
+    /// The weighted sum of these, beside the champion.
+    pub beside: f64,
+    pub beside_limit: f64,
+    /// Of the absolute limits, where the champion answers nothing.
+    pub limits: f64,
+    pub limits_limit: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -24,8 +24,10 @@ DURATION is like 800ms or 2s, in real time.
 
   canary:error:SHARE      a share of the answers of each endpoint's newest model is a 500
   canary:delay:DURATION   it answers so much later
+  canary:shift:NUMBER     every number that it predicts is so much more
   model:error:SHARE       the same of every deployed model
   model:delay:DURATION
+  model:shift:NUMBER
   job:never-starts        a custom job waits until it is cancelled, as without quota
   job:fails               a custom job fails as soon as it runs
   job:answer-lost         the first custom job is created, and the answer is a 503
@@ -105,6 +107,8 @@ pub(crate) enum ModelFault {
     Error { share: f64 },
     /// It answers this much later, in real time.
     Delay(Duration),
+    /// Every number that it predicts is so much more.
+    Shift(f64),
 }
 
 /// What happens to requests to a service.
@@ -148,7 +152,7 @@ impl fmt::Display for Api {
 /// The text is no fault.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "`{0}` is no fault: expected canary:error:SHARE, canary:delay:DURATION, the same with model: for \
+    "`{0}` is no fault: expected canary:error:SHARE, canary:delay:DURATION, canary:shift:NUMBER, the same with model: for \
      every model, job:never-starts, job:fails, job:answer-lost, deploy:fails, deploy:answer-lost, deploy:slow, \
      metrics:never-come, upload:fails, upload:answer-lost, SERVICE:CODE:SHARE \
      (429 or 500 to 504), SERVICE:delay:DURATION, SERVICE:reset:SHARE or SERVICE:truncate:SHARE, \
@@ -175,6 +179,9 @@ impl FromStr for Fault {
                 let effect = match what {
                     "error" => ModelFault::Error { share: share(how)? },
                     "delay" => ModelFault::Delay(duration(how)?),
+                    "shift" => {
+                        ModelFault::Shift(how.parse().ok().filter(|by: &f64| by.is_finite())?)
+                    }
                     _ => return None,
                 };
                 return Some(Self::Model { which, effect });
@@ -228,6 +235,7 @@ impl fmt::Display for Fault {
                     ModelFault::Delay(delay) => {
                         write!(f, "{whom}:delay:{}ms", delay.as_secs_f64() * 1000.0)
                     }
+                    ModelFault::Shift(by) => write!(f, "{whom}:shift:{by}"),
                 }
             }
             Self::Work(work) => {
@@ -286,11 +294,24 @@ impl Faults {
                 Fault::Model { effect, .. } => match effect {
                     ModelFault::Error { share } => fails |= hits(i, count, *share).0,
                     ModelFault::Delay(more) => delay += *more,
+                    ModelFault::Shift(_) => {}
                 },
                 Fault::Work(_) | Fault::Service { .. } => {}
             }
         }
         (fails, delay)
+    }
+
+    /// How much more every number is that a deployed model predicts.
+    pub(in crate::emulator) fn shift(&self, newest: bool) -> f64 {
+        let shifts = self.faults.iter().filter_map(|(fault, _)| match fault {
+            Fault::Model {
+                which,
+                effect: ModelFault::Shift(by),
+            } if newest || *which == Which::Every => Some(by),
+            _ => None,
+        });
+        shifts.sum()
     }
 
     /// Whether work goes wrong in this way.

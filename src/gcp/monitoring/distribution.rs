@@ -138,6 +138,16 @@ impl Distribution {
         value
     }
 
+    /// All bounds between buckets, rising; none where they are more than a distribution of latencies can have.
+    pub fn bounds(&self) -> Vec<f64> {
+        const MOST: usize = 10_000;
+        let bounds: Vec<f64> = (0..=MOST).map_while(|i| self.buckets.bound(i)).collect();
+        if bounds.len() > MOST {
+            return Vec::new();
+        }
+        bounds
+    }
+
     /// The bound at `index`, or the last one where there are fewer: what lies beyond the overflow
     /// bucket lies in it.
     fn lower_bound(&self, index: usize) -> f64 {

@@ -15,7 +15,7 @@ use crate::error::LeaseError;
 use crate::gcp::Precondition;
 use crate::steps::Context;
 use crate::workspace::Digest;
-use crate::workspace::records::Stage;
+use crate::workspace::records::{Look, Stage};
 
 /// How long a holder that says nothing keeps the endpoint.
 const LEASE: Duration = Duration::from_secs(180);
@@ -36,6 +36,22 @@ pub(super) struct Entry {
     pub stages: Vec<Stage>,
     pub holder: String,
     pub lease_until: Timestamp,
+    /// How this is to be read; 1 where none is told.
+    #[serde(default = "first_format")]
+    pub format: u32,
+    /// The rollout came to a verdict: the same model later is another rollout.
+    #[serde(default)]
+    pub ended: bool,
+    /// What the judge saw and decided, look by look.
+    #[serde(default)]
+    pub looks: Vec<Look>,
+}
+
+/// The present format of the journal: with it, `started` is where the judge's evidence begins.
+const FORMAT: u32 = 2;
+
+fn first_format() -> u32 {
+    1
 }
 
 /// The journal as this process holds it.
@@ -69,6 +85,9 @@ impl<'a> Journal<'a> {
             stages: Vec::new(),
             holder: holder.clone(),
             lease_until: ctx.clock.now(),
+            format: FORMAT,
+            ended: false,
+            looks: Vec::new(),
         };
         let mut waited_for: Option<i64> = None;
         loop {
@@ -108,9 +127,14 @@ impl<'a> Journal<'a> {
                     .await;
                 continue;
             }
-            let entry = if entry.digest == *digest && entry.challenger == target.challenger {
+            let same = entry.digest == *digest && entry.challenger == target.challenger;
+            let entry = if same && !entry.ended {
+                // Before format 2 an earlier rollout of the same model is not told from this one.
+                let known = entry.format >= FORMAT;
                 Entry {
                     holder: holder.clone(),
+                    started: if known { entry.started } else { now },
+                    format: FORMAT,
                     ..entry
                 }
             } else {
@@ -141,8 +165,9 @@ impl<'a> Journal<'a> {
         self.put().await
     }
 
-    /// Ends the lease, so that the next run need not wait for it.
+    /// Ends the rollout and the lease, so that the next run need not wait for it.
     pub(super) async fn release(mut self) -> Result<()> {
+        self.entry.ended = true;
         self.entry.lease_until = self.ctx.clock.now();
         self.put().await
     }

@@ -1,191 +1,573 @@
-//! The rules on a window of traffic: errors and latency, with the evidence each needs.
+//! The judge: the evidence of all minutes of a rollout against each guardrail, and the rule that it fires.
+//!
+//! Pure: counts in, evidence out. It is read anew at every look, so a minute that is corrected later counts as it is
+//! now. A minute in which both arms answered compares them; one in which the champion answered nothing, be it at
+//! 100 %, without a champion or because it was idle, is held against absolute limits. `docs/judge.md` has the rules.
 
-use crate::config::Limits;
-use crate::printable::percent;
-use crate::workspace::records::{Traffic, Verdict};
+use super::evidence::{self, Pair, Process};
+use super::latencies::Latencies;
 
-/// One-sided 99.9 %: a stage is looked at every minute, and each look could raise a false alarm.
-const Z: f64 = 3.090_232;
-/// Fewer answers than this say nothing about a 95th percentile.
-const LATENCY_MIN_REQUESTS: u64 = 40;
+/// What one arm answered in a minute.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Arm {
+    pub requests: u64,
+    /// Answers that are not 2xx.
+    pub failed: u64,
+    /// Of these, the server's own: 5xx, and 429 where the code is told.
+    pub broken: u64,
+    pub latencies: Option<Latencies>,
+    /// Rows that replay sent, by the bin of their prediction; none where none are sent.
+    pub bins: Vec<u64>,
+}
 
-/// What a window says about the challenger, in one sentence with the numbers.
+/// A minute of a rollout.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Minute {
+    /// Minutes since 1970.
+    pub at: i64,
+    pub challenger: Arm,
+    pub champion: Arm,
+}
+
+/// What the judge is told to hold the challenger to.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Judgement {
-    pub verdict: Verdict,
-    pub reason: String,
+pub(super) struct Rules {
+    /// The probability of a false rollback in a whole rollout, at most.
+    pub alpha: f64,
+    /// The share of requests that may fail where there is no champion to compare with.
+    pub error_limit: f64,
+    /// Milliseconds which 95 % of the answers are to keep.
+    pub latency_limit: f64,
+    /// So much more of the requests may fail than the champion's.
+    pub errors_margin: f64,
+    /// Answers may be slower by this share.
+    pub latency_margin: f64,
+    /// A bin of predictions may differ from what was promised by this factor.
+    pub predictions_margin: f64,
+    /// What the test rows promise of predictions; none where none are sent.
+    pub promised: Option<Promised>,
+    /// Whether a champion serves beside the challenger.
+    pub has_champion: bool,
 }
 
-/// Judges the challenger's traffic against the limits, and its errors also against the champion's.
-///
-/// Errors reject when even the lower bound of the challenger's rate is above what is allowed: the
-/// limit, or the champion's own rate where that is higher (a failing backend is no fault of the
-/// challenger). Latency rejects when the 95th percentile is above its limit.
-pub(super) fn judge(
-    limits: &Limits,
-    challenger: &Traffic,
-    champion: Option<&Traffic>,
-) -> Judgement {
-    if challenger.requests == 0 {
-        return Judgement {
-            verdict: Verdict::Inconclusive,
-            reason: "the challenger had no requests".into(),
-        };
+/// The shares of the bins of predictions on the frozen test rows.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Promised {
+    pub challenger: Vec<f64>,
+    pub champion: Vec<f64>,
+}
+
+/// What a challenger is not to harm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guardrail {
+    Errors,
+    Latency,
+    Predictions,
+}
+
+/// What made the judge reject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// Harm beside the champion was shown.
+    Harm(Guardrail),
+    /// An absolute limit was exceeded where there was no champion to compare with.
+    Limit(Guardrail),
+    /// Half of the last requests failed, so many of so many.
+    Fuse { failed: u64, requests: u64 },
+}
+
+/// Sums of an arm.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Tally {
+    pub requests: u64,
+    pub failed: u64,
+    pub broken: u64,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, arm: &Arm) {
+        self.requests = self.requests.saturating_add(arm.requests);
+        self.failed = self.failed.saturating_add(arm.failed);
+        self.broken = self.broken.saturating_add(arm.broken);
     }
-    let rate = rate(challenger);
-    let champion_rate = champion.filter(|t| t.requests > 0).map(self::rate);
-    let allowed = champion_rate.map_or(limits.error_rate, |r| r.max(limits.error_rate));
-    let errors = format!(
-        "{} of {} requests failed ({})",
-        challenger.errors,
-        challenger.requests,
-        percent(rate)
-    );
-    let against = match champion_rate {
-        Some(r) => format!("{} allowed, champion {}", percent(allowed), percent(r)),
-        None => format!("{} allowed", percent(allowed)),
-    };
-    if wilson_lower(challenger.errors, challenger.requests) > allowed {
-        let reason = format!("errors: {errors}, {against}");
-        return Judgement {
-            verdict: Verdict::Reject,
-            reason,
-        };
+
+    /// The share that failed; 0 of nothing.
+    pub(super) fn rate(&self) -> f64 {
+        self.failed as f64 / self.requests.max(1) as f64
     }
-    let limit = limits.latency_p95.as_secs_f64() * 1000.0;
-    let latency = challenger.latency_p95_ms;
-    let enough = challenger.requests >= LATENCY_MIN_REQUESTS;
-    if let Some(p95) = latency.filter(|p95| enough && *p95 > limit) {
-        let reason = format!("latency: 95th percentile about {p95:.0} ms, {limit:.0} ms allowed");
-        return Judgement {
-            verdict: Verdict::Reject,
-            reason,
-        };
+}
+
+/// The evidence after some minutes, by guardrail: 1 where nothing is known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Evidence {
+    pub errors: f64,
+    pub latency: f64,
+    /// `None` where no predictions are seen.
+    pub predictions: Option<f64>,
+    /// The weighted sum of these.
+    pub beside: f64,
+    /// Of the absolute limits.
+    pub limits: f64,
+    /// How surely the error rate is not worse by more than the margin.
+    pub errors_not_worse: f64,
+    /// The same of the share of slow answers.
+    pub latency_not_worse: f64,
+}
+
+/// A grid of edges: the champion's quantiles at which latencies are compared.
+const QUANTILES: [f64; 5] = [0.5, 0.75, 0.9, 0.95, 0.99];
+/// The one at which answers are shown not to be slower.
+const SHOWN: usize = 3;
+/// The share of answers that may be slower than the limit.
+const SLOW: f64 = 0.05;
+/// A latency that differs by less than this share of the limit is no reason to roll back.
+const LATENCY_FLOOR: f64 = 0.02;
+/// What the guardrails weigh, without predictions and with them.
+const WEIGHTS: (f64, f64) = (0.6, 0.4);
+const WEIGHTS_WITH_PREDICTIONS: (f64, f64, f64) = (0.5, 0.3, 0.2);
+/// What the edges of the champion and the limit weigh in the evidence of latency.
+const OF_SLOW: f64 = 0.75;
+/// The part of α for the minutes beside the champion; the rest is for the absolute limits.
+const BESIDE: f64 = 0.8;
+/// The rate that `not_worse` excludes, as a multiple of the champion's.
+const NOT_WORSE: f64 = 1.5;
+/// So many requests does the fuse look at, or more.
+const FUSE: u64 = 20;
+/// The fuse spares a challenger whose champion fails too: the minutes' own evidence has to be so large.
+const FUSE_EVIDENCE: f64 = 100.0;
+/// Evidence below this is calm.
+pub(super) const CALM: f64 = 10.0;
+
+/// The e-processes of a rollout.
+#[derive(Clone, Debug)]
+pub(super) struct Ledger<'a> {
+    rules: &'a Rules,
+    errors: Process,
+    slow: [Process; 5],
+    limit_alone: Process,
+    limit_beside: Process,
+    predictions: Vec<Process>,
+    limits: [Absolute; 2],
+    not_worse_pair: Process,
+    not_worse_alone: Process,
+    not_worse_slow: Process,
+    /// The champion's minutes so far.
+    earlier: Tally,
+    earlier_latencies: Latencies,
+    /// The newest minutes with requests, oldest first; no more than the fuse looks at.
+    last: Vec<(Tally, Tally)>,
+    pub challenger: Tally,
+    pub champion: Tally,
+}
+
+/// One arm against a limit: half by an e-process of single requests, half by bets on whole minutes.
+#[derive(Clone, Debug)]
+struct Absolute {
+    alone: Process,
+    bet: Process,
+}
+
+impl Absolute {
+    fn new() -> Self {
+        Self {
+            alone: Process::capped(evidence::RATES),
+            bet: Process::uncapped(evidence::STAKES),
+        }
     }
-    let reason = match latency {
-        Some(p95) => format!("{errors}, {against}; 95th percentile about {p95:.0} ms"),
-        None => format!("{errors}, {against}; no latencies"),
-    };
-    let verdict = if rate > allowed || latency.is_none() {
-        Verdict::Inconclusive
-    } else {
-        Verdict::Pass
-    };
-    Judgement { verdict, reason }
+
+    fn add(&mut self, n: f64, x: f64, p: f64) {
+        self.alone.add(|g| evidence::single(n, x, p, g));
+        self.bet.add(|stake| evidence::bet(n, x, p, stake));
+    }
+
+    fn value(&self) -> f64 {
+        0.5 * (self.alone.value() + self.bet.value())
+    }
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "request counts stay far below 2^52"
-)]
-fn rate(traffic: &Traffic) -> f64 {
-    traffic.errors as f64 / traffic.requests as f64
-}
+impl<'a> Ledger<'a> {
+    pub(super) fn new(rules: &'a Rules) -> Self {
+        let bins = rules.promised.as_ref().map_or(0, |p| p.challenger.len());
+        Self {
+            rules,
+            errors: Process::capped(evidence::ERRORS),
+            slow: std::array::from_fn(|_| Process::capped(evidence::SHARES)),
+            limit_alone: Process::capped(evidence::RATES),
+            limit_beside: Process::capped(evidence::SHARES),
+            predictions: vec![Process::capped(evidence::SHARES); 2 * bins],
+            limits: [Absolute::new(), Absolute::new()],
+            not_worse_pair: Process::uncapped(evidence::EXCHANGED),
+            not_worse_alone: Process::uncapped(evidence::RARER),
+            not_worse_slow: Process::uncapped(evidence::EXCHANGED),
+            earlier: Tally::default(),
+            earlier_latencies: Latencies::default(),
+            last: Vec::new(),
+            challenger: Tally::default(),
+            champion: Tally::default(),
+        }
+    }
 
-/// The lower bound of Wilson's score interval for a proportion (Wilson 1927).
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "request counts stay far below 2^52"
-)]
-fn wilson_lower(errors: u64, requests: u64) -> f64 {
-    let (n, p) = (requests as f64, errors as f64 / requests as f64);
-    let z2 = Z * Z;
-    let centre = p + z2 / (2.0 * n);
-    let spread = Z * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
-    ((centre - spread) / (1.0 + z2 / n)).max(0.0)
-}
+    /// With all minutes of a rollout; those before it tell the champion's rate and latencies.
+    pub(super) fn of(rules: &'a Rules, minutes: &[Minute]) -> Self {
+        let mut ledger = Self::new(rules);
+        for minute in minutes {
+            ledger.add(minute);
+        }
+        ledger
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::time::Duration;
+    /// Adds the next minute.
+    pub(super) fn add(&mut self, minute: &Minute) {
+        let (ours, theirs) = (&minute.challenger, &minute.champion);
+        if ours.requests > 0 {
+            if theirs.requests > 0 {
+                self.beside_errors(ours, theirs);
+            } else {
+                self.limit_errors(ours);
+            }
+            self.remember(ours, theirs);
+            self.challenger.add(ours);
+            self.champion.add(theirs);
+        }
+        if let Some(latencies) = &ours.latencies {
+            match theirs.latencies.as_ref().filter(|theirs| theirs.total() > 0.0) {
+                Some(theirs) => self.beside_latency(latencies, theirs),
+                // A champion that answered, and whose latencies are not there, is not idle.
+                None if theirs.requests == 0 => self.limit_latency(latencies),
+                None => {}
+            }
+        }
+        self.add_predictions(&ours.bins, &theirs.bins);
+        self.earlier.add(theirs);
+        if let Some(latencies) = &theirs.latencies {
+            self.earlier_latencies.add(latencies);
+        }
+    }
 
-    const LIMITS: Limits = Limits {
-        error_rate: 0.01,
-        latency_p95: Duration::from_millis(500),
-    };
+    fn beside_errors(&mut self, ours: &Arm, theirs: &Arm) {
+        let pair = Pair {
+            n1: ours.requests as f64,
+            x1: ours.failed as f64,
+            n0: theirs.requests as f64,
+            x0: theirs.failed as f64,
+        };
+        let margin = self.rules.errors_margin;
+        self.errors.add(|rho| pair.ln_e(1.0, margin, rho));
+        let exchanged = pair.exchanged();
+        self.not_worse_pair
+            .add(|rho| exchanged.ln_e(1.0 / NOT_WORSE, 0.0, rho));
+        self.not_worse_alone
+            .add(|g| evidence::single(pair.n1, pair.x1, margin, g));
+    }
 
-    fn traffic(requests: u64, errors: u64, p95: f64) -> Traffic {
-        Traffic {
-            requests,
+    fn beside_latency(&mut self, ours: &Latencies, theirs: &Latencies) {
+        let (n1, n0) = (ours.total(), theirs.total());
+        let least = LATENCY_FLOOR * self.rules.latency_limit;
+        for (i, q) in QUANTILES.into_iter().enumerate() {
+            // From minutes before, so that a minute does not choose its own edge.
+            let Some(edge) = self.earlier_latencies.edge_below(q) else {
+                continue;
+            };
+            let slower = (edge * (1.0 + self.rules.latency_margin)).max(edge + least);
+            let Some(our_edge) = ours.edge_from(slower) else {
+                continue;
+            };
+            let pair = Pair {
+                n1,
+                x1: ours.above_edge(our_edge),
+                n0,
+                x0: theirs.above_edge(edge),
+            };
+            self.slow[i].add(|rho| pair.ln_e(1.0, 0.0, rho));
+            if i == SHOWN {
+                let exchanged = pair.exchanged();
+                self.not_worse_slow
+                    .add(|rho| exchanged.ln_e(1.0 / NOT_WORSE, 0.0, rho));
+            }
+        }
+        let limit = self.rules.latency_limit;
+        let pair = Pair {
+            n1,
+            x1: ours.above(limit, 0.0),
+            n0,
+            x0: theirs.above(limit, 1.0),
+        };
+        self.limit_alone
+            .add(|g| evidence::single(n1, pair.x1, SLOW, g));
+        self.limit_beside.add(|rho| pair.ln_e(1.0, 0.0, rho));
+    }
+
+    fn limit_errors(&mut self, ours: &Arm) {
+        let events = self.absolute_events(ours.failed, ours.broken);
+        let allowed = self.allowed_errors();
+        self.limits[0].add(ours.requests as f64, events, allowed);
+    }
+
+    fn limit_latency(&mut self, ours: &Latencies) {
+        let limit = self.rules.latency_limit;
+        let n = self.earlier_latencies.total();
+        let earlier = self.earlier_latencies.above(limit, 1.0);
+        self.limits[1].add(
+            ours.total(),
+            ours.above(limit, 0.0),
+            SLOW.max(upper(earlier, n)),
+        );
+    }
+
+    /// What fails where there is no champion beside: with one to know the clients' own mistakes by, all that is not 2xx.
+    pub(super) fn absolute_events(&self, failed: u64, broken: u64) -> f64 {
+        if self.earlier.requests > 0 {
+            failed as f64
+        } else {
+            broken as f64
+        }
+    }
+
+    /// The share that may fail where there is no champion beside: the limit, or what the champion's own minutes had.
+    pub(super) fn allowed_errors(&self) -> f64 {
+        let earlier = &self.earlier;
+        let own = upper(earlier.failed as f64, earlier.requests as f64);
+        self.rules.error_limit.max(own)
+    }
+
+    /// The champion's rate in its minutes so far; `None` where it had no request.
+    pub(super) fn earlier_rate(&self) -> Option<f64> {
+        (self.earlier.requests > 0).then(|| self.earlier.rate())
+    }
+
+    fn add_predictions(&mut self, ours: &[u64], theirs: &[u64]) {
+        let Some(promised) = &self.rules.promised else {
+            return;
+        };
+        let sum = |bins: &[u64]| bins.iter().map(|n| *n as f64).sum::<f64>();
+        let (n1, n0) = (sum(ours), sum(theirs));
+        let shares = promised.challenger.iter().zip(&promised.champion);
+        for (((ours, theirs), (c1, c0)), both) in ours
+            .iter()
+            .zip(theirs)
+            .zip(shares)
+            .zip(self.predictions.chunks_mut(2))
+        {
+            let pair = Pair {
+                n1,
+                x1: *ours as f64,
+                n0,
+                x0: *theirs as f64,
+            };
+            let margin = self.rules.predictions_margin;
+            if let [more, fewer] = both {
+                more.add(|rho| pair.ln_e(margin * c1 / c0, 0.0, rho));
+                fewer.add(|rho| pair.exchanged().ln_e(margin * c0 / c1, 0.0, rho));
+            }
+        }
+    }
+
+    fn remember(&mut self, ours: &Arm, theirs: &Arm) {
+        let tally = |arm: &Arm| {
+            let mut tally = Tally::default();
+            tally.add(arm);
+            tally
+        };
+        self.last.push((tally(ours), tally(theirs)));
+        let requests = |last: &[(Tally, Tally)]| last.iter().map(|(t, _)| t.requests).sum::<u64>();
+        while requests(self.last.get(1..).unwrap_or_default()) >= FUSE {
+            self.last.remove(0);
+        }
+    }
+
+    /// The evidence so far.
+    pub(super) fn evidence(&self) -> Evidence {
+        let errors = self.errors.value();
+        let slow = self.slow.iter().map(Process::value).sum::<f64>() / self.slow.len() as f64;
+        let limit = self.limit_alone.value().min(self.limit_beside.value());
+        let latency = OF_SLOW * slow + (1.0 - OF_SLOW) * limit;
+        let predictions = (!self.predictions.is_empty()).then(|| {
+            let all = self.predictions.iter().map(Process::value).sum::<f64>();
+            all / self.predictions.len() as f64
+        });
+        let beside = match predictions {
+            None => WEIGHTS.0 * errors + WEIGHTS.1 * latency,
+            Some(predictions) => {
+                let (of_errors, of_latency, of_predictions) = WEIGHTS_WITH_PREDICTIONS;
+                of_errors * errors + of_latency * latency + of_predictions * predictions
+            }
+        };
+        let [limit_errors, limit_latency] = self.limits.each_ref().map(Absolute::value);
+        Evidence {
             errors,
-            latency_p50_ms: Some(p95 / 2.0),
-            latency_p95_ms: Some(p95),
+            latency,
+            predictions,
+            beside,
+            limits: 0.5 * (limit_errors + limit_latency),
+            errors_not_worse: 0.5 * (self.not_worse_pair.value() + self.not_worse_alone.value()),
+            latency_not_worse: self.not_worse_slow.value(),
         }
     }
 
-    #[test]
-    fn clean_traffic_passes() {
-        let judged = judge(
-            &LIMITS,
-            &traffic(500, 0, 12.0),
-            Some(&traffic(9_000, 3, 11.0)),
-        );
-        assert_eq!(judged.verdict, Verdict::Pass, "{}", judged.reason);
+    /// What the sum of the guardrails has to reach beside a champion.
+    pub(super) fn beside_limit(rules: &Rules) -> f64 {
+        1.0 / (rules.alpha * BESIDE)
     }
 
-    #[test]
-    fn half_the_answers_failing_is_rejected_early() {
-        let judged = judge(&LIMITS, &traffic(20, 10, 5.0), None);
-        assert_eq!(judged.verdict, Verdict::Reject);
-        assert!(
-            judged
-                .reason
-                .starts_with("errors: 10 of 20 requests failed (50%)")
-        );
+    /// What the absolute limits have to reach.
+    pub(super) fn absolute_limit(rules: &Rules) -> f64 {
+        let part = if rules.has_champion { 1.0 - BESIDE } else { 1.0 };
+        1.0 / (rules.alpha * part)
     }
 
-    #[test]
-    fn one_early_error_is_no_verdict() {
-        assert_eq!(
-            judge(&LIMITS, &traffic(20, 1, 5.0), None).verdict,
-            Verdict::Inconclusive
-        );
+    /// The rule that fires, if one does.
+    pub(super) fn fired(&self) -> Option<Rule> {
+        if let Some(fuse) = self.fuse() {
+            return Some(fuse);
+        }
+        let found = self.evidence();
+        if found.beside >= Self::beside_limit(self.rules) {
+            let (of_errors, of_latency) = match found.predictions {
+                None => WEIGHTS,
+                Some(_) => (WEIGHTS_WITH_PREDICTIONS.0, WEIGHTS_WITH_PREDICTIONS.1),
+            };
+            let errors = of_errors * found.errors;
+            let latency = of_latency * found.latency;
+            let predictions = found.predictions.unwrap_or(0.0) * WEIGHTS_WITH_PREDICTIONS.2;
+            let largest = errors.max(latency).max(predictions);
+            return Some(Rule::Harm(if errors >= largest {
+                Guardrail::Errors
+            } else if latency >= largest {
+                Guardrail::Latency
+            } else {
+                Guardrail::Predictions
+            }));
+        }
+        if found.limits >= Self::absolute_limit(self.rules) {
+            let [errors, latency] = self.limits.each_ref().map(Absolute::value);
+            return Some(Rule::Limit(if errors >= latency {
+                Guardrail::Errors
+            } else {
+                Guardrail::Latency
+            }));
+        }
+        None
     }
 
-    #[test]
-    fn slow_answers_are_rejected_once_there_are_enough() {
-        assert_eq!(
-            judge(&LIMITS, &traffic(10, 0, 800.0), None).verdict,
-            Verdict::Pass
-        );
-        let judged = judge(&LIMITS, &traffic(100, 0, 800.0), None);
-        assert_eq!(judged.verdict, Verdict::Reject);
-        assert!(
-            judged.reason.contains("about 800 ms, 500 ms allowed"),
-            "{}",
-            judged.reason
-        );
+    /// Half of the last requests failed, and the champion's of the same minutes did not.
+    fn fuse(&self) -> Option<Rule> {
+        let sum = |of: fn(&(Tally, Tally)) -> u64| self.last.iter().map(of).sum::<u64>();
+        let (requests, failed) = (sum(|m| m.0.requests), sum(|m| m.0.failed));
+        if requests < FUSE || failed.saturating_mul(2) < requests {
+            return None;
+        }
+        let pair = Pair {
+            n1: requests as f64,
+            x1: failed as f64,
+            n0: sum(|m| m.1.requests) as f64,
+            x0: sum(|m| m.1.failed) as f64,
+        };
+        let mut own = Process::uncapped(evidence::ERRORS);
+        own.add(|rho| pair.ln_e(1.0, 0.0, rho));
+        let worse = pair.n0 <= 0.0 || own.value() >= FUSE_EVIDENCE;
+        worse.then_some(Rule::Fuse { failed, requests })
     }
 
-    #[test]
-    fn a_champion_that_fails_as_often_excuses_the_challenger() {
-        let judged = judge(
-            &LIMITS,
-            &traffic(1000, 100, 5.0),
-            Some(&traffic(9000, 1000, 5.0)),
-        );
-        assert_eq!(judged.verdict, Verdict::Pass, "{}", judged.reason);
+    /// How strongly what is `not_worse` was shown: the weaker of errors and latency.
+    pub(super) fn not_worse(&self) -> f64 {
+        let found = self.evidence();
+        found.errors_not_worse.min(found.latency_not_worse)
     }
+}
 
-    #[test]
-    fn no_traffic_is_no_pass() {
-        assert_eq!(
-            judge(&LIMITS, &Traffic::default(), None).verdict,
-            Verdict::Inconclusive
-        );
+/// A share that the true one of `x` in `n` hardly exceeds: three standard errors up; 0 of nothing.
+fn upper(x: f64, n: f64) -> f64 {
+    if n <= 0.0 {
+        return 0.0;
     }
+    let p = ((x + 1.0) / n).min(1.0);
+    (p + 3.0 * (p * (1.0 - p) / n).sqrt()).min(1.0)
+}
 
-    proptest! {
-        #[test]
-        fn the_lower_bound_is_below_the_rate(requests in 1_u64..100_000, share in 0.0_f64..=1.0) {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a test's numbers")]
-            let errors = (requests as f64 * share) as u64;
-            let lower = wilson_lower(errors, requests);
-            #[expect(clippy::cast_precision_loss, reason = "a test's numbers")]
-            let rate = errors as f64 / requests as f64;
-            prop_assert!((0.0..=1.0).contains(&lower) && lower <= rate + 1e-12);
+/// 2/β at a β of 5 %: what excludes a severe error rate.
+const EXCLUDED: f64 = 40.0;
+
+/// How bad a rate is severe at a stage: so many times the limit, and so many times the champion's rate.
+pub(super) fn severe_at(percent: u32) -> (f64, f64) {
+    match percent {
+        0..=5 => (2.0, 3.0),
+        6..=25 => (2.0, 3.0),
+        26..=99 => (1.5, 2.0),
+        _ => (1.5, 1.5),
+    }
+}
+
+/// Whether a stage shows that errors are not severe: one of two e-processes over its minutes.
+#[derive(Clone, Debug)]
+pub(super) struct Severe {
+    /// The share that is severe by the limit alone.
+    pub share: f64,
+    times: f64,
+    alone: Process,
+    beside: Process,
+}
+
+impl Severe {
+    /// At a stage of so many percent, after the minutes of the ledger.
+    pub(super) fn new(percent: u32, before: &Ledger<'_>) -> Self {
+        let (of_limit, times) = severe_at(percent);
+        let share = of_limit * before.rules.error_limit;
+        let share = match before.earlier_rate() {
+            Some(rate) if percent >= 100 => share.max(times * rate),
+            _ => share,
+        };
+        Self {
+            share,
+            times,
+            alone: Process::uncapped(evidence::RARER),
+            beside: Process::uncapped(evidence::EXCHANGED),
         }
     }
+
+    /// Adds a minute of the stage, whose events are told apart.
+    pub(super) fn add(&mut self, minute: &Minute, events: f64) {
+        let ours = &minute.challenger;
+        let n = ours.requests as f64;
+        self.alone
+            .add(|g| evidence::single(n, events, self.share, g));
+        let pair = Pair {
+            n1: n,
+            x1: ours.failed as f64,
+            n0: minute.champion.requests as f64,
+            x0: minute.champion.failed as f64,
+        };
+        self.beside
+            .add(|rho| pair.exchanged().ln_e(1.0 / self.times, 0.0, rho));
+    }
+
+    /// How strongly it is excluded that errors are severe, as a share of what is needed.
+    pub(super) fn shown(&self) -> f64 {
+        self.alone.value().max(self.beside.value()) / EXCLUDED
+    }
+}
+
+/// Requests without a failure that exclude a severe share; `u64::MAX` where none do.
+pub(super) fn requests_to_exclude(share: f64) -> u64 {
+    if share <= 0.0 {
+        return u64::MAX;
+    }
+    let enough = |n: u64| {
+        let mut alone = Process::uncapped(evidence::RARER);
+        alone.add(|g| evidence::single(n as f64, 0.0, share, g));
+        share >= 1.0 || alone.value() >= EXCLUDED
+    };
+    let mut high = 1_u64;
+    while !enough(high) && high < 1 << 40 {
+        high *= 2;
+    }
+    let mut low = high / 2;
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if enough(middle) {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    high
 }

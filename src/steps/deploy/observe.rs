@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::judge::{self, Arm};
+use super::latencies::Latencies;
 use crate::clock::Timestamp;
 use crate::gcp::Error;
 use crate::gcp::monitoring::{Distribution, Monitoring, PointValue, TimeSeries, TimeSeriesQuery};
@@ -20,6 +22,10 @@ const LATENCIES: &str = "aiplatform.googleapis.com/prediction/online/prediction_
 struct Minute {
     requests: u64,
     errors: u64,
+    /// Every answer that is not 2xx.
+    failed: u64,
+    /// Of these 5xx and 429.
+    broken: u64,
     latencies: Option<Distribution>,
 }
 
@@ -27,6 +33,8 @@ impl Minute {
     fn add(&mut self, other: &Self) {
         self.requests += other.requests;
         self.errors += other.errors;
+        self.failed += other.failed;
+        self.broken += other.broken;
         match (&mut self.latencies, &other.latencies) {
             // Buckets that changed within the window cannot be summed: the larger part speaks for all.
             (Some(all), Some(more)) => {
@@ -44,10 +52,28 @@ impl Minute {
         Traffic {
             requests: self.requests,
             errors: self.errors,
+            failed: Some(self.failed),
             latency_p50_ms: quantile(0.5),
             latency_p95_ms: quantile(0.95),
         }
     }
+
+    fn arm(&self) -> Arm {
+        let latencies = self.latencies.as_ref().filter(|all| all.count > 0);
+        Arm {
+            requests: self.requests,
+            failed: self.failed,
+            broken: self.broken,
+            latencies: latencies
+                .and_then(|all| Latencies::new(all.bounds(), all.bucket_counts.clone())),
+            bins: Vec::new(),
+        }
+    }
+}
+
+/// The number of the minute that begins at a full minute.
+pub(super) fn number(minute: Timestamp) -> i64 {
+    minute.unix_micros().div_euclid(60_000_000)
 }
 
 /// The counts of an endpoint's deployed models in a window.
@@ -118,10 +144,12 @@ impl Counts {
     }
 
     fn add_responses(&mut self, series: &TimeSeries) {
-        let failed = series
-            .metric_labels
-            .get("response_code")
-            .is_some_and(|c| c.starts_with('5'));
+        let code = series.metric_labels.get("response_code");
+        let code = code.map_or("", String::as_str);
+        let is_error = code.starts_with('5');
+        // Google tells classes of codes, of which 4xx hides a 429.
+        let is_broken = is_error || code == "429";
+        let is_failed = !code.starts_with('2');
         for point in &series.points {
             let PointValue::Int(count) = point.value else {
                 continue;
@@ -129,7 +157,9 @@ impl Counts {
             let count = u64::try_from(count).unwrap_or(0);
             let minute = self.minute(series, point.start);
             minute.requests += count;
-            minute.errors += if failed { count } else { 0 };
+            minute.errors += if is_error { count } else { 0 };
+            minute.broken += if is_broken { count } else { 0 };
+            minute.failed += if is_failed { count } else { 0 };
         }
     }
 
@@ -146,18 +176,58 @@ impl Counts {
         }
     }
 
-    /// The sum over the window of one deployed model.
-    pub(super) fn total(&self, deployed_model_id: &str) -> Traffic {
+    /// The sum of one deployed model from a minute on.
+    pub(super) fn total(&self, deployed_model_id: &str, from: Timestamp) -> Traffic {
         let mut total = Minute::default();
-        for minute in self
+        for (_, minute) in self
             .0
             .get(deployed_model_id)
             .into_iter()
-            .flat_map(BTreeMap::values)
+            .flat_map(|minutes| minutes.range(from..))
         {
             total.add(minute);
         }
         total.traffic()
+    }
+
+    /// The minutes in which either was asked, as the judge takes them; `bins` tells the predictions of both.
+    ///
+    /// What the challenger answered before the rollout began was in an earlier one, and is left out.
+    pub(super) fn minutes(
+        &self,
+        challenger: &str,
+        champion: Option<&str>,
+        began: Timestamp,
+        bins: impl Fn(Timestamp) -> [Vec<u64>; 2],
+    ) -> Vec<judge::Minute> {
+        let arm = |id: Option<&str>, minute: &Timestamp| {
+            let minutes = id.and_then(|id| self.0.get(id));
+            let counted = minutes.and_then(|minutes| minutes.get(minute));
+            counted.map(Minute::arm).unwrap_or_default()
+        };
+        let minute = |at: Timestamp| {
+            let [ours, theirs] = bins(at);
+            judge::Minute {
+                at: number(at),
+                challenger: Arm {
+                    bins: ours,
+                    ..arm((at >= began).then_some(challenger), &at)
+                },
+                champion: Arm {
+                    bins: theirs,
+                    ..arm(champion, &at)
+                },
+            }
+        };
+        self.starts().into_iter().map(minute).collect()
+    }
+
+    /// The minutes in which anything was counted, oldest first.
+    fn starts(&self) -> Vec<Timestamp> {
+        let mut minutes: Vec<Timestamp> = self.0.values().flat_map(|m| m.keys().copied()).collect();
+        minutes.sort_unstable();
+        minutes.dedup();
+        minutes
     }
 
     /// Both models side by side, minute by minute; `percent_at` tells the challenger's share.
@@ -174,10 +244,7 @@ impl Counts {
                 .map(Minute::traffic)
                 .unwrap_or_default()
         };
-        let mut minutes: Vec<Timestamp> = self.0.values().flat_map(|m| m.keys().copied()).collect();
-        minutes.sort_unstable();
-        minutes.dedup();
-        minutes
+        self.starts()
             .into_iter()
             .map(|minute| TimelinePoint {
                 minute,

@@ -10,12 +10,15 @@ use anyhow::Result;
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use super::canary::Replayed;
+use super::canary::{Mismatch, Replayed};
+use super::endpoint::Target;
+use super::judge::Promised;
 use crate::clock::Timestamp;
-use crate::config::Deploy;
-use crate::data::instances::some_instances;
-use crate::gcp::vertex::{Endpoint, Vertex};
-use crate::steps::{Context, snapshot_files};
+use crate::data::instances::instances;
+use crate::gcp::vertex::{Endpoint, Prediction, Vertex};
+use crate::model::offline::{Bins, Offline};
+use crate::steps::Context;
+use crate::workspace::Workspace;
 use crate::workspace::records::Dataset;
 
 /// Half as many again as a stage needs: not every request falls into a full minute.
@@ -51,12 +54,56 @@ pub(super) struct Replay {
     minutes: Mutex<BTreeMap<Timestamp, u64>>,
     /// A request failed already, and its error was told.
     failed: AtomicBool,
+    challenger: String,
+    expected: Expected,
+    /// The first row that the challenger answered otherwise than it scores it offline.
+    mismatch: Mutex<Option<Mismatch>>,
+    /// Predictions by minute and bin, of the challenger and of the champion.
+    bins: Mutex<BTreeMap<Timestamp, [Vec<u64>; 2]>>,
+}
+
+/// What the frozen test rows promise of predictions.
+struct Expected {
+    challenger: Offline,
+    /// The champion's scores with their bins; `None` where it cannot score these rows, or there is none.
+    champion: Option<(Offline, Bins)>,
+}
+
+impl Expected {
+    /// Scores the test part by the model of the workspace, and by the champion that `validate` fetched.
+    fn read(ctx: &Context, test: &Path, has_champion: bool) -> Result<Self> {
+        let folder = ctx.workspace.path(Workspace::relative("champion"));
+        let champion = match has_champion {
+            true => Offline::score(test, &folder).ok(),
+            false => None,
+        };
+        Ok(Self {
+            challenger: Offline::score(test, &ctx.workspace.model_dir())?,
+            champion: champion.and_then(|champion| {
+                let bins = Bins::of(&champion)?;
+                Some((champion, bins))
+            }),
+        })
+    }
 }
 
 impl Replay {
-    /// To send these rows to the endpoint.
-    pub(super) fn new(ctx: &Context, endpoint: &Endpoint, instances: Vec<Value>) -> Self {
-        Self {
+    /// Reads the test part's features as instances.
+    ///
+    /// # Errors
+    /// When the snapshot cannot be read.
+    pub(super) fn new(
+        ctx: &Context,
+        endpoint: &Endpoint,
+        dataset: &Dataset,
+        test: &Path,
+        target: &Target,
+    ) -> Result<Self> {
+        Ok(Self {
+            challenger: target.challenger.clone(),
+            expected: Expected::read(ctx, test, target.champion.is_some())?,
+            mismatch: Mutex::default(),
+            bins: Mutex::default(),
             vertex: ctx.vertex(),
             endpoint: endpoint.clone(),
             instances,
@@ -73,8 +120,8 @@ impl Replay {
     pub(super) async fn run(
         &self,
         ctx: &Context,
-        config: &Deploy,
-        challenger: &str,
+        needed: u64,
+        bake: Duration,
         concurrency: usize,
     ) -> Infallible {
         self.answered.store(0, Ordering::Relaxed);
@@ -83,8 +130,8 @@ impl Replay {
             clippy::cast_precision_loss,
             reason = "request counts stay far below 2^52"
         )]
-        let needed = config.min_requests as f64 * SURPLUS;
-        let bake = config.bake.as_secs_f64().max(1.0);
+        let needed = needed as f64 * SURPLUS;
+        let bake = bake.as_secs_f64().max(1.0);
         let sender = async || -> Infallible {
             loop {
                 let elapsed = ctx.clock.now().since(started).as_secs_f64();
@@ -95,7 +142,7 @@ impl Replay {
                     reason = "request counts stay far below 2^52"
                 )]
                 let answered = self.answered.load(Ordering::Relaxed) as f64;
-                if answered > allowed || !self.send(ctx, challenger).await {
+                if answered > allowed || !self.send(ctx).await {
                     // Beside the waits of the rollout, which make the clock go on.
                     ctx.clock.reach(ctx.clock.now() + PAUSE).await;
                 }
@@ -120,9 +167,10 @@ impl Replay {
     }
 
     /// Sends one row; whether it was answered.
-    async fn send(&self, ctx: &Context, challenger: &str) -> bool {
+    async fn send(&self, ctx: &Context) -> bool {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        let Some(instance) = self.instances.get(turn % self.instances.len().max(1)) else {
+        let row = turn % self.instances.len().max(1);
+        let Some(instance) = self.instances.get(row) else {
             return false;
         };
         match self
@@ -131,7 +179,8 @@ impl Replay {
             .await
         {
             Ok(prediction) => {
-                if prediction.deployed_model_id == challenger {
+                self.compare(ctx, row, &prediction);
+                if prediction.deployed_model_id == self.challenger {
                     self.answered.fetch_add(1, Ordering::Relaxed);
                     let mut minutes = self.minutes.lock().unwrap_or_else(PoisonError::into_inner);
                     *minutes.entry(ctx.clock.now().floor_minute()).or_default() += 1;
@@ -147,5 +196,55 @@ impl Replay {
                 false
             }
         }
+    }
+
+    /// Holds an answer against what its model says of the row offline.
+    fn compare(&self, ctx: &Context, row: usize, prediction: &Prediction) {
+        let ours = prediction.deployed_model_id == self.challenger;
+        let model = match (&self.expected.champion, ours) {
+            (_, true) => &self.expected.challenger,
+            (Some((champion, _)), false) => champion,
+            (None, false) => return,
+        };
+        let served = prediction.predictions.first().and_then(|p| model.read(p));
+        if ours && let Some((served, offline)) = model.differs(row, served.as_deref()) {
+            let mut first = self.mismatch.lock().unwrap_or_else(PoisonError::into_inner);
+            let row = row + 1;
+            first.get_or_insert(Mismatch {
+                row,
+                served,
+                offline,
+            });
+        }
+        if let (Some((_, bins)), Some(served)) = (&self.expected.champion, &served) {
+            let bin = bins.bin(model, served);
+            let minute = ctx.clock.now().floor_minute();
+            let mut minutes = self.bins.lock().unwrap_or_else(PoisonError::into_inner);
+            let empty = || [vec![0; bins.count()], vec![0; bins.count()]];
+            let both = minutes.entry(minute).or_insert_with(empty);
+            if let Some(count) = both[usize::from(!ours)].get_mut(bin) {
+                *count += 1;
+            }
+        }
+    }
+
+    /// The first row that the challenger answered with another score than its own.
+    pub(super) fn mismatch(&self) -> Option<Mismatch> {
+        *self.mismatch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the test rows promise of both models' predictions, where both are known.
+    pub(super) fn promised(&self) -> Option<Promised> {
+        let (champion, bins) = self.expected.champion.as_ref()?;
+        Some(Promised {
+            challenger: bins.shares(&self.expected.challenger),
+            champion: bins.shares(champion),
+        })
+    }
+
+    /// The predictions of a minute by bin, of the challenger and of the champion.
+    pub(super) fn bins(&self, minute: Timestamp) -> [Vec<u64>; 2] {
+        let minutes = self.bins.lock().unwrap_or_else(PoisonError::into_inner);
+        minutes.get(&minute).cloned().unwrap_or_default()
     }
 }

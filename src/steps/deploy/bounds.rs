@@ -1,0 +1,144 @@
+//! Intervals that are shown beside a verdict and hold at every look: confidence sequences.
+
+use statrs::function::beta::ln_beta;
+
+use super::evidence::{ERRORS, Pair, Process};
+use super::judge::Minute;
+
+/// What the intervals miss at most, in the whole rollout.
+const MISSED: f64 = 0.05;
+/// The confidence of the intervals, in percent.
+pub(super) const CONFIDENCE: &str = "95%";
+/// Ratios are looked for from this to its inverse.
+const LEAST_RATIO: f64 = 1e-3;
+const STEPS: usize = 24;
+
+/// Where the true share of `x` in `n` lies: Robbins' mixture of binomials over a beta distribution of 1/2, 1/2 (Robbins 1970).
+pub(super) fn share(x: u64, n: u64) -> (f64, f64) {
+    if n == 0 || x > n {
+        return (0.0, 1.0);
+    }
+    let (x, n) = (x as f64, n as f64);
+    let mixed = ln_beta(x + 0.5, n - x + 0.5) - ln_beta(0.5, 0.5);
+    let times_ln = |count: f64, p: f64| if count == 0.0 { 0.0 } else { count * p.ln() };
+    let inside =
+        |p: f64| mixed - times_ln(x, p) - times_ln(n - x, 1.0 - p) < (1.0 / MISSED).ln();
+    let found = x / n;
+    (bisect(found, 0.0, inside), bisect(found, 1.0, inside))
+}
+
+/// The last value from `inside` towards `outside` that is still inside.
+fn bisect(mut inside: f64, mut outside: f64, is_inside: impl Fn(f64) -> bool) -> f64 {
+    if is_inside(outside) {
+        return outside;
+    }
+    for _ in 0..60 {
+        let middle = f64::midpoint(inside, outside);
+        if is_inside(middle) {
+            inside = middle;
+        } else {
+            outside = middle;
+        }
+    }
+    inside
+}
+
+/// How many times as often as the champion's the challenger's requests fail: all ratios that the minutes do not
+/// speak against. The upper end is `None` where no ratio is too large.
+pub(super) fn ratio(minutes: &[Minute]) -> Option<(f64, Option<f64>)> {
+    let pairs: Vec<Pair> = minutes
+        .iter()
+        .filter(|m| m.challenger.requests > 0 && m.champion.requests > 0)
+        .map(|m| Pair {
+            n1: m.challenger.requests as f64,
+            x1: m.challenger.failed as f64,
+            n0: m.champion.requests as f64,
+            x0: m.champion.failed as f64,
+        })
+        .collect();
+    if pairs.is_empty() {
+        return None;
+    }
+    // Both sides may miss.
+    let limit = (2.0 / MISSED).ln();
+    let evidence = |exchanged: bool, r0: f64| {
+        let mut process = Process::uncapped(ERRORS);
+        for pair in &pairs {
+            let pair = if exchanged { pair.exchanged() } else { *pair };
+            process.add(|rho| pair.ln_e(r0, 0.0, rho));
+        }
+        process.ln()
+    };
+    let below = |ln: f64| evidence(false, ln.exp()) >= limit;
+    let above = |ln: f64| evidence(true, (-ln).exp()) >= limit;
+    let (least, most) = (LEAST_RATIO.ln(), -LEAST_RATIO.ln());
+    // Evidence against a ratio falls as the ratio rises, and the other way round.
+    let low = edge(least, most, below).map_or(0.0, f64::exp);
+    let high = edge(most, least, above).map(f64::exp);
+    Some((low, high))
+}
+
+/// The value nearest to `far` that is excluded, where exclusion begins at `near`; `None` where nothing is.
+fn edge(near: f64, far: f64, excluded: impl Fn(f64) -> bool) -> Option<f64> {
+    if !excluded(near) {
+        return None;
+    }
+    let (mut excluded_end, mut other) = (near, far);
+    for _ in 0..STEPS {
+        let middle = f64::midpoint(excluded_end, other);
+        if excluded(middle) {
+            excluded_end = middle;
+        } else {
+            other = middle;
+        }
+    }
+    Some(excluded_end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::judge::Arm;
+    use super::*;
+
+    #[track_caller]
+    fn close(found: (f64, f64), low: f64, high: f64) {
+        assert!((found.0 - low).abs() < 1e-6, "{found:?}");
+        assert!((found.1 - high).abs() < 1e-6, "{found:?}");
+    }
+
+    #[test]
+    fn shares_have_the_known_intervals() {
+        close(share(1, 500), 0.000_001, 0.019_103);
+        close(share(25, 500), 0.022_624, 0.092_383);
+        assert_eq!(share(0, 0), (0.0, 1.0));
+        assert_eq!(share(0, 500).0, 0.0);
+        assert_eq!(share(500, 500).1, 1.0);
+    }
+
+    fn minute(n1: u64, x1: u64, n0: u64, x0: u64) -> Minute {
+        let arm = |requests, failed| Arm {
+            requests,
+            failed,
+            ..Arm::default()
+        };
+        Minute {
+            at: 0,
+            challenger: arm(n1, x1),
+            champion: arm(n0, x0),
+        }
+    }
+
+    #[test]
+    fn the_ratio_of_the_arms_lies_in_its_interval() {
+        let (low, high) = ratio(&[minute(10_000, 400, 10_000, 200)]).unwrap();
+        assert!(low > 1.5 && low < 2.0, "{low}");
+        let high = high.unwrap();
+        assert!(high > 2.0 && high < 2.7, "{high}");
+        // No failure of the champion's: no ratio is too large.
+        let (low, high) = ratio(&[minute(35, 16, 657, 0)]).unwrap();
+        assert!(low > 10.0 && high.is_none(), "{low}");
+        let (low, high) = ratio(&[minute(500, 0, 9500, 0)]).unwrap();
+        assert_eq!((low, high), (0.0, None));
+        assert_eq!(ratio(&[minute(500, 3, 0, 0)]), None);
+    }
+}

@@ -1,0 +1,335 @@
+//! The loop of a rollout: a stage's traffic, a look a minute, what the canary decides, and what is kept of it.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::canary::{self, Because, Next, Plan};
+use super::endpoint::Target;
+use super::journal::Journal;
+use super::judge::{Guardrail, Ledger, Rule, Rules, Tally};
+use super::observe::{Counts, METRICS_DELAY, number};
+use super::replay::Replay;
+use super::words::{self, Around};
+use super::{MINUTE, bounds, forecast, read_counts};
+use crate::clock::Timestamp;
+use crate::config::{self, PromoteOn};
+use crate::report::terminal::Live;
+use crate::steps::Context;
+use crate::workspace::records::{
+    Dataset, DeployVerdict, ErrorRate, Evidence, Look, Ratio, Stage, Traffic, Verdict,
+};
+
+/// How far before the rollout the champion is looked at.
+const BEFORE: Duration = Duration::from_secs(3600);
+
+/// How a rollout ended and why.
+pub(super) struct End {
+    pub verdict: DeployVerdict,
+    pub unchanged: bool,
+    pub reason: String,
+}
+
+/// A rollout under way.
+struct Rollout<'a> {
+    ctx: &'a Context,
+    target: &'a Target,
+    rules: Rules,
+    plan: Plan,
+    replay: Option<Replay>,
+    live: Live,
+}
+
+/// Raises the challenger's share stage by stage until it has everything or a stage says no.
+///
+/// # Errors
+/// When the cloud fails, or the lease of the rollout is lost.
+pub(super) async fn go_through_stages(
+    ctx: &Context,
+    target: &Target,
+    journal: &mut Journal<'_>,
+) -> Result<End> {
+    let mut rollout = Rollout::begin(ctx, target, journal).await?;
+    let endpoint = target.read(ctx).await?;
+    let mut stage = rollout.plan.stage_at(target.percent(&endpoint));
+    loop {
+        let percent = rollout.plan.stages[stage];
+        let of = rollout.plan.stages.len();
+        journal.entry.stages.retain(|s| s.percent < percent);
+        // One write tells how the last stage ended and which one begins.
+        journal.write().await?;
+        journal
+            .hold(target.traffic_to_challenger(ctx, percent))
+            .await?;
+        println!("stage {} of {of}: {percent}% to the challenger", stage + 1);
+        let ended = rollout.stage(journal, percent).await?;
+        println!(
+            "stage {}: {} ({})",
+            stage + 1,
+            ended.verdict.as_str(),
+            ended.reason
+        );
+        let (verdict, reason) = (ended.verdict, ended.reason.clone());
+        journal.entry.stages.push(ended);
+        stage += 1;
+        let verdict = match verdict {
+            Verdict::Pass if stage < of => continue,
+            Verdict::Pass => DeployVerdict::Promoted,
+            Verdict::Reject => DeployVerdict::RolledBack,
+            Verdict::Inconclusive => DeployVerdict::Held,
+        };
+        journal.write().await?;
+        return Ok(End {
+            verdict,
+            unchanged: false,
+            reason,
+        });
+    }
+}
+
+impl<'a> Rollout<'a> {
+    /// Looks at the hour before, plans the stages, and tells what they will need.
+    async fn begin(ctx: &'a Context, target: &'a Target, journal: &Journal<'_>) -> Result<Self> {
+        let deploy = &ctx.config.deploy;
+        let has_champion = target.champion.is_some();
+        let replay = match &deploy.replay {
+            Some(_) => {
+                let endpoint = target.read(ctx).await?;
+                let dataset: Dataset = ctx.workspace.read()?;
+                let test = ctx.workspace.path(&dataset.test.path);
+                Some(Replay::new(ctx, &endpoint, &dataset, &test, target)?)
+            }
+            None => None,
+        };
+        let promised = replay.as_ref().and_then(Replay::promised);
+        let rules = Rules {
+            promised,
+            ..rules(deploy, has_champion)
+        };
+        let mut plan = plan(deploy, has_champion);
+        let started = journal.entry.started;
+        let counts = read_counts(ctx, target, started - BEFORE, started).await?;
+        let hour = hour(&counts, target, started);
+        let raised = match replay {
+            // The rows fill any share.
+            Some(_) => None,
+            None => {
+                let (stages, raised) = plan.raised(&rules, hour.requests as f64);
+                plan.stages = stages;
+                raised
+            }
+        };
+        let forecast = forecast::Forecast {
+            hour,
+            raised,
+            replays: replay.is_some(),
+        };
+        for line in forecast.lines(&rules, &plan) {
+            println!("{line}");
+        }
+        Ok(Self {
+            ctx,
+            target,
+            rules,
+            plan,
+            replay,
+            live: Live::default(),
+        })
+    }
+
+    /// A stage from its begin to its verdict, with rows sent along where the config says so.
+    async fn stage(&mut self, journal: &mut Journal<'_>, percent: u32) -> Result<Stage> {
+        let needed = self.plan.needed(&self.rules, percent);
+        let (ctx, bake) = (self.ctx, self.plan.bake);
+        let replay = self.replay.take();
+        let concurrency = ctx.config.deploy.replay.as_ref().map(|r| r.concurrency);
+        let send = async {
+            match (&replay, concurrency) {
+                (Some(replay), Some(n)) => replay.run(ctx, needed, bake, n).await,
+                _ => std::future::pending().await,
+            }
+        };
+        let decided = tokio::select! {
+            decided = self.watch(journal, percent, replay.as_ref()) => decided,
+            never = send => match never {},
+        };
+        self.replay = replay;
+        decided
+    }
+
+    /// Looks at a stage once a minute until there is something to decide.
+    async fn watch(
+        &mut self,
+        journal: &mut Journal<'_>,
+        percent: u32,
+        replay: Option<&Replay>,
+    ) -> Result<Stage> {
+        let (ctx, target) = (self.ctx, self.target);
+        let started = ctx.clock.now();
+        // Points are whole minutes: the first that is wholly the stage's begins after its start.
+        let from = started.floor_minute() + MINUTE;
+        let began = journal.entry.started;
+        let mut until = from;
+        loop {
+            ctx.clock.sleep(MINUTE).await;
+            until = window_end(until, ctx.clock.now());
+            let counts = read_counts(ctx, target, began - BEFORE, until).await?;
+            let bins = |minute| replay.map_or_else(Default::default, |replay| replay.bins(minute));
+            let champion = target.champion.as_deref();
+            let minutes = counts.minutes(&target.challenger, champion, began.floor_minute(), bins);
+            let seen = canary::Seen {
+                percent,
+                minutes: &minutes,
+                from: number(from),
+                covered: until.since(from),
+                replayed: replay.map(|replay| replay.answered(from, until)),
+                mismatch: replay.and_then(Replay::mismatch),
+            };
+            let (next, look) = canary::next(&self.rules, &self.plan, &seen);
+            let challenger = counts.total(&target.challenger, from);
+            let champion = champion.map(|id| counts.total(id, from));
+            let ratio = bounds::ratio(&minutes);
+            let around = Around {
+                rules: &self.rules,
+                challenger: &challenger,
+                champion: champion.as_ref(),
+                ratio,
+                covered: seen.covered,
+            };
+            let said = words::verdict(&next, &look, &around);
+            let kept = self.kept(&next, &look, ratio, percent, until);
+            self.live.show(&kept);
+            journal.entry.looks.push(kept);
+            let Some((verdict, reason)) = said else {
+                // Nothing has changed: this only renews the lease.
+                journal.write().await?;
+                continue;
+            };
+            return Ok(Stage {
+                percent,
+                started,
+                ended: ctx.clock.now(),
+                verdict,
+                challenger,
+                champion,
+                reason,
+            });
+        }
+    }
+
+    /// A look as it is kept in the decision log.
+    fn kept(
+        &self,
+        next: &Next,
+        look: &canary::Look,
+        ratio: Option<(f64, Option<f64>)>,
+        percent: u32,
+        until: Timestamp,
+    ) -> Look {
+        let found = look.evidence;
+        Look {
+            at: self.ctx.clock.now(),
+            until,
+            percent,
+            challenger: error_rate(&look.challenger),
+            champion: self.rules.has_champion.then(|| error_rate(&look.champion)),
+            ratio: ratio.map(|(low, high)| Ratio { low, high }),
+            evidence: Evidence {
+                errors: found.errors,
+                latency: found.latency,
+                predictions: found.predictions,
+                beside: found.beside,
+                beside_limit: Ledger::beside_limit(&self.rules),
+                limits: found.limits,
+                limits_limit: Ledger::absolute_limit(&self.rules),
+            },
+            excluded: look.excluded,
+            rule: rule(next).to_owned(),
+        }
+    }
+}
+
+/// The end of the window at an instant: what is old enough. A clock that was set back takes nothing away.
+fn window_end(before: Timestamp, now: Timestamp) -> Timestamp {
+    before.max((now - METRICS_DELAY).floor_minute())
+}
+
+/// The champion's requests in the hour before.
+fn hour(counts: &Counts, target: &Target, started: Timestamp) -> Traffic {
+    let champion = target.champion.as_deref();
+    champion.map_or_else(Traffic::default, |id| counts.total(id, started - BEFORE))
+}
+
+fn error_rate(tally: &Tally) -> ErrorRate {
+    let (low, high) = bounds::share(tally.failed, tally.requests);
+    ErrorRate {
+        requests: tally.requests,
+        failed: tally.failed,
+        low,
+        high,
+    }
+}
+
+/// The decision's word in the log.
+fn rule(next: &Next) -> &'static str {
+    match next {
+        Next::Wait => "wait",
+        Next::Pass { not_worse: true } => "pass: shown not worse",
+        Next::Pass { not_worse: false } => "pass: no harm seen",
+        Next::Unopposed => "pass: nothing to go back to",
+        Next::Hold(_) => "hold",
+        Next::Reject(Because::Mismatch(_)) => "mismatch: predictions",
+        Next::Reject(Because::Rule(rule)) => match rule {
+            Rule::Fuse { .. } => "fuse: errors",
+            Rule::Harm(Guardrail::Errors) => "harm: errors",
+            Rule::Harm(Guardrail::Latency) => "harm: latency",
+            Rule::Harm(Guardrail::Predictions) => "harm: predictions",
+            Rule::Limit(Guardrail::Errors) => "limit: errors",
+            Rule::Limit(Guardrail::Latency) => "limit: latency",
+            Rule::Limit(Guardrail::Predictions) => "limit: predictions",
+        },
+    }
+}
+
+/// The config's rules, without what the test rows promise.
+pub(super) fn rules(deploy: &config::Deploy, has_champion: bool) -> Rules {
+    Rules {
+        alpha: deploy.alpha,
+        error_limit: deploy.limits.error_rate,
+        latency_limit: deploy.limits.latency_p95.as_secs_f64() * 1000.0,
+        errors_margin: deploy.margin.errors,
+        latency_margin: deploy.margin.latency,
+        predictions_margin: deploy.margin.predictions,
+        promised: None,
+        has_champion,
+    }
+}
+
+/// The config's plan: its stages, or one where there is no champion to protect.
+pub(super) fn plan(deploy: &config::Deploy, has_champion: bool) -> Plan {
+    Plan {
+        stages: if has_champion {
+            deploy.stages.clone()
+        } else {
+            vec![100]
+        },
+        bake: deploy.bake,
+        max_wait: deploy.max_wait,
+        min_requests: deploy.min_requests,
+        not_worse: deploy.promote_on == PromoteOn::NotWorse,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_takes_no_minute_away() {
+        let at = |minute: i64| Timestamp::from_unix_micros(minute * 60_000_000);
+        let until = window_end(at(100), at(110));
+        assert_eq!(until, at(106));
+        assert_eq!(window_end(until, at(50)), at(106));
+        assert_eq!(window_end(until, at(111)), at(107));
+    }
+}
