@@ -49,6 +49,10 @@ pub(crate) enum Ended {
 
 /// One judge of a rollout.
 pub(crate) trait Judge {
+    /// The shares of the traffic that it goes through.
+    fn stages(&self) -> Vec<u32> {
+        STAGES.to_vec()
+    }
     /// A stage begins.
     fn stage(&mut self, percent: u32);
     /// A minute is old enough to be seen. That of an earlier stage may come late.
@@ -68,18 +72,20 @@ struct Serin<'a> {
 }
 
 impl<'a> Serin<'a> {
-    fn new(rules: &'a Rules) -> Self {
+    fn new(rules: &'a Rules, per_minute: f64) -> Self {
         let minutes = |n: usize| Duration::from_secs(60 * n as u64);
         let ledger = Ledger::new(rules);
+        let mut plan = Plan {
+            stages: STAGES.to_vec(),
+            bake: minutes(BAKE),
+            max_wait: minutes(MAX_WAIT),
+            min_requests: 500,
+            not_worse: false,
+        };
+        plan.stages = plan.raised(rules, 60.0 * per_minute).0;
         Self {
             rules,
-            plan: Plan {
-                stages: STAGES.to_vec(),
-                bake: minutes(BAKE),
-                max_wait: minutes(MAX_WAIT),
-                min_requests: 500,
-                not_worse: false,
-            },
+            plan,
             severe: Severe::new(5, &ledger),
             ledger,
             percent: 5,
@@ -89,6 +95,10 @@ impl<'a> Serin<'a> {
 }
 
 impl Judge for Serin<'_> {
+    fn stages(&self) -> Vec<u32> {
+        self.plan.stages.clone()
+    }
+
     fn stage(&mut self, percent: u32) {
         self.percent = percent;
         self.severe = Severe::new(percent, &self.ledger);
@@ -149,7 +159,7 @@ fn rollout(world: &World<'_>, judge: &mut dyn Judge, random: &mut Random) -> Out
     for before in 0..10 {
         judge.minute(&world.minute(before, 0, random), false);
     }
-    for percent in STAGES {
+    for percent in judge.stages() {
         for minute in unseen.drain(..) {
             judge.minute(&minute, false);
         }
@@ -204,7 +214,7 @@ fn cell(scenario: &Scenario, per_minute: f64, judge: &str, rollouts: u64) -> Str
     let one = |seed: u64| {
         let mut random = Random::new(seed);
         let mut judge: Box<dyn Judge> = match judge {
-            "serin" => Box::new(Serin::new(&rules)),
+            "serin" => Box::new(Serin::new(&rules, per_minute)),
             "before" => Box::new(Today::new()),
             "threshold" => Box::new(Threshold::new()),
             _ => Box::new(MannWhitney::new()),

@@ -188,6 +188,40 @@ fn a_whole_file_is_read() {
 }
 
 #[test]
+fn the_judge_of_a_rollout_is_told_what_to_hold_it_to() {
+    let deploy = |fields: &str| {
+        let line = format!("deploy: {{endpoint: e, {fields}}}");
+        read(&SMALL.replace("deploy: {endpoint: e}", &line)).map(|config| config.deploy)
+    };
+    let found = deploy("limits: {error_rate: 0.02}").unwrap();
+    let margin = |errors, latency, predictions| Margin {
+        errors,
+        latency,
+        predictions,
+    };
+    assert_eq!(found.margin, margin(0.02 / 50.0, 0.1, 1.25));
+    assert_eq!((found.alpha, found.promote_on), (0.01, PromoteOn::NoHarm));
+    let found = deploy(
+        "alpha: 0.05, margin: {errors: 0.05%, latency: 0.2, predictions: 2}, promote_on: not_worse",
+    )
+    .unwrap();
+    assert_eq!(found.margin, margin(0.0005, 0.2, 2.0));
+    assert_eq!((found.alpha, found.promote_on), (0.05, PromoteOn::NotWorse));
+    assert_eq!(deploy("margin: {latency: 10%}").unwrap().margin.latency, 0.1);
+    for wrong in [
+        "alpha: 0",
+        "alpha: 0.6",
+        "margin: {errors: -1%}",
+        "margin: {errors: 101%}",
+        "margin: {latency: nan}",
+        "margin: {predictions: 0.5}",
+        "promote_on: always",
+    ] {
+        assert!(deploy(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn the_example_is_read() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = Config::read(&root.join("cloudbuild/churn/serin.yaml")).unwrap();

@@ -61,7 +61,8 @@ impl Asked {
 }
 
 /// Who answers when no answer is left.
-type Last = Arc<Mutex<Option<fn() -> Answer>>>;
+type Last = Arc<Mutex<Option<Answering>>>;
+type Answering = Arc<dyn Fn(&Asked) -> Answer + Send + Sync>;
 
 pub(crate) struct Scripted {
     pub url: String,
@@ -108,7 +109,12 @@ impl Scripted {
 
     /// What every request is answered when no other answer is left.
     pub(crate) fn always(self, answer: fn() -> Answer) -> Self {
-        *self.last.lock().unwrap() = Some(answer);
+        self.answering(move |_| answer())
+    }
+
+    /// Who answers every request when no other answer is left.
+    pub(crate) fn answering(self, answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
+        *self.last.lock().unwrap() = Some(Arc::new(answer));
         self
     }
 
@@ -212,17 +218,20 @@ struct Answers {
 }
 
 impl Answers {
-    fn take(&self) -> Option<Answer> {
+    fn take(&self, asked: &Asked) -> Option<Answer> {
         let next = self.next.lock().unwrap().pop_front();
-        next.or_else(|| self.last.lock().unwrap().map(|last| last()))
+        next.or_else(|| {
+            let last = self.last.lock().unwrap().clone();
+            last.map(|last| last(asked))
+        })
     }
 }
 
 async fn serve(stream: TcpStream, answers: Answers, asked: Arc<Mutex<Vec<Asked>>>) {
     let mut stream = BufReader::new(stream);
     while let Some(request) = read(&mut stream).await {
-        asked.lock().unwrap().push(request);
-        let answer = answers.take();
+        asked.lock().unwrap().push(request.clone());
+        let answer = answers.take(&request);
         let mut silent = false;
         let (http, headers, body, missing) = match answer {
             Some(Answer::Full(http, headers, body)) => (http, headers, body, 0),

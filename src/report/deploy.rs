@@ -6,7 +6,7 @@ use super::html::{Section, name, names, sentence, table, tag, time};
 use super::plot::{self, Model, Series};
 use super::{Records, number, profile, verdicts};
 use crate::clock::Timestamp;
-use crate::workspace::records::{Deployed, Stage, TimelinePoint, Traffic};
+use crate::workspace::records::{Deployed, ErrorRate, Evidence, Look, Stage, TimelinePoint, Traffic};
 
 /// The canary.
 pub(super) fn canary(records: &Records) -> Option<Section> {
@@ -23,6 +23,7 @@ pub(super) fn canary(records: &Records) -> Option<Section> {
         ]))
         @if !deployed.stages.is_empty() { (stages(&deployed.stages)) }
         (timeline(deployed))
+        (decisions(deployed))
     };
     Some(Section {
         id: "canary",
@@ -74,7 +75,7 @@ fn minute(t: Timestamp) -> Markup {
 fn traffic_heads() -> Markup {
     html! {
         th.number.group scope="col" { "Requests" }
-        th.number scope="col" { "Errors" }
+        th.number scope="col" { "Failed" }
         th.number scope="col" { "p50, ms" }
         th.number scope="col" { "p95, ms" }
     }
@@ -210,7 +211,7 @@ fn panels(deployed: &Deployed, origin: Timestamp) -> Vec<Markup> {
         panel(
             "panel-errors",
             "Share of requests that failed, per minute",
-            "Errors, % of requests",
+            "Failed, % of requests",
             1.0,
             false,
             both(|t| number::share(t.failed(), t.requests).map(|s| s * 100.0)),
@@ -246,4 +247,156 @@ fn description(series: &[Series], y_label: &str) -> String {
         ));
     }
     text + " The numbers are in the table below."
+}
+
+/// The judge's looks: the evidence against its limit, and each look in a table.
+fn decisions(deployed: &Deployed) -> Markup {
+    let looks = &deployed.looks;
+    let Some(first) = looks.first() else {
+        return html! {};
+    };
+    let beside = looks.iter().any(|look| look.champion.is_some());
+    html! {
+        h3 { "Decision log" }
+        p {
+            "What each look made of all minutes until then. Evidence grows tenfold from line to line; where the sum beside the "
+            "champion, or that of the absolute limits, reaches its limit, the challenger is rolled back."
+        }
+        (profile::legend("Evidence of harm", "Limit", "models"))
+        div.panels { @for panel in evidence_panels(deployed, first.until) { div.frame { (panel) } } }
+        details {
+            summary { "The numbers of " (number::counted(looks.len() as u64, "look")) }
+            (look_table(looks, beside))
+        }
+    }
+}
+
+/// What a panel shows of a look, and the limit of that.
+type Measured = fn(&Evidence) -> Option<(f64, f64)>;
+
+fn evidence_panels(deployed: &Deployed, origin: Timestamp) -> Vec<Markup> {
+    let minutes =
+        |t: Timestamp| (t.unix_micros().saturating_sub(origin.unix_micros())) as f64 / 60_000_000.0;
+    let stages: Vec<f64> = deployed.stages.iter().map(|s| minutes(s.started)).collect();
+    let x_label = format!("minutes since {} UTC", number::minute(origin));
+    let all: [(&str, &str, Measured); 5] = [
+        ("evidence-sum", "All guardrails beside the champion", |e| {
+            Some((e.beside, e.beside_limit))
+        }),
+        ("evidence-errors", "Errors", |e| Some((e.errors, e.beside_limit))),
+        ("evidence-latency", "Latency", |e| Some((e.latency, e.beside_limit))),
+        ("evidence-predictions", "Predictions", |e| {
+            e.predictions.map(|predictions| (predictions, e.beside_limit))
+        }),
+        ("evidence-limits", "Absolute limits", |e| {
+            Some((e.limits, e.limits_limit))
+        }),
+    ];
+    let drawn = all.into_iter().filter_map(|(id, title, measured)| {
+        let line = |model, of: fn((f64, f64)) -> f64| Series {
+            model,
+            points: deployed
+                .looks
+                .iter()
+                .map(|look| {
+                    let value = measured(&look.evidence).map(of);
+                    // Below 1 nothing speaks of harm.
+                    (minutes(look.until), value.map(|v| v.max(1.0).log10()))
+                })
+                .collect(),
+        };
+        let series = vec![
+            line(Model::Challenger, |(evidence, _)| evidence),
+            line(Model::Champion, |(_, limit)| limit),
+        ];
+        series[0].points.iter().any(|p| p.1.is_some()).then(|| {
+            let most = series[0].points.iter().filter_map(|p| p.1).fold(0.0, f64::max);
+            let description = format!(
+                "The most evidence is 10 to the {}. The numbers are in the table below.",
+                number::value(most)
+            );
+            plot::panel(&plot::Panel {
+                label: plot::Label {
+                    id,
+                    title,
+                    description: &description,
+                },
+                y_label: &format!("{title}: powers of ten"),
+                x_label: &x_label,
+                series,
+                at_least: 3.0,
+                steps: false,
+                stages: &stages,
+            })
+        })
+    });
+    drawn.collect()
+}
+
+fn look_table(looks: &[Look], beside: bool) -> Markup {
+    let rate = |rate: Option<&ErrorRate>| {
+        html! {
+            @if let Some(r) = rate {
+                td.number.group { (number::count(r.failed)) " of " (number::count(r.requests)) }
+                td.number { (percents(r.low)) " to " (percents(r.high)) }
+            } @else {
+                td.number.group { (number::NONE) }
+                td.number { (number::NONE) }
+            }
+        }
+    };
+    table(
+        "looks",
+        "Looks of the judge (UTC); intervals of the whole rollout at 95%",
+        html! {
+            tr {
+                th scope="col" { "Until" }
+                th.number scope="col" { "Share" }
+                th.number.group scope="col" { "Challenger failed" }
+                th.number scope="col" { "Rate" }
+                @if beside {
+                    th.number.group scope="col" { "Champion failed" }
+                    th.number scope="col" { "Rate" }
+                    th.number scope="col" { "Ratio" }
+                }
+                th.number.group scope="col" { "Errors" }
+                th.number scope="col" { "Latency" }
+                th.number scope="col" { "Predictions" }
+                th.number scope="col" { "Limits" }
+                th scope="col" { "Decision" }
+            }
+        },
+        html! {
+            @for look in looks {
+                tr {
+                    th scope="row" { (minute(look.until)) }
+                    td.number { (look.percent) "%" }
+                    (rate(Some(&look.challenger)))
+                    @if beside {
+                        (rate(look.champion.as_ref()))
+                        td.number { (ratio(look)) }
+                    }
+                    td.number.group { (number::value(look.evidence.errors)) }
+                    td.number { (number::value(look.evidence.latency)) }
+                    td.number { (look.evidence.predictions.map_or_else(|| number::NONE.into(), number::value)) }
+                    td.number { (number::value(look.evidence.limits)) }
+                    td { (name(&look.rule)) }
+                }
+            }
+        },
+    )
+}
+
+fn percents(share: f64) -> String {
+    crate::printable::percent(share)
+}
+
+fn ratio(look: &Look) -> String {
+    match look.ratio {
+        None => number::NONE.into(),
+        Some(r) => match r.high {
+            Some(high) => format!("{} to {}", number::value(r.low), number::value(high)),
+            None => format!("{} or more", number::value(r.low)),
+        },
+    }
 }

@@ -590,6 +590,43 @@ fn deployed(champion: bool, minutes: u64) -> Deployed {
         stages,
         reason: "every stage passed; version 2 serves all traffic".into(),
         timeline,
-        looks: Vec::new(),
+        looks: looks(champion, minutes),
     }
+}
+
+/// A look at every minute of four stages, in which the evidence goes up and down.
+fn looks(champion: bool, minutes: u64) -> Vec<Look> {
+    let rate = |requests: u64| ErrorRate {
+        requests,
+        failed: requests / 900,
+        low: 0.0002,
+        high: 0.004,
+    };
+    (0..4 * minutes)
+        .map(|minute| {
+            let wave = 1.0 + ((minute * 29) % 17) as f64 / 10.0;
+            Look {
+                at: time(15 + minute),
+                until: time(11 + minute),
+                percent: [5, 25, 50, 100][(minute / minutes) as usize],
+                challenger: rate(minute * 60),
+                champion: champion.then(|| rate(minute * 400)),
+                ratio: champion.then_some(Ratio {
+                    low: 0.2,
+                    high: Some(3.5),
+                }),
+                evidence: Evidence {
+                    errors: wave,
+                    latency: 1.0 / wave,
+                    predictions: None,
+                    beside: 0.6 * wave + 0.4 / wave,
+                    beside_limit: 125.0,
+                    limits: 1.0,
+                    limits_limit: 500.0,
+                },
+                excluded: 0.1 * minute as f64,
+                rule: "wait".into(),
+            }
+        })
+        .collect()
 }

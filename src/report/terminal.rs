@@ -241,7 +241,7 @@ fn stages(screen: Screen, deployed: &Deployed) -> String {
     }
     screen.table(
         &[
-            "share", "verdict", "took", "model", "requests", "errors", "p50 ms", "p95 ms",
+            "share", "verdict", "took", "model", "requests", "failed", "p50 ms", "p95 ms",
         ],
         &[0, 4, 5, 6, 7],
         rows,

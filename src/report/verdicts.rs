@@ -277,7 +277,7 @@ fn of_deploy(deployed: &Deployed) -> Judged {
         None => "no stages".to_owned(),
         Some(last) => {
             let requests = deployed.stages.iter().map(|s| s.challenger.requests).sum();
-            let errors = deployed.stages.iter().map(|s| s.challenger.errors).sum();
+            let errors = deployed.stages.iter().map(|s| s.challenger.failed()).sum();
             format!(
                 "{} up to {}%, {}, {}",
                 number::counted(deployed.stages.len() as u64, "stage"),

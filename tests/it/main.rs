@@ -5,6 +5,7 @@
 mod auth;
 mod bigquery;
 mod bucket;
+mod canary;
 mod builds;
 mod clients;
 mod cloud_parts;

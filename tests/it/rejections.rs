@@ -150,12 +150,12 @@ fn fails_in_its_canary(fault: &str, because: &str) {
 
 #[test]
 fn a_canary_with_errors_is_rolled_back() {
-    fails_in_its_canary("canary:error:0.5", "errors:");
+    fails_in_its_canary("canary:error:0.5", "errors: harm shown: ");
 }
 
 #[test]
 fn a_slow_canary_is_rolled_back() {
-    fails_in_its_canary("canary:delay:800ms", "latency:");
+    fails_in_its_canary("canary:delay:800ms", "latency: harm shown: ");
 }
 
 #[test]

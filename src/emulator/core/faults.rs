@@ -479,6 +479,8 @@ mod tests {
         for text in [
             "canary:error:0.5",
             "canary:delay:800ms",
+            "canary:shift:0.1",
+            "model:shift:-0.5",
             "model:error:1",
             "model:delay:5ms",
             "job:never-starts",
@@ -512,6 +514,7 @@ mod tests {
             "canary:error:2",
             "canary:503:0.1",
             "model:reset:0.1",
+            "canary:shift:much",
             "job:fails:0.1",
             "job",
             "storage:404:0.1",

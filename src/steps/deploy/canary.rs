@@ -8,6 +8,9 @@ use super::judge::{
     CALM, Evidence, Ledger, Minute, Rule, Rules, Severe, Tally, requests_to_exclude, severe_at,
 };
 
+/// A stage is expected to get so many times the requests that it needs: traffic is not even.
+pub(super) const RESERVE: f64 = 1.25;
+
 /// What a canary goes through: the config's stages, or one where there is no champion to protect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
@@ -57,7 +60,7 @@ impl Plan {
         let hours = (self.bake + self.max_wait).as_secs_f64() / 3600.0;
         let fills = |percent: u32| {
             let requests = per_hour * hours * f64::from(percent) / 100.0;
-            requests >= self.needed(rules, percent) as f64
+            requests >= RESERVE * self.needed(rules, percent) as f64
         };
         let first = self.stages.first().copied().unwrap_or(100);
         if first >= 100 || fills(first) {

@@ -1,6 +1,6 @@
 //! What is told before a rollout begins: what its stages will need, and what size of harm they can then see.
 
-use super::canary::Plan;
+use super::canary::{Plan, RESERVE};
 use super::evidence::{self, Pair};
 use super::judge::{Ledger, Rules};
 use crate::printable::percent;
@@ -73,7 +73,7 @@ impl Forecast {
         let first = plan.stages.first().copied().unwrap_or(100);
         let hours = (plan.bake + plan.max_wait).as_secs_f64() / 3600.0;
         let requests = self.hour.requests as f64 * hours * f64::from(first) / 100.0;
-        requests >= plan.needed(rules, first) as f64
+        requests >= RESERVE * plan.needed(rules, first) as f64
     }
 
     /// How long a stage takes at the last hour's rate.

@@ -1,5 +1,7 @@
 //! The rollout's effects against a cloud that answers as it is told.
 
+mod scales;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

@@ -299,8 +299,10 @@ async fn predict_on(
         ));
     };
     let count = predictions.len() as u64;
+    let by = vertex.core.faults.shift(routed.newest);
+    let predictions = shifted(doubles(Value::Array(predictions)), by);
     let mut response = json!({
-        "predictions": doubles(Value::Array(predictions)),
+        "predictions": predictions,
         "deployedModelId": routed.deployed.id,
         "model": routed.deployed.model.name(),
         "modelDisplayName": routed.deployed.display_name,
@@ -353,6 +355,31 @@ fn pass_on(predicted: Predicted) -> Response {
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
     }
     response
+}
+
+/// Every number so much more, by a fault.
+fn shifted(mut value: Value, by: f64) -> Value {
+    match &mut value {
+        _ if by == 0.0 => {}
+        Value::Number(number) => {
+            let more = number.as_f64().map(|double| double + by);
+            if let Some(more) = more.and_then(Number::from_f64) {
+                *number = more;
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                *item = shifted(std::mem::take(item), by);
+            }
+        }
+        Value::Object(fields) => {
+            for (_, field) in fields.iter_mut() {
+                *field = shifted(std::mem::take(field), by);
+            }
+        }
+        _ => {}
+    }
+    value
 }
 
 /// Every number as a double: values on their way are protobuf's, which know no other.
@@ -408,6 +435,14 @@ mod tests {
         let mut next = RoundRobin::default();
         assert_eq!(next.next(&split(&[])), None);
         assert_eq!(next.next(&split(&[("1", 0)])), None);
+    }
+
+    #[test]
+    fn a_fault_shifts_every_number() {
+        let value = json!([{"label": "yes", "scores": {"yes": 0.5}}, 1.0]);
+        let expected = json!([{"label": "yes", "scores": {"yes": 0.75}}, 1.25]);
+        assert_eq!(shifted(value.clone(), 0.25), expected);
+        assert_eq!(shifted(value.clone(), 0.0), value);
     }
 
     #[test]
