@@ -27,7 +27,7 @@ use serde_json::json;
 use self::endpoint::Target;
 use self::journal::Journal;
 use self::observe::Counts;
-use self::rollout::{End, go_through_stages};
+use self::rollout::{End, Rollout, go_through_stages};
 use super::{CommonFlags, Context, Outcome, finish};
 use crate::clock::Timestamp;
 use crate::error::LeaseError;
@@ -119,15 +119,12 @@ async fn run(ctx: &Context, rollout: &RefCell<Option<Target>>) -> Result<Outcome
     // A metric that may not be read, or a row that cannot be had, shows now, and not when the model serves.
     let now = ctx.clock.now();
     read_counts(ctx, &target, now - 5 * MINUTE, now).await?;
-    let rows = match &ctx.config.deploy.replay {
-        Some(_) => journal.hold(replay::rows(ctx)).await?,
-        None => Vec::new(),
-    };
+    let stages = Rollout::begin(ctx, &target, &journal).await?;
     journal.hold(target.end_leftovers(ctx)).await?;
     journal.hold(target.deploy_dark(ctx, &pushed)).await?;
     *rollout.borrow_mut() = Some(target.clone());
 
-    let end = go_through_stages(ctx, &target, &mut journal, rows).await?;
+    let end = go_through_stages(stages, &mut journal).await?;
     match end.verdict {
         DeployVerdict::Promoted => {
             journal.hold(target.finish_promotion(ctx, &pushed)).await?;

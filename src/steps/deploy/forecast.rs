@@ -17,7 +17,7 @@ pub(super) struct Forecast {
 }
 
 /// Rollouts of a year, one a week and one a day.
-const RATES: [(f64, &str); 2] = [(52.0, "a rollout a week"), (365.0, "one a day")];
+const RATES: [f64; 2] = [52.0, 365.0];
 
 impl Forecast {
     /// The lines for the log.
@@ -58,11 +58,9 @@ impl Forecast {
                     .to_owned(),
             );
         }
-        let [week, day] = RATES.map(|(rollouts, word)| {
-            format!("{} a year at {word}", short(rollouts * rules.alpha))
-        });
+        let [week, day] = RATES.map(|rollouts| short(rollouts * rules.alpha));
         lines.push(format!(
-            "alpha {}: at most {week}, {day}, of challengers that are no worse are rolled back",
+            "alpha {}: of challengers that are no worse, at most {week} a year are rolled back at a rollout a week, {day} at one a day",
             rules.alpha
         ));
         lines

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::endpoint::Target;
 use crate::clock::Timestamp;
-use crate::error::LeaseError;
+use crate::error::{Input, LeaseError};
 use crate::gcp::Precondition;
 use crate::steps::Context;
 use crate::workspace::Digest;
@@ -108,6 +108,11 @@ impl<'a> Journal<'a> {
             };
             let entry = serde_json::from_slice::<Entry>(&bytes)
                 .with_context(|| format!("reading {}", ctx.gs(&object)))?;
+            if entry.format > FORMAT {
+                let message = format!("{} is of a newer serin", ctx.gs(&object));
+                let hint = "deploy with that one, or remove the object once its rollout has ended";
+                return Err(Input::new(message).hint(hint).into());
+            }
             let now = ctx.clock.now();
             if entry.lease_until > now {
                 if waited_for.is_some_and(|generation| generation != stored.generation) {

@@ -31,7 +31,7 @@ pub(super) struct End {
 }
 
 /// A rollout under way.
-struct Rollout<'a> {
+pub(super) struct Rollout<'a> {
     ctx: &'a Context,
     target: &'a Target,
     rules: Rules,
@@ -45,11 +45,10 @@ struct Rollout<'a> {
 /// # Errors
 /// When the cloud fails, or the lease of the rollout is lost.
 pub(super) async fn go_through_stages(
-    ctx: &Context,
-    target: &Target,
+    mut rollout: Rollout<'_>,
     journal: &mut Journal<'_>,
 ) -> Result<End> {
-    let mut rollout = Rollout::begin(ctx, target, journal).await?;
+    let (ctx, target) = (rollout.ctx, rollout.target);
     let endpoint = target.read(ctx).await?;
     let mut stage = rollout.plan.stage_at(target.percent(&endpoint));
     loop {
@@ -89,7 +88,10 @@ pub(super) async fn go_through_stages(
 
 impl<'a> Rollout<'a> {
     /// Looks at the hour before, plans the stages, and tells what they will need.
-    async fn begin(ctx: &'a Context, target: &'a Target, journal: &Journal<'_>) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When the cloud fails, or the frozen rows cannot be scored.
+    pub(super) async fn begin(ctx: &'a Context, target: &'a Target, journal: &Journal<'_>) -> Result<Self> {
         let deploy = &ctx.config.deploy;
         let has_champion = target.champion.is_some();
         let replay = match &deploy.replay {

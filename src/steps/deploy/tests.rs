@@ -251,3 +251,44 @@ async fn the_lease_is_renewed_while_work_lasts() {
     let lease = "gs://bucket/rollouts/l/churn/journal.json".to_owned();
     assert_eq!(error.downcast_ref(), Some(&LeaseError::Lost { lease }));
 }
+
+fn journal(more: Value) -> Answer {
+    let mut entry = json!({
+        "digest": pushed().digest, "challenger": "", "champion": "11",
+        "started": "1970-01-01T00:00:00Z", "stages": [], "holder": "h", "lease_until": "1970-01-01T00:00:00Z",
+    });
+    let fields = entry.as_object_mut().unwrap();
+    fields.extend(more.as_object().unwrap().clone());
+    let headers = vec![("x-goog-generation", "7".to_owned())];
+    Answer::Full(200, headers, entry.to_string().into_bytes())
+}
+
+#[tokio::test]
+async fn a_journal_says_where_the_evidence_begins() {
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    let start = at("1970-01-01T00:00:00Z");
+    for (more, goes_on) in [
+        (json!({"format": 2}), true),
+        (json!({"format": 2, "ended": true}), false),
+        // Before format 2 an earlier rollout of the same model is not told from this one.
+        (json!({}), false),
+    ] {
+        let server = Scripted::start([]).await;
+        let ctx = context(&server);
+        let target = target(&ctx).await;
+        let mut more = more;
+        more["challenger"] = json!(target.challenger);
+        server.then(journal(more.clone()));
+        server.then(stored(8));
+        let taken = Journal::take(&ctx, &pushed().digest, &target).await;
+        let started = taken.unwrap().entry.started;
+        assert_eq!(started == start, goes_on, "{more}");
+    }
+    let server = Scripted::start([journal(json!({"format": 3}))]).await;
+    let ctx = context(&server);
+    let target = target(&ctx).await;
+    let Err(error) = Journal::take(&ctx, &pushed().digest, &target).await else {
+        panic!("a newer format was read");
+    };
+    assert_eq!(crate::exit::exit_code(&error), 2, "{error:#}");
+}

@@ -13,7 +13,7 @@ use crate::gcp::vertex::Endpoint;
 use crate::steps::Context;
 use crate::steps::deploy::endpoint::Target;
 use crate::steps::deploy::journal::Journal;
-use crate::steps::deploy::rollout::{End, go_through_stages};
+use crate::steps::deploy::rollout::{End, Rollout, go_through_stages};
 use crate::workspace::Workspace;
 use crate::workspace::records::{DeployVerdict, Look};
 
@@ -187,7 +187,8 @@ async fn rolled_out(fails: u64, time_scale: u32) -> (End, Vec<Look>) {
     let mut journal = Journal::take(&ctx, &pushed().digest, &target)
         .await
         .unwrap();
-    let end = go_through_stages(&ctx, &target, &mut journal).await.unwrap();
+    let stages = Rollout::begin(&ctx, &target, &journal).await.unwrap();
+    let end = go_through_stages(stages, &mut journal).await.unwrap();
     (end, journal.entry.looks)
 }
 
