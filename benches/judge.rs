@@ -282,16 +282,18 @@ struct Table {
 
 const ALL: &[f64] = &[1.0, 10.0, 60.0, 300.0, 600.0, 1800.0, 6000.0];
 const SOME: &[f64] = &[60.0, 300.0, 600.0, 1800.0, 6000.0];
-const FEW: &[f64] = &[300.0, 1800.0];
+const FEW: &[f64] = &[600.0, 6000.0];
 const JUDGES: &[&str] = &["serin", "before", "threshold", "mann-whitney"];
 
 fn tables() -> Vec<Table> {
     let healthy = world::healthy();
     let harms = world::harms();
+    let calm = healthy.clone().into_iter().filter(|s| !s.name.contains("drifting"));
+    let calm = calm.filter(|s| !s.name.contains("bursts") || s.name.contains(" 0.1%"));
     vec![
         Table {
             name: "healthy",
-            scenarios: healthy.clone(),
+            scenarios: healthy,
             per_minute: ALL,
             judges: &["serin"],
         },
@@ -303,7 +305,7 @@ fn tables() -> Vec<Table> {
         },
         Table {
             name: "compared",
-            scenarios: healthy.into_iter().chain(harms).collect(),
+            scenarios: calm.chain(harms).collect(),
             per_minute: FEW,
             judges: JUDGES,
         },

@@ -144,3 +144,56 @@ fn short(value: f64) -> String {
         format!("{value:.1}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::rollout;
+    use super::*;
+
+    fn lines(more: &str, champion: bool, requests: u64, replays: bool) -> String {
+        let deploy = rollout::tests::config(more);
+        let rules = rollout::rules(&deploy, champion);
+        let mut plan = rollout::plan(&deploy, champion);
+        let raised = match replays {
+            true => None,
+            false => {
+                let (stages, raised) = plan.raised(&rules, requests as f64);
+                plan.stages = stages;
+                raised
+            }
+        };
+        let hour = Traffic {
+            requests,
+            failed: Some(requests / 1000),
+            ..Traffic::default()
+        };
+        let forecast = Forecast {
+            hour,
+            raised,
+            replays,
+        };
+        forecast.lines(&rules, &plan).join("\n")
+    }
+
+    #[test]
+    fn what_a_rollout_needs_is_told_before_it_begins() {
+        insta::assert_snapshot!(lines("", true, 36_000, false));
+    }
+
+    #[test]
+    fn a_stage_that_is_too_small_is_raised_and_said() {
+        insta::assert_snapshot!(lines("", true, 2_000, false));
+    }
+
+    #[test]
+    fn where_only_replay_can_carry_the_proof_it_is_said() {
+        insta::assert_snapshot!(lines("", true, 100, false));
+        let with = lines("", true, 100, true);
+        assert!(!with.contains("only replay") && with.contains("which replay sends"));
+    }
+
+    #[test]
+    fn a_first_model_is_told_the_limits_and_alpha() {
+        insta::assert_snapshot!(lines(", alpha: 0.05", false, 0, true));
+    }
+}

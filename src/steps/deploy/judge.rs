@@ -151,8 +151,8 @@ pub(super) struct Ledger<'a> {
     not_worse_pair: Process,
     not_worse_alone: Process,
     not_worse_slow: Process,
-    /// The champion's minutes so far.
-    earlier: Tally,
+    /// The champion's minutes before the challenger had any.
+    before: Tally,
     earlier_latencies: Latencies,
     /// The newest minutes with requests, oldest first; no more than the fuse looks at.
     last: Vec<(Tally, Tally)>,
@@ -199,7 +199,7 @@ impl<'a> Ledger<'a> {
             not_worse_pair: Process::uncapped(evidence::EXCHANGED),
             not_worse_alone: Process::uncapped(evidence::RARER),
             not_worse_slow: Process::uncapped(evidence::EXCHANGED),
-            earlier: Tally::default(),
+            before: Tally::default(),
             earlier_latencies: Latencies::default(),
             last: Vec::new(),
             challenger: Tally::default(),
@@ -238,7 +238,9 @@ impl<'a> Ledger<'a> {
             }
         }
         self.add_predictions(&ours.bins, &theirs.bins);
-        self.earlier.add(theirs);
+        if self.challenger.requests == 0 {
+            self.before.add(theirs);
+        }
         if let Some(latencies) = &theirs.latencies {
             self.earlier_latencies.add(latencies);
         }
@@ -316,7 +318,7 @@ impl<'a> Ledger<'a> {
 
     /// What fails where there is no champion beside: with one to know the clients' own mistakes by, all that is not 2xx.
     pub(super) fn absolute_events(&self, failed: u64, broken: u64) -> f64 {
-        if self.earlier.requests > 0 {
+        if self.earlier().requests > 0 {
             failed as f64
         } else {
             broken as f64
@@ -325,14 +327,24 @@ impl<'a> Ledger<'a> {
 
     /// The share that may fail where there is no champion beside: the limit, or what the champion's own minutes had.
     pub(super) fn allowed_errors(&self) -> f64 {
-        let earlier = &self.earlier;
+        let earlier = self.earlier();
         let own = upper(earlier.failed as f64, earlier.requests as f64);
         self.rules.error_limit.max(own)
     }
 
-    /// The champion's rate in its minutes so far; `None` where it had no request.
+    /// The champion's own requests: those beside the challenger, or those before it.
+    fn earlier(&self) -> &Tally {
+        if self.champion.requests > 0 {
+            &self.champion
+        } else {
+            &self.before
+        }
+    }
+
+    /// The champion's rate in its own minutes; `None` where it had no request.
     pub(super) fn earlier_rate(&self) -> Option<f64> {
-        (self.earlier.requests > 0).then(|| self.earlier.rate())
+        let earlier = self.earlier();
+        (earlier.requests > 0).then(|| earlier.rate())
     }
 
     fn add_predictions(&mut self, ours: &[u64], theirs: &[u64]) {

@@ -71,6 +71,7 @@ impl Latencies {
         };
         above += match self.bounds.get(whole) {
             Some(upper) => divided * ((upper - limit) / (upper - lower)).clamp(0.0, 1.0),
+            None if lower >= limit => divided,
             None => divided * doubtful,
         };
         above

@@ -270,6 +270,73 @@ fn belongs(resource: &BTreeMap<String, String>, region: &str, endpoint: &str) ->
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::gcp::monitoring::Point;
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_unix_micros(minute * 60_000_000)
+    }
+
+    fn series(id: &str, code: &str, minute: i64, value: PointValue) -> TimeSeries {
+        let labels = [("deployed_model_id", id), ("response_code", code)];
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        TimeSeries {
+            metric_labels: labels.into(),
+            resource_labels: BTreeMap::new(),
+            points: vec![Point {
+                start: at(minute),
+                end: at(minute + 1),
+                value,
+            }],
+        }
+    }
+
+    fn minutes(counts: &Counts, began: i64) -> Vec<judge::Minute> {
+        counts.minutes("b", Some("a"), at(began), |_| Default::default())
+    }
+
+    #[test]
+    fn whatever_is_not_2xx_failed() {
+        let mut counts = Counts::default();
+        for (code, n) in [("2xx", 90), ("4xx", 4), ("5xx", 3), ("429", 2), ("", 1)] {
+            counts.add_responses(&series("b", code, 7, PointValue::Int(n)));
+        }
+        let [minute] = &minutes(&counts, 0)[..] else {
+            panic!("one minute");
+        };
+        let ours = &minute.challenger;
+        assert_eq!((ours.requests, ours.failed, ours.broken), (100, 10, 5));
+        let total = counts.total("b", at(0));
+        assert_eq!((total.errors, total.failed()), (3, 10));
+        assert_eq!(counts.total("b", at(8)).requests, 0);
+    }
+
+    #[test]
+    fn an_earlier_rollout_of_the_same_model_is_left_out() {
+        let mut counts = Counts::default();
+        for minute in [5, 9] {
+            counts.add_responses(&series("b", "5xx", minute, PointValue::Int(50)));
+            counts.add_responses(&series("a", "2xx", minute, PointValue::Int(50)));
+        }
+        let found: Vec<_> = minutes(&counts, 9)
+            .iter()
+            .map(|m| (m.at, m.challenger.requests, m.champion.requests))
+            .collect();
+        assert_eq!(found, [(5, 0, 50), (9, 50, 50)]);
+    }
+
+    #[test]
+    fn a_distribution_whose_bounds_are_no_numbers_is_left_out() {
+        let mut counts = Counts::default();
+        let odd: Distribution = serde_json::from_value(serde_json::json!({
+            "count": "3",
+            "bucketOptions": {"linearBuckets": {"numFiniteBuckets": 2, "width": 0.0, "offset": 1.0}},
+            "bucketCounts": ["1", "1", "1"],
+        }))
+        .unwrap();
+        counts.add_latencies(&series("b", "", 7, PointValue::Distribution(odd)));
+        assert_eq!(minutes(&counts, 0)[0].challenger.latencies, None);
+    }
 
     #[test]
     fn a_series_of_another_endpoint_is_left_out() {

@@ -323,8 +323,19 @@ pub(super) fn plan(deploy: &config::Deploy, has_champion: bool) -> Plan {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::config::{Config, Deploy};
+
+    /// The section `deploy` of a small `serin.yaml` with these fields more.
+    pub(in crate::steps::deploy) fn config(more: &str) -> Deploy {
+        let text = format!(
+            "model: m\nbucket: gs://abc\ndata: {{tables: {{only: data.csv}}, label: {{column: l}}}}\n\
+             train: {{builtin:}}\ndeploy: {{endpoint: e{more}}}\n"
+        );
+        let path = std::path::Path::new("serin.yaml");
+        Config::parse(path, text.as_bytes()).unwrap().deploy
+    }
 
     #[test]
     fn a_clock_that_is_set_back_takes_no_minute_away() {

@@ -214,3 +214,114 @@ fn latency(around: &Around<'_>) -> String {
         around.rules.latency_limit
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::canary::{Mismatch, Plan, Seen, next};
+    use super::super::judge::{Arm, Minute};
+    use super::super::{bounds, rollout};
+    use super::*;
+
+    fn arm(requests: u64, failed: u64) -> Arm {
+        Arm {
+            requests,
+            failed,
+            broken: failed,
+            latencies: super::super::latencies::Latencies::new(vec![100.0, 400.0], vec![requests]),
+            bins: Vec::new(),
+        }
+    }
+
+    fn traffic(p95: f64) -> Traffic {
+        Traffic {
+            latency_p95_ms: Some(p95),
+            ..Traffic::default()
+        }
+    }
+
+    /// The sentence of a stage of so many equal minutes.
+    fn said(champion: Option<&Arm>, challenger: &Arm, minutes: u64) -> String {
+        let deploy = rollout::tests::config("");
+        let rules = rollout::rules(&deploy, champion.is_some());
+        let plan = rollout::plan(&deploy, champion.is_some());
+        let seen: Vec<Minute> = (0..minutes)
+            .map(|at| Minute {
+                at: at as i64,
+                challenger: challenger.clone(),
+                champion: champion.cloned().unwrap_or_default(),
+            })
+            .collect();
+        let (challenger, theirs) = (traffic(90.0), traffic(80.0));
+        let covered = Duration::from_secs(60 * minutes);
+        let (next, look) = decide(&rules, &plan, &seen, covered, None);
+        let around = Around {
+            rules: &rules,
+            challenger: &challenger,
+            champion: champion.map(|_| &theirs),
+            ratio: bounds::ratio(&seen),
+            covered,
+        };
+        verdict(&next, &look, &around).map_or_else(|| "…".into(), |(_, reason)| reason)
+    }
+
+    fn decide(
+        rules: &Rules,
+        plan: &Plan,
+        minutes: &[Minute],
+        covered: Duration,
+        mismatch: Option<Mismatch>,
+    ) -> (Next, Look) {
+        let percent = if rules.has_champion { 5 } else { 100 };
+        let seen = Seen {
+            percent,
+            minutes,
+            from: 0,
+            covered,
+            replayed: None,
+            mismatch,
+        };
+        next(rules, plan, &seen)
+    }
+
+    #[test]
+    fn each_finding_has_its_words_and_the_counts_of_both_arms() {
+        let champion = arm(950, 1);
+        let refused = Arm {
+            broken: 0,
+            ..arm(100, 60)
+        };
+        let all = [
+            said(Some(&champion), &arm(50, 0), 10),
+            said(Some(&champion), &arm(50, 5), 5),
+            said(Some(&champion), &arm(5, 0), 70),
+            said(Some(&Arm::default()), &arm(100, 0), 10),
+            said(None, &arm(100, 5), 9),
+            said(None, &arm(0, 0), 10),
+            said(None, &refused, 1),
+        ];
+        insta::assert_snapshot!(all.join("\n"));
+    }
+
+    #[test]
+    fn a_row_is_named_that_was_served_another_score() {
+        let deploy = rollout::tests::config("");
+        let rules = rollout::rules(&deploy, true);
+        let plan = rollout::plan(&deploy, true);
+        let mismatch = Mismatch {
+            row: 7,
+            served: 0.75,
+            offline: 0.5,
+        };
+        let (next, look) = decide(&rules, &plan, &[], Duration::ZERO, Some(mismatch));
+        let around = Around {
+            rules: &rules,
+            challenger: &Traffic::default(),
+            champion: None,
+            ratio: None,
+            covered: Duration::ZERO,
+        };
+        let (verdict, reason) = verdict(&next, &look, &around).unwrap();
+        assert_eq!(verdict, Verdict::Reject);
+        insta::assert_snapshot!(reason, @"predictions: harm shown: row 7 of the test part was answered 0.75, and the model's own score of it is 0.5");
+    }
+}
