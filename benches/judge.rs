@@ -107,12 +107,7 @@ impl Judge for Serin<'_> {
 
     fn minute(&mut self, minute: &judge::Minute, of_stage: bool) {
         if of_stage {
-            canary::add(
-                &mut self.ledger,
-                &mut self.severe,
-                &mut self.stage,
-                minute,
-            );
+            canary::add(&mut self.ledger, &mut self.severe, &mut self.stage, minute);
         } else {
             self.ledger.add(minute);
         }
@@ -288,7 +283,10 @@ const JUDGES: &[&str] = &["serin", "before", "threshold", "mann-whitney"];
 fn tables() -> Vec<Table> {
     let healthy = world::healthy();
     let harms = world::harms();
-    let calm = healthy.clone().into_iter().filter(|s| !s.name.contains("drifting"));
+    let calm = healthy
+        .clone()
+        .into_iter()
+        .filter(|s| !s.name.contains("drifting"));
     let calm = calm.filter(|s| !s.name.contains("bursts") || s.name.contains(" 0.1%"));
     vec![
         Table {
@@ -317,11 +315,16 @@ fn main() {
     let rollouts = std::env::var("SERIN_ROLLOUTS").ok();
     let rollouts = rollouts.and_then(|n| n.parse().ok()).unwrap_or(2000);
     for table in tables() {
-        if wanted.as_ref().is_some_and(|word| !table.name.contains(word.as_str())) {
+        if wanted
+            .as_ref()
+            .is_some_and(|word| !table.name.contains(word.as_str()))
+        {
             continue;
         }
         println!("\n### {}, {rollouts} rollouts a cell\n", table.name);
-        println!("| scenario | requests a minute | judge | promoted / rolled back / held, % | median minutes | median requests to the new version | its failed requests |");
+        println!(
+            "| scenario | requests a minute | judge | promoted / rolled back / held, % | median minutes | median requests to the new version | its failed requests |"
+        );
         println!("|---|---|---|---|---|---|---|");
         for scenario in &table.scenarios {
             for per_minute in table.per_minute {

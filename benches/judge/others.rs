@@ -150,7 +150,13 @@ fn is_above(a: &[f64], b: &[f64]) -> bool {
     let mut u = 0.0;
     for x in a {
         for y in b {
-            u += if x > y { 1.0 } else if x == y { 0.5 } else { 0.0 };
+            u += if x > y {
+                1.0
+            } else if x == y {
+                0.5
+            } else {
+                0.0
+            };
         }
     }
     let mut all: Vec<f64> = a.iter().chain(b).copied().collect();

@@ -124,7 +124,11 @@ impl Random {
         shares
             .iter()
             .map(|share| {
-                let p = if rest <= 0.0 { 0.0 } else { (share / rest).min(1.0) };
+                let p = if rest <= 0.0 {
+                    0.0
+                } else {
+                    (share / rest).min(1.0)
+                };
                 let count = if left == 0 { 0 } else { self.binomial(left, p) };
                 left -= count;
                 rest -= share;

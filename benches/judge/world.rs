@@ -125,7 +125,10 @@ pub(crate) fn harms() -> Vec<Scenario> {
     for (predictions, word) in [
         (Predictions::Shifted(0.25), "score shifted by 0.25 sd"),
         (Predictions::Shifted(0.5), "score shifted by 0.5 sd"),
-        (Predictions::Default(0.2), "a fifth of the answers a default"),
+        (
+            Predictions::Default(0.2),
+            "a fifth of the answers a default",
+        ),
     ] {
         all.push(Scenario {
             predictions,
@@ -191,7 +194,11 @@ impl<'a> World<'a> {
         let bounds: Vec<f64> = (0..=BUCKETS).map(|i| GROWTH.powi(i as i32)).collect();
         let of = |p95: f64, level: i32| {
             let mean = p95.ln() - SIGMA * Z95 + 0.15 * f64::from(level) * 0.5;
-            between(bounds.iter().map(|bound| normal((bound.ln() - mean) / SIGMA)))
+            between(
+                bounds
+                    .iter()
+                    .map(|bound| normal((bound.ln() - mean) / SIGMA)),
+            )
         };
         let levels = match scenario.weather {
             Weather::Loaded => LEVELS,

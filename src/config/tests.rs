@@ -207,7 +207,10 @@ fn the_judge_of_a_rollout_is_told_what_to_hold_it_to() {
     .unwrap();
     assert_eq!(found.margin, margin(0.0005, 0.2, 2.0));
     assert_eq!((found.alpha, found.promote_on), (0.05, PromoteOn::NotWorse));
-    assert_eq!(deploy("margin: {latency: 10%}").unwrap().margin.latency, 0.1);
+    assert_eq!(
+        deploy("margin: {latency: 10%}").unwrap().margin.latency,
+        0.1
+    );
     for wrong in [
         "alpha: 0",
         "alpha: 0.6",

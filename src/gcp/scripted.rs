@@ -113,7 +113,10 @@ impl Scripted {
     }
 
     /// Who answers every request when no other answer is left.
-    pub(crate) fn answering(self, answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
+    pub(crate) fn answering(
+        self,
+        answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         *self.last.lock().unwrap() = Some(Arc::new(answer));
         self
     }

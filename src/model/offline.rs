@@ -177,7 +177,8 @@ mod tests {
     #[test]
     fn a_served_row_equals_its_offline_score() {
         let offline = binary(&[0.25, 0.5]);
-        let read = |p: f64| offline.read(&json!({"label": "no", "scores": {"no": 1.0 - p, "yes": p}}));
+        let read =
+            |p: f64| offline.read(&json!({"label": "no", "scores": {"no": 1.0 - p, "yes": p}}));
         assert_eq!(offline.rows(), 2);
         assert_eq!(offline.differs(0, read(0.25).as_deref()), None);
         assert_eq!(offline.differs(0, read(0.250_000_5).as_deref()), None);

@@ -6,7 +6,9 @@ use super::html::{Section, name, names, sentence, table, tag, time};
 use super::plot::{self, Model, Series};
 use super::{Records, number, profile, verdicts};
 use crate::clock::Timestamp;
-use crate::workspace::records::{Deployed, ErrorRate, Evidence, Look, Stage, TimelinePoint, Traffic};
+use crate::workspace::records::{
+    Deployed, ErrorRate, Evidence, Look, Stage, TimelinePoint, Traffic,
+};
 
 /// The canary.
 pub(super) fn canary(records: &Records) -> Option<Section> {
@@ -283,10 +285,15 @@ fn evidence_panels(deployed: &Deployed, origin: Timestamp) -> Vec<Markup> {
         ("evidence-sum", "All guardrails beside the champion", |e| {
             Some((e.beside, e.beside_limit))
         }),
-        ("evidence-errors", "Errors", |e| Some((e.errors, e.beside_limit))),
-        ("evidence-latency", "Latency", |e| Some((e.latency, e.beside_limit))),
+        ("evidence-errors", "Errors", |e| {
+            Some((e.errors, e.beside_limit))
+        }),
+        ("evidence-latency", "Latency", |e| {
+            Some((e.latency, e.beside_limit))
+        }),
         ("evidence-predictions", "Predictions", |e| {
-            e.predictions.map(|predictions| (predictions, e.beside_limit))
+            e.predictions
+                .map(|predictions| (predictions, e.beside_limit))
         }),
         ("evidence-limits", "Absolute limits", |e| {
             Some((e.limits, e.limits_limit))
@@ -310,7 +317,11 @@ fn evidence_panels(deployed: &Deployed, origin: Timestamp) -> Vec<Markup> {
             line(Model::Champion, |(_, limit)| limit),
         ];
         series[0].points.iter().any(|p| p.1.is_some()).then(|| {
-            let most = series[0].points.iter().filter_map(|p| p.1).fold(0.0, f64::max);
+            let most = series[0]
+                .points
+                .iter()
+                .filter_map(|p| p.1)
+                .fold(0.0, f64::max);
             let description = format!(
                 "The most evidence is 10 to the {}. The numbers are in the table below.",
                 number::value(most)

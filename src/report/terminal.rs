@@ -52,17 +52,17 @@ impl Live {
     }
 }
 
-const LIVE_HEAD: &str = "  until  share   challenger failed     champion failed  errors  latency  limits  decision";
+const LIVE_HEAD: &str =
+    "  until  share   challenger failed     champion failed  errors  latency  limits  decision";
 
 /// A look in columns: the evidence as a share of what rolls back.
 fn live_line(look: &Look) -> String {
     let counts = |requests: u64, failed: u64| {
         format!("{} of {}", number::count(failed), number::count(requests))
     };
-    let champion = look.champion.map_or_else(
-        || number::NONE.to_owned(),
-        |c| counts(c.requests, c.failed),
-    );
+    let champion = look
+        .champion
+        .map_or_else(|| number::NONE.to_owned(), |c| counts(c.requests, c.failed));
     let evidence = &look.evidence;
     let part = |value: f64, limit: f64| number::value((value / limit).min(999.0));
     format!(

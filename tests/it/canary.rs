@@ -76,9 +76,11 @@ fn a_challenger_without_a_feature_that_clients_send_is_rolled_back() {
     // The column is gone from the tables of the second build, and clients do not know.
     project.edit("data/account.csv", |text| without(&text, "account_length"));
     project.edit("serin.yaml", |text| {
-        let gate = "    - {metric: log_loss, no_worse_than: champion, by: 0.03, confidence: 0.95}\n";
+        let gate =
+            "    - {metric: log_loss, no_worse_than: champion, by: 0.03, confidence: 0.95}\n";
         // The champion cannot be scored on tables that lack its column.
-        text.replace("lint: {schema: schema.yaml}\n", "").replace(gate, "")
+        text.replace("lint: {schema: schema.yaml}\n", "")
+            .replace(gate, "")
     });
     let ended = Arc::new(AtomicBool::new(false));
     let clients = {

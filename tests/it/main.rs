@@ -5,8 +5,8 @@
 mod auth;
 mod bigquery;
 mod bucket;
-mod canary;
 mod builds;
+mod canary;
 mod clients;
 mod cloud_parts;
 mod cloudbuild;

@@ -60,9 +60,15 @@ fn masked(line: &str) -> String {
             r"the champion's \d+ of \d+ \([\d.<]+%\)",
             "the champion's N of M",
         ),
-        (r", (at least|at most|[\d.]+ to) [\d.]+ times as often at 95%", ""),
+        (
+            r", (at least|at most|[\d.]+ to) [\d.]+ times as often at 95%",
+            "",
+        ),
         (r"\d+ of the last \d+ requests", "N of the last M requests"),
-        (r"answered \d+ requests in the last hour, \d+ of", "answered N requests in the last hour, M of"),
+        (
+            r"answered \d+ requests in the last hour, \d+ of",
+            "answered N requests in the last hour, M of",
+        ),
         (r"\b[\d,]+ requests", "N requests"),
         (r"\b(about )[\d.]+ ms", "N ms"),
         (r"errors from [\d.]+% on", "errors from N on"),

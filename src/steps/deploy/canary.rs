@@ -47,9 +47,7 @@ impl Plan {
     /// Whether a stage is the last one beside a champion, which is where `not_worse` is asked for.
     fn shows_not_worse(&self, rules: &Rules, percent: u32) -> bool {
         let last_beside = self.stages.iter().rev().find(|stage| **stage < 100);
-        self.not_worse
-            && rules.has_champion
-            && last_beside.is_none_or(|stage| percent >= *stage)
+        self.not_worse && rules.has_champion && last_beside.is_none_or(|stage| percent >= *stage)
     }
 
     /// The stages with a first one that so many requests an hour fill in time; its share, where that was raised.

@@ -186,15 +186,11 @@ mod tests {
 
     #[test]
     fn one_arm_has_the_known_values() {
-        let found: Vec<f64> = RARER
-            .iter()
-            .map(|g| single(500.0, 1.0, 0.02, *g))
-            .collect();
+        let found: Vec<f64> = RARER.iter().map(|g| single(500.0, 1.0, 0.02, *g)).collect();
         assert_eq!(found[0], f64::NEG_INFINITY);
-        for (found, expected) in
-            found[1..]
-                .iter()
-                .zip([6.779_567, 6.193_598, 4.372_886, 2.251_764])
+        for (found, expected) in found[1..]
+            .iter()
+            .zip([6.779_567, 6.193_598, 4.372_886, 2.251_764])
         {
             assert!((found - expected).abs() < 1e-6, "{found} {expected}");
         }

@@ -230,7 +230,11 @@ impl<'a> Ledger<'a> {
             self.champion.add(theirs);
         }
         if let Some(latencies) = &ours.latencies {
-            match theirs.latencies.as_ref().filter(|theirs| theirs.total() > 0.0) {
+            match theirs
+                .latencies
+                .as_ref()
+                .filter(|theirs| theirs.total() > 0.0)
+            {
                 Some(theirs) => self.beside_latency(latencies, theirs),
                 // A champion that answered, and whose latencies are not there, is not idle.
                 None if theirs.requests == 0 => self.limit_latency(latencies),
@@ -423,7 +427,11 @@ impl<'a> Ledger<'a> {
 
     /// What the absolute limits have to reach.
     pub(super) fn absolute_limit(rules: &Rules) -> f64 {
-        let part = if rules.has_champion { 1.0 - BESIDE } else { 1.0 };
+        let part = if rules.has_champion {
+            1.0 - BESIDE
+        } else {
+            1.0
+        };
         1.0 / (rules.alpha * part)
     }
 

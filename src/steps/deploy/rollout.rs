@@ -91,7 +91,11 @@ impl<'a> Rollout<'a> {
     ///
     /// # Errors
     /// When the cloud fails, or the frozen rows cannot be scored.
-    pub(super) async fn begin(ctx: &'a Context, target: &'a Target, journal: &Journal<'_>) -> Result<Self> {
+    pub(super) async fn begin(
+        ctx: &'a Context,
+        target: &'a Target,
+        journal: &Journal<'_>,
+    ) -> Result<Self> {
         let deploy = &ctx.config.deploy;
         let has_champion = target.champion.is_some();
         let replay = match &deploy.replay {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::bounds::CONFIDENCE;
 use super::canary::{Because, Look, Missing, Next};
-use super::judge::{Guardrail, Rule, Rules, Tally};
+use super::judge::{CALM, Guardrail, Ledger, Rule, Rules, Tally};
 use crate::printable::percent;
 use crate::workspace::records::{Traffic, Verdict};
 
@@ -79,7 +79,11 @@ fn rejected(because: Because, look: &Look, around: &Around<'_>) -> String {
             percent(look.allowed),
         ),
         Because::Rule(Rule::Harm(Guardrail::Latency) | Rule::Limit(Guardrail::Latency)) => {
-            format!("latency: harm shown: {}; {chance}", latency(around))
+            format!(
+                "latency: harm shown: {}; {chance}; {}",
+                latency(around),
+                errors(look, around)
+            )
         }
         Because::Rule(Rule::Harm(Guardrail::Predictions) | Rule::Limit(Guardrail::Predictions)) => {
             format!(
@@ -117,13 +121,19 @@ fn held(missing: Missing, look: &Look, around: &Around<'_>) -> String {
         Missing::Calm => format!(
             "after {minutes} minutes the evidence of harm is neither small nor enough ({:.1} of {:.0})",
             look.evidence.beside.max(look.evidence.limits),
-            super::judge::Ledger::beside_limit(around.rules)
+            Ledger::beside_limit(around.rules)
         ),
         Missing::NotWorse => format!(
             "after {minutes} minutes the challenger is not shown to be no worse than the margin"
         ),
     };
-    format!("{lacks}; {}", errors(look, around))
+    let found = look.evidence.beside.max(look.evidence.limits);
+    let finding = if found < CALM && look.challenger.requests > 0 {
+        "no harm seen so far: "
+    } else {
+        ""
+    };
+    format!("{lacks}; {finding}{}", errors(look, around))
 }
 
 fn came(requests: u64) -> String {

@@ -139,7 +139,10 @@ fn errors_that_the_champion_has_too_roll_nothing_back() {
 #[test]
 fn ten_times_the_champion_s_errors_roll_back_below_the_limit() {
     let worse = stage(30, &arm(500, 5, 10.0), &arm(500, 0, 10.0));
-    assert_eq!(decided(&rules(true), 50, &worse).0, rejected(Guardrail::Errors));
+    assert_eq!(
+        decided(&rules(true), 50, &worse).0,
+        rejected(Guardrail::Errors)
+    );
 }
 
 #[test]
@@ -311,7 +314,11 @@ fn a_minute_that_is_corrected_counts_as_it_is_now() {
         minute.challenger = arm(50, 0, 10.0);
     }
     let corrected = decided(&rules(true), 5, &minutes);
-    let never_wrong = decided(&rules(true), 5, &stage(20, &arm(50, 0, 10.0), &arm(950, 1, 10.0)));
+    let never_wrong = decided(
+        &rules(true),
+        5,
+        &stage(20, &arm(50, 0, 10.0), &arm(950, 1, 10.0)),
+    );
     assert_eq!(corrected, never_wrong);
 }
 
@@ -411,7 +418,10 @@ fn a_first_stage_that_is_too_small_for_its_traffic_is_raised() {
     let plan = plan(&[5, 25, 50, 100]);
     // 226 requests in 70 minutes, and a quarter more; 302 from a share of 26 % on.
     assert_eq!(plan.raised(&rules, 6000.0), (vec![5, 25, 50, 100], None));
-    assert_eq!(plan.raised(&rules, 1200.0), (vec![21, 25, 50, 100], Some(21)));
+    assert_eq!(
+        plan.raised(&rules, 1200.0),
+        (vec![21, 25, 50, 100], Some(21))
+    );
     assert_eq!(plan.raised(&rules, 700.0), (vec![47, 50, 100], Some(47)));
     assert_eq!(plan.raised(&rules, 10.0), (vec![5, 25, 50, 100], None));
 }
