@@ -1,21 +1,25 @@
 //! Simulated rollouts: how often the judge of `serin deploy` rolls back what is healthy, and how soon what is not.
 //!
-//! `cargo bench --bench judge` prints every table of `docs/judge.md`; `-- errors` those whose names hold the word,
+//! `cargo bench --bench judge` prints every table of `docs/judge.md`; `-- drifting` tables and rollouts whose names hold the word,
 //! and `SERIN_ROLLOUTS=200` so many rollouts a cell, 2,000 unless told. It compiles the judge's own files.
 
-// A part of what they hold is for sentences and records, which are not simulated.
-#[allow(dead_code)]
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    unused_imports,
+    reason = "the judge's files bring their tests, and what only sentences and records need"
+)]
+
 #[path = "../src/steps/deploy/canary.rs"]
 mod canary;
-#[allow(dead_code)]
 #[path = "../src/steps/deploy/evidence.rs"]
 mod evidence;
-#[allow(dead_code)]
 #[path = "../src/steps/deploy/judge.rs"]
 mod judge;
-#[allow(dead_code)]
 #[path = "../src/steps/deploy/latencies.rs"]
 mod latencies;
+#[path = "../src/steps/deploy/severe.rs"]
+mod severe;
 
 #[path = "judge/others.rs"]
 mod others;
@@ -27,9 +31,10 @@ mod world;
 use std::time::Duration;
 
 use canary::{Facts, Missing, Next, Plan, Seen};
-use judge::{Ledger, Rules, Severe, Tally};
+use judge::{Ledger, Rules, Tally};
 use others::{MannWhitney, Threshold, Today};
 use random::Random;
+use severe::Severe;
 use world::{Predictions, Scenario, World};
 
 /// Minutes of a stage at least, and how many more it may wait.
@@ -86,7 +91,7 @@ impl<'a> Serin<'a> {
         Self {
             rules,
             plan,
-            severe: Severe::new(5, &ledger),
+            severe: Severe::new(rules, 5, &ledger),
             ledger,
             percent: 5,
             stage: Tally::default(),
@@ -101,7 +106,7 @@ impl Judge for Serin<'_> {
 
     fn stage(&mut self, percent: u32) {
         self.percent = percent;
-        self.severe = Severe::new(percent, &self.ledger);
+        self.severe = Severe::new(self.rules, percent, &self.ledger);
         self.stage = Tally::default();
     }
 
@@ -315,10 +320,12 @@ fn main() {
     let rollouts = std::env::var("SERIN_ROLLOUTS").ok();
     let rollouts = rollouts.and_then(|n| n.parse().ok()).unwrap_or(2000);
     for table in tables() {
-        if wanted
-            .as_ref()
-            .is_some_and(|word| !table.name.contains(word.as_str()))
-        {
+        let is_wanted = |scenario: &&Scenario| {
+            let word = wanted.as_deref().unwrap_or_default();
+            table.name.contains(word) || scenario.name.contains(word)
+        };
+        let scenarios: Vec<&Scenario> = table.scenarios.iter().filter(is_wanted).collect();
+        if scenarios.is_empty() {
             continue;
         }
         println!("\n### {}, {rollouts} rollouts a cell\n", table.name);
@@ -326,7 +333,7 @@ fn main() {
             "| scenario | requests a minute | judge | promoted / rolled back / held, % | median minutes | median requests to the new version | its failed requests |"
         );
         println!("|---|---|---|---|---|---|---|");
-        for scenario in &table.scenarios {
+        for scenario in scenarios {
             for per_minute in table.per_minute {
                 for judge in table.judges {
                     let found = cell(scenario, *per_minute, judge, rollouts);

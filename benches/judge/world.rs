@@ -8,8 +8,8 @@ use super::random::Random;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Weather {
     Steady,
-    /// The base rate goes up and down by 80 % and traffic by a half, as in a day that goes by in four hours.
-    Drifting,
+    /// The base rate goes up and down by 80 % and traffic by a half, so many times a day; a rollout begins where they rise.
+    Drifting(f64),
     /// A minute an hour both arms fail in 30 %.
     BurstsOfBoth,
     /// One of 100 minutes one arm alone fails in 20 %.
@@ -63,7 +63,8 @@ pub(crate) fn healthy() -> Vec<Scenario> {
     let mut all = Vec::new();
     for (weather, word) in [
         (Weather::Steady, "steady"),
-        (Weather::Drifting, "drifting over the day"),
+        (Weather::Drifting(1.0), "drifting over the day"),
+        (Weather::Drifting(6.0), "drifting six times a day"),
         (Weather::BurstsOfBoth, "bursts of both arms"),
         (Weather::BurstsOfOne, "bursts of one arm"),
     ] {
@@ -241,8 +242,8 @@ impl<'a> World<'a> {
         let (mut p0, mut p1) = self.scenario.errors;
         let mut traffic = self.per_minute;
         match self.scenario.weather {
-            Weather::Drifting => {
-                let wave = (std::f64::consts::TAU * at as f64 / 1440.0 * 6.0).sin();
+            Weather::Drifting(times) => {
+                let wave = (std::f64::consts::TAU * at as f64 / 1440.0 * times).sin();
                 p0 *= 1.0 + 0.8 * wave;
                 p1 *= 1.0 + 0.8 * wave;
                 traffic *= 1.0 + 0.5 * wave;

@@ -295,6 +295,15 @@ mod tests {
     }
 
     #[test]
+    fn a_look_is_a_line_under_its_head() {
+        let deployed = fixtures::promoted().deployed.unwrap();
+        let lines: Vec<String> = std::iter::once(LIVE_HEAD.to_owned())
+            .chain(deployed.looks.iter().take(2).map(live_line))
+            .collect();
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
     fn colour_comes_only_where_it_is_asked_for() {
         let screen = Screen {
             terminal: true,

@@ -14,6 +14,7 @@ mod latencies;
 mod observe;
 mod replay;
 mod rollout;
+mod severe;
 #[cfg(test)]
 mod tests;
 mod words;

@@ -4,9 +4,8 @@
 
 use std::time::Duration;
 
-use super::judge::{
-    CALM, Evidence, Ledger, Minute, Rule, Rules, Severe, Tally, requests_to_exclude, severe_at,
-};
+use super::judge::{CALM, Evidence, Ledger, Minute, Rule, Rules, Tally};
+use super::severe::{Severe, requests_to_exclude, severe_at};
 
 /// A stage is expected to get so many times the requests that it needs: traffic is not even.
 pub(super) const RESERVE: f64 = 1.25;
@@ -176,7 +175,7 @@ pub(super) fn next(rules: &Rules, plan: &Plan, seen: &Seen<'_>) -> (Next, Look) 
     let stage_begins = seen.minutes.partition_point(|minute| minute.at < seen.from);
     let (before, during) = seen.minutes.split_at(stage_begins);
     let mut ledger = Ledger::of(rules, before);
-    let mut severe = Severe::new(seen.percent, &ledger);
+    let mut severe = Severe::new(rules, seen.percent, &ledger);
     let mut stage = Tally::default();
     let mut latencies = false;
     for minute in during {

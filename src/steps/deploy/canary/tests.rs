@@ -1,8 +1,8 @@
 //! The stated rules of a rollout, each on minutes that are made for it.
 
+use super::super::judge::{Arm, Guardrail, Promised};
+use super::super::latencies::Latencies;
 use super::*;
-use crate::steps::deploy::judge::{Arm, Guardrail, Promised};
-use crate::steps::deploy::latencies::Latencies;
 use proptest::prelude::*;
 
 fn minutes(n: u64) -> Duration {
