@@ -137,6 +137,19 @@ fn errors_that_the_champion_has_too_roll_nothing_back() {
 }
 
 #[test]
+fn more_errors_than_the_champion_had_are_caught_where_it_has_no_traffic_any_more() {
+    let mut minutes = stage(30, &arm(500, 10, 10.0), &arm(500, 10, 10.0));
+    for minute in &mut minutes {
+        minute.at -= 50;
+    }
+    minutes.extend(stage(30, &arm(1000, 60, 10.0), &Arm::default()));
+    assert_eq!(
+        decided(&rules(true), 100, &minutes).0,
+        Next::Reject(Because::Rule(Rule::Limit(Guardrail::Errors)))
+    );
+}
+
+#[test]
 fn ten_times_the_champion_s_errors_roll_back_below_the_limit() {
     let worse = stage(30, &arm(500, 5, 10.0), &arm(500, 0, 10.0));
     assert_eq!(
