@@ -1,6 +1,6 @@
 //! What models say of frozen rows without a server: held against what a server answers to the same rows.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use serde_json::Value;
@@ -23,28 +23,43 @@ pub(crate) struct Offline {
 }
 
 impl Offline {
-    /// Scores the rows of a Parquet file with the model of a folder.
+    /// Scores every `step`th row of Parquet files, at most so many, with the model of a folder.
     ///
     /// # Errors
-    /// When either cannot be read, or they do not fit each other.
-    pub(crate) fn score(parquet: &Path, model: &Path) -> Result<Self> {
+    /// When one of them cannot be read, or they do not fit each other.
+    pub(crate) fn score(files: &[PathBuf], step: usize, most: usize, model: &Path) -> Result<Self> {
         let predictor = Predictor::load(model)?;
         let manifest = predictor.manifest();
+        let width = predictor.width().max(1);
         let mut scores = Vec::new();
-        for batch in table::batches(parquet)? {
-            let Ok(rows) = predictor.encoder().batch(&batch?) else {
-                bail!(
-                    "the model in {} does not fit the rows of {}",
-                    model.display(),
-                    parquet.display()
-                );
-            };
-            scores.extend(predictor.scores(&rows)?);
+        // Rows to pass over before the next that is taken.
+        let mut skip = 0;
+        for parquet in files {
+            for batch in table::batches(parquet)? {
+                let Ok(rows) = predictor.encoder().batch(&batch?) else {
+                    bail!(
+                        "the model in {} does not fit the rows of {}",
+                        model.display(),
+                        parquet.display()
+                    );
+                };
+                let of_batch = predictor.scores(&rows)?;
+                let count = of_batch.len() / width;
+                while skip < count && scores.len() < most.saturating_mul(width) {
+                    let from = skip * width;
+                    scores.extend(of_batch.get(from..from + width).unwrap_or_default());
+                    skip = skip.saturating_add(step);
+                }
+                skip = skip.saturating_sub(count);
+            }
+            if scores.len() == most.saturating_mul(width) {
+                break;
+            }
         }
         Ok(Self {
             task: manifest.task,
             classes: manifest.label.classes.clone(),
-            width: predictor.width().max(1),
+            width,
             scores,
         })
     }

@@ -120,7 +120,11 @@ async fn run(ctx: &Context, rollout: &RefCell<Option<Target>>) -> Result<Outcome
     // A metric that may not be read, or a row that cannot be had, shows now, and not when the model serves.
     let now = ctx.clock.now();
     read_counts(ctx, &target, now - 5 * MINUTE, now).await?;
-    let stages = Rollout::begin(ctx, &target, &journal).await?;
+    let rows = match &ctx.config.deploy.replay {
+        Some(_) => Some(journal.hold(replay::rows(ctx)).await?),
+        None => None,
+    };
+    let stages = Rollout::begin(ctx, &target, &journal, rows).await?;
     journal.hold(target.end_leftovers(ctx)).await?;
     journal.hold(target.deploy_dark(ctx, &pushed)).await?;
     *rollout.borrow_mut() = Some(target.clone());

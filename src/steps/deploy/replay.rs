@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,10 +15,10 @@ use super::canary::{Mismatch, Replayed};
 use super::endpoint::Target;
 use super::judge::Promised;
 use crate::clock::Timestamp;
-use crate::data::instances::instances;
+use crate::data::instances::some_instances;
 use crate::gcp::vertex::{Endpoint, Prediction, Vertex};
 use crate::model::offline::{Bins, Offline};
-use crate::steps::Context;
+use crate::steps::{Context, snapshot_files};
 use crate::workspace::Workspace;
 use crate::workspace::records::Dataset;
 
@@ -34,12 +35,24 @@ const MINUTE: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// When the snapshot cannot be read, and as [`snapshot_files::fetch_test`].
-pub(super) async fn rows(ctx: &Context) -> Result<Vec<Value>> {
+pub(super) async fn rows(ctx: &Context) -> Result<TestRows> {
     let dataset: Dataset = ctx.workspace.read()?;
     let test = snapshot_files::fetch_test(ctx, &dataset.test).await?;
     let rows = usize::try_from(dataset.test.rows).unwrap_or(usize::MAX);
     let step = rows.div_ceil(MOST_ROWS).max(1);
-    some_instances(test.files(), &dataset.features, step, MOST_ROWS)
+    Ok(TestRows {
+        instances: some_instances(test.files(), &dataset.features, step, MOST_ROWS)?,
+        files: test.files().to_vec(),
+        step,
+    })
+}
+
+/// The rows that are sent, and where they stand.
+pub(super) struct TestRows {
+    instances: Vec<Value>,
+    files: Vec<PathBuf>,
+    /// Every so many-th row of the files.
+    step: usize,
 }
 
 /// The requests of a rollout, over and over the test part.
@@ -71,14 +84,19 @@ struct Expected {
 
 impl Expected {
     /// Scores the test part by the model of the workspace, and by the champion that `validate` fetched.
-    fn read(ctx: &Context, test: &Path, has_champion: bool) -> Result<Self> {
+    fn read(ctx: &Context, rows: &TestRows, has_champion: bool) -> Result<Self> {
         let folder = ctx.workspace.path(Workspace::relative("champion"));
         let champion = match has_champion {
-            true => Offline::score(test, &folder).ok(),
+            true => Offline::score(&rows.files, rows.step, MOST_ROWS, &folder).ok(),
             false => None,
         };
         Ok(Self {
-            challenger: Offline::score(test, &ctx.workspace.model_dir())?,
+            challenger: Offline::score(
+                &rows.files,
+                rows.step,
+                MOST_ROWS,
+                &ctx.workspace.model_dir(),
+            )?,
             champion: champion.and_then(|champion| {
                 let bins = Bins::of(&champion)?;
                 Some((champion, bins))
@@ -88,30 +106,29 @@ impl Expected {
 }
 
 impl Replay {
-    /// Reads the test part's features as instances.
+    /// To send these rows to the endpoint.
     ///
     /// # Errors
-    /// When the snapshot cannot be read.
+    /// When they cannot be scored.
     pub(super) fn new(
         ctx: &Context,
         endpoint: &Endpoint,
-        dataset: &Dataset,
-        test: &Path,
+        rows: TestRows,
         target: &Target,
     ) -> Result<Self> {
         Ok(Self {
             challenger: target.challenger.clone(),
-            expected: Expected::read(ctx, test, target.champion.is_some())?,
+            expected: Expected::read(ctx, &rows, target.champion.is_some())?,
             mismatch: Mutex::default(),
             bins: Mutex::default(),
             vertex: ctx.vertex(),
             endpoint: endpoint.clone(),
-            instances,
+            instances: rows.instances,
             next: AtomicUsize::new(0),
             answered: AtomicU64::new(0),
             minutes: Mutex::default(),
             failed: AtomicBool::new(false),
-        }
+        })
     }
 
     /// Sends requests until it is dropped: as many as the challenger needs, spread over `bake`.

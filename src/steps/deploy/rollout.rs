@@ -9,7 +9,7 @@ use super::endpoint::Target;
 use super::journal::Journal;
 use super::judge::{Guardrail, Ledger, Rule, Rules, Tally};
 use super::observe::{Counts, METRICS_DELAY, number};
-use super::replay::Replay;
+use super::replay::{Replay, TestRows};
 use super::words::{self, Around};
 use super::{MINUTE, bounds, forecast, read_counts};
 use crate::clock::Timestamp;
@@ -17,7 +17,7 @@ use crate::config::{self, PromoteOn};
 use crate::report::terminal::Live;
 use crate::steps::Context;
 use crate::workspace::records::{
-    Dataset, DeployVerdict, ErrorRate, Evidence, Look, Ratio, Stage, Traffic, Verdict,
+    DeployVerdict, ErrorRate, Evidence, Look, Ratio, Stage, Traffic, Verdict,
 };
 
 /// How far before the rollout the champion is looked at.
@@ -95,15 +95,14 @@ impl<'a> Rollout<'a> {
         ctx: &'a Context,
         target: &'a Target,
         journal: &Journal<'_>,
+        rows: Option<TestRows>,
     ) -> Result<Self> {
         let deploy = &ctx.config.deploy;
         let has_champion = target.champion.is_some();
-        let replay = match &deploy.replay {
-            Some(_) => {
+        let replay = match rows {
+            Some(rows) => {
                 let endpoint = target.read(ctx).await?;
-                let dataset: Dataset = ctx.workspace.read()?;
-                let test = ctx.workspace.path(&dataset.test.path);
-                Some(Replay::new(ctx, &endpoint, &dataset, &test, target)?)
+                Some(Replay::new(ctx, &endpoint, rows, target)?)
             }
             None => None,
         };

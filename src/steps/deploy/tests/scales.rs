@@ -187,7 +187,7 @@ async fn rolled_out(fails: u64, time_scale: u32) -> (End, Vec<Look>) {
     let mut journal = Journal::take(&ctx, &pushed().digest, &target)
         .await
         .unwrap();
-    let stages = Rollout::begin(&ctx, &target, &journal).await.unwrap();
+    let stages = Rollout::begin(&ctx, &target, &journal, None).await.unwrap();
     let end = go_through_stages(stages, &mut journal).await.unwrap();
     (end, journal.entry.looks)
 }
