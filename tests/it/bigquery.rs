@@ -22,10 +22,9 @@ fn loaded() -> Option<BigQueryServer> {
 /// Runs the example with its tables in BigQuery.
 fn run(project: &Project, server: &BigQueryServer, more: &[&str]) -> Ended {
     let buckets = server.gcs_root().display().to_string();
-    let mut arguments = vec!["run", ".", "-s", "_SOURCE=bigquery", "--watch-buckets"];
-    arguments.push(&buckets);
+    let mut arguments = vec!["-s", "_SOURCE=bigquery", "--watch-buckets", &buckets];
     arguments.extend(more);
-    let mut command = project.command(&arguments);
+    let mut command = project.command(&Project::run_arguments(&arguments));
     command.env("BIGQUERY_EMULATOR_HOST", server.url());
     ended(command.output().unwrap())
 }
@@ -83,10 +82,10 @@ fn the_example_is_promoted_from_bigquery_as_from_files() {
 
     let files = Project::churn_with_short_rollout();
     files.run(&["--only", "lint"]).expect(0);
-    let (here, there) = (files.record("profile"), project.record("profile"));
+    let (here, there) = (files.record("profile.json"), project.record("profile.json"));
     assert_near(&comparable(&here), &comparable(&there), "profile");
     let checks = |project: &Project| {
-        let report = project.record("lint");
+        let report = project.record("lint.json");
         let findings = report["findings"].as_array().unwrap().clone();
         let told = |finding: &Value| {
             ["check", "severity", "column", "observed"].map(|field| finding[field].clone())

@@ -121,7 +121,8 @@ impl Project {
         ended(self.command(arguments).output().unwrap())
     }
 
-    fn run_arguments<'a>(&self, more: &[&'a str]) -> Vec<&'a str> {
+    /// The command line of a build of the project.
+    pub fn run_arguments<'a>(more: &[&'a str]) -> Vec<&'a str> {
         let mut arguments = vec![
             "run",
             "project",
@@ -136,12 +137,12 @@ impl Project {
 
     /// Runs the build to its end.
     pub fn run(&self, more: &[&str]) -> Ended {
-        self.serin(&self.run_arguments(more))
+        self.serin(&Self::run_arguments(more))
     }
 
     /// Starts the build and gives its log line by line.
     pub fn start_run(&self, more: &[&str]) -> Running {
-        Running::new(&mut self.command(&self.run_arguments(more)))
+        Running::new(&mut self.command(&Self::run_arguments(more)))
     }
 
     /// A record of the last build's workspace.
