@@ -486,7 +486,7 @@ impl Counted {
         self.shortest = self.shortest.min(length);
         self.longest = self.longest.max(length);
         let bare = cell::trim(text);
-        if bare.len() != text.len() {
+        if matches!(text, [b' ' | b'\t', ..] | [.., b' ' | b'\t']) {
             self.padded += cells;
         }
         match bare.first() {
