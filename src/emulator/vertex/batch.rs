@@ -13,11 +13,11 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 
 use super::endpoints::{deploy, serving};
-use super::jobs::{MachineSpec, State, WAITING};
+use super::jobs::{self, MachineSpec, State, WAITING};
 use super::machines::{self, Use};
 use super::models;
 use super::names::{self, EncryptionSpec, ResourceName};
-use super::{Vertex, Work, files, to_json};
+use super::{Vertex, files, to_json};
 use crate::clock::Timestamp;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
@@ -30,8 +30,6 @@ const ONE: &str = "v1/projects/*/locations/*/batchPredictionJobs/*";
 const BATCH: usize = 64;
 /// Real time for one request to the model.
 const TIMEOUT: Duration = Duration::from_secs(600);
-const DELETION: Duration = Duration::from_secs(5);
-
 pub(super) fn routes() -> Vec<Route<Vertex>> {
     vec![
         route(Method::POST, COLLECTION, create),
@@ -422,33 +420,19 @@ async fn cancel(vertex: Arc<Vertex>, request: Request) -> Answer {
         job.updated = now;
         Ok(())
     })?;
-    let cancels = vertex.cancels.lock();
-    if let Some(cancelled) = cancels.unwrap_or_else(PoisonError::into_inner).get(&key) {
-        cancelled.notify_one();
-    }
+    jobs::tell_cancelled(&vertex, &key);
     Ok(json(json!({})))
 }
 
 async fn delete(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.allow_query(&[])?;
     let job = find(&vertex, &request)?;
-    let resource = job.resource.clone();
-    if !job.is_final() {
-        return Err(ApiError::failed_precondition(format!(
-            "BatchPredictionJob `{}` is not in a final state: cancel it first.",
-            resource.name()
-        )));
-    }
-    let _admission = vertex.admission();
-    names::check_idle(&vertex, &resource)?;
-    let work = Work::DeleteJob(resource.clone());
-    names::begin(
+    jobs::begin_delete(
         &vertex,
         &request,
-        &resource,
-        "DeleteOperationMetadata",
-        &work,
-        DELETION,
+        &job.resource,
+        "BatchPredictionJob",
+        || Ok(job.is_final()),
     )
 }
 

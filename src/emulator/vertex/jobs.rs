@@ -496,30 +496,51 @@ pub(super) fn stop(vertex: &Vertex, resource: &ResourceName) -> Result<(), ApiEr
         job.updated = now;
         Ok(())
     })?;
+    tell_cancelled(vertex, &resource.key());
+    Ok(())
+}
+
+/// Tells the work of the job that is kept under this key that it is cancelled, where it is under way.
+pub(super) fn tell_cancelled(vertex: &Vertex, key: &str) {
     let cancels = &vertex.cancels;
     let cancels = cancels.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(cancelled) = cancels.get(&resource.key()) {
+    if let Some(cancelled) = cancels.get(key) {
         cancelled.notify_one();
     }
-    Ok(())
 }
 
 async fn delete(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.allow_query(&[])?;
     let resource = ResourceName::of(&request, "customJobs")?;
+    begin_delete(&vertex, &request, &resource, "CustomJob", || {
+        Ok(find(&vertex, &resource)?.is_final())
+    })
+}
+
+/// Begins to delete a job of some `kind`, as Google calls it, once it has ended.
+///
+/// # Errors
+/// `FAILED_PRECONDITION` before that, and while another operation runs on it; those of `is_final`.
+pub(super) fn begin_delete(
+    vertex: &Arc<Vertex>,
+    request: &Request,
+    resource: &ResourceName,
+    kind: &str,
+    is_final: impl FnOnce() -> Result<bool, ApiError>,
+) -> Answer {
     let _admission = vertex.admission();
-    if !find(&vertex, &resource)?.is_final() {
+    if !is_final()? {
         return Err(ApiError::failed_precondition(format!(
-            "CustomJob `{}` is not in a final state: cancel it first.",
+            "{kind} `{}` is not in a final state: cancel it first.",
             resource.name()
         )));
     }
-    names::check_idle(&vertex, &resource)?;
+    names::check_idle(vertex, resource)?;
     let work = Work::DeleteJob(resource.clone());
     names::begin(
-        &vertex,
-        &request,
-        &resource,
+        vertex,
+        request,
+        resource,
         "DeleteOperationMetadata",
         &work,
         DELETION,

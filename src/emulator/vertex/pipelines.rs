@@ -9,8 +9,9 @@ use axum::http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::jobs;
 use super::names::{self, EncryptionSpec, ResourceName};
-use super::{Vertex, Work, to_json};
+use super::{Vertex, to_json};
 use crate::clock::Timestamp;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
@@ -21,7 +22,6 @@ const COLLECTION: &str = "v1/projects/*/locations/*/pipelineJobs";
 const ONE: &str = "v1/projects/*/locations/*/pipelineJobs/*";
 /// How long one is pending, on the emulator's clock.
 const PENDING: Duration = Duration::from_secs(30);
-const DELETION: Duration = Duration::from_secs(5);
 const NOT_RUN: &str = "This emulator has no pipelines that run: it keeps them by name only. Run what the pipeline does as custom jobs, or as steps of a build.";
 
 pub(super) fn routes() -> Vec<Route<Vertex>> {
@@ -278,22 +278,8 @@ async fn cancel(vertex: Arc<Vertex>, request: Request) -> Answer {
 async fn delete(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.allow_query(&[])?;
     let job = find(&vertex, &request)?;
-    let resource = job.resource.clone();
-    if job.ended(vertex.core.clock.now()).is_none() {
-        return Err(ApiError::failed_precondition(format!(
-            "PipelineJob `{}` is not in a final state: cancel it first.",
-            resource.name()
-        )));
-    }
-    let _admission = vertex.admission();
-    names::check_idle(&vertex, &resource)?;
-    let work = Work::DeleteJob(resource.clone());
-    names::begin(
-        &vertex,
-        &request,
-        &resource,
-        "DeleteOperationMetadata",
-        &work,
-        DELETION,
-    )
+    let now = vertex.core.clock.now();
+    jobs::begin_delete(&vertex, &request, &job.resource, "PipelineJob", || {
+        Ok(job.ended(now).is_some())
+    })
 }

@@ -4,15 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::Vertex;
 use super::jobs::{self, Job, JobSpec, State};
 use super::names::{self, EncryptionSpec, ResourceName};
-use super::{Vertex, Work};
 use crate::clock::Timestamp;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
@@ -23,8 +22,6 @@ const COLLECTION: &str = "v1/projects/*/locations/*/trainingPipelines";
 const ONE: &str = "v1/projects/*/locations/*/trainingPipelines/*";
 /// What a pipeline does that trains in a container.
 const CUSTOM: &str = "/custom_task_1.0.0.yaml";
-const DELETION: Duration = Duration::from_secs(5);
-
 pub(super) fn routes() -> Vec<Route<Vertex>> {
     vec![
         route(Method::POST, COLLECTION, create),
@@ -226,23 +223,14 @@ async fn cancel(vertex: Arc<Vertex>, request: Request) -> Answer {
 async fn delete(vertex: Arc<Vertex>, request: Request) -> Answer {
     request.allow_query(&[])?;
     let pipeline = find(&vertex, &request)?;
-    let resource = pipeline.resource;
-    let job = vertex.core.store.get::<Job>(&pipeline.job.key());
-    if job.is_some_and(|job| !job.is_final()) {
-        return Err(ApiError::failed_precondition(format!(
-            "TrainingPipeline `{}` is not in a final state: cancel it first.",
-            resource.name()
-        )));
-    }
-    let _admission = vertex.admission();
-    names::check_idle(&vertex, &resource)?;
-    let work = Work::DeleteJob(resource.clone());
-    names::begin(
+    jobs::begin_delete(
         &vertex,
         &request,
-        &resource,
-        "DeleteOperationMetadata",
-        &work,
-        DELETION,
+        &pipeline.resource,
+        "TrainingPipeline",
+        || {
+            let job = vertex.core.store.get::<Job>(&pipeline.job.key());
+            Ok(job.is_none_or(|job| job.is_final()))
+        },
     )
 }
