@@ -116,6 +116,32 @@ pub(crate) fn freeze(
     }
 }
 
+/// The label of a joined table, where its column is there.
+pub(crate) fn label<'a>(
+    config: &'a Config,
+    schema: Option<&Schema>,
+    columns: &[FrameColumn],
+) -> Option<Label<'a>> {
+    let label = &config.data.label;
+    let column = columns.iter().position(|c| c.name == *label.column)?;
+    Some(Label {
+        column,
+        kind: columns.get(column)?.kind,
+        positive: label.positive.as_ref().map(|p| p.value.as_str()),
+        declared: label_rule(config, schema).and_then(|rule| rule.kind),
+    })
+}
+
+/// The label's rules, of the first table that has any.
+pub(crate) fn label_rule<'a>(
+    config: &Config,
+    schema: Option<&'a Schema>,
+) -> Option<&'a ColumnRule> {
+    let name = &config.data.label.column;
+    let mut tables = schema?.tables.iter();
+    tables.find_map(|table| table.column(name))
+}
+
 fn rule_of<'a>(schema: Option<&'a Schema>, table: &str, column: &str) -> Option<&'a ColumnRule> {
     schema?.table(table)?.column(column)
 }
@@ -206,22 +232,8 @@ impl Task<'_> {
         frame::columns(&tables, self.on)
     }
 
-    /// The label, where it is there.
     fn label(&self, columns: &[FrameColumn]) -> Option<Label<'_>> {
-        let label = &self.config.data.label;
-        let column = columns.iter().position(|c| c.name == *label.column)?;
-        Some(Label {
-            column,
-            kind: columns.get(column)?.kind,
-            positive: label.positive.as_ref().map(|p| p.value.as_str()),
-            declared: self.label_rule().and_then(|rule| rule.kind),
-        })
-    }
-
-    fn label_rule(&self) -> Option<&ColumnRule> {
-        let tables = self.schema.iter().flat_map(|schema| &schema.tables);
-        let name = &self.config.data.label.column;
-        tables.into_iter().find_map(|table| table.column(name))
+        label(self.config, self.schema, columns)
     }
 
     /// The join, or what stands against it.
@@ -386,7 +398,7 @@ impl Task<'_> {
                 tables: &tables,
                 columns: &columns,
                 target: target.as_ref(),
-                rule: self.label_rule(),
+                rule: label_rule(self.config, self.schema),
                 rows: seen.rows,
             };
             checks::dataset(&scope, &mut findings);

@@ -10,7 +10,7 @@ use crate::workspace::records::MetricValue;
 pub(super) const NONE: &str = "-";
 
 /// A count with its thousands apart: `12,345`.
-pub(super) fn count(n: u64) -> String {
+pub(crate) fn count(n: u64) -> String {
     group(&n.to_string())
 }
 

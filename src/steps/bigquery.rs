@@ -12,8 +12,8 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::data::warehouse::{Query, Rows};
 use crate::error::Input;
+use crate::gcp::Client;
 use crate::gcp::bigquery::{self, BigQuery, DryRun, Job};
-use crate::gcp::{self, Client};
 use crate::report::number;
 use crate::workspace::{Digest, write_atomically};
 
@@ -44,11 +44,10 @@ pub(crate) struct Session {
 }
 
 /// How a session is begun.
-pub(crate) struct Settings<'a> {
-    /// Whose jobs they are.
-    pub project: &'a str,
+pub(crate) struct Settings {
+    pub bigquery: BigQuery,
     /// Where the tables are.
-    pub location: &'a str,
+    pub location: String,
     pub labels: BTreeMap<String, String>,
     /// So many bytes the queries may read, and the setting that says so, as in `data.max_bytes_billed`.
     pub most: u64,
@@ -57,15 +56,20 @@ pub(crate) struct Settings<'a> {
     pub file: Option<PathBuf>,
 }
 
+/// A client of BigQuery whose jobs are one project's.
+///
+/// # Errors
+/// [`Input`] for an endpoint variable that cannot be understood.
+pub(crate) fn client(project: &str) -> Result<BigQuery> {
+    // In a rehearsal too a job takes the time that it takes: no emulator of ours runs it.
+    Ok(BigQuery::new(&Client::from_env(Clock::real())?, project))
+}
+
 impl Session {
-    /// # Errors
-    /// [`Input`] for an endpoint variable that cannot be understood.
-    pub(crate) fn new(settings: Settings) -> Result<Self> {
-        // In a rehearsal too a job takes the time that it takes: no emulator of ours runs it.
-        let client = Client::from_env(Clock::real())?;
-        Ok(Self {
-            bigquery: BigQuery::new(&client, settings.project),
-            location: settings.location.to_owned(),
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            bigquery: settings.bigquery,
+            location: settings.location,
             labels: settings.labels,
             most: settings.most,
             setting: settings.setting,
@@ -75,7 +79,7 @@ impl Session {
             slots: Semaphore::new(AT_ONCE),
             file: settings.file,
             texts: RefCell::default(),
-        })
+        }
     }
 
     /// Asks queries, some at a time; their answers in the same order.
@@ -103,7 +107,8 @@ impl Session {
             .context("waiting for other queries")?;
         self.note(query)?;
         let text = self.query(&query.sql, None);
-        let dry = self.dry(&text).await.with_context(|| of(query))?;
+        let dry = self.bigquery.dry_run(&text).await;
+        let dry = dry.with_context(|| of(query))?;
         self.check(dry.bytes).with_context(|| of(query))?;
         let left = self.most.saturating_sub(self.read.get());
         self.read.set(self.read.get() + dry.bytes);
@@ -112,8 +117,7 @@ impl Session {
             maximum_bytes_billed: Some(left.max(dry.bytes)),
             ..text
         };
-        let job = self.bigquery.run(&text).await.map_err(told);
-        let job = job.with_context(|| of(query))?;
+        let job = self.bigquery.run(&text).await.with_context(|| of(query))?;
         let more = job.bytes_processed.saturating_sub(dry.bytes);
         self.read.set(self.read.get() + more);
         self.billed.set(self.billed.get() + job.bytes_billed);
@@ -125,7 +129,7 @@ impl Session {
     /// # Errors
     /// As [`Self::ask`].
     pub(crate) async fn describe(&self, sql: &str, file: Option<&Path>) -> Result<DryRun> {
-        self.dry(&self.query(sql, file)).await
+        Ok(self.bigquery.dry_run(&self.query(sql, file)).await?)
     }
 
     /// The present by BigQuery's clock, in microseconds since 1970.
@@ -155,10 +159,6 @@ impl Session {
             true => Err(self.too_much(bytes)),
             false => Ok(()),
         }
-    }
-
-    async fn dry(&self, query: &bigquery::Query) -> Result<DryRun> {
-        self.bigquery.dry_run(query).await.map_err(told)
     }
 
     fn query(&self, sql: &str, file: Option<&Path>) -> bigquery::Query {
@@ -210,7 +210,10 @@ impl Session {
 
     /// What was asked so far, in a line.
     pub(crate) fn summary(&self) -> String {
-        let queries = number::counted(self.asked.get(), "query").replace("querys", "queries");
+        let queries = match self.asked.get() {
+            1 => "1 query".to_owned(),
+            n => format!("{} queries", number::count(n)),
+        };
         let (read, billed) = (
             number::bytes(self.read.get()),
             Self::price(self.billed.get()),
@@ -221,8 +224,4 @@ impl Session {
 
 fn of(query: &Query) -> String {
     format!("asking BigQuery for {}", query.purpose)
-}
-
-fn told(error: gcp::Error) -> anyhow::Error {
-    error.into()
 }

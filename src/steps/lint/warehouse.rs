@@ -5,7 +5,8 @@
 //! table of `data.staging`; so is the join, with a column that says which rows are for the test. All that follows
 //! reads that table, which expires after a day.
 
-use std::collections::HashSet;
+mod sources;
+
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -13,25 +14,24 @@ use serde::{Deserialize, Serialize};
 
 use super::{Lint, beside, relative};
 use crate::clock::Timestamp;
-use crate::config::{self, Config, JoinKind, Spot};
+use crate::config::JoinKind;
 use crate::data::checks::{self, DatasetScope};
 use crate::data::counted;
 use crate::data::findings::Findings;
-use crate::data::frame::FrameColumn;
-use crate::data::freeze::{Frozen, Joined, Snapshot};
+use crate::data::freeze::{self, Frozen, Joined, Snapshot};
 use crate::data::join::Fault;
 use crate::data::label::{Label, Labels, Target};
-use crate::data::schema::{ColumnRule, Schema};
+use crate::data::schema::Schema;
 use crate::data::table::Totals;
 use crate::data::warehouse::checks as checked;
-use crate::data::warehouse::column::{SqlType, TypedColumn, WarehouseColumn};
+use crate::data::warehouse::column::TypedColumn;
 use crate::data::warehouse::join::{JoinedRelation, TypedRelation};
-use crate::data::warehouse::{self, Query, Relation, identifier, literal, profile, split, types};
+use crate::data::warehouse::{self, Query, Relation, identifier, literal, profile, split};
 use crate::error::Input;
 use crate::gcp::GsUri;
-use crate::gcp::bigquery::{self, DatasetName, Field, Mode, TableKind, TableName};
+use crate::gcp::bigquery::{self, DatasetName, TableName};
 use crate::steps::Context;
-use crate::steps::bigquery::{Session, Settings};
+use crate::steps::bigquery::{Session, Settings, client};
 use crate::steps::snapshot_files;
 use crate::workspace::records::{SourceTable, SplitFile};
 use crate::workspace::table_profile::ValueType;
@@ -142,7 +142,7 @@ impl<'a> Warehouse<'a> {
         let staging: DatasetName = staging
             .parse()
             .map_err(|e: Input| e.at(staging.place.clone()))?;
-        let bigquery = bigquery::BigQuery::new(&ctx.client, &ctx.project);
+        let bigquery = client(&ctx.project)?;
         let found = bigquery.datasets_get(&staging).await?;
         let location = found.ok_or_else(|| {
             Input::new(format!("there is no dataset `{staging}`, or this account may not see it"))
@@ -151,13 +151,13 @@ impl<'a> Warehouse<'a> {
         })?;
         let build = std::env::var("BUILD_ID").ok();
         let session = Session::new(Settings {
-            project: &ctx.project,
-            location: &location,
+            bigquery,
+            location,
             labels: bigquery::labels(&ctx.config.model, build.as_deref()),
             most: data.max_bytes_billed,
             setting: "data.max_bytes_billed",
             file: Some(ctx.workspace.path(FOLDER).join("queries.sql")),
-        })?;
+        });
         let now = session.now().await?;
         let asked = lint.inputs.iter().map(|input| input.sha256.as_str());
         let asked = Digest::of(asked.collect::<Vec<_>>().join("\n").as_bytes());
@@ -217,187 +217,7 @@ impl<'a> Warehouse<'a> {
     }
 }
 
-// ---- the tables -------------------------------------------------------------------------------
-
 impl Warehouse<'_> {
-    /// The tables with their types, or the query's rows.
-    async fn sources(&self) -> Result<Vec<Source>> {
-        let data = &self.lint.ctx.config.data;
-        let mut untyped = Vec::new();
-        match &data.query {
-            Some(query) => untyped.push(self.query(query).await?),
-            None => {
-                for table in &data.tables {
-                    untyped.push(self.table(table).await?);
-                }
-            }
-        }
-        self.print_price(&untyped).await?;
-        let mut sources = Vec::with_capacity(untyped.len());
-        for source in untyped {
-            let rule = self.schema.and_then(|schema| schema.table(&source.name));
-            let declared = |column: &str| rule?.column(column)?.kind;
-            let queries = types::queries(&source.path, &source.relation);
-            let answers = self.session.ask(queries).await?;
-            let kinds = types::kinds(&source.relation, &answers, declared)?;
-            sources.push(Source {
-                name: source.name,
-                path: source.path,
-                table: TypedRelation {
-                    relation: source.relation,
-                    kinds,
-                },
-                digest: source.digest,
-            });
-        }
-        Ok(sources)
-    }
-
-    /// Tells what a scan of the tables reads, before any of it is read.
-    async fn print_price(&self, sources: &[Untyped]) -> Result<()> {
-        let mut bytes = 0;
-        for source in sources {
-            let all = format!("SELECT * {}", source.relation.clause());
-            bytes += self.session.describe(&all, None).await?.bytes;
-        }
-        println!(
-            "bigquery: a scan of the tables reads {}",
-            Session::price(bytes)
-        );
-        self.session.check(bytes)
-    }
-
-    /// A table as it was at the moment of the run; one that has no past is read into the staging dataset.
-    async fn table(&self, table: &config::Table) -> Result<Untyped> {
-        let name = &table.name;
-        let place = table.bigquery.as_ref().ok_or_else(|| {
-            Input::new(format!("table `{name}` has no `bigquery` place"))
-                .at(table.place.clone())
-                .hint(format!(
-                    "add one, as in `{name}: {{bigquery: my-project.churn.{name}}}`"
-                ))
-        })?;
-        let table_name: TableName = place
-            .parse()
-            .map_err(|e: Input| e.at(place.place.clone()))?;
-        let path = format!("bq://{}", **place);
-        let filter = table.filter.as_ref().map(|filter| filter.value.clone());
-        let all = format!("SELECT * FROM {}", table_name.sql());
-        if table_name.is_wildcard() {
-            return self.stored(name, path, &all, filter, "").await;
-        }
-        let info = self.session.bigquery.tables_get(&table_name).await?;
-        let info = info.ok_or_else(|| {
-            Input::new(format!(
-                "there is no table `{}`, or this account may not see it",
-                **place
-            ))
-            .at(place.place.clone())
-            .hint("it needs `roles/bigquery.dataViewer` on the dataset")
-        })?;
-        if info.requires_partition_filter && filter.is_none() {
-            let by = info.partition_column.as_deref().unwrap_or("_PARTITIONTIME");
-            let message = format!("the table `{}` demands a filter of its partitions", **place);
-            return Err(Input::new(message)
-                .at(table.place.clone())
-                .hint(format!("name one, as in `where: \"{by} >= '2026-01-01'\"`"))
-                .into());
-        }
-        // A server of this machine may not say.
-        if !info.location.is_empty() && info.location != self.session.location {
-            let (of_table, here) = (&info.location, &self.session.location);
-            let message = format!(
-                "the table `{}` is in {of_table}, and `data.staging` in {here}",
-                **place
-            );
-            return Err(Input::new(message)
-                .at(place.place.clone())
-                .hint("a query reads tables of one location: name a staging dataset of theirs")
-                .into());
-        }
-        if !matches!(
-            info.kind,
-            TableKind::Table | TableKind::Clone | TableKind::Snapshot
-        ) {
-            return self.stored(name, path, &all, filter, &info.etag).await;
-        }
-        if info.has_streaming_buffer {
-            println!(
-                "table {name}: rows that were streamed in lately may be missing from its figures"
-            );
-        }
-        let relation = Relation {
-            from: format!(
-                "{} FOR SYSTEM_TIME AS OF {}",
-                table_name.sql(),
-                self.moment()
-            ),
-            columns: columns(&path, &info.schema)?,
-            filter,
-        };
-        let state = format!(
-            "{path}\n{}\n{}\n{:?}",
-            info.etag, info.rows, relation.filter
-        );
-        Ok(Untyped {
-            name: name.clone(),
-            path,
-            relation,
-            digest: Digest::of(state.as_bytes()),
-        })
-    }
-
-    /// The rows of the query, which is run once.
-    async fn query(&self, file: &Spot<String>) -> Result<Untyped> {
-        let config = &self.lint.ctx.config;
-        let path = beside(&config.path, file);
-        let text = std::fs::read_to_string(&path).map_err(|e| {
-            let message = format!("`data.query`: {} cannot be read: {e}", path.display());
-            Input::new(message).at(file.place.clone())
-        })?;
-        let text = text.trim_end().trim_end_matches(';');
-        let described = self.session.describe(text, Some(&path)).await?;
-        let statement = described.statement_type.as_str();
-        if !matches!(statement, "SELECT" | "") {
-            return Err(Input::new(format!(
-                "`data.query` is a {statement}, expected one SELECT"
-            ))
-            .at_file(&path)
-            .hint("make tables elsewhere, and read them here")
-            .into());
-        }
-        self.stored(QUERY, file.value.clone(), text, None, text)
-            .await
-    }
-
-    /// Reads rows once into a table of the staging dataset. `state` is what is known of them beforehand.
-    async fn stored(
-        &self,
-        name: &str,
-        path: String,
-        select: &str,
-        filter: Option<String>,
-        state: &str,
-    ) -> Result<Untyped> {
-        let select = match &filter {
-            Some(filter) => format!("{select} WHERE ({filter})"),
-            None => select.to_owned(),
-        };
-        let described = self.session.describe(&select, None).await?;
-        let table = self.store(name, &select).await?;
-        let state = format!("{path}\n{state}\n{}\n{filter:?}", self.pinned.micros);
-        Ok(Untyped {
-            name: name.to_owned(),
-            relation: Relation {
-                from: table,
-                filter: None,
-                columns: columns(&path, &described.schema)?,
-            },
-            path,
-            digest: Digest::of(state.as_bytes()),
-        })
-    }
-
     /// Makes a table of a query's rows, which expires a day after the moment of the run; its name in SQL.
     async fn store(&self, name: &str, select: &str) -> Result<String> {
         let key = format!("{}\n{}", self.pinned.asked, self.pinned.micros);
@@ -422,94 +242,6 @@ impl Warehouse<'_> {
         Ok(table)
     }
 
-    /// The moment in SQL.
-    fn moment(&self) -> String {
-        format!("TIMESTAMP {}", literal(&time(self.pinned.micros)))
-    }
-}
-
-/// A source before its columns' types are known.
-struct Untyped {
-    name: String,
-    path: String,
-    relation: Relation,
-    digest: Digest,
-}
-
-/// A time as SQL and people read it.
-fn time(micros: i64) -> String {
-    Timestamp::from_unix_micros(micros).to_string()
-}
-
-/// The columns that a profile counts: fields of a STRUCT by their path.
-///
-/// # Errors
-/// [`Input`] for a column of a type without single values, and where two have one name.
-fn columns(path: &str, fields: &[Field]) -> Result<Vec<WarehouseColumn>> {
-    let mut columns = Vec::new();
-    flatten(path, fields, "", "", &mut columns)?;
-    let mut names = HashSet::new();
-    match columns
-        .iter()
-        .find(|column| !names.insert(column.name.to_ascii_lowercase()))
-    {
-        Some(twice) => Err(Input::new(format!(
-            "{path}: two columns would be called `{}`, as a field of a STRUCT is by its path",
-            twice.name
-        ))
-        .hint("rename one in a view or in `data.query`")
-        .into()),
-        None => Ok(columns),
-    }
-}
-
-fn flatten(
-    path: &str,
-    fields: &[Field],
-    name: &str,
-    sql: &str,
-    columns: &mut Vec<WarehouseColumn>,
-) -> Result<()> {
-    for field in fields {
-        let name = format!("{name}{}", field.name);
-        let sql = format!("{sql}{}", identifier(&field.name));
-        if field.mode == Mode::Repeated {
-            return Err(uncounted(path, &name, "an ARRAY", "aggregate or UNNEST it"));
-        }
-        if !field.fields.is_empty() {
-            flatten(
-                path,
-                &field.fields,
-                &format!("{name}_"),
-                &format!("{sql}."),
-                columns,
-            )?;
-            continue;
-        }
-        let sql_type = SqlType::of(&field.kind)
-            .ok_or_else(|| uncounted(path, &name, &field.kind, "cast it"))?;
-        columns.push(WarehouseColumn {
-            name,
-            sql,
-            sql_type,
-        });
-    }
-    Ok(())
-}
-
-fn uncounted(path: &str, column: &str, kind: &str, way_out: &str) -> anyhow::Error {
-    Input::new(format!(
-        "{path}: column `{column}` is {kind}, which serin cannot count"
-    ))
-    .hint(format!(
-        "{way_out} in a view or in `data.query`, or leave it out there"
-    ))
-    .into()
-}
-
-// ---- checks and figures -----------------------------------------------------------------------
-
-impl Warehouse<'_> {
     async fn check_tables(&self, sources: &[Source]) -> Result<(Vec<Totals>, Findings)> {
         let config = &self.lint.ctx.config;
         let ask = async |queries| self.session.ask(queries).await;
@@ -553,7 +285,7 @@ impl Warehouse<'_> {
             .store("joined", &joined.query(&is_test, IS_TEST))
             .await?;
         let rows = joined.stored(&table);
-        let label = label(self.schema, config, &joined.frame);
+        let label = freeze::label(config, self.schema, &joined.frame);
         let ask = async |queries| self.session.ask(queries).await;
         let checked = checked::joined::JoinedRows {
             relation: &rows.relation,
@@ -574,7 +306,7 @@ impl Warehouse<'_> {
             tables,
             columns: &joined.frame,
             target: target.as_ref(),
-            rule: label_rule(self.schema, config),
+            rule: freeze::label_rule(config, self.schema),
             rows: counts,
         };
         checks::dataset(&scope, findings);
@@ -703,23 +435,7 @@ fn typed<'t>(rows: &'t TypedRelation, label: &Label, is_number: bool) -> Vec<Typ
     columns.map(column).collect()
 }
 
-fn label_rule<'s>(schema: Option<&'s Schema>, config: &Config) -> Option<&'s ColumnRule> {
-    let name = &config.data.label.column;
-    schema?.tables.iter().find_map(|table| table.column(name))
-}
-
-/// The label, where it is there.
-fn label<'c>(
-    schema: Option<&Schema>,
-    config: &'c Config,
-    columns: &[FrameColumn],
-) -> Option<Label<'c>> {
-    let label = &config.data.label;
-    let column = columns.iter().position(|c| c.name == *label.column)?;
-    Some(Label {
-        column,
-        kind: columns.get(column)?.kind,
-        positive: label.positive.as_ref().map(|p| p.value.as_str()),
-        declared: label_rule(schema, config).and_then(|rule| rule.kind),
-    })
+/// A time as SQL and people read it.
+fn time(micros: i64) -> String {
+    Timestamp::from_unix_micros(micros).to_string()
 }

@@ -1,0 +1,275 @@
+//! Which tables or query are read, as of which moment, and what their columns are.
+
+use std::collections::HashSet;
+
+use anyhow::Result;
+
+use super::{QUERY, Source, Warehouse, time};
+use crate::config::{self, Spot};
+use crate::data::warehouse::column::{SqlType, WarehouseColumn};
+use crate::data::warehouse::join::TypedRelation;
+use crate::data::warehouse::{Relation, identifier, literal, types};
+use crate::error::Input;
+use crate::gcp::bigquery::{Field, Mode, TableKind, TableName};
+use crate::steps::bigquery::Session;
+use crate::steps::lint::beside;
+use crate::workspace::Digest;
+
+impl Warehouse<'_> {
+    /// The tables with their types, or the query's rows.
+    pub(super) async fn sources(&self) -> Result<Vec<Source>> {
+        let data = &self.lint.ctx.config.data;
+        let mut untyped = Vec::new();
+        match &data.query {
+            Some(query) => untyped.push(self.query(query).await?),
+            None => {
+                for table in &data.tables {
+                    untyped.push(self.table(table).await?);
+                }
+            }
+        }
+        self.print_price(&untyped).await?;
+        let mut sources = Vec::with_capacity(untyped.len());
+        for source in untyped {
+            let rule = self.schema.and_then(|schema| schema.table(&source.name));
+            let declared = |column: &str| rule?.column(column)?.kind;
+            let queries = types::queries(&source.path, &source.relation);
+            let answers = self.session.ask(queries).await?;
+            let kinds = types::kinds(&source.relation, &answers, declared)?;
+            sources.push(Source {
+                name: source.name,
+                path: source.path,
+                table: TypedRelation {
+                    relation: source.relation,
+                    kinds,
+                },
+                digest: source.digest,
+            });
+        }
+        Ok(sources)
+    }
+
+    /// Tells what a scan of the tables reads, before any of it is read.
+    async fn print_price(&self, sources: &[Untyped]) -> Result<()> {
+        let mut bytes = 0;
+        for source in sources {
+            let all = format!("SELECT * {}", source.relation.clause());
+            bytes += self.session.describe(&all, None).await?.bytes;
+        }
+        println!(
+            "bigquery: a scan of the tables reads {}",
+            Session::price(bytes)
+        );
+        self.session.check(bytes)
+    }
+
+    /// A table as it was at the moment of the run; one that has no past is read into the staging dataset.
+    async fn table(&self, table: &config::Table) -> Result<Untyped> {
+        let name = &table.name;
+        let place = table.bigquery.as_ref().ok_or_else(|| {
+            Input::new(format!("table `{name}` has no `bigquery` place"))
+                .at(table.place.clone())
+                .hint(format!(
+                    "add one, as in `{name}: {{bigquery: my-project.churn.{name}}}`"
+                ))
+        })?;
+        let table_name: TableName = place
+            .parse()
+            .map_err(|e: Input| e.at(place.place.clone()))?;
+        let path = format!("bq://{}", **place);
+        let filter = table.filter.as_ref().map(|filter| filter.value.clone());
+        let all = format!("SELECT * FROM {}", table_name.sql());
+        if table_name.is_wildcard() {
+            return self.stored(name, path, &all, filter, "").await;
+        }
+        let info = self.session.bigquery.tables_get(&table_name).await?;
+        let info = info.ok_or_else(|| {
+            Input::new(format!(
+                "there is no table `{}`, or this account may not see it",
+                **place
+            ))
+            .at(place.place.clone())
+            .hint("it needs `roles/bigquery.dataViewer` on the dataset")
+        })?;
+        if info.requires_partition_filter && filter.is_none() {
+            let by = info.partition_column.as_deref().unwrap_or("_PARTITIONTIME");
+            let message = format!("the table `{}` demands a filter of its partitions", **place);
+            return Err(Input::new(message)
+                .at(table.place.clone())
+                .hint(format!("name one, as in `where: \"{by} >= '2026-01-01'\"`"))
+                .into());
+        }
+        // A server of this machine may not say.
+        if !info.location.is_empty() && info.location != self.session.location {
+            let (of_table, here) = (&info.location, &self.session.location);
+            let message = format!(
+                "the table `{}` is in {of_table}, and `data.staging` in {here}",
+                **place
+            );
+            return Err(Input::new(message)
+                .at(place.place.clone())
+                .hint("a query reads tables of one location: name a staging dataset of theirs")
+                .into());
+        }
+        if !matches!(
+            info.kind,
+            TableKind::Table | TableKind::Clone | TableKind::Snapshot
+        ) {
+            return self.stored(name, path, &all, filter, &info.etag).await;
+        }
+        if info.has_streaming_buffer {
+            println!(
+                "table {name}: rows that were streamed in lately may be missing from its figures"
+            );
+        }
+        let relation = Relation {
+            from: format!(
+                "{} FOR SYSTEM_TIME AS OF {}",
+                table_name.sql(),
+                self.moment()
+            ),
+            columns: columns(&path, &info.schema)?,
+            filter,
+        };
+        let state = format!(
+            "{path}\n{}\n{}\n{:?}",
+            info.etag, info.rows, relation.filter
+        );
+        Ok(Untyped {
+            name: name.clone(),
+            path,
+            relation,
+            digest: Digest::of(state.as_bytes()),
+        })
+    }
+
+    /// The rows of the query, which is run once.
+    async fn query(&self, file: &Spot<String>) -> Result<Untyped> {
+        let config = &self.lint.ctx.config;
+        let path = beside(&config.path, file);
+        let text = std::fs::read_to_string(&path).map_err(|e| {
+            let message = format!("`data.query`: {} cannot be read: {e}", path.display());
+            Input::new(message).at(file.place.clone())
+        })?;
+        let text = text.trim_end().trim_end_matches(';');
+        let described = self.session.describe(text, Some(&path)).await?;
+        let statement = described.statement_type.as_str();
+        if !matches!(statement, "SELECT" | "") {
+            return Err(Input::new(format!(
+                "`data.query` is a {statement}, expected one SELECT"
+            ))
+            .at_file(&path)
+            .hint("make tables elsewhere, and read them here")
+            .into());
+        }
+        self.stored(QUERY, file.value.clone(), text, None, text)
+            .await
+    }
+
+    /// Reads rows once into a table of the staging dataset. `state` is what is known of them beforehand.
+    async fn stored(
+        &self,
+        name: &str,
+        path: String,
+        select: &str,
+        filter: Option<String>,
+        state: &str,
+    ) -> Result<Untyped> {
+        let select = match &filter {
+            Some(filter) => format!("{select} WHERE ({filter})"),
+            None => select.to_owned(),
+        };
+        let described = self.session.describe(&select, None).await?;
+        let table = self.store(name, &select).await?;
+        let state = format!("{path}\n{state}\n{}\n{filter:?}", self.pinned.micros);
+        Ok(Untyped {
+            name: name.to_owned(),
+            relation: Relation {
+                from: table,
+                filter: None,
+                columns: columns(&path, &described.schema)?,
+            },
+            path,
+            digest: Digest::of(state.as_bytes()),
+        })
+    }
+
+    /// The moment in SQL.
+    fn moment(&self) -> String {
+        format!("TIMESTAMP {}", literal(&time(self.pinned.micros)))
+    }
+}
+
+/// A source before its columns' types are known.
+struct Untyped {
+    name: String,
+    path: String,
+    relation: Relation,
+    digest: Digest,
+}
+
+/// The columns that a profile counts: fields of a STRUCT by their path.
+///
+/// # Errors
+/// [`Input`] for a column of a type without single values, and where two have one name.
+fn columns(path: &str, fields: &[Field]) -> Result<Vec<WarehouseColumn>> {
+    let mut columns = Vec::new();
+    flatten(path, fields, "", "", &mut columns)?;
+    let mut names = HashSet::new();
+    match columns
+        .iter()
+        .find(|column| !names.insert(column.name.to_ascii_lowercase()))
+    {
+        Some(twice) => Err(Input::new(format!(
+            "{path}: two columns would be called `{}`, as a field of a STRUCT is by its path",
+            twice.name
+        ))
+        .hint("rename one in a view or in `data.query`")
+        .into()),
+        None => Ok(columns),
+    }
+}
+
+fn flatten(
+    path: &str,
+    fields: &[Field],
+    name: &str,
+    sql: &str,
+    columns: &mut Vec<WarehouseColumn>,
+) -> Result<()> {
+    for field in fields {
+        let name = format!("{name}{}", field.name);
+        let sql = format!("{sql}{}", identifier(&field.name));
+        if field.mode == Mode::Repeated {
+            return Err(uncounted(path, &name, "an ARRAY", "aggregate or UNNEST it"));
+        }
+        if !field.fields.is_empty() {
+            flatten(
+                path,
+                &field.fields,
+                &format!("{name}_"),
+                &format!("{sql}."),
+                columns,
+            )?;
+            continue;
+        }
+        let sql_type = SqlType::of(&field.kind)
+            .ok_or_else(|| uncounted(path, &name, &field.kind, "cast it"))?;
+        columns.push(WarehouseColumn {
+            name,
+            sql,
+            sql_type,
+        });
+    }
+    Ok(())
+}
+
+fn uncounted(path: &str, column: &str, kind: &str, way_out: &str) -> anyhow::Error {
+    Input::new(format!(
+        "{path}: column `{column}` is {kind}, which serin cannot count"
+    ))
+    .hint(format!(
+        "{way_out} in a view or in `data.query`, or leave it out there"
+    ))
+    .into()
+}
