@@ -254,6 +254,11 @@ impl TypedColumn<'_> {
         }
     }
 
+    /// The cell's text as a key; NULL where it is missing, so that it matches nothing.
+    pub(crate) fn key(self) -> String {
+        format!("IF({}, NULL, {})", self.is_missing(), self.text())
+    }
+
     /// Whether the cell holds something that does not fit the type: never NULL.
     pub(crate) fn is_misfit(self) -> String {
         if !self.reads_texts() && !self.fits_nothing() {

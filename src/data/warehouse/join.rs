@@ -124,20 +124,10 @@ fn key_column(name: &str, sources: &[(usize, TypedColumn)], how: JoinKind) -> Wa
 }
 
 /// The parts of a table's key as texts, NULL where one is missing, so that it matches nothing.
-pub(crate) fn key_texts(table: &TypedRelation, on: &[String]) -> Vec<String> {
+fn key_texts(table: &TypedRelation, on: &[String]) -> Vec<String> {
     let column = |name: &String| table.columns().find(|c| c.column.name == *name);
     let keys = on.iter().filter_map(column);
-    keys.map(|key| {
-        let text = key.column.text(key.kind.dates);
-        match key.column.sql_type {
-            SqlType::String => {
-                let missing = [key.is_null(), key.is_empty(), key.is_nan()].join(" OR ");
-                format!("IF({missing}, NULL, {text})")
-            }
-            _ => text,
-        }
-    })
-    .collect()
+    keys.map(TypedColumn::key).collect()
 }
 
 /// `t0 JOIN t1 ON … JOIN t2 ON …`, where each table stands with its key's parts as `serin_key_0` and so on.

@@ -56,12 +56,11 @@ pub(crate) fn is_test<'a>(
 
 /// The text of a key's cell, empty where it is missing; `None` for a type that is not written the same everywhere.
 fn key_text(key: TypedColumn) -> Option<String> {
-    let text = key.column.text(true);
-    Some(match key.column.sql_type {
-        SqlType::Int64 | SqlType::Date | SqlType::Bytes => format!("IFNULL({text}, '')"),
-        SqlType::String => format!("IF({} OR {}, '', {text})", key.is_null(), key.is_nan()),
-        _ => return None,
-    })
+    let is_written_alike = matches!(
+        key.column.sql_type,
+        SqlType::String | SqlType::Int64 | SqlType::Date | SqlType::Bytes
+    );
+    is_written_alike.then(|| format!("IFNULL({}, '')", key.key()))
 }
 
 /// Whether the hash of these texts is one of the test part's: the condition of [`crate::data::split`] as a
