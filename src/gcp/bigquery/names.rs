@@ -88,9 +88,19 @@ impl TableName {
         {
             return Err("a part of it is empty");
         }
-        let project = |c: char| c.is_ascii_alphanumeric() || "-.:".contains(c);
-        if !self.project.chars().all(project) {
+        // A domain's own projects have its name before a colon; an id itself has neither colon nor dot.
+        let (domain, id) = self
+            .project
+            .rsplit_once(':')
+            .map_or((None, self.project.as_str()), |(domain, id)| (Some(domain), id));
+        let word = |text: &str| {
+            !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+        };
+        if !word(id) {
             return Err("a project's id has letters, digits and `-`");
+        }
+        if !domain.is_none_or(|domain| domain.split('.').all(word)) {
+            return Err("a domain before a project's `:` has words with dots between them");
         }
         let dataset = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
         if !self.dataset.chars().all(dataset) {
@@ -211,6 +221,9 @@ mod tests {
             "`p.d.t",
             "p`.d.`t",
             "a b.d.t",
+            "a.:d.t",
+            "example.com:d.t",
+            ":p.d.t",
             "gs://b/t",
         ]
         .into_iter()
