@@ -615,6 +615,7 @@ fn looks(champion: bool, minutes: u64) -> Vec<Look> {
                     low: 0.2,
                     high: Some(3.5),
                 }),
+                slow_ratio: None,
                 evidence: Evidence {
                     errors: wave,
                     latency: 1.0 / wave,

@@ -496,6 +496,9 @@ pub struct Look {
     /// How many times as often as the champion's the challenger's requests fail, at 95 %.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ratio: Option<Ratio>,
+    /// The same of answers slower than the champion's 95th percentile of the minutes before.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub slow_ratio: Option<Ratio>,
     pub evidence: Evidence,
     /// How strongly a severe error rate is excluded; a stage needs 1.
     pub excluded: f64,

@@ -92,7 +92,9 @@ impl TableName {
         let (domain, id) = self
             .project
             .rsplit_once(':')
-            .map_or((None, self.project.as_str()), |(domain, id)| (Some(domain), id));
+            .map_or((None, self.project.as_str()), |(domain, id)| {
+                (Some(domain), id)
+            });
         let word = |text: &str| {
             !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
         };

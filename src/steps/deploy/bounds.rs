@@ -3,7 +3,8 @@
 use statrs::function::beta::ln_beta;
 
 use super::evidence::{ERRORS, Pair, Process};
-use super::judge::Minute;
+use super::judge::{self, Minute};
+use crate::workspace::records::Ratio;
 
 /// What the intervals miss at most, in the whole rollout.
 const MISSED: f64 = 0.05;
@@ -42,27 +43,37 @@ fn bisect(mut inside: f64, mut outside: f64, is_inside: impl Fn(f64) -> bool) ->
     inside
 }
 
-/// How many times as often as the champion's the challenger's requests fail: all ratios that the minutes do not
-/// speak against. The upper end is `None` where no ratio is too large.
-pub(super) fn ratio(minutes: &[Minute]) -> Option<(f64, Option<f64>)> {
-    let pairs: Vec<Pair> = minutes
-        .iter()
-        .filter(|m| m.challenger.requests > 0 && m.champion.requests > 0)
-        .map(|m| Pair {
-            n1: m.challenger.requests as f64,
-            x1: m.challenger.failed as f64,
-            n0: m.champion.requests as f64,
-            x0: m.champion.failed as f64,
-        })
-        .collect();
-    if pairs.is_empty() {
-        return None;
-    }
+/// How often something was in both arms, in the minutes in which both answered, and how their shares compare.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Compared {
+    pub counts: Pair,
+    /// How many times as often it is in the challenger's answers.
+    pub ratio: Ratio,
+}
+
+/// Failed requests of both arms; `None` where no minute has both.
+pub(super) fn failed(minutes: &[Minute]) -> Option<Compared> {
+    compared(&judge::failed_pairs(minutes))
+}
+
+/// Answers that were slower than the champion's 95th percentile of the minutes before.
+pub(super) fn slow(minutes: &[Minute]) -> Option<Compared> {
+    compared(&judge::slow_pairs(minutes))
+}
+
+fn compared(pairs: &[Pair]) -> Option<Compared> {
+    let counts = pairs.iter().copied().reduce(Pair::plus)?;
+    let ratio = ratio(pairs);
+    Some(Compared { counts, ratio })
+}
+
+/// All ratios of the arms' shares that the minutes do not speak against.
+fn ratio(pairs: &[Pair]) -> Ratio {
     // Both sides may miss.
     let limit = (2.0 / MISSED).ln();
     let evidence = |exchanged: bool, r0: f64| {
         let mut process = Process::uncapped(ERRORS);
-        for pair in &pairs {
+        for pair in pairs {
             let pair = if exchanged { pair.exchanged() } else { *pair };
             process.add(|rho| pair.ln_e(r0, 0.0, rho));
         }
@@ -74,7 +85,7 @@ pub(super) fn ratio(minutes: &[Minute]) -> Option<(f64, Option<f64>)> {
     // Evidence against a ratio falls as the ratio rises, and the other way round.
     let low = edge(least, most, below).map_or(0.0, f64::exp);
     let high = edge(most, least, above).map(f64::exp);
-    Some((low, high))
+    Ratio { low, high }
 }
 
 /// The value nearest to `far` that is excluded, where exclusion begins at `near`; `None` where nothing is.
@@ -97,6 +108,7 @@ fn edge(near: f64, far: f64, excluded: impl Fn(f64) -> bool) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::super::judge::Arm;
+    use super::super::latencies::Latencies;
     use super::*;
 
     #[track_caller]
@@ -129,15 +141,46 @@ mod tests {
 
     #[test]
     fn the_ratio_of_the_arms_lies_in_its_interval() {
-        let (low, high) = ratio(&[minute(10_000, 400, 10_000, 200)]).unwrap();
+        let ratio = |minute| failed(&[minute]).unwrap().ratio;
+        let Ratio { low, high } = ratio(minute(10_000, 400, 10_000, 200));
         assert!(low > 1.3 && low < 2.0, "{low}");
         let high = high.unwrap();
         assert!(high > 2.0 && high < 4.0, "{high}");
         // No failure of the champion's: no ratio is too large.
-        let (low, high) = ratio(&[minute(35, 16, 657, 0)]).unwrap();
+        let Ratio { low, high } = ratio(minute(35, 16, 657, 0));
         assert!(low > 10.0 && high.is_none(), "{low}");
-        let (low, high) = ratio(&[minute(500, 0, 9500, 0)]).unwrap();
-        assert_eq!((low, high), (0.0, None));
-        assert_eq!(ratio(&[minute(500, 3, 0, 0)]), None);
+        let nothing = Ratio {
+            low: 0.0,
+            high: None,
+        };
+        assert_eq!(ratio(minute(500, 0, 9500, 0)), nothing);
+        assert_eq!(failed(&[minute(500, 3, 0, 0)]), None);
+    }
+
+    #[test]
+    fn slow_answers_are_compared_at_an_edge_that_earlier_minutes_chose() {
+        let bounds = vec![100.0, 200.0, 400.0];
+        let timed = |counts: [u64; 4]| Arm {
+            requests: counts.iter().sum(),
+            latencies: Latencies::new(bounds.clone(), counts.to_vec()),
+            ..Arm::default()
+        };
+        let minute = |at, ours, theirs| Minute {
+            at,
+            challenger: timed(ours),
+            champion: timed(theirs),
+        };
+        // Of 1,000 answers 60 take over 200 ms: that is the edge below their 95th percentile.
+        let minutes = [
+            minute(0, [0; 4], [500, 440, 50, 10]),
+            minute(1, [500, 300, 150, 50], [500, 440, 50, 10]),
+        ];
+        let found = slow(&minutes).unwrap();
+        let Pair { n1, x1, n0, x0 } = found.counts;
+        assert_eq!((n1, x1, n0, x0), (1000.0, 200.0, 1000.0, 60.0));
+        assert!(found.ratio.low > 2.0 && found.ratio.low < 3.3, "{found:?}");
+        assert!(found.ratio.high.unwrap() > 3.4, "{found:?}");
+        // The first minute has no earlier one.
+        assert_eq!(slow(&minutes[1..]), None);
     }
 }

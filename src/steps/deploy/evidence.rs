@@ -41,6 +41,16 @@ impl Pair {
         }
     }
 
+    /// The sums of two minutes.
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self {
+            n1: self.n1 + other.n1,
+            x1: self.x1 + other.x1,
+            n0: self.n0 + other.n0,
+            x0: self.x0 + other.x0,
+        }
+    }
+
     /// The logarithm of the e-value of `p1 <= r0 p0 + delta` against `p1 = r0 rho p0`.
     ///
     /// A minute in which either arm had no request says nothing: 0.

@@ -253,12 +253,7 @@ impl<'a> Ledger<'a> {
     }
 
     fn beside_errors(&mut self, ours: &Arm, theirs: &Arm) {
-        let pair = Pair {
-            n1: ours.requests as f64,
-            x1: ours.failed as f64,
-            n0: theirs.requests as f64,
-            x0: theirs.failed as f64,
-        };
+        let pair = failed_pair(ours, theirs);
         let margin = self.rules.errors_margin;
         self.errors.add(|rho| pair.ln_e(1.0, margin, rho));
         let exchanged = pair.exchanged();
@@ -495,6 +490,49 @@ impl<'a> Ledger<'a> {
         let found = self.evidence();
         found.errors_not_worse.min(found.latency_not_worse)
     }
+}
+
+fn failed_pair(ours: &Arm, theirs: &Arm) -> Pair {
+    Pair {
+        n1: ours.requests as f64,
+        x1: ours.failed as f64,
+        n0: theirs.requests as f64,
+        x0: theirs.failed as f64,
+    }
+}
+
+/// The failed requests of each minute in which both arms answered.
+pub(super) fn failed_pairs(minutes: &[Minute]) -> Vec<Pair> {
+    let both = |m: &&Minute| m.challenger.requests > 0 && m.champion.requests > 0;
+    let pair = |m: &Minute| failed_pair(&m.challenger, &m.champion);
+    minutes.iter().filter(both).map(pair).collect()
+}
+
+/// The answers of each minute that were slower than the champion's 95th percentile of the minutes before.
+pub(super) fn slow_pairs(minutes: &[Minute]) -> Vec<Pair> {
+    let mut earlier = Latencies::default();
+    let mut pairs = Vec::new();
+    for minute in minutes {
+        let Some(theirs) = &minute.champion.latencies else {
+            continue;
+        };
+        let edge = earlier.edge_below(QUANTILES[SHOWN]);
+        if let (Some(ours), Some(edge)) = (&minute.challenger.latencies, edge) {
+            // Other buckets may have no such edge.
+            if let (Some(our_edge), Some(their_edge)) =
+                (ours.edge_from(edge), theirs.edge_from(edge))
+            {
+                pairs.push(Pair {
+                    n1: ours.total(),
+                    x1: ours.above_edge(our_edge),
+                    n0: theirs.total(),
+                    x0: theirs.above_edge(their_edge),
+                });
+            }
+        }
+        earlier.add(theirs);
+    }
+    pairs
 }
 
 /// A share that the true one of `x` in `n` hardly exceeds: three standard errors up; 0 of nothing.

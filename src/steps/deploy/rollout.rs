@@ -17,7 +17,7 @@ use crate::config::{self, PromoteOn};
 use crate::report::terminal::Live;
 use crate::steps::Context;
 use crate::workspace::records::{
-    DeployVerdict, ErrorRate, Evidence, Look, Ratio, Stage, Traffic, Verdict,
+    DeployVerdict, ErrorRate, Evidence, Look, Stage, Traffic, Verdict,
 };
 
 /// How far before the rollout the champion is looked at.
@@ -193,16 +193,18 @@ impl<'a> Rollout<'a> {
             let (next, look) = canary::next(&self.rules, &self.plan, &seen);
             let challenger = counts.total(&target.challenger, from);
             let champion = champion.map(|id| counts.total(id, from));
-            let ratio = bounds::ratio(&minutes);
+            let failed = bounds::failed(&minutes);
+            let slow = bounds::slow(&minutes);
             let around = Around {
                 rules: &self.rules,
                 challenger: &challenger,
                 champion: champion.as_ref(),
-                ratio,
+                failed: failed.map(|failed| failed.ratio),
+                slow,
                 covered: seen.covered,
             };
             let said = words::verdict(&next, &look, &around);
-            let kept = self.kept(&next, &look, ratio, percent, until);
+            let kept = self.kept(&next, &look, &around, until, percent);
             self.live.show(&kept);
             journal.entry.looks.push(kept);
             let Some((verdict, reason)) = said else {
@@ -227,9 +229,9 @@ impl<'a> Rollout<'a> {
         &self,
         next: &Next,
         look: &canary::Look,
-        ratio: Option<(f64, Option<f64>)>,
-        percent: u32,
+        around: &Around<'_>,
         until: Timestamp,
+        percent: u32,
     ) -> Look {
         let found = look.evidence;
         Look {
@@ -238,7 +240,8 @@ impl<'a> Rollout<'a> {
             percent,
             challenger: error_rate(&look.challenger),
             champion: self.rules.has_champion.then(|| error_rate(&look.champion)),
-            ratio: ratio.map(|(low, high)| Ratio { low, high }),
+            ratio: around.failed,
+            slow_ratio: around.slow.map(|slow| slow.ratio),
             evidence: Evidence {
                 errors: found.errors,
                 latency: found.latency,

@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
-use super::bounds::CONFIDENCE;
+use super::bounds::{CONFIDENCE, Compared};
 use super::canary::{Because, Look, Missing, Next};
+use super::evidence::Pair;
 use super::judge::{CALM, Guardrail, Ledger, Rule, Rules, Tally};
 use crate::printable::percent;
-use crate::workspace::records::{Traffic, Verdict};
+use crate::workspace::records::{Ratio, Traffic, Verdict};
 
 /// What is known beside a look.
 pub(super) struct Around<'a> {
@@ -18,7 +19,9 @@ pub(super) struct Around<'a> {
     pub challenger: &'a Traffic,
     pub champion: Option<&'a Traffic>,
     /// How many times as often as the champion's the challenger's requests fail.
-    pub ratio: Option<(f64, Option<f64>)>,
+    pub failed: Option<Ratio>,
+    /// Answers slower than the champion's 95th percentile of earlier minutes.
+    pub slow: Option<Compared>,
     pub covered: Duration,
 }
 
@@ -80,8 +83,9 @@ fn rejected(because: Because, look: &Look, around: &Around<'_>) -> String {
         ),
         Because::Rule(Rule::Harm(Guardrail::Latency) | Rule::Limit(Guardrail::Latency)) => {
             format!(
-                "latency: harm shown: {}; {chance}; {}",
+                "latency: harm shown: {}{}; {chance}; {}",
                 latency(around),
+                slower(around),
                 errors(look, around)
             )
         }
@@ -172,7 +176,7 @@ fn errors(look: &Look, around: &Around<'_>) -> String {
                 percent(theirs.rate())
             ),
         });
-        if let Some(ratio) = around.ratio.and_then(times) {
+        if let Some(ratio) = around.failed.and_then(times) {
             text.push_str(&format!(", {ratio}"));
         }
     }
@@ -186,7 +190,7 @@ fn clients(ours: &Tally, look: &Look) -> Option<String> {
 }
 
 /// How many times as often, with its interval; `None` where anything may be.
-fn times((low, high): (f64, Option<f64>)) -> Option<String> {
+fn times(Ratio { low, high }: Ratio) -> Option<String> {
     let number = |ratio: f64| match ratio {
         r if r >= 10.0 => format!("{r:.0}"),
         r if r >= 0.1 => format!("{r:.1}"),
@@ -223,6 +227,23 @@ fn latency(around: &Around<'_>) -> String {
         "95th percentile about {ours:.0} ms{champion}, {:.0} ms allowed",
         around.rules.latency_limit
     )
+}
+
+/// Both arms' slow answers and their ratio, as a further clause; nothing where they were never side by side.
+fn slower(around: &Around<'_>) -> String {
+    let Some(slow) = around.slow else {
+        return String::new();
+    };
+    let Pair { n1, x1, n0, x0 } = slow.counts;
+    let mut text = format!(
+        "; {x1:.0} of {n1:.0} answers ({}) took longer than 95% of the champion's before, {x0:.0} of {n0:.0} of its own ({})",
+        percent(x1 / n1),
+        percent(x0 / n0)
+    );
+    if let Some(ratio) = times(slow.ratio) {
+        text.push_str(&format!(", {ratio}"));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -268,7 +289,8 @@ mod tests {
             rules: &rules,
             challenger: &challenger,
             champion: champion.map(|_| &theirs),
-            ratio: bounds::ratio(&seen),
+            failed: bounds::failed(&seen).map(|failed| failed.ratio),
+            slow: bounds::slow(&seen),
             covered,
         };
         verdict(&next, &look, &around).map_or_else(|| "…".into(), |(_, reason)| reason)
@@ -300,7 +322,15 @@ mod tests {
             broken: 0,
             ..arm(100, 60)
         };
+        let slow = Arm {
+            latencies: super::super::latencies::Latencies::new(
+                vec![100.0, 400.0],
+                vec![20, 20, 10],
+            ),
+            ..arm(50, 0)
+        };
         let all = [
+            said(Some(&champion), &slow, 10),
             said(Some(&champion), &arm(50, 0), 10),
             said(Some(&champion), &arm(50, 5), 5),
             said(Some(&champion), &arm(5, 0), 70),
@@ -327,7 +357,8 @@ mod tests {
             rules: &rules,
             challenger: &Traffic::default(),
             champion: None,
-            ratio: None,
+            failed: None,
+            slow: None,
             covered: Duration::ZERO,
         };
         let (verdict, reason) = verdict(&next, &look, &around).unwrap();

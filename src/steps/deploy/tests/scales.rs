@@ -34,6 +34,8 @@ struct World {
     clock: Clock,
     /// The rate at which the challenger's requests fail, of 10,000.
     fails: u64,
+    /// How long failed requests are told as good ones.
+    corrected_after: Duration,
     split: Mutex<Split>,
 }
 
@@ -139,7 +141,9 @@ impl World {
         let rate = if ours { self.fails } else { 10 };
         let expected = requests * rate;
         let more = seeded(minute, u64::from(ours)) % 10_000 < expected % 10_000;
-        (requests, expected / 10_000 + u64::from(more))
+        let known = self.clock.now().since(begin) >= self.corrected_after;
+        let failed = expected / 10_000 + u64::from(more);
+        (requests, if known { failed } else { 0 })
     }
 }
 
@@ -157,11 +161,14 @@ fn endpoint(challenger: &str, percent: u64) -> Value {
 }
 
 /// How a rollout ends whose challenger fails so often, at a time scale, with its decision log.
-async fn rolled_out(fails: u64, time_scale: u32) -> (End, Vec<Look>) {
+///
+/// Failed requests are told as good ones for a while.
+async fn rolled_out(fails: u64, corrected_after: Duration, time_scale: u32) -> (End, Vec<Look>) {
     let clock = Clock::starting_at(Timestamp::from_unix_micros(100 * 3_600_000_000), time_scale);
     let world = Arc::new(World {
         clock: clock.clone(),
         fails,
+        corrected_after,
         split: Mutex::new(Split {
             percent: 0,
             since: Vec::new(),
@@ -211,7 +218,10 @@ async fn a_rollout_of_two_hours_decides_alike_at_two_time_scales() {
         (10, DeployVerdict::Promoted),
         (100, DeployVerdict::RolledBack),
     ] {
-        let (slow, fast) = tokio::join!(rolled_out(fails, 600), rolled_out(fails, 1500));
+        let (slow, fast) = tokio::join!(
+            rolled_out(fails, Duration::ZERO, 600),
+            rolled_out(fails, Duration::ZERO, 1500)
+        );
         let logs = [&slow, &fast].map(|(end, looks)| {
             assert_eq!(end.verdict, verdict, "{}", end.reason);
             stages(looks)
@@ -225,4 +235,17 @@ async fn a_rollout_of_two_hours_decides_alike_at_two_time_scales() {
             assert!(apart <= Duration::from_secs(15 * 60), "{logs:?}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn minutes_that_are_corrected_late_are_judged_as_they_are_then() {
+    let late = Duration::from_secs(600);
+    let (end, looks) = rolled_out(100, late, 600).await;
+    assert_eq!(end.verdict, DeployVerdict::RolledBack, "{}", end.reason);
+    // Of the first looks every failed request was told as a good one.
+    let first = looks.iter().find(|look| look.challenger.requests > 0);
+    assert_eq!(first.unwrap().challenger.failed, 0);
+    let last = looks.last().unwrap();
+    assert!(last.challenger.failed > 0, "{last:?}");
+    assert_eq!(last.rule, "harm: errors");
 }
