@@ -201,6 +201,20 @@ pub struct Deploy {
     pub margin: Margin,
     pub promote_on: PromoteOn,
     pub replay: Option<Replay>,
+    /// A champion that serin did not deploy may be replaced.
+    pub take_over: bool,
+    /// Models that serin did not deploy keep their share of the traffic.
+    pub share_with_others: bool,
+    pub on_cancel: OnCancel,
+}
+
+/// What becomes of the traffic when the build is cancelled in a rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnCancel {
+    /// The champion gets it back.
+    Rollback,
+    /// It stays as it is, unwatched, until the next run.
+    Hold,
 }
 
 /// By how much a challenger may be worse than the champion.

@@ -135,6 +135,9 @@ pub(crate) enum LeaseError {
         "{lease}: another build has taken over the rollout to this endpoint; run `serin deploy` again when it is done"
     )]
     Lost { lease: String },
+    /// The lease was removed or damaged while this build had it, so that nobody leads.
+    #[error("{lease}: somebody removed or damaged the journal of the rollout while it went on")]
+    Gone { lease: String },
 }
 
 /// An emulator that was asked does not answer, or cannot do what it is asked for. Exit 3, as for the cloud that it

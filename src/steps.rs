@@ -19,6 +19,7 @@ pub(crate) mod lint;
 pub(crate) mod model_files;
 pub(crate) mod profile;
 pub(crate) mod push;
+mod rollouts;
 pub(crate) mod schema;
 pub(crate) mod snapshot_files;
 pub(crate) mod summary;
@@ -126,14 +127,6 @@ impl Context {
             region: flags.region,
             client: Client::from_env(clock)?,
         })
-    }
-
-    /// The same with more time for each request, for what must not be left undone.
-    fn with_long_retries(&self) -> Self {
-        Self {
-            client: self.client.with_long_retries(),
-            ..self.clone()
-        }
     }
 
     pub fn storage(&self) -> Storage {

@@ -9,7 +9,7 @@ use super::forms::{
 };
 use super::{
     Builtin, Config, Data, Deploy, Encoding, File, Gate, GateRule, Join, JoinKind, Label, Limits,
-    Margin, PromoteOn, Replay, Split, SplitRule, Spot, Table, Train, Validate, lint,
+    Margin, OnCancel, PromoteOn, Replay, Split, SplitRule, Spot, Table, Train, Validate, lint,
 };
 use crate::error::Place;
 use crate::settings::yaml::{Scalar, Value};
@@ -520,7 +520,23 @@ fn deploy(fields: &Fields) -> Result<Deploy> {
         max_wait: duration("max_wait", Duration::from_secs(3600))?,
         limits,
         replay: fields.get("replay").map(replay).transpose()?,
+        take_over: flag(fields, "take_over")?,
+        share_with_others: flag(fields, "share_with_others")?,
+        on_cancel: match fields.get("on_cancel") {
+            Some(field) => {
+                field.word(&[("rollback", OnCancel::Rollback), ("hold", OnCancel::Hold)])?
+            }
+            None => OnCancel::Rollback,
+        },
     })
+}
+
+/// A field that is `true` or `false`, and `false` where it is not there.
+fn flag(fields: &Fields, name: &str) -> Result<bool> {
+    match fields.get(name) {
+        Some(field) => Ok(field.word(&[("true", true), ("false", false)])?),
+        None => Ok(false),
+    }
 }
 
 fn read_stages(field: &Cursor) -> Result<Vec<u32>> {

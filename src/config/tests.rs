@@ -219,6 +219,8 @@ fn the_judge_of_a_rollout_is_told_what_to_hold_it_to() {
         "margin: {latency: nan}",
         "margin: {predictions: 0.5}",
         "promote_on: always",
+        "take_over: perhaps",
+        "on_cancel: wait",
     ] {
         assert!(deploy(wrong).is_err(), "{wrong}");
     }

@@ -82,16 +82,6 @@ impl Client {
         }
     }
 
-    /// The same client with ten minutes for each call in the place of two, for what must not be left
-    /// undone.
-    #[must_use]
-    pub fn with_long_retries(&self) -> Self {
-        Self {
-            budget: Budget::LONG,
-            ..self.clone()
-        }
-    }
-
     /// The services whose requests go elsewhere than to Google, without a token.
     pub fn redirected(&self) -> Vec<Redirect> {
         self.bases().redirected()

@@ -31,11 +31,6 @@ impl Budget {
         shown: Duration::from_secs(120),
         real: Duration::from_secs(10),
     };
-    /// Where giving up leaves users of an endpoint with a model that nobody watches.
-    pub(super) const LONG: Self = Self {
-        shown: Duration::from_secs(600),
-        ..Self::USUAL
-    };
 }
 
 /// Whether a request may be sent again, in the words of Cloud Storage.
@@ -175,18 +170,13 @@ mod tests {
 
     #[test]
     fn the_budget_is_two_minutes_of_the_build_and_ten_real_seconds_at_least() {
-        let last = |budget, scale, wait| {
-            let tries = Tries::start(&clock(scale), budget, Idempotency::Always);
+        let last = |scale, wait| {
+            let tries = Tries::start(&clock(scale), Budget::USUAL, Idempotency::Always);
             tries.is_last(Duration::from_secs(wait))
         };
-        for (budget, scale, longest) in [
-            (Budget::USUAL, 1, 119),
-            (Budget::LONG, 1, 599),
-            (Budget::USUAL, 300, 2990),
-            (Budget::LONG, 300, 2990),
-        ] {
-            assert!(!last(budget, scale, longest), "{scale}");
-            assert!(last(budget, scale, longest + 20), "{scale}");
+        for (scale, longest) in [(1, 119), (300, 2990)] {
+            assert!(!last(scale, longest), "{scale}");
+            assert!(last(scale, longest + 20), "{scale}");
         }
     }
 

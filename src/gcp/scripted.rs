@@ -130,6 +130,11 @@ impl Scripted {
         self.asked.lock().unwrap().clone()
     }
 
+    /// Forgets what was asked.
+    pub(crate) fn forget(&self) {
+        self.asked.lock().unwrap().clear();
+    }
+
     pub(crate) fn connections(&self) -> usize {
         *self.connections.lock().unwrap()
     }

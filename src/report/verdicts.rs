@@ -30,7 +30,9 @@ impl From<DeployVerdict> for Tone {
         match verdict {
             DeployVerdict::Promoted => Self::Good,
             DeployVerdict::RolledBack => Self::Bad,
-            DeployVerdict::Held => Self::Unsure,
+            DeployVerdict::Held | DeployVerdict::Running | DeployVerdict::Interrupted => {
+                Self::Unsure
+            }
         }
     }
 }

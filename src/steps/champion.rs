@@ -5,9 +5,9 @@
 
 use anyhow::Result;
 
-use super::{Context, aliases};
+use super::{Context, rollouts};
 use crate::error::Input;
-use crate::gcp::vertex::{Endpoint, Model};
+use crate::gcp::vertex::{DeployedModel, Endpoint, Model};
 use crate::gcp::{GsUri, resource_id};
 use crate::workspace::Digest;
 use crate::workspace::records::Champion;
@@ -26,7 +26,9 @@ pub(crate) struct Serving {
     pub snapshot: Option<Digest>,
 }
 
-/// The model that serves at the endpoint now, and where its files are.
+/// The champion of the config's endpoint, and where its files are.
+///
+/// It is what a judged rollout or a person made it, though a build that was killed may have left it without traffic.
 ///
 /// # Errors
 /// [`Input`] when it has no model files, `gcp::Error` when the cloud fails.
@@ -40,22 +42,19 @@ pub(crate) async fn find(ctx: &Context) -> Result<Option<Serving>> {
     let Some(endpoint) = vertex.endpoints_get(&endpoint).await? else {
         return Ok(None);
     };
-    let mut serving = Vec::new();
-    for deployed in &endpoint.deployed_models {
-        let share = endpoint
-            .traffic_split
-            .get(&deployed.id)
-            .copied()
-            .unwrap_or(0);
-        if share == 0 {
-            continue;
-        }
-        let name = versioned(&deployed.model, &deployed.model_version_id);
-        if let Some(model) = vertex.models_get(&name).await? {
-            serving.push((share, model));
-        }
-    }
-    let Some(model) = champion_of(serving) else {
+    let last = rollouts::read(ctx)
+        .await?
+        .and_then(|(_, journal)| journal.rollout);
+    let named = rollouts::named_champions(ctx, &endpoint).await?;
+    let unproven = |d: &DeployedModel| last.as_ref().is_some_and(|r| r.challenger.id == d.id);
+    let deployed = rollouts::champion(&endpoint, last.as_ref(), |d| named.has(d))
+        .or_else(|| rollouts::serving(&endpoint, |d| !unproven(d)))
+        .or_else(|| rollouts::serving(&endpoint, |_| true));
+    let Some(deployed) = deployed else {
+        return Ok(None);
+    };
+    let name = versioned(&deployed.model, &deployed.model_version_id);
+    let Some(model) = vertex.models_get(&name).await? else {
         return Ok(None);
     };
     let artifact: GsUri = model.artifact_uri.parse().map_err(|_| {
@@ -102,22 +101,6 @@ pub(super) fn on_snapshot(snapshot: &Digest) -> String {
 fn snapshot_of(description: &str) -> Option<Digest> {
     let (_, rest) = description.rsplit_once(SNAPSHOT)?;
     Digest::parse(rest.split_whitespace().next()?)
-}
-
-/// The alias decides; a build that was killed in a canary leaves two models with traffic.
-fn champion_of(serving: Vec<(u32, Model)>) -> Option<Model> {
-    let named = serving.iter().position(|(_, m)| {
-        m.version_aliases
-            .iter()
-            .any(|alias| alias == aliases::CHAMPION)
-    });
-    let largest = serving
-        .iter()
-        .enumerate()
-        .max_by_key(|(_, (share, _))| *share)
-        .map(|(i, _)| i);
-    let chosen = named.or(largest)?;
-    serving.into_iter().nth(chosen).map(|(_, model)| model)
 }
 
 /// `MODEL@VERSION`, however the parts were given.

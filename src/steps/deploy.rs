@@ -1,10 +1,12 @@
 //! `serin deploy`: a canary on a Vertex AI endpoint, promoted or rolled back by what Cloud Monitoring saw.
 //!
 //! Observe (HTTP), decide (`canary`, pure), act (HTTP), and the journal before each act. The endpoint's
-//! own traffic split is the truth: after a kill the rollout goes on from what is really there.
+//! own traffic split is the truth: after a kill the rollout goes on from what is really there. Who moves the traffic
+//! by hand meanwhile ends the rollout, and what was made by hand stays.
 
 mod bounds;
 mod canary;
+mod effects;
 mod endpoint;
 mod evidence;
 mod forecast;
@@ -13,24 +15,26 @@ mod judge;
 mod latencies;
 mod observe;
 mod replay;
-mod rollout;
 mod severe;
+mod stages;
 #[cfg(test)]
 mod tests;
 mod words;
 
-use std::cell::RefCell;
 use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::json;
 
+use self::effects::{Lead, Overruled};
 use self::endpoint::Target;
 use self::journal::Journal;
 use self::observe::Counts;
-use self::rollout::{End, Rollout, go_through_stages};
+use self::stages::{End, Stages};
+use super::rollouts::{self, Deployment, Rollout, split, told};
 use super::{CommonFlags, Context, Outcome, finish};
 use crate::clock::Timestamp;
+use crate::config::OnCancel;
 use crate::error::LeaseError;
 use crate::gcp::resource_id;
 use crate::report::terminal;
@@ -65,26 +69,18 @@ pub(crate) fn command(flags: Flags) -> Result<u8> {
 /// [`crate::error::Input`] for the workspace and the endpoint, `gcp::Error` when the cloud fails,
 /// [`LeaseError`] when another build leads the rollout.
 async fn deploy(ctx: &Context) -> Result<Outcome> {
-    let rollout = RefCell::new(None);
-    let ended = tokio::select! {
-        ended = run(ctx, &rollout) => ended,
-        interrupted = crate::signals::interrupted() => Err(interrupted.into()),
+    let mut lead = None;
+    let (ended, interrupted) = tokio::select! {
+        ended = run(ctx, &mut lead) => (ended, false),
+        interrupted = crate::signals::interrupted() => (Err(interrupted.into()), true),
     };
-    let abandoned = rollout.borrow().clone();
-    if let (Err(error), Some(target)) = (&ended, abandoned)
-        // The traffic is in the hands of the build that took the rollout over.
-        && !error.is::<LeaseError>()
-    {
-        // Nobody watches the canary any more: the champion takes all the traffic back.
-        println!("the rollout stops here: giving the champion all the traffic");
-        if let Err(e) = target.traffic_to_champion(&ctx.with_long_retries()).await {
-            eprintln!("warning: the traffic is as it was: {e:#}");
-        }
+    match (ended, lead) {
+        (Err(error), Some(lead)) => abandon(ctx, lead, error, interrupted).await,
+        (ended, _) => ended,
     }
-    ended
 }
 
-async fn run(ctx: &Context, rollout: &RefCell<Option<Target>>) -> Result<Outcome> {
+async fn run<'a>(ctx: &'a Context, slot: &mut Option<Lead<'a>>) -> Result<Outcome> {
     let validated: Validated = ctx.workspace.read()?;
     if validated.verdict != Verdict::Pass {
         println!(
@@ -95,66 +91,309 @@ async fn run(ctx: &Context, rollout: &RefCell<Option<Target>>) -> Result<Outcome
     }
     let pushed: Pushed = ctx.workspace.read()?;
     let endpoint = endpoint::find_or_create(ctx).await?;
-    let mut target = Target::choose(ctx, &endpoint, &pushed).await?;
-    if target.serves_everything() {
-        target.finish_promotion(ctx, &pushed).await?;
-        let reason = "this digest serves everything already".to_owned();
-        let end = End {
-            verdict: DeployVerdict::Promoted,
-            unchanged: true,
-            reason,
-        };
-        return record(ctx, &target, &pushed, end, Seen::default());
+    let last = rollouts::read(ctx)
+        .await?
+        .and_then(|(_, entry)| entry.rollout);
+    let target = Target::choose(ctx, &endpoint, &pushed, last.as_ref()).await?;
+    if target.is_settled(&endpoint) {
+        return settled(ctx, &target, &pushed);
     }
 
     ctx.find_or_create_bucket().await?;
-    let mut journal = Journal::take(ctx, &pushed.digest, &target).await?;
+    let journal = Journal::take(ctx).await?;
     // While waiting for the journal another build may have moved things: look again.
     let endpoint = endpoint::find_or_create(ctx).await?;
-    target = Target::choose(ctx, &endpoint, &pushed).await?;
-    if journal.entry.champion != target.champion {
-        journal.entry.champion.clone_from(&target.champion);
-        journal.entry.stages.clear();
-        journal.write().await?;
+    let target = Target::choose(ctx, &endpoint, &pushed, journal.last.as_ref()).await?;
+    let lead = slot.insert(Lead {
+        ctx,
+        target,
+        journal,
+    });
+    settle_earlier(lead, &pushed).await?;
+    if lead.target.promoted {
+        begin(lead, &pushed).await?;
+        lead.divide(lead.target.split(100)).await?;
+        let reason = "this version is champion";
+        lead.conclude(DeployVerdict::Promoted, reason).await?;
+        lead.finish_promotion(&pushed).await?;
+        lead.journal.end_rollout().await?;
+        return settled(ctx, &lead.target, &pushed);
     }
+    if let Some(reason) = compared_with_another(&validated, &lead.target) {
+        lead.journal.release().await?;
+        let end = End::held(reason);
+        return record(ctx, &lead.target, &pushed, end, Seen::default());
+    }
+    roll_out(lead, &pushed).await
+}
+
+/// The digest serves everything already: nothing is done.
+fn settled(ctx: &Context, target: &Target, pushed: &Pushed) -> Result<Outcome> {
+    let end = End {
+        verdict: DeployVerdict::Promoted,
+        unchanged: true,
+        reason: "this digest serves everything already".to_owned(),
+    };
+    record(ctx, target, pushed, end, Seen::default())
+}
+
+/// Takes the version through its stages, and does what came out.
+async fn roll_out(lead: &mut Lead<'_>, pushed: &Pushed) -> Result<Outcome> {
+    let ctx = lead.ctx;
+    begin(lead, pushed).await?;
     // A metric that may not be read, or a row that cannot be had, shows now, and not when the model serves.
     let now = ctx.clock.now();
-    read_counts(ctx, &target, now - 5 * MINUTE, now).await?;
+    read_counts(ctx, &lead.target, now - 5 * MINUTE, now).await?;
     let rows = match &ctx.config.deploy.replay {
-        Some(_) => Some(journal.hold(replay::rows(ctx)).await?),
+        Some(_) => Some(lead.journal.hold(replay::rows(ctx)).await?),
         None => None,
     };
-    let stages = Rollout::begin(ctx, &target, &journal, rows).await?;
-    journal.hold(target.end_leftovers(ctx)).await?;
-    journal.hold(target.deploy_dark(ctx, &pushed)).await?;
-    *rollout.borrow_mut() = Some(target.clone());
+    let stages = Stages::plan(lead, rows).await?;
+    tell(
+        lead,
+        pushed,
+        DeployVerdict::Running,
+        "deploying the version",
+    )?;
+    lead.end_leftovers().await?;
+    lead.deploy_dark(pushed).await?;
 
-    let end = go_through_stages(stages, &mut journal).await?;
+    let end = stages.go_through(lead, pushed).await?;
+    lead.conclude(end.verdict, &end.reason).await?;
     match end.verdict {
-        DeployVerdict::Promoted => {
-            journal.hold(target.finish_promotion(ctx, &pushed)).await?;
-        }
-        DeployVerdict::RolledBack | DeployVerdict::Held => {
+        DeployVerdict::Promoted => lead.finish_promotion(pushed).await?,
+        _ => {
             // Whom the canary failed is served by it until this is done.
-            let patient = ctx.with_long_retries();
-            journal.hold(target.traffic_to_champion(&patient)).await?;
-            journal.hold(target.undeploy_challenger(ctx)).await?;
+            lead.give_back().await?;
+            let challenger = lead.target.challenger.id.clone();
+            lead.undeploy(&challenger).await?;
         }
     }
-    rollout.borrow_mut().take();
-    let stages = std::mem::take(&mut journal.entry.stages);
-    let timeline = timeline(ctx, &target, &stages).await.unwrap_or_else(|e| {
+    lead.journal.end_rollout().await?;
+    let seen = seen(lead).await;
+    record(ctx, &lead.target, pushed, end, seen)
+}
+
+/// Goes on with the rollout in the journal where it is this one; begins one otherwise.
+async fn begin(lead: &mut Lead<'_>, pushed: &Pushed) -> Result<()> {
+    let endpoint = lead.read().await?;
+    let found = split(&endpoint);
+    let target = &lead.target;
+    let last = lead.journal.last.as_mut();
+    let goes_on = last.filter(|last| is_same(last, target, pushed));
+    match goes_on {
+        Some(last) => {
+            last.split.get_or_insert(found);
+        }
+        None => {
+            let number = lead.journal.last.as_ref().map_or(0, |last| last.number);
+            lead.journal.last = Some(Rollout {
+                number: number + 1,
+                digest: pushed.digest.clone(),
+                challenger: target.challenger.clone(),
+                champion: target.champion.clone(),
+                build: std::env::var("BUILD_ID").unwrap_or_default(),
+                started: lead.ctx.clock.now(),
+                before: found.clone(),
+                split: Some(found),
+                next: None,
+                stages: Vec::new(),
+                looks: Vec::new(),
+                verdict: None,
+                reason: String::new(),
+                ended: None,
+            });
+        }
+    }
+    lead.journal.write().await
+}
+
+/// Whether a rollout is the one that this run is to lead, and was not decided yet.
+fn is_same(last: &Rollout, target: &Target, pushed: &Pushed) -> bool {
+    let id = |of: &Option<Deployment>| of.as_ref().map(|champion| champion.id.clone());
+    last.ended.is_none()
+        && last.verdict.is_none()
+        && last.digest == pushed.digest
+        && last.challenger.id == target.challenger.id
+        && id(&last.champion) == id(&target.champion)
+}
+
+/// Brings an earlier rollout to its end that was cut short: the champion gets its traffic back before anything else.
+async fn settle_earlier(lead: &mut Lead<'_>, pushed: &Pushed) -> Result<()> {
+    let endpoint = lead.read().await?;
+    let Some(last) = lead.journal.last.clone() else {
+        return Ok(());
+    };
+    let overruled = last.was_overruled(&endpoint);
+    if overruled {
+        println!(
+            "somebody moved the traffic since the last rollout: the endpoint gives {}",
+            told(&split(&endpoint), &endpoint)
+        );
+        if let Some(champion) = &lead.target.champion {
+            effects::name_champion(lead.ctx, champion).await?;
+        }
+    }
+    let is_this = is_same(&last, &lead.target, pushed) && !overruled;
+    if last.ended.is_some() || is_this {
+        return Ok(());
+    }
+    if last.is_promoted() {
+        effects::name_champion(lead.ctx, &last.challenger).await?;
+        return lead.journal.end_rollout().await;
+    }
+    println!(
+        "an earlier rollout of {} was cut short{}",
+        last.challenger,
+        if overruled {
+            ""
+        } else {
+            ": giving the traffic back first"
+        }
+    );
+    if !overruled {
+        lead.give_back().await?;
+    }
+    if last.verdict.is_none() {
+        let reason = "cut short, and ended by the next run";
+        lead.conclude(DeployVerdict::Interrupted, reason).await?;
+    }
+    lead.journal.end_rollout().await
+}
+
+/// Why a version is not rolled out that `validate` compared with another champion than the endpoint's.
+fn compared_with_another(validated: &Validated, target: &Target) -> Option<String> {
+    let now = target.champion.as_ref();
+    let then = validated.champion.as_ref();
+    let is_same = match (now, then) {
+        (Some(now), Some(then)) => now.is(&then.model, &then.version),
+        (None, _) => true,
+        (Some(_), None) => false,
+    };
+    if is_same {
+        return None;
+    }
+    let then = then.map_or_else(
+        || "no champion".to_owned(),
+        |then| format!("version {}", then.version),
+    );
+    let now = now.map_or_else(String::new, Deployment::to_string);
+    Some(format!(
+        "the champion is {now} now, and `serin validate` compared the model with {then}: run `serin validate` again"
+    ))
+}
+
+/// Ends a rollout that nobody leads any more: gives the traffic back, unless the verdict or somebody else had another end for it.
+async fn abandon(
+    ctx: &Context,
+    mut lead: Lead<'_>,
+    error: anyhow::Error,
+    interrupted: bool,
+) -> Result<Outcome> {
+    let pushed: Pushed = ctx.workspace.read()?;
+    let begun = lead
+        .journal
+        .last
+        .as_ref()
+        .filter(|last| last.ended.is_none());
+    let Some(begun) = begun.cloned() else {
+        let _ = lead.journal.release().await;
+        return Err(error);
+    };
+    // The traffic is in the hands of the build that took the rollout over.
+    if matches!(
+        error.downcast_ref(),
+        Some(LeaseError::Lost { .. } | LeaseError::Held { .. })
+    ) {
+        return Err(error);
+    }
+    if error.is::<Overruled>() {
+        let end = End::held(format!("{error}; it is left as it is"));
+        let _ = lead.conclude(end.verdict, &end.reason).await;
+        lead.journal.end_rollout().await?;
+        let seen = seen(&mut lead).await;
+        return record(ctx, &lead.target, &pushed, end, seen);
+    }
+    if begun.is_promoted() {
+        let _ = lead.journal.release().await;
+        return Err(error);
+    }
+    let percent = begun
+        .split
+        .as_ref()
+        .and_then(|split| split.get(&begun.challenger.id));
+    let stopped = format!(
+        "interrupted at stage {}, {}% on {}",
+        begun.stages.len() + 1,
+        percent.unwrap_or(&0),
+        begun.challenger
+    );
+    if interrupted && ctx.config.deploy.on_cancel == OnCancel::Hold {
+        println!("the rollout stops here and keeps its traffic, as `deploy.on_cancel: hold` says");
+        tell(&mut lead, &pushed, DeployVerdict::Interrupted, &stopped)?;
+        lead.journal.release().await?;
+        return Err(error);
+    }
+    // Nobody watches the canary any more.
+    println!("the rollout stops here: giving the champion all the traffic");
+    if let Err(e) = lead.give_back().await {
+        eprintln!(
+            "warning: the traffic is as it was: {e:#}; the next `serin deploy`, or `serin deploy --recover`, gives it back"
+        );
+        tell(&mut lead, &pushed, DeployVerdict::Interrupted, &stopped)?;
+        return Err(error);
+    }
+    if matches!(error.downcast_ref(), Some(LeaseError::Gone { .. })) {
+        let end = End {
+            verdict: DeployVerdict::RolledBack,
+            unchanged: false,
+            reason: format!("{error}; the champion has its traffic again"),
+        };
+        lead.conclude(end.verdict, &end.reason).await?;
+        let challenger = lead.target.challenger.id.clone();
+        lead.undeploy(&challenger).await?;
+        lead.journal.end_rollout().await?;
+        let seen = seen(&mut lead).await;
+        return record(ctx, &lead.target, &pushed, end, seen);
+    }
+    let stopped = format!("{stopped}; the champion has its traffic again");
+    tell(&mut lead, &pushed, DeployVerdict::Interrupted, &stopped)?;
+    let _ = lead.journal.release().await;
+    Err(error)
+}
+
+/// What the rollout in the journal saw.
+async fn seen(lead: &mut Lead<'_>) -> Seen {
+    let Some(rollout) = &lead.journal.last else {
+        return Seen::default();
+    };
+    let (stages, looks) = (rollout.stages.clone(), rollout.looks.clone());
+    let timeline = timeline(lead.ctx, &lead.target, &stages).await;
+    let timeline = timeline.unwrap_or_else(|e| {
         eprintln!("warning: the page has no timeline: {e:#}");
         Vec::new()
     });
-    let looks = std::mem::take(&mut journal.entry.looks);
-    journal.release().await?;
-    let seen = Seen {
+    Seen {
         stages,
         timeline,
         looks,
+    }
+}
+
+/// Writes how the rollout stands now to `deploy.json`, for whoever reads it before the end.
+fn tell(lead: &mut Lead<'_>, pushed: &Pushed, verdict: DeployVerdict, reason: &str) -> Result<()> {
+    let end = End {
+        verdict,
+        unchanged: false,
+        reason: reason.to_owned(),
     };
-    record(ctx, &target, &pushed, end, seen)
+    let rollout = lead.rollout()?;
+    let seen = Seen {
+        stages: rollout.stages.clone(),
+        timeline: Vec::new(),
+        looks: rollout.looks.clone(),
+    };
+    write(lead.ctx, &lead.target, pushed, end, seen).map(drop)
 }
 
 /// What a rollout saw.
@@ -190,17 +429,18 @@ async fn timeline(ctx: &Context, target: &Target, stages: &[Stage]) -> Result<Ve
             .find(|s| s.started <= at)
             .map_or(0, |s| s.percent)
     };
-    Ok(counts.timeline(&target.challenger, target.champion.as_deref(), percent_at))
+    let champion = target.champion.as_ref().map(|c| c.id.as_str());
+    Ok(counts.timeline(&target.challenger.id, champion, percent_at))
 }
 
-/// Writes `deploy.json`, the page and the table, and tells how to call the endpoint.
-fn record(
+/// Writes `deploy.json`.
+fn write(
     ctx: &Context,
     target: &Target,
     pushed: &Pushed,
     end: End,
     seen: Seen,
-) -> Result<Outcome> {
+) -> Result<Deployed> {
     let deployed = Deployed {
         verdict: end.verdict,
         unchanged: end.unchanged,
@@ -210,8 +450,8 @@ fn record(
             resource_id(&target.endpoint)
         ),
         dedicated_dns: target.dedicated_dns.clone(),
-        deployed_model_id: target.challenger.clone(),
-        champion_deployed_model_id: target.champion.clone(),
+        deployed_model_id: target.challenger.id.clone(),
+        champion_deployed_model_id: target.champion.as_ref().map(|c| c.id.clone()),
         model: pushed.model.clone(),
         version: pushed.version.clone(),
         stages: seen.stages,
@@ -225,10 +465,22 @@ fn record(
     ];
     ctx.workspace
         .write(&deployed, &[&ctx.config_path(), &files[0], &files[1]])?;
+    Ok(deployed)
+}
+
+/// Writes `deploy.json`, the page and the table, and tells how to call the endpoint.
+fn record(
+    ctx: &Context,
+    target: &Target,
+    pushed: &Pushed,
+    end: End,
+    seen: Seen,
+) -> Result<Outcome> {
+    let deployed = write(ctx, target, pushed, end, seen)?;
     print!("{}", terminal::deploy(&deployed));
     let outcome = match deployed.verdict {
         DeployVerdict::Promoted => Outcome::Done,
-        DeployVerdict::RolledBack | DeployVerdict::Held => Outcome::Rejected,
+        _ => Outcome::Rejected,
     };
     let facts = json!({ "verdict": deployed.verdict, "endpoint": deployed.endpoint });
     finish(&ctx.workspace, "deploy", outcome, &facts)?;

@@ -433,6 +433,10 @@ pub struct Deployed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeployVerdict {
+    /// It goes on, or whoever led it was killed.
+    Running,
+    /// Whoever led it stopped, or lost the cloud, before it was judged.
+    Interrupted,
     Promoted,
     RolledBack,
     /// The evidence did not suffice; the champion serves everything and the challenger is undeployed.
@@ -442,6 +446,8 @@ pub enum DeployVerdict {
 impl DeployVerdict {
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Running => "running",
+            Self::Interrupted => "interrupted",
             Self::Promoted => "promoted",
             Self::RolledBack => "rolled_back",
             Self::Held => "held",

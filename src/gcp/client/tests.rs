@@ -82,21 +82,6 @@ async fn it_gives_up_when_its_time_is_over() {
     assert!(error.tries > 6, "{error}");
 }
 
-#[tokio::test]
-async fn a_patient_client_has_more_time_and_the_same_connections() {
-    let server = Scripted::start([Answer::json("{}"), Answer::json("{}")]).await;
-    let client = server.giving_up();
-    let patient = client.with_long_retries();
-    assert_eq!(patient.budget.shown, Budget::LONG.shown);
-    for client in [client, patient] {
-        client
-            .send(&call(&client, Idempotency::Never))
-            .await
-            .unwrap();
-    }
-    assert_eq!(server.connections(), 1);
-}
-
 /// A proxy may close an answer in the middle and call it whole.
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_read_again() {

@@ -147,13 +147,13 @@ fn short(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rollout;
+    use super::super::stages;
     use super::*;
 
     fn lines(more: &str, champion: bool, requests: u64, replays: bool) -> String {
-        let deploy = rollout::tests::config(more);
-        let rules = rollout::rules(&deploy, champion);
-        let mut plan = rollout::plan(&deploy, champion);
+        let deploy = stages::tests::config(more);
+        let rules = stages::rules(&deploy, champion);
+        let mut plan = stages::plan(&deploy, champion);
         let raised = match replays {
             true => None,
             false => {

@@ -117,7 +117,7 @@ impl Replay {
         target: &Target,
     ) -> Result<Self> {
         Ok(Self {
-            challenger: target.challenger.clone(),
+            challenger: target.challenger.id.clone(),
             expected: Expected::read(ctx, &rows, target.champion.is_some())?,
             mismatch: Mutex::default(),
             bins: Mutex::default(),

@@ -250,7 +250,7 @@ fn slower(around: &Around<'_>) -> String {
 mod tests {
     use super::super::canary::{Mismatch, Plan, Seen, next};
     use super::super::judge::{Arm, Minute};
-    use super::super::{bounds, rollout};
+    use super::super::{bounds, stages};
     use super::*;
 
     fn arm(requests: u64, failed: u64) -> Arm {
@@ -272,9 +272,9 @@ mod tests {
 
     /// The sentence of a stage of so many equal minutes.
     fn said(champion: Option<&Arm>, challenger: &Arm, minutes: u64) -> String {
-        let deploy = rollout::tests::config("");
-        let rules = rollout::rules(&deploy, champion.is_some());
-        let plan = rollout::plan(&deploy, champion.is_some());
+        let deploy = stages::tests::config("");
+        let rules = stages::rules(&deploy, champion.is_some());
+        let plan = stages::plan(&deploy, champion.is_some());
         let seen: Vec<Minute> = (0..minutes)
             .map(|at| Minute {
                 at: at as i64,
@@ -344,9 +344,9 @@ mod tests {
 
     #[test]
     fn a_row_is_named_that_was_served_another_score() {
-        let deploy = rollout::tests::config("");
-        let rules = rollout::rules(&deploy, true);
-        let plan = rollout::plan(&deploy, true);
+        let deploy = stages::tests::config("");
+        let rules = stages::rules(&deploy, true);
+        let plan = stages::plan(&deploy, true);
         let mismatch = Mismatch {
             row: 7,
             served: 0.75,

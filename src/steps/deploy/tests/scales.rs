@@ -11,9 +11,10 @@ use crate::config::Config;
 use crate::gcp::scripted::{Answer, Asked, Scripted};
 use crate::gcp::vertex::Endpoint;
 use crate::steps::Context;
+use crate::steps::deploy::effects::Lead;
 use crate::steps::deploy::endpoint::Target;
 use crate::steps::deploy::journal::Journal;
-use crate::steps::deploy::rollout::{End, Rollout, go_through_stages};
+use crate::steps::deploy::stages::{End, Stages};
 use crate::workspace::Workspace;
 use crate::workspace::records::{DeployVerdict, Look};
 
@@ -178,6 +179,10 @@ async fn rolled_out(fails: u64, corrected_after: Duration, time_scale: u32) -> (
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("serin.yaml");
     std::fs::write(&path, CONFIG).unwrap();
+    std::fs::create_dir(folder.path().join(".serin")).unwrap();
+    for record in ["push.json", "validate.json"] {
+        std::fs::write(folder.path().join(".serin").join(record), "{}").unwrap();
+    }
     let server = Scripted::start([]).await;
     let ctx = Context {
         config: Config::read(&path).unwrap(),
@@ -188,15 +193,21 @@ async fn rolled_out(fails: u64, corrected_after: Duration, time_scale: u32) -> (
         client: server.client(),
     };
     let first: Endpoint = serde_json::from_value(super::endpoint_json("a", json!({}))).unwrap();
-    let target = Target::choose(&ctx, &first, &pushed()).await.unwrap();
-    let challenger = target.challenger.clone();
+    let target = Target::choose(&ctx, &first, &pushed(), None).await.unwrap();
+    let challenger = target.challenger.id.clone();
     let _server = server.answering(move |asked| world.answer(asked, &challenger));
-    let mut journal = Journal::take(&ctx, &pushed().digest, &target)
+    let journal = Journal::take(&ctx).await.unwrap();
+    let mut lead = Lead {
+        ctx: &ctx,
+        target,
+        journal,
+    };
+    crate::steps::deploy::begin(&mut lead, &pushed())
         .await
         .unwrap();
-    let stages = Rollout::begin(&ctx, &target, &journal, None).await.unwrap();
-    let end = go_through_stages(stages, &mut journal).await.unwrap();
-    (end, journal.entry.looks)
+    let stages = Stages::plan(&mut lead, None).await.unwrap();
+    let end = stages.go_through(&mut lead, &pushed()).await.unwrap();
+    (end, lead.journal.last.unwrap().looks)
 }
 
 /// The stages of a log: the share, the rule of its last look, and how many minutes were seen until then.

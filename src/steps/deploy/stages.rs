@@ -1,12 +1,12 @@
-//! The loop of a rollout: a stage's traffic, a look a minute, what the canary decides, and what is kept of it.
+//! The stages of a rollout: each one's traffic, a look a minute, what the canary decides, and what is kept of it.
 
 use std::time::Duration;
 
 use anyhow::Result;
 
 use super::canary::{self, Because, Next, Plan};
+use super::effects::Lead;
 use super::endpoint::Target;
-use super::journal::Journal;
 use super::judge::{Guardrail, Ledger, Rule, Rules, Tally};
 use super::observe::{Counts, METRICS_DELAY, number};
 use super::replay::{Replay, TestRows};
@@ -15,9 +15,8 @@ use super::{MINUTE, bounds, forecast, read_counts};
 use crate::clock::Timestamp;
 use crate::config::{self, PromoteOn};
 use crate::report::terminal::Live;
-use crate::steps::Context;
 use crate::workspace::records::{
-    DeployVerdict, ErrorRate, Evidence, Look, Stage, Traffic, Verdict,
+    DeployVerdict, ErrorRate, Evidence, Look, Pushed, Stage, Traffic, Verdict,
 };
 
 /// How far before the rollout the champion is looked at.
@@ -30,79 +29,38 @@ pub(super) struct End {
     pub reason: String,
 }
 
-/// A rollout under way.
-pub(super) struct Rollout<'a> {
-    ctx: &'a Context,
-    target: &'a Target,
+impl End {
+    /// The evidence does not suffice, for this reason.
+    pub(super) fn held(reason: String) -> Self {
+        Self {
+            verdict: DeployVerdict::Held,
+            unchanged: false,
+            reason,
+        }
+    }
+}
+
+/// The stages of a rollout, and what they are judged by.
+pub(super) struct Stages {
     rules: Rules,
     plan: Plan,
     replay: Option<Replay>,
     live: Live,
 }
 
-/// Raises the challenger's share stage by stage until it has everything or a stage says no.
-///
-/// # Errors
-/// When the cloud fails, or the lease of the rollout is lost.
-pub(super) async fn go_through_stages(
-    mut rollout: Rollout<'_>,
-    journal: &mut Journal<'_>,
-) -> Result<End> {
-    let (ctx, target) = (rollout.ctx, rollout.target);
-    let endpoint = target.read(ctx).await?;
-    let mut stage = rollout.plan.stage_at(target.percent(&endpoint));
-    loop {
-        let percent = rollout.plan.stages[stage];
-        let of = rollout.plan.stages.len();
-        journal.entry.stages.retain(|s| s.percent < percent);
-        // One write tells how the last stage ended and which one begins.
-        journal.write().await?;
-        journal
-            .hold(target.traffic_to_challenger(ctx, percent))
-            .await?;
-        println!("stage {} of {of}: {percent}% to the challenger", stage + 1);
-        let ended = rollout.stage(journal, percent).await?;
-        println!(
-            "stage {}: {} ({})",
-            stage + 1,
-            ended.verdict.as_str(),
-            ended.reason
-        );
-        let (verdict, reason) = (ended.verdict, ended.reason.clone());
-        journal.entry.stages.push(ended);
-        stage += 1;
-        let verdict = match verdict {
-            Verdict::Pass if stage < of => continue,
-            Verdict::Pass => DeployVerdict::Promoted,
-            Verdict::Reject => DeployVerdict::RolledBack,
-            Verdict::Inconclusive => DeployVerdict::Held,
-        };
-        journal.write().await?;
-        return Ok(End {
-            verdict,
-            unchanged: false,
-            reason,
-        });
-    }
-}
-
-impl<'a> Rollout<'a> {
+impl Stages {
     /// Looks at the hour before, plans the stages, and tells what they will need.
     ///
     /// # Errors
     /// When the cloud fails, or the frozen rows cannot be scored.
-    pub(super) async fn begin(
-        ctx: &'a Context,
-        target: &'a Target,
-        journal: &Journal<'_>,
-        rows: Option<TestRows>,
-    ) -> Result<Self> {
+    pub(super) async fn plan(lead: &mut Lead<'_>, rows: Option<TestRows>) -> Result<Self> {
+        let (ctx, target) = (lead.ctx, lead.target.clone());
         let deploy = &ctx.config.deploy;
         let has_champion = target.champion.is_some();
         let replay = match rows {
             Some(rows) => {
-                let endpoint = target.read(ctx).await?;
-                Some(Replay::new(ctx, &endpoint, rows, target)?)
+                let endpoint = lead.read().await?;
+                Some(Replay::new(ctx, &endpoint, rows, &target)?)
             }
             None => None,
         };
@@ -112,9 +70,9 @@ impl<'a> Rollout<'a> {
             ..rules(deploy, has_champion)
         };
         let mut plan = plan(deploy, has_champion);
-        let started = journal.entry.started;
-        let counts = read_counts(ctx, target, started - BEFORE, started).await?;
-        let hour = hour(&counts, target, started);
+        let started = lead.rollout()?.started;
+        let counts = read_counts(ctx, &target, started - BEFORE, started).await?;
+        let hour = hour(&counts, &target, started);
         let raised = match replay {
             // The rows fill any share.
             Some(_) => None,
@@ -133,8 +91,6 @@ impl<'a> Rollout<'a> {
             println!("{line}");
         }
         Ok(Self {
-            ctx,
-            target,
             rules,
             plan,
             replay,
@@ -142,10 +98,53 @@ impl<'a> Rollout<'a> {
         })
     }
 
+    /// Raises the challenger's share stage by stage until it has everything or a stage says no.
+    ///
+    /// # Errors
+    /// When the cloud fails, somebody else moves the traffic, or the lease of the rollout is lost.
+    pub(super) async fn go_through(mut self, lead: &mut Lead<'_>, pushed: &Pushed) -> Result<End> {
+        let endpoint = lead.read().await?;
+        let found = lead.target.percent(&endpoint, &self.plan.stages);
+        let mut stage = self.plan.stage_at(found);
+        loop {
+            let percent = self.plan.stages[stage];
+            let of = self.plan.stages.len();
+            lead.rollout()?.stages.retain(|s| s.percent < percent);
+            lead.divide(lead.target.split(percent)).await?;
+            // One write tells how the last stage ended and which one begins.
+            lead.journal.write().await?;
+            println!("stage {} of {of}: {percent}% to the challenger", stage + 1);
+            let version = &lead.target.challenger;
+            let reason = format!("stage {} of {of}, {percent}% on {version}", stage + 1);
+            super::tell(lead, pushed, DeployVerdict::Running, &reason)?;
+            let ended = self.stage(lead, percent).await?;
+            println!(
+                "stage {}: {} ({})",
+                stage + 1,
+                ended.verdict.as_str(),
+                ended.reason
+            );
+            let (verdict, reason) = (ended.verdict, ended.reason.clone());
+            lead.rollout()?.stages.push(ended);
+            stage += 1;
+            let verdict = match verdict {
+                Verdict::Pass if stage < of => continue,
+                Verdict::Pass => DeployVerdict::Promoted,
+                Verdict::Reject => DeployVerdict::RolledBack,
+                Verdict::Inconclusive => DeployVerdict::Held,
+            };
+            return Ok(End {
+                verdict,
+                unchanged: false,
+                reason,
+            });
+        }
+    }
+
     /// A stage from its begin to its verdict, with rows sent along where the config says so.
-    async fn stage(&mut self, journal: &mut Journal<'_>, percent: u32) -> Result<Stage> {
+    async fn stage(&mut self, lead: &mut Lead<'_>, percent: u32) -> Result<Stage> {
         let needed = self.plan.needed(&self.rules, percent);
-        let (ctx, bake) = (self.ctx, self.plan.bake);
+        let (ctx, bake) = (lead.ctx, self.plan.bake);
         let replay = self.replay.take();
         let concurrency = ctx.config.deploy.replay.as_ref().map(|r| r.concurrency);
         let send = async {
@@ -155,7 +154,7 @@ impl<'a> Rollout<'a> {
             }
         };
         let decided = tokio::select! {
-            decided = self.watch(journal, percent, replay.as_ref()) => decided,
+            decided = self.watch(lead, percent, replay.as_ref()) => decided,
             never = send => match never {},
         };
         self.replay = replay;
@@ -165,23 +164,25 @@ impl<'a> Rollout<'a> {
     /// Looks at a stage once a minute until there is something to decide.
     async fn watch(
         &mut self,
-        journal: &mut Journal<'_>,
+        lead: &mut Lead<'_>,
         percent: u32,
         replay: Option<&Replay>,
     ) -> Result<Stage> {
-        let (ctx, target) = (self.ctx, self.target);
+        let (ctx, target) = (lead.ctx, lead.target.clone());
         let started = ctx.clock.now();
         // Points are whole minutes: the first that is wholly the stage's begins after its start.
         let from = started.floor_minute() + MINUTE;
-        let began = journal.entry.started;
+        let began = lead.rollout()?.started;
         let mut until = from;
         loop {
             ctx.clock.sleep(MINUTE).await;
+            lead.read_undisturbed().await?;
             until = window_end(until, ctx.clock.now());
-            let counts = read_counts(ctx, target, began - BEFORE, until).await?;
+            let counts = read_counts(ctx, &target, began - BEFORE, until).await?;
             let bins = |minute| replay.map_or_else(Default::default, |replay| replay.bins(minute));
-            let champion = target.champion.as_deref();
-            let minutes = counts.minutes(&target.challenger, champion, began.floor_minute(), bins);
+            let champion = target.champion.as_ref().map(|c| c.id.as_str());
+            let challenger = target.challenger.id.as_str();
+            let minutes = counts.minutes(challenger, champion, began.floor_minute(), bins);
             let seen = canary::Seen {
                 percent,
                 minutes: &minutes,
@@ -191,7 +192,7 @@ impl<'a> Rollout<'a> {
                 mismatch: replay.and_then(Replay::mismatch),
             };
             let (next, look) = canary::next(&self.rules, &self.plan, &seen);
-            let challenger = counts.total(&target.challenger, from);
+            let challenger = counts.total(challenger, from);
             let champion = champion.map(|id| counts.total(id, from));
             let failed = bounds::failed(&minutes);
             let slow = bounds::slow(&minutes);
@@ -204,12 +205,12 @@ impl<'a> Rollout<'a> {
                 covered: seen.covered,
             };
             let said = words::verdict(&next, &look, &around);
-            let kept = self.kept(&next, &look, &around, until, percent);
+            let kept = self.kept(ctx.clock.now(), &next, &look, &around, until, percent);
             self.live.show(&kept);
-            journal.entry.looks.push(kept);
+            lead.rollout()?.looks.push(kept);
             let Some((verdict, reason)) = said else {
                 // Nothing has changed: this only renews the lease.
-                journal.write().await?;
+                lead.journal.write().await?;
                 continue;
             };
             return Ok(Stage {
@@ -227,6 +228,7 @@ impl<'a> Rollout<'a> {
     /// A look as it is kept in the decision log.
     fn kept(
         &self,
+        at: Timestamp,
         next: &Next,
         look: &canary::Look,
         around: &Around<'_>,
@@ -235,7 +237,7 @@ impl<'a> Rollout<'a> {
     ) -> Look {
         let found = look.evidence;
         Look {
-            at: self.ctx.clock.now(),
+            at,
             until,
             percent,
             challenger: error_rate(&look.challenger),
@@ -264,8 +266,8 @@ fn window_end(before: Timestamp, now: Timestamp) -> Timestamp {
 
 /// The champion's requests in the hour before.
 fn hour(counts: &Counts, target: &Target, started: Timestamp) -> Traffic {
-    let champion = target.champion.as_deref();
-    champion.map_or_else(Traffic::default, |id| counts.total(id, started - BEFORE))
+    let champion = target.champion.as_ref();
+    champion.map_or_else(Traffic::default, |c| counts.total(&c.id, started - BEFORE))
 }
 
 fn error_rate(tally: &Tally) -> ErrorRate {
