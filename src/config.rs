@@ -19,7 +19,7 @@ mod tests;
 
 pub use crate::settings::Spot;
 pub use encoding::{Encoding, encoding, encoding_hint};
-pub(crate) use forms::key_location;
+pub(crate) use forms::{bytes, key_location};
 pub use lint::{Baseline, Drift, DriftColumn, DriftLimits, Freshness, Lint, Volume};
 
 /// The whole of `serin.yaml`.

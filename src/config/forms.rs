@@ -85,7 +85,7 @@ pub(super) fn is_date(text: &str) -> bool {
 }
 
 /// A number of bytes with its unit.
-pub(super) fn bytes(text: &str) -> Option<u64> {
+pub(crate) fn bytes(text: &str) -> Option<u64> {
     const UNITS: [(&str, u64); 6] = [
         ("MiB", 1 << 20),
         ("GiB", 1 << 30),

@@ -20,7 +20,7 @@ use reqwest::Method;
 pub(crate) use datasets::DatasetName;
 pub(crate) use jobs::{DryRun, Job, Query};
 pub(crate) use names::{TableName, labels};
-pub(crate) use tables::{Field, Mode, TableKind};
+pub(crate) use tables::{Field, Mode, TableInfo, TableKind};
 
 use super::call::{Call, segment};
 use super::client::Client;

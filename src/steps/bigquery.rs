@@ -1,5 +1,7 @@
 //! Queries of a step: what they may cost, what is told of them, and their texts in `.serin/queries.sql`.
 
+pub(crate) mod tables;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,6 +30,8 @@ const DOLLARS_A_TIB: f64 = 6.25;
 pub(crate) struct Session {
     pub bigquery: BigQuery,
     pub location: String,
+    /// What the answers depend on beside the SQL: a job of the same state and SQL is found again.
+    state: String,
     labels: BTreeMap<String, String>,
     /// So many bytes they may read, and the setting that says so.
     most: u64,
@@ -70,6 +74,7 @@ impl Session {
         Self {
             bigquery: settings.bigquery,
             location: settings.location,
+            state: String::new(),
             labels: settings.labels,
             most: settings.most,
             setting: settings.setting,
@@ -80,6 +85,11 @@ impl Session {
             file: settings.file,
             texts: RefCell::default(),
         }
+    }
+
+    /// The session with what its answers depend on beside their SQL, such as the time where that is not in it.
+    pub(crate) fn of_state(self, state: String) -> Self {
+        Self { state, ..self }
     }
 
     /// Asks queries, some at a time; their answers in the same order.
@@ -162,13 +172,15 @@ impl Session {
     }
 
     fn query(&self, sql: &str, file: Option<&Path>) -> bigquery::Query {
-        let id = format!("{}\n{}\n{sql}", env!("CARGO_PKG_VERSION"), self.location);
+        let (version, location, state) = (env!("CARGO_PKG_VERSION"), &self.location, &self.state);
+        let id = format!("{version}\n{location}\n{state}\n{sql}");
         bigquery::Query {
             sql: sql.to_owned(),
             file: file.map(Path::to_owned),
             location: self.location.clone(),
             labels: self.labels.clone(),
             maximum_bytes_billed: None,
+            setting: self.setting,
             job_id: format!("serin-{}", Digest::of(id.as_bytes())),
             timeout: LONGEST_QUERY,
         }

@@ -1,5 +1,7 @@
 //! `serin profile`: the profile of any table, without a config.
 
+mod warehouse;
+
 use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -37,6 +39,7 @@ Examples:
   serin profile train.parquet test.parquet --html page.html
   serin profile 'days/*.csv.gz' --format json --sketches > days.json
   serin profile week1.json week2.json --merge --column amount
+  serin profile bq://my-project.churn.usage --max-bytes-billed 50GB
 
 ";
 
@@ -45,13 +48,14 @@ Examples:
 /// Reads CSV (also packed with gzip or zstd), JSON Lines and Parquet, told apart by their bytes. Needs no
 /// config and no project. A TABLE is a file, a pattern in quotes, a folder, or the same as a gs:// URI,
 /// which is fetched first; several TABLEs are several tables. A file that `serin profile --format json`
-/// wrote is a TABLE too: its profile is taken as it is.
+/// wrote is a TABLE too: its profile is taken as it is. So is bq://PROJECT.DATASET.TABLE, a table, a view or
+/// a wildcard such as events_*: BigQuery counts its rows, at the price that standard error tells.
 ///
 /// Prints a line a column, then what is worth a look, the worst first. `--column` shows one column in full,
 /// `--html` writes a page with every column's histogram, of up to three tables over each other.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flags {
-    /// Files, patterns in quotes, folders, gs:// URIs, or profiles written as JSON
+    /// Files, patterns in quotes, folders, gs:// URIs, profiles written as JSON, or bq:// tables
     #[arg(required = true, value_name = "TABLE")]
     pub tables: Vec<String>,
     /// A table for people, or a JSON object a table, a line each; docs/profile.md names its fields
@@ -82,6 +86,15 @@ pub(crate) struct Flags {
     /// Make one profile of all tables, as of shards or days
     #[arg(long)]
     pub merge: bool,
+    /// Of bq:// tables: which rows are read, a condition in SQL, as where partitions have to be named
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub filter: Option<String>,
+    /// Of each bq:// table: so many bytes its queries are billed at most
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "1TiB")]
+    pub max_bytes_billed: u64,
+    /// Of bq:// tables: the project that pays for the queries [default: the table's]
+    #[arg(long, value_name = "ID", env = "SERIN_PROJECT")]
+    pub project: Option<String>,
 }
 
 fn encoding(label: &str) -> Result<Encoding, String> {
@@ -90,6 +103,10 @@ fn encoding(label: &str) -> Result<Encoding, String> {
         format!("there is no such encoding; {hint}")
     };
     config::encoding(label).ok_or_else(none)
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    config::bytes(text).ok_or_else(|| "expected bytes such as `500GB` or `2TiB`".into())
 }
 
 fn delimiter(text: &str) -> Result<u8, String> {
@@ -124,6 +141,17 @@ async fn profile(flags: &Flags) -> Result<()> {
     let mut tables = Tables::default();
     let mut found = Vec::new();
     for place in &flags.tables {
+        if place.starts_with(warehouse::SCHEME) {
+            found.push(Found {
+                name: place.clone(),
+                profile: warehouse::profile(place, flags).await?,
+            });
+            continue;
+        }
+        if flags.filter.is_some() {
+            let message = "`--where` chooses rows of tables in BigQuery, and this is none";
+            return Err(Input::new(message).at_file(Path::new(place)).into());
+        }
         let files = tables.find(place).await?;
         found.extend(of_files(place, files, flags)?);
     }

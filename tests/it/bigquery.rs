@@ -130,3 +130,141 @@ fn a_query_is_read_and_a_wrong_one_is_shown() {
         .expect(2)
         .says("`data.split` goes by the whole row");
 }
+
+/// A command with tables in BigQuery, and without a build around it.
+fn asking(project: &Project, server: &BigQueryServer, arguments: &[&str]) -> Ended {
+    let mut command = project.command(arguments);
+    command.env("BIGQUERY_EMULATOR_HOST", server.url());
+    ended(command.output().unwrap())
+}
+
+#[test]
+fn a_table_in_bigquery_is_profiled_as_its_file_is() {
+    let Some(server) = loaded() else {
+        return;
+    };
+    let project = Project::churn();
+    let profile = |table: &str, more: &[&str]| {
+        let arguments = [&["profile", table, "--label", "total_day_calls"], more].concat();
+        asking(&project, &server, &arguments).expect(0)
+    };
+    let (file, table) = ("project/data/usage.csv", "bq://my-project.churn.usage");
+    let json = |ended: &Ended| {
+        let mut profile: Value = serde_json::from_str(&ended.stdout).unwrap();
+        let object = profile.as_object_mut().unwrap();
+        object.remove("bytes");
+        (object.remove("name").unwrap(), profile)
+    };
+    let asked = profile(table, &["--format", "json"]);
+    let (name, there) = json(&asked);
+    assert_eq!(name, table);
+    let (_, here) = json(&profile(file, &["--format", "json"]));
+    assert_near(&here, &there, "profile");
+    asked
+        .says("bigquery: a scan of bq://my-project.churn.usage reads 0 bytes, less than $0.01")
+        .says("queries read 0 bytes; billed are 0 bytes");
+
+    // What people see differs in the table's name and size alone.
+    let lines = |name: &str| -> Vec<String> {
+        let shown = profile(name, &[]).stdout.replace(name, "NAME");
+        shown.lines().skip(1).map(str::to_owned).collect()
+    };
+    assert_eq!(lines(file), lines(table));
+
+    let filtered = "total_day_calls >= 100";
+    let some = profile(
+        table,
+        &[
+            "--where",
+            filtered,
+            "--format",
+            "json",
+            "--html",
+            "page.html",
+        ],
+    );
+    let sql = format!("SELECT COUNT(*) FROM churn.usage WHERE {filtered}");
+    let rows = &server.query("my-project", &sql)[0][0];
+    assert_eq!(json(&some).1["rows"].to_string(), *rows.as_str().unwrap());
+    let page = std::fs::read_to_string(project.folder.path().join("page.html")).unwrap();
+    assert!(page.contains("total_day_charge"), "{page}");
+}
+
+#[test]
+fn wildcards_and_views_are_profiled_at_each_call_anew() {
+    let Some(server) = loaded() else {
+        return;
+    };
+    for (day, rows) in [("01", 10), ("02", 20)] {
+        let rows = format!("SELECT n AS amount FROM UNNEST(GENERATE_ARRAY(1, {rows})) AS n");
+        let table = format!("CREATE TABLE churn.events_202601{day} AS {rows}");
+        server.query("my-project", &table);
+    }
+    let view = "CREATE VIEW churn.both AS SELECT amount * 2 AS twice FROM churn.events_20260101";
+    server.query("my-project", view);
+    let project = Project::empty();
+    let rows = |place: &str, more: &[&str]| {
+        let arguments = [&["profile", place, "--format", "json"], more].concat();
+        let asked = asking(&project, &server, &arguments).expect(0);
+        let profile: Value = serde_json::from_str(&asked.stdout).unwrap();
+        let columns = profile["columns"].as_array().unwrap().iter();
+        let names: Vec<String> = columns.map(|column| column["name"].to_string()).collect();
+        (profile["rows"].as_u64().unwrap(), names.concat())
+    };
+    let days = "bq://my-project.churn.events_*";
+    assert_eq!(rows(days, &[]), (30, "\"amount\"".to_owned()));
+    let second = ["--where", "_TABLE_SUFFIX = '20260102'"];
+    assert_eq!(rows(days, &second).0, 20);
+    let view = "bq://my-project.churn.both";
+    assert_eq!(rows(view, &[]), (10, "\"twice\"".to_owned()));
+    server.query("my-project", "INSERT INTO churn.events_20260101 SELECT 11");
+    assert_eq!(rows(view, &[]).0, 11);
+    assert_eq!(rows(days, &[]).0, 31);
+}
+
+#[test]
+fn what_cannot_be_profiled_in_bigquery_says_why() {
+    let Some(server) = loaded() else {
+        return;
+    };
+    let project = Project::empty();
+    for (arguments, says) in [
+        (
+            &["bq://churn.usage"][..],
+            "`bq://churn.usage` is no table of BigQuery: it names no project",
+        ),
+        (
+            &["bq://my-project.nowhere.usage"],
+            "there is no dataset `my-project.nowhere`",
+        ),
+        (
+            &["bq://my-project.churn.nothing"],
+            "there is no table `my-project.churn.nothing`",
+        ),
+        (
+            &["bq://my-project.churn.usage", "--label", "x"],
+            "there is no column `x` to be the label",
+        ),
+        (
+            &["bq://my-project.churn.usage", "--where", "nothing = 1"],
+            "nothing",
+        ),
+        (
+            &["bq://my-project.churn.usage", "--merge"],
+            "it holds no hashes of rows",
+        ),
+        (
+            &["a.csv", "--where", "a = 1"],
+            "`--where` chooses rows of tables in BigQuery",
+        ),
+    ] {
+        let arguments = [&["profile"], arguments].concat();
+        asking(&project, &server, &arguments).expect(2).says(says);
+    }
+    let sized = ["profile", "bq://p.d.t", "--max-bytes-billed", "5"];
+    asking(&project, &server, &sized)
+        .expect(2)
+        .says("expected bytes such as `500GB`");
+    let nowhere = project.serin(&["profile", "bq://p.d.t"]);
+    nowhere.expect(2).says("credentials");
+}

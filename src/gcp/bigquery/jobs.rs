@@ -58,6 +58,8 @@ pub(crate) struct Query {
     pub labels: BTreeMap<String, String>,
     /// A query that would be billed for more bytes fails, and costs nothing.
     pub maximum_bytes_billed: Option<u64>,
+    /// The setting that says so, for messages.
+    pub setting: &'static str,
     /// The id of its first job: up to 1,000 of `A-Z`, `a-z`, `0-9`, `_` and `-`. It must name all that the
     /// answer depends on, the state of the tables included: a job of this id that is done is not run again.
     pub job_id: String,

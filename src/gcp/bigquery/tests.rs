@@ -17,6 +17,7 @@ fn query() -> Query {
         location: "EU".to_owned(),
         labels: labels("churn", Some("b-1")),
         maximum_bytes_billed: Some(5_000_000_000),
+        setting: "data.max_bytes_billed",
         job_id: "q".to_owned(),
         timeout: Duration::from_secs(24 * 3600),
     }

@@ -123,7 +123,8 @@ fn too_much(told: &str, query: &Query) -> Input {
         None => "raise it".to_owned(),
     };
     Input::new(format!(
-        "the query would be billed for {reads}, and `data.max_bytes_billed` allows {allowed}"
+        "the query would be billed for {reads}, and `{}` allows {allowed}",
+        query.setting
     ))
     .hint(format!(
         "{raise}, or let the query read less: fewer columns, or fewer partitions"
@@ -209,6 +210,7 @@ mod tests {
             location: "EU".to_owned(),
             labels: std::collections::BTreeMap::new(),
             maximum_bytes_billed: Some(1_000_000),
+            setting: "data.max_bytes_billed",
             job_id: "serin-1".to_owned(),
             timeout: Duration::from_secs(60),
         }

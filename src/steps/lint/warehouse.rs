@@ -13,7 +13,6 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use super::{Lint, beside, relative};
-use crate::clock::Timestamp;
 use crate::config::JoinKind;
 use crate::data::checks::{self, DatasetScope};
 use crate::data::counted;
@@ -31,6 +30,7 @@ use crate::error::Input;
 use crate::gcp::GsUri;
 use crate::gcp::bigquery::{self, DatasetName, TableName};
 use crate::steps::Context;
+use crate::steps::bigquery::tables::time;
 use crate::steps::bigquery::{Session, Settings, client};
 use crate::steps::snapshot_files;
 use crate::workspace::records::{SourceTable, SplitFile};
@@ -433,9 +433,4 @@ fn typed<'t>(rows: &'t TypedRelation, label: &Label, is_number: bool) -> Vec<Typ
         column
     };
     columns.map(column).collect()
-}
-
-/// A time as SQL and people read it.
-fn time(micros: i64) -> String {
-    Timestamp::from_unix_micros(micros).to_string()
 }

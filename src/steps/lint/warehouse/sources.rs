@@ -1,17 +1,15 @@
 //! Which tables or query are read, as of which moment, and what their columns are.
 
-use std::collections::HashSet;
-
 use anyhow::Result;
 
-use super::{QUERY, Source, Warehouse, time};
+use super::{QUERY, Source, Warehouse};
 use crate::config::{self, Spot};
-use crate::data::warehouse::column::{SqlType, WarehouseColumn};
 use crate::data::warehouse::join::TypedRelation;
-use crate::data::warehouse::{Relation, identifier, literal, types};
+use crate::data::warehouse::{Relation, types};
 use crate::error::Input;
-use crate::gcp::bigquery::{Field, Mode, TableKind, TableName};
+use crate::gcp::bigquery::TableName;
 use crate::steps::bigquery::Session;
+use crate::steps::bigquery::tables::{as_of, check_filter, columns, existing, has_past};
 use crate::steps::lint::beside;
 use crate::workspace::Digest;
 
@@ -82,22 +80,9 @@ impl Warehouse<'_> {
         if table_name.is_wildcard() {
             return self.stored(name, path, &all, filter, "").await;
         }
-        let info = self.session.bigquery.tables_get(&table_name).await?;
-        let info = info.ok_or_else(|| {
-            Input::new(format!(
-                "there is no table `{}`, or this account may not see it",
-                **place
-            ))
-            .at(place.place.clone())
-            .hint("it needs `roles/bigquery.dataViewer` on the dataset")
-        })?;
-        if info.requires_partition_filter && filter.is_none() {
-            let by = info.partition_column.as_deref().unwrap_or("_PARTITIONTIME");
-            let message = format!("the table `{}` demands a filter of its partitions", **place);
-            return Err(Input::new(message)
-                .at(table.place.clone())
-                .hint(format!("name one, as in `where: \"{by} >= '2026-01-01'\"`"))
-                .into());
+        let info = existing(&self.session.bigquery, &table_name, &place.place).await?;
+        if filter.is_none() {
+            check_filter(&info, &table_name, &table.place, "where: ")?;
         }
         // A server of this machine may not say.
         if !info.location.is_empty() && info.location != self.session.location {
@@ -111,10 +96,7 @@ impl Warehouse<'_> {
                 .hint("a query reads tables of one location: name a staging dataset of theirs")
                 .into());
         }
-        if !matches!(
-            info.kind,
-            TableKind::Table | TableKind::Clone | TableKind::Snapshot
-        ) {
+        if !has_past(&info) {
             return self.stored(name, path, &all, filter, &info.etag).await;
         }
         if info.has_streaming_buffer {
@@ -123,11 +105,7 @@ impl Warehouse<'_> {
             );
         }
         let relation = Relation {
-            from: format!(
-                "{} FOR SYSTEM_TIME AS OF {}",
-                table_name.sql(),
-                self.moment()
-            ),
+            from: as_of(&table_name, self.pinned.micros),
             columns: columns(&path, &info.schema)?,
             filter,
         };
@@ -193,11 +171,6 @@ impl Warehouse<'_> {
             digest: Digest::of(state.as_bytes()),
         })
     }
-
-    /// The moment in SQL.
-    fn moment(&self) -> String {
-        format!("TIMESTAMP {}", literal(&time(self.pinned.micros)))
-    }
 }
 
 /// A source before its columns' types are known.
@@ -206,70 +179,4 @@ struct Untyped {
     path: String,
     relation: Relation,
     digest: Digest,
-}
-
-/// The columns that a profile counts: fields of a STRUCT by their path.
-///
-/// # Errors
-/// [`Input`] for a column of a type without single values, and where two have one name.
-fn columns(path: &str, fields: &[Field]) -> Result<Vec<WarehouseColumn>> {
-    let mut columns = Vec::new();
-    flatten(path, fields, "", "", &mut columns)?;
-    let mut names = HashSet::new();
-    match columns
-        .iter()
-        .find(|column| !names.insert(column.name.to_ascii_lowercase()))
-    {
-        Some(twice) => Err(Input::new(format!(
-            "{path}: two columns would be called `{}`, as a field of a STRUCT is by its path",
-            twice.name
-        ))
-        .hint("rename one in a view or in `data.query`")
-        .into()),
-        None => Ok(columns),
-    }
-}
-
-fn flatten(
-    path: &str,
-    fields: &[Field],
-    name: &str,
-    sql: &str,
-    columns: &mut Vec<WarehouseColumn>,
-) -> Result<()> {
-    for field in fields {
-        let name = format!("{name}{}", field.name);
-        let sql = format!("{sql}{}", identifier(&field.name));
-        if field.mode == Mode::Repeated {
-            return Err(uncounted(path, &name, "an ARRAY", "aggregate or UNNEST it"));
-        }
-        if !field.fields.is_empty() {
-            flatten(
-                path,
-                &field.fields,
-                &format!("{name}_"),
-                &format!("{sql}."),
-                columns,
-            )?;
-            continue;
-        }
-        let sql_type = SqlType::of(&field.kind)
-            .ok_or_else(|| uncounted(path, &name, &field.kind, "cast it"))?;
-        columns.push(WarehouseColumn {
-            name,
-            sql,
-            sql_type,
-        });
-    }
-    Ok(())
-}
-
-fn uncounted(path: &str, column: &str, kind: &str, way_out: &str) -> anyhow::Error {
-    Input::new(format!(
-        "{path}: column `{column}` is {kind}, which serin cannot count"
-    ))
-    .hint(format!(
-        "{way_out} in a view or in `data.query`, or leave it out there"
-    ))
-    .into()
 }
