@@ -2,9 +2,10 @@
 
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{Ended, Project, ended};
+use crate::lint::{against, shift};
 use crate::support::bigquery::BigQueryServer;
 use crate::support::grammar::check_grammar;
 
@@ -145,10 +146,10 @@ fn a_table_in_bigquery_is_profiled_as_its_file_is() {
     };
     let project = Project::churn();
     let profile = |table: &str, more: &[&str]| {
-        let arguments = [&["profile", table, "--label", "total_day_calls"], more].concat();
+        let arguments = [&["profile", table, "--label", "churn"], more].concat();
         asking(&project, &server, &arguments).expect(0)
     };
-    let (file, table) = ("project/data/usage.csv", "bq://my-project.churn.usage");
+    let (file, table) = ("project/data/account.csv", "bq://my-project.churn.account");
     let json = |ended: &Ended| {
         let mut profile: Value = serde_json::from_str(&ended.stdout).unwrap();
         let object = profile.as_object_mut().unwrap();
@@ -161,7 +162,7 @@ fn a_table_in_bigquery_is_profiled_as_its_file_is() {
     let (_, here) = json(&profile(file, &["--format", "json"]));
     assert_near(&here, &there, "profile");
     asked
-        .says("bigquery: a scan of bq://my-project.churn.usage reads 0 bytes, less than $0.01")
+        .says("bigquery: a scan of bq://my-project.churn.account reads 0 bytes, less than $0.01")
         .says("queries read 0 bytes; billed are 0 bytes");
 
     // What people see differs in the table's name and size alone.
@@ -171,7 +172,7 @@ fn a_table_in_bigquery_is_profiled_as_its_file_is() {
     };
     assert_eq!(lines(file), lines(table));
 
-    let filtered = "total_day_calls >= 100";
+    let filtered = "account_length >= 100";
     let some = profile(
         table,
         &[
@@ -183,11 +184,11 @@ fn a_table_in_bigquery_is_profiled_as_its_file_is() {
             "page.html",
         ],
     );
-    let sql = format!("SELECT COUNT(*) FROM churn.usage WHERE {filtered}");
+    let sql = format!("SELECT COUNT(*) FROM churn.account WHERE {filtered}");
     let rows = &server.query("my-project", &sql)[0][0];
     assert_eq!(json(&some).1["rows"].to_string(), *rows.as_str().unwrap());
     let page = std::fs::read_to_string(project.folder.path().join("page.html")).unwrap();
-    assert!(page.contains("total_day_charge"), "{page}");
+    assert!(page.contains("international_plan"), "{page}");
 }
 
 #[test]
@@ -267,4 +268,40 @@ fn what_cannot_be_profiled_in_bigquery_says_why() {
         .says("expected bytes such as `500GB`");
     let nowhere = project.serin(&["profile", "bq://p.d.t"]);
     nowhere.expect(2).says("credentials");
+}
+
+#[test]
+fn drift_is_the_same_between_bigquery_and_files() {
+    let Some(server) = loaded() else {
+        return;
+    };
+    let only = ["--only", "lint"];
+    let drift = |project: &Project| {
+        let drift = project.record("drift.json");
+        json!({"columns": drift["columns"], "added": drift["added"], "vanished": drift["vanished"]})
+    };
+    let profile = |project: &Project| project.record("profile.json").to_string();
+
+    let shifted = Project::churn();
+    shift(&shifted);
+    shifted.run(&only).expect(0);
+    let before = profile(&shifted);
+    let [here, there] = [Project::churn(), Project::churn()];
+    for project in [&here, &there] {
+        project.write("kept.json", &before);
+        against(project, "kept.json");
+    }
+    let finding = "column `total_day_minutes` drifts from `kept.json`";
+    here.run(&only).expect(1).says(finding);
+    run(&there, &server, &only).expect(1).says(finding);
+    assert_near(&drift(&here), &drift(&there), "drift");
+
+    // And files against what was profiled in BigQuery, as a champion's training data is.
+    against(&shifted, "kept.json");
+    let of_files = [&here, &there].map(|from| {
+        shifted.write("kept.json", &profile(from));
+        shifted.run(&only).expect(1).says(finding);
+        drift(&shifted)
+    });
+    assert_near(&of_files[0], &of_files[1], "drift");
 }

@@ -205,7 +205,7 @@ fn malformed_rows_are_told_with_their_file_and_limited() {
 }
 
 /// Sets what the example's data is held against.
-fn against(project: &Project, baseline: &str) {
+pub fn against(project: &Project, baseline: &str) {
     project.edit("serin.yaml", |text| {
         let drift = format!("lint: {{schema: schema.yaml, drift: {{against: {baseline}}}}}");
         text.replace("lint: {schema: schema.yaml}", &drift)
@@ -213,7 +213,7 @@ fn against(project: &Project, baseline: &str) {
 }
 
 /// Makes most calls of the day half as long again.
-fn shift(project: &Project) {
+pub fn shift(project: &Project) {
     project.edit("data/usage.csv", |text| {
         let rows = text.lines().enumerate().map(|(n, line)| {
             let mut cells: Vec<String> = line.split(',').map(str::to_owned).collect();
