@@ -4,6 +4,7 @@
 
 mod auth;
 mod bigquery;
+mod bigquery_faults;
 mod bucket;
 mod builds;
 mod canary;

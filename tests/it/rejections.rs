@@ -99,13 +99,15 @@ fn a_table_that_cannot_be_opened_is_wrong_input() {
 }
 
 #[test]
-fn bigquery_is_a_clear_error_for_now() {
+fn where_no_bigquery_is_named_two_lines_start_one() {
     let project = Project::churn();
     project
         .run(&["-s", "_SOURCE=bigquery"])
         .expect(2)
-        .says("BigQuery")
-        .says("local");
+        .says("Cloud Storage is the emulator at http://127.0.0.1:")
+        .says("`BIGQUERY_EMULATOR_HOST` names no other server")
+        .says("pip install bqemulator && bqemulator start --rest-port 9050 --grpc-port 9060\n")
+        .says("export BIGQUERY_EMULATOR_HOST=http://127.0.0.1:9050\n");
 }
 
 #[test]

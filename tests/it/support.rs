@@ -1,6 +1,7 @@
 //! What tests of BigQuery share: a server that stands in for it, and a check of the grammar of its SQL.
 
 pub mod bigquery;
+pub mod faults;
 pub mod grammar;
 
 /// The interpreter that `.ci/test` has prepared with `tests/clients/bigquery.txt`.

@@ -27,9 +27,8 @@ use crate::data::warehouse::column::TypedColumn;
 use crate::data::warehouse::join::{JoinedRelation, TypedRelation};
 use crate::data::warehouse::{self, Query, Relation, identifier, literal, profile, split};
 use crate::error::Input;
-use crate::gcp::GsUri;
 use crate::gcp::bigquery::{self, DatasetName, TableName};
-use crate::steps::Context;
+use crate::gcp::{self, GsUri};
 use crate::steps::bigquery::tables::time;
 use crate::steps::bigquery::{Session, Settings, client};
 use crate::steps::snapshot_files;
@@ -56,8 +55,12 @@ impl Record for Pinned {
     const STEP: &'static str = "lint";
 }
 
-/// A moment that is older than this is not read again: time travel ends after two days at the least.
-const LONGEST_PINNED_HOURS: i64 = 24;
+/// How long the tables of a run stand in the staging dataset.
+const KEPT_HOURS: i64 = 24;
+/// A moment that is older than this is not read again: the run needs its tables to the end. Time travel ends after two
+/// days at the least.
+const LONGEST_PINNED_HOURS: i64 = 18;
+const HOUR: i64 = 3_600_000_000;
 
 /// What the query's rows are called in the schema and in records.
 pub(super) const QUERY: &str = "query";
@@ -101,17 +104,26 @@ pub(super) async fn freeze(
     lint: &mut Lint<'_>,
     schema: Option<&Schema>,
 ) -> Result<(Frozen, Vec<SourceTable>)> {
-    let Context {
-        config, workspace, ..
-    } = lint.ctx;
+    let ctx = lint.ctx;
+    let config = &ctx.config;
     if let Some(query) = &config.data.query {
-        let query = relative(workspace, &beside(&config.path, query))?;
-        lint.inputs.push(workspace.input(&query)?);
+        let query = relative(&ctx.workspace, &beside(&config.path, query))?;
+        lint.inputs.push(ctx.workspace.input(&query)?);
     }
-    let warehouse = Warehouse::open(lint, schema).await?;
-    let session = &warehouse.session;
-    let (frozen, tables) = session.bigquery.or_cancel(warehouse.freeze()).await?;
-    println!("{}", session.summary());
+    let mut warehouse = Warehouse::open(lint, schema).await?;
+    let bigquery = warehouse.session.bigquery.clone();
+    let mut ended = bigquery.or_cancel(warehouse.freeze()).await;
+    if ended.as_ref().is_err_and(|e| warehouse.misses_its_own(e)) {
+        println!(
+            "a table that this run had in {} is gone, so the tables are read anew",
+            warehouse.staging
+        );
+        warehouse.pinned.micros = warehouse.session.now().await?;
+        ctx.workspace.write(&warehouse.pinned, &[])?;
+        ended = bigquery.or_cancel(warehouse.freeze()).await;
+    }
+    let (frozen, tables) = ended?;
+    println!("{}", warehouse.session.summary());
     for (table, totals) in tables.iter().zip(&frozen.tables) {
         println!(
             "table {}: {}, {} ({} as of {})",
@@ -161,7 +173,7 @@ impl<'a> Warehouse<'a> {
         let now = session.now().await?;
         let asked = lint.inputs.iter().map(|input| input.sha256.as_str());
         let asked = Digest::of(asked.collect::<Vec<_>>().join("\n").as_bytes());
-        let oldest = now - LONGEST_PINNED_HOURS * 3_600_000_000;
+        let oldest = now - LONGEST_PINNED_HOURS * HOUR;
         let before = ctx.workspace.peek::<Pinned>();
         let pinned = match before.filter(|p| p.asked == asked && p.micros > oldest) {
             Some(before) => {
@@ -218,17 +230,30 @@ impl<'a> Warehouse<'a> {
 }
 
 impl Warehouse<'_> {
+    /// How the names begin of the tables that the run makes.
+    fn own_tables(&self) -> String {
+        let key = format!("{}\n{}", self.pinned.asked, self.pinned.micros);
+        format!("serin_{}_", Digest::of(key.as_bytes()).short())
+    }
+
+    /// Whether an error says that such a table is not there: somebody deleted it, or it expired.
+    fn misses_its_own(&self, error: &anyhow::Error) -> bool {
+        let cloud = error.downcast_ref::<gcp::Error>();
+        cloud.is_some_and(|e| {
+            let told = e.input.as_ref().map_or(&e.message, |input| &input.message);
+            e.reason.as_deref() == Some("notFound") && told.contains(&self.own_tables())
+        })
+    }
+
     /// Makes a table of a query's rows, which expires a day after the moment of the run; its name in SQL.
     async fn store(&self, name: &str, select: &str) -> Result<String> {
-        let key = format!("{}\n{}", self.pinned.asked, self.pinned.micros);
-        let key = Digest::of(key.as_bytes());
         let table = TableName {
             project: self.staging.project.clone(),
             dataset: self.staging.dataset.clone(),
-            table: format!("serin_{}_{name}", key.short()),
+            table: format!("{}{name}", self.own_tables()),
         };
         let table = table.sql();
-        let until = time(self.pinned.micros + 24 * 3_600_000_000);
+        let until = time(self.pinned.micros + KEPT_HOURS * HOUR);
         let sql = format!(
             "CREATE OR REPLACE TABLE {table}\nOPTIONS (expiration_timestamp = TIMESTAMP {})\nAS\n{select}",
             literal(&until)
