@@ -94,3 +94,173 @@ fn length(text: &str) -> String {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{JoinKind, Spot};
+    use crate::data::join::join;
+    use crate::data::split::Partition;
+    use crate::data::table::Kind;
+    use crate::data::table::tests::table;
+    use crate::data::warehouse::testing::server;
+    use crate::error::Place;
+
+    const ROWS: u32 = 100_000;
+
+    fn split(by: &[&str]) -> Split {
+        let spot = |name: &&str| Spot {
+            value: (*name).to_owned(),
+            place: Place::File("serin.yaml".into()),
+        };
+        let by = by.iter().map(spot).collect();
+        Split {
+            seed: 0xfedc_ba98_7654_3210,
+            rule: SplitRule::Hash { test: 0.2, by },
+        }
+    }
+
+    /// Which rows of a CSV file are for the test.
+    fn of_file(csv: &str, split: &Split) -> Vec<bool> {
+        let tables = [table("t", csv)];
+        let frame = join(&tables, &[], JoinKind::Inner).0.unwrap();
+        Partition::of(&frame, split).unwrap().test
+    }
+
+    /// Columns with a name, a type, the SQL of a cell in the row of the number `n`, and its text in a file.
+    type Keys<'a> = [(&'a str, &'a str, &'a str, fn(u32) -> String)];
+
+    /// Checks that rows with these keys fall into the same parts. `mended` is what becomes of the SQL.
+    async fn same_parts(name: &str, keys: &Keys<'_>, mended: impl Fn(String) -> String) {
+        let Some(server) = server() else { return };
+        let mut columns = vec![("n", "INT64")];
+        columns.extend(keys.iter().map(|(name, kind, _, _)| (*name, *kind)));
+        let cells: String = keys
+            .iter()
+            .map(|(name, _, sql, _)| format!(", {sql} AS {name}"))
+            .collect();
+        let select = format!(
+            "SELECT n{cells} FROM UNNEST(GENERATE_ARRAY(0, {})) AS n",
+            ROWS - 1
+        );
+        let relation = server
+            .table_of_query(name, &columns, &select)
+            .await
+            .unwrap();
+        let names: Vec<&str> = keys.iter().map(|(name, _, _, _)| *name).collect();
+        let split = split(&names);
+        let typed = |name: &str| {
+            let column = relation.columns.iter().find(|column| column.name == name)?;
+            let values = column.sql_type.value_type();
+            Some(column.taken_for(Kind::with(values, None, true)))
+        };
+        let is_test = mended(is_test(&split, typed).unwrap());
+        let sql = format!("SELECT n {} ORDER BY n", relation.clause_where(&is_test));
+        let there: Vec<u32> = server
+            .rows(&sql)
+            .await
+            .unwrap()
+            .iter()
+            .map(|row| row[0].as_ref().unwrap().parse().unwrap())
+            .collect();
+
+        let mut csv = names.join(",");
+        for n in 0..ROWS {
+            let cells: Vec<String> = keys.iter().map(|(_, _, _, text)| text(n)).collect();
+            csv += &format!("\n{}", cells.join(","));
+        }
+        let here = of_file(&csv, &split);
+        let here: Vec<u32> = (0..ROWS).filter(|n| here[*n as usize]).collect();
+        assert!(
+            (ROWS / 6..ROWS / 4).contains(&(here.len() as u32)),
+            "{name}"
+        );
+        assert!(
+            here == there,
+            "{name}: {} and {} rows",
+            here.len(),
+            there.len()
+        );
+    }
+
+    fn day(n: u32) -> String {
+        let days = i64::from(n) - 50_000;
+        let day = time::Date::from_calendar_date(1970, time::Month::January, 1).unwrap()
+            + time::Duration::days(days);
+        format!(
+            "{:04}-{:02}-{:02}",
+            day.year(),
+            u8::from(day.month()),
+            day.day()
+        )
+    }
+
+    #[tokio::test]
+    async fn texts_fall_into_the_same_parts() {
+        // Of all lengths up to beyond 255 bytes, every 50th missing.
+        let sql =
+            "IF(MOD(n, 50) = 0, NULL, CONCAT('k', CAST(n AS STRING), REPEAT('x', MOD(n, 300))))";
+        let text = |n: u32| match n % 50 {
+            0 => "\"\"".to_owned(),
+            _ => format!("k{n}{}", "x".repeat((n % 300) as usize)),
+        };
+        same_parts("texts", &[("k", "STRING", sql, text)], |sql| sql).await;
+    }
+
+    #[tokio::test]
+    async fn texts_beyond_ascii_fall_into_the_same_parts() {
+        let sql = "CONCAT('é漢😀', CAST(n AS STRING), REPEAT('ß', MOD(n, 90)))";
+        let text = |n: u32| format!("é漢😀{n}{}", "ß".repeat((n % 90) as usize));
+        // The stand-in casts no such text to BYTES, and takes it for its bytes where BigQuery wants these.
+        let mended = |sql: String| {
+            sql.replace("TO_HEX(CAST(IFNULL(", "TO_HEX((IFNULL(")
+                .replace(", '') AS BYTES))", ", '')))")
+        };
+        same_parts("beyond_ascii", &[("k", "STRING", sql, text)], mended).await;
+    }
+
+    #[tokio::test]
+    async fn integers_fall_into_the_same_parts() {
+        // Of both signs and up to 17 digits, which a double does not hold.
+        let sql = "(n - 50000) * 1234567890123";
+        let text = |n: u32| ((i64::from(n) - 50_000) * 1_234_567_890_123).to_string();
+        same_parts("integers", &[("k", "INT64", sql, text)], |sql| sql).await;
+    }
+
+    #[tokio::test]
+    async fn dates_fall_into_the_same_parts() {
+        let sql = "DATE_ADD(DATE '1970-01-01', INTERVAL n - 50000 DAY)";
+        same_parts("dates", &[("k", "DATE", sql, day)], |sql| sql).await;
+    }
+
+    #[tokio::test]
+    async fn bytes_fall_into_the_same_parts() {
+        let sql = "SHA256(CAST(n AS STRING))";
+        let text = |n: u32| {
+            use sha2::{Digest as _, Sha256};
+            hex(&Sha256::digest(n.to_string()))
+        };
+        same_parts("bytes", &[("k", "BYTES", sql, text)], |sql| sql).await;
+    }
+
+    #[tokio::test]
+    async fn several_columns_fall_into_the_same_parts() {
+        let text = |n: u32| format!("k{}", n / 7);
+        let keys: &Keys = &[
+            (
+                "k",
+                "STRING",
+                "CONCAT('k', CAST(DIV(n, 7) AS STRING))",
+                text,
+            ),
+            ("n2", "INT64", "MOD(n, 7)", |n| (n % 7).to_string()),
+            (
+                "day",
+                "DATE",
+                "DATE_ADD(DATE '1970-01-01', INTERVAL n - 50000 DAY)",
+                day,
+            ),
+        ];
+        same_parts("several", keys, |sql| sql).await;
+    }
+}
