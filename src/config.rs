@@ -16,11 +16,19 @@ mod lint;
 mod reading;
 #[cfg(test)]
 mod tests;
+mod triggers;
 
 pub use crate::settings::Spot;
 pub use encoding::{Encoding, encoding, encoding_hint};
 pub(crate) use forms::{bytes, key_location};
 pub use lint::{Baseline, Drift, DriftColumn, DriftLimits, Freshness, Lint, Volume};
+#[cfg(test)]
+pub(crate) use triggers::METRICS;
+pub(crate) use triggers::resource_name;
+pub use triggers::{
+    Bound, Build, Commit, DriftCause, Events, Labels, LabelsAt, Listen, ListenAt, NewData,
+    Performance, Repository, Schedule, StartLimits, Triggers, Weight,
+};
 
 /// The whole of `serin.yaml`.
 #[derive(Clone, Debug)]
@@ -41,6 +49,8 @@ pub struct Config {
     pub train: Train,
     pub validate: Validate,
     pub deploy: Deploy,
+    /// What starts builds by itself; nothing where absent.
+    pub triggers: Option<Triggers>,
 }
 
 #[derive(Clone, Debug)]

@@ -16,6 +16,7 @@ pub mod cli;
 pub mod clock;
 mod cloudbuild;
 pub mod config;
+mod cron;
 pub mod data;
 pub mod emulator;
 mod engine;

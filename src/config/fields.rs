@@ -28,6 +28,7 @@ fields! {
         "validate": "section", "no gates", "what the model has to reach";
         "push": "section", "see below", "where the model is registered";
         "deploy": "section", "required", "the endpoint, and how traffic moves to the new version";
+        "triggers": "section", "builds are started by hand", "what starts a build: [triggers.md](triggers.md)";
     }
     "data" {
         "tables": "names to tables: a place, or the section below", "required unless there is a query", "the first is read through, the others are held in memory for the join";
@@ -163,6 +164,91 @@ fields! {
         "from": "`test`", "required", "which rows are sent";
         "concurrency": "1 to 256", "8", "how many requests are under way at a time";
     }
+    "triggers" {
+        "project": "a project's id", "that of the command", "the project in which triggers and jobs are made";
+        "region": "a region", "that of the command", "the region of Cloud Scheduler, Eventarc and the Cloud Run service";
+        "service_account": "an account's address", "the project's", "the account that the builds run as; it is named, not made";
+        "commit": "section", "no commit starts a build", "the repository that builds are made from, and which commits start one";
+        "build": "section", "see below", "what is built for the other causes";
+        "listen": "section", "required for what Google Cloud is to call", "`serin listen`, or a function in its place, as others reach it";
+        "check": "section", "every hour", "when Cloud Scheduler calls `listen` to look at the data and the model; where `new_data`, `performance` or `drift` is asked for";
+        "schedule": "section", "none", "starts a build at these times";
+        "new_data": "section", "none", "starts a build when there is so much new data";
+        "performance": "section", "none", "starts a build when the champion's metric is bad";
+        "drift": "section", "none", "starts a build when the data drifted from the champion's";
+        "limits": "section", "see below", "what holds a build back though there is a cause";
+    }
+    "triggers.commit" {
+        "source": "`csr`", "one of four is required", "a repository of Cloud Source Repositories, named by `repo`";
+        "repo": "a repository's name", "required beside `source`", "the repository in the project";
+        "github": "`owner/name`", "one of four is required", "a repository of GitHub, on which Cloud Build's app is installed";
+        "developer_connect": "`projects/P/locations/L/connections/C/gitRepositoryLinks/R`", "one of four is required", "a repository of Developer Connect";
+        "connection": "`projects/P/locations/L/connections/C/repositories/R`", "one of four is required", "a repository of a connection of Cloud Build's";
+        "branch": "a regular expression of RE2", "one of both is required", "pushes to branches whose name it is found in start a build";
+        "tag": "a regular expression of RE2", "one of both is required", "the same for tags";
+        "included_files": "a list of globs", "any file", "one of the changed files has to match one of them";
+        "ignored_files": "a list of globs", "none", "changes of files that match do not count";
+        "disabled": "`true` or `false`", "`false`", "commits start nothing; the other causes build from this repository";
+    }
+    "triggers.build" {
+        "config": "a file's path from the repository's root", "`cloudbuild.yaml`", "the build's config, for commits too";
+        "branch": "a branch's name", "that of `commit.branch`, where it is one name as in `^main$`", "the branch that is built for causes that are no commit";
+    }
+    "triggers.listen" {
+        "service": "a Cloud Run service", "one of both is required", "the service in the region; Eventarc tells it of new objects";
+        "url": "`https://…`, or `http://` on this machine", "one of both is required", "an address of another kind; a topic of Pub/Sub tells it of new objects";
+        "service_account": "an account's address", "required", "the account whose token Cloud Scheduler, Pub/Sub and Eventarc send; it is named, not made";
+        "audience": "a text", "the service's URL", "what the tokens are for";
+        "topic": "a topic's name", "none", "a topic of Pub/Sub whose messages wake it, too; it is made, and pushed from";
+    }
+    "triggers.check" {
+        "cron": "five fields: minute, hour, day of the month, month, day of the week", "required", "the times";
+        "time_zone": "a name of the tz database", "`Etc/UTC`", "where the times are those of the clock on the wall";
+    }
+    "triggers.schedule" {
+        "cron": "five fields: minute, hour, day of the month, month, day of the week", "required", "the times";
+        "time_zone": "a name of the tz database", "`Etc/UTC`", "where the times are those of the clock on the wall";
+    }
+    "triggers.new_data" {
+        "rows": "a whole number from 1", "one of three is required", "so many rows more than the champion's snapshot was made from";
+        "share": "a number above 0, at most 100", "one of three is required", "such a share of those rows more";
+        "objects": "`gs://BUCKET/FOLDER/`", "one of three is required", "objects in the folder that came after the champion's snapshot";
+    }
+    "triggers.performance" {
+        "metric": "a metric by scikit-learn's name", "required", "what is measured on labels that came later";
+        "below": "a number", "required where higher is better", "the metric is bad below it";
+        "above": "a number", "required where lower is better", "the metric is bad above it";
+        "labels": "section", "required", "the truth about past predictions";
+    }
+    "triggers.performance.labels" {
+        "bigquery": "`project.dataset.table`, also with `bq://`", "one of both is required", "a table or view of BigQuery";
+        "local": "a file, a pattern, a folder, or the same as a `gs://` URI", "one of both is required", "files, as in `data.tables`";
+        "key": "a column or a list", "required", "the columns by which a label finds its prediction";
+        "column": "a column", "`data.label.column`", "the column with the truth";
+        "delay": "a duration, at most 366 days", "none", "so long after the prediction its label is known";
+    }
+    "triggers.drift" {
+        "against": "`champion`, or a profile's file", "`champion`", "as in `lint.drift`";
+        "psi": "a number above 0", "0.2", "as in `lint.drift`";
+        "jensen_shannon": "above 0, at most 1", "not judged", "as in `lint.drift`";
+        "l_infinity": "above 0, at most 1", "not judged", "as in `lint.drift`";
+        "kolmogorov_smirnov": "above 0, at most 1", "not judged", "as in `lint.drift`";
+        "fdr": "a rate between 0 and 1", "0.05", "as in `lint.drift`";
+        "min_rows": "a whole number from 1", "200", "as in `lint.drift`";
+        "weighted_by": "`importance`", "every column counts alike", "a column's drift counts by the share of the champion's gain that it has";
+        "columns": "columns to `off`, or to the section below", "as all others", "limits of single columns";
+    }
+    "triggers.drift.columns.*" {
+        "psi": "a number above 0", "that of `triggers.drift`", "as there, for this column";
+        "jensen_shannon": "above 0, at most 1", "that of `triggers.drift`", "as there, for this column";
+        "l_infinity": "above 0, at most 1", "that of `triggers.drift`", "as there, for this column";
+        "kolmogorov_smirnov": "above 0, at most 1", "that of `triggers.drift`", "as there, for this column";
+    }
+    "triggers.limits" {
+        "cool_down": "a duration, at most 366 days", "`6h`", "so long after a build's start no other is started";
+        "per_day": "1 to 1000", "4", "so many builds are started in 24 hours, of all models that share the bucket";
+        "one_at_a_time": "`true` or `false`", "`true`", "no build is started while another of them runs";
+    }
 }
 
 #[cfg(test)]
@@ -177,7 +263,7 @@ mod tests {
 <!-- Made of the rows of src/config/fields.rs: `UPDATE_DOCS=1 cargo nextest run the_page_of_fields` writes it anew. -->
 
 A field that serin does not know is an error with line, column and the nearest field. Paths are relative to the file.
-A duration is written as in `90s`, `10m`, `1h30m` or `500ms`. `*` stands for a name of yours.
+A duration is written as in `90s`, `10m`, `1h30m`, `30d` or `500ms`. `*` stands for a name of yours.
 ";
 
     #[test]

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::settings::{Cursor, Spot};
+use crate::settings::{Cursor, Fields, Spot};
 
 /// Vertex AI's rule for the ids of models.
 pub(super) fn is_model_id(text: &str) -> bool {
@@ -119,6 +119,44 @@ pub(super) fn local(field: &Cursor) -> Result<Spot<String>> {
             .into());
     }
     Ok(path)
+}
+
+/// The place of a table: files beside `serin.yaml`, or objects of Cloud Storage.
+pub(super) fn files(field: &Cursor) -> Result<Spot<String>> {
+    match field.text("a file's path")? {
+        text if text.starts_with("gs://") => Ok(text),
+        _ => local(field),
+    }
+}
+
+/// A table of BigQuery, without the `bq://` that may stand before it.
+pub(super) fn bigquery(field: &Cursor) -> Result<Spot<String>> {
+    let mut table = field.text_where("a table such as `project.dataset.table`", |text| {
+        let parts: Vec<&str> = text.trim_start_matches("bq://").split('.').collect();
+        let plain = |c: char| !c.is_whitespace() && !"/`'\"".contains(c);
+        parts.len() >= 3
+            && parts
+                .iter()
+                .all(|part| !part.is_empty() && part.chars().all(plain))
+    })?;
+    if let Some(bare) = table.value.strip_prefix("bq://") {
+        table.value = bare.to_owned();
+    }
+    Ok(table)
+}
+
+/// The address of an account, where `service_account` tells one.
+pub(super) fn service_account(fields: &Fields) -> Result<Option<Spot<String>>> {
+    let is_address = |text: &str| {
+        let parts = text.split_once('@');
+        parts.is_some_and(|(name, host)| !name.is_empty() && host.contains('.'))
+            && !text.contains(char::is_whitespace)
+    };
+    let what = "an account's address, as in `trainer@my-project.iam.gserviceaccount.com`";
+    let account = fields.get("service_account");
+    account
+        .map(|field| field.text_where(what, is_address))
+        .transpose()
 }
 
 #[cfg(test)]

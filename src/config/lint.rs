@@ -90,7 +90,7 @@ pub enum Baseline {
 
 const LONGEST_AGE: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
-const MOST_ROWS: u64 = 1 << 53;
+pub(super) const MOST_ROWS: u64 = 1 << 53;
 
 pub(super) fn lint(field: Cursor) -> Result<Lint> {
     let fields = field.fields("lint")?;
@@ -107,7 +107,13 @@ pub(super) fn lint(field: Cursor) -> Result<Lint> {
         min_rows: fields.get("min_rows").map(min_rows).transpose()?,
         volume: fields.get("volume").map(volume).transpose()?,
         freshness: fields.get("freshness").map(freshness).transpose()?,
-        drift: fields.get("drift").map(drift).transpose()?,
+        drift: fields
+            .get("drift")
+            .map(|field| {
+                let place = field.place();
+                drift(&field.fields("lint.drift")?, place, "lint.drift.columns.*")
+            })
+            .transpose()?,
     })
 }
 
@@ -166,16 +172,15 @@ fn freshness(field: Cursor) -> Result<Freshness> {
     })
 }
 
-fn drift(field: Cursor) -> Result<Drift> {
-    let place = field.place();
-    let fields = field.fields("lint.drift")?;
+/// The fields of a comparison; `section` is that of single columns.
+pub(super) fn drift(fields: &Fields, place: Place, section: &str) -> Result<Drift> {
     let usual = DriftLimits {
         psi: 0.2,
         jensen_shannon: None,
         l_infinity: None,
         kolmogorov_smirnov: None,
     };
-    let usual = limits(&fields, usual)?;
+    let usual = limits(fields, usual)?;
     Ok(Drift {
         against: fields
             .get("against")
@@ -191,7 +196,7 @@ fn drift(field: Cursor) -> Result<Drift> {
         },
         columns: fields
             .get("columns")
-            .map_or(Ok(vec![]), |field| columns(field, usual))?,
+            .map_or(Ok(vec![]), |field| columns(field, usual, section))?,
         place,
     })
 }
@@ -232,7 +237,7 @@ fn against(field: &Cursor) -> Result<Baseline> {
     .into())
 }
 
-fn columns(field: Cursor, usual: DriftLimits) -> Result<Vec<DriftColumn>> {
+fn columns(field: Cursor, usual: DriftLimits, section: &str) -> Result<Vec<DriftColumn>> {
     let what = "a mapping of columns, as in `{age: {psi: 0.3}, month: off}`";
     let listed = field.map(what)?;
     let read = listed.entries().map(|(key, field)| {
@@ -243,7 +248,7 @@ fn columns(field: Cursor, usual: DriftLimits) -> Result<Vec<DriftColumn>> {
         let own = match &field.node.value {
             Value::Scalar(Scalar::Text, text) if text == "off" => None,
             Value::Map(entries) if !entries.is_empty() => {
-                Some(limits(&field.fields("lint.drift.columns.*")?, usual)?)
+                Some(limits(&field.fields(section)?, usual)?)
             }
             _ => return Err(field.expected("`off`, or `{psi: 0.3}`").into()),
         };

@@ -5,11 +5,12 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::forms::{
-    bytes, is_bucket_name, is_date, is_endpoint_id, is_model_id, is_table_name, key_location, local,
+    bigquery, bytes, files, is_bucket_name, is_date, is_endpoint_id, is_model_id, is_table_name,
+    key_location, local, service_account,
 };
 use super::{
     Builtin, Config, Data, Deploy, Encoding, File, Gate, GateRule, Join, JoinKind, Label, Limits,
-    Margin, OnCancel, PromoteOn, Replay, Split, SplitRule, Spot, Table, Train, Validate, lint,
+    Margin, OnCancel, PromoteOn, Replay, Split, SplitRule, Spot, Table, Train, Validate, lint, triggers,
 };
 use crate::error::Place;
 use crate::settings::yaml::{Scalar, Value};
@@ -74,6 +75,7 @@ pub(super) fn config(file: &File) -> Result<Config> {
             .transpose()?
             .unwrap_or_default(),
         deploy: deploy(&top.need("deploy")?.fields("deploy")?)?,
+        triggers: top.get("triggers").map(triggers::triggers).transpose()?,
     })
 }
 
@@ -230,14 +232,6 @@ fn table(name: String, place: Place, field: Cursor) -> Result<Table> {
     Ok(read)
 }
 
-/// The place of a table: files beside `serin.yaml`, or objects of Cloud Storage.
-fn files(field: &Cursor) -> Result<Spot<String>> {
-    match field.text("a file's path")? {
-        text if text.starts_with("gs://") => Ok(text),
-        _ => local(field),
-    }
-}
-
 /// What may stand between fields.
 fn delimiter(field: &Cursor) -> Result<u8> {
     let what = "one character such as `;`, or `tab`";
@@ -258,21 +252,6 @@ fn encoding(field: &Cursor) -> Result<Encoding> {
         let error = field.expected(what);
         error.hint(super::encoding_hint(&label)).into()
     })
-}
-
-fn bigquery(field: &Cursor) -> Result<Spot<String>> {
-    let mut table = field.text_where("a table such as `project.dataset.table`", |text| {
-        let parts: Vec<&str> = text.trim_start_matches("bq://").split('.').collect();
-        let plain = |c: char| !c.is_whitespace() && !"/`'\"".contains(c);
-        parts.len() >= 3
-            && parts
-                .iter()
-                .all(|part| !part.is_empty() && part.chars().all(plain))
-    })?;
-    if let Some(bare) = table.value.strip_prefix("bq://") {
-        table.value = bare.to_owned();
-    }
-    Ok(table)
 }
 
 /// A dataset of BigQuery.
@@ -633,17 +612,4 @@ fn machine(fields: &Fields, default: &str) -> Result<String> {
             .value),
         None => Ok(default.to_owned()),
     }
-}
-
-fn service_account(fields: &Fields) -> Result<Option<Spot<String>>> {
-    let is_address = |text: &str| {
-        let parts = text.split_once('@');
-        parts.is_some_and(|(name, host)| !name.is_empty() && host.contains('.'))
-            && !text.contains(char::is_whitespace)
-    };
-    let what = "an account's address, as in `trainer@my-project.iam.gserviceaccount.com`";
-    let account = fields.get("service_account");
-    account
-        .map(|field| field.text_where(what, is_address))
-        .transpose()
 }

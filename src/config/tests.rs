@@ -43,6 +43,19 @@ deploy:
   min_requests: 100
   limits: {error_rate: 0.02, latency_p95: 250ms}
   replay: {from: test, concurrency: 4}
+triggers:
+  project: my-project
+  region: europe-west1
+  service_account: builder@my-project.iam.gserviceaccount.com
+  commit: {source: csr, repo: team/churn, branch: ^main$, included_files: [models/churn/**]}
+  build: {config: models/churn/cloudbuild.yaml}
+  listen: {service: serin-listen, service_account: caller@my-project.iam.gserviceaccount.com, topic: wake}
+  check: {cron: "*/15 6-20 * * MON-FRI"}
+  schedule: {cron: "0  3 * * 1", time_zone: America/Bogota}
+  new_data: {rows: 5000}
+  performance: {metric: accuracy, below: 0.88, labels: {bigquery: p.d.outcomes, key: customer_id, delay: 30d}}
+  drift: {psi: 0.22, min_rows: 999, weighted_by: importance, columns: {usage: off}}
+  limits: {cool_down: 1d12h, per_day: 2, one_at_a_time: false}
 "#;
 
 const SMALL: &str = "\
@@ -185,6 +198,108 @@ fn a_whole_file_is_read() {
         }
     );
     assert_eq!(config.deploy.replay, Some(Replay { concurrency: 4 }));
+}
+
+#[test]
+fn what_starts_builds_is_read() {
+    let triggers = read(WHOLE).unwrap().triggers.unwrap();
+    assert!(read(SMALL).unwrap().triggers.is_none());
+    let commit = triggers.commit.as_ref().unwrap();
+    assert_eq!(
+        (&commit.repository, &commit.events),
+        (
+            &Repository::SourceRepositories("team/churn".to_owned()),
+            &Events::Branch("^main$".to_owned())
+        )
+    );
+    assert_eq!(commit.included_files, ["models/churn/**"]);
+    assert!(!commit.disabled && commit.ignored_files.is_empty());
+    assert_eq!(triggers.branch(), Some("main"));
+    assert_eq!(triggers.build.config, "models/churn/cloudbuild.yaml");
+    let listen = triggers.listen.as_ref().unwrap();
+    assert!(matches!(&listen.at, ListenAt::Service(name) if name.value == "serin-listen"));
+    assert_eq!(listen.topic.as_ref().unwrap().value, "wake");
+    let schedule = triggers.schedule.as_ref().unwrap();
+    assert_eq!(
+        (schedule.text.as_str(), schedule.time_zone.as_str()),
+        ("0 3 * * 1", "America/Bogota")
+    );
+    assert_eq!(triggers.check.time_zone, "Etc/UTC");
+    assert_eq!(triggers.new_data, Some(NewData::Rows(5000)));
+    let performance = triggers.performance.as_ref().unwrap();
+    assert_eq!(
+        (performance.metric.as_str(), performance.bound),
+        ("accuracy", Bound::Below(0.88))
+    );
+    let labels = &performance.labels;
+    assert!(matches!(&labels.at, LabelsAt::BigQuery(table) if table.value == "p.d.outcomes"));
+    assert_eq!(labels.delay, Duration::from_secs(30 * 86_400));
+    let drift = triggers.drift.as_ref().unwrap();
+    assert_eq!(drift.weighted_by, Some(Weight::Importance));
+    assert_eq!((drift.drift.limits.psi, drift.drift.min_rows), (0.22, 999));
+    assert_eq!(
+        triggers.limits,
+        StartLimits {
+            cool_down: Duration::from_secs(36 * 3600),
+            per_day: 2,
+            one_at_a_time: false
+        }
+    );
+}
+
+#[test]
+fn what_starts_builds_has_other_forms_and_defaults() {
+    let read = |section: &str| {
+        let config = read(&format!("{SMALL}triggers: {{{section}}}\n")).unwrap();
+        config.triggers.unwrap()
+    };
+    let none = read("");
+    assert!(none.commit.is_none() && none.listen.is_none() && !none.looks());
+    assert_eq!(
+        (none.branch(), none.check.text.as_str()),
+        (None, "0 * * * *")
+    );
+    assert_eq!(
+        none.check.cron,
+        crate::cron::Cron::parse("0 * * * *").unwrap()
+    );
+    assert_eq!(none.build.config, "cloudbuild.yaml");
+    assert_eq!(
+        none.limits,
+        StartLimits {
+            cool_down: Duration::from_secs(6 * 3600),
+            per_day: 4,
+            one_at_a_time: true
+        }
+    );
+    let link = "projects/p/locations/europe-west1/connections/c/gitRepositoryLinks/r";
+    let linked = read(&format!(
+        "commit: {{developer_connect: {link}, tag: 'v[0-9]+'}}"
+    ));
+    let commit = linked.commit.as_ref().unwrap();
+    assert_eq!(commit.repository.location(), "europe-west1");
+    assert_eq!(
+        (linked.branch(), &commit.events),
+        (None, &Events::Tag("v[0-9]+".to_owned()))
+    );
+    let hub = read("commit: {github: a/b, branch: ., disabled: true}, build: {branch: dev}");
+    assert_eq!(hub.branch(), Some("dev"));
+    let commit = hub.commit.unwrap();
+    assert_eq!(
+        (commit.repository.location(), commit.disabled),
+        ("global", true)
+    );
+    let files = read(
+        "new_data: {objects: gs://my-bucket/in/}, performance: {metric: rmse, above: 2, labels: {local: gs://b/l/*.csv, key: [a, b]}}",
+    );
+    assert_eq!(
+        files.new_data,
+        Some(NewData::Objects {
+            bucket: "my-bucket".to_owned(),
+            prefix: "in/".to_owned()
+        })
+    );
+    assert_eq!(files.performance.unwrap().bound, Bound::Above(2.0));
 }
 
 #[test]
@@ -446,6 +561,77 @@ const WRONG: &[(&str, &str)] = &[
     ("  bake: 5m", "\tbake: 5m"),
     ("model: customer-churn\n", "? [a]\n: b\n"),
     ("model: customer-churn\n", "bucket: gs://other\n"),
+    ("project: my-project\n", "project: My Project\n"),
+    ("region: europe-west1", "region: europe"),
+    ("source: csr, repo", "source: bitbucket, repo"),
+    ("source: csr, repo: team/churn", "source: csr"),
+    ("source: csr, repo: team/churn", "source: csr, repo: /churn"),
+    ("source: csr, repo", "source: csr, github: a/b, repo"),
+    ("source: csr, repo: team/churn, ", ""),
+    ("source: csr, repo", "github: a/b, repo"),
+    (
+        "source: csr, repo: team/churn",
+        "github: https://github.com/a/b",
+    ),
+    (
+        "source: csr, repo: team/churn",
+        "connection: projects/p/locations/l/connections/c",
+    ),
+    (
+        "source: csr, repo: team/churn",
+        "developer_connect: projects/p/locations/l/connections/c/repositories/r",
+    ),
+    (", branch: ^main$", ""),
+    ("branch: ^main$", "branch: ^main$, tag: v1"),
+    ("branch: ^main$", "branch: '^(main$'"),
+    ("branch: ^main$", "branch: '^(?!main)'"),
+    ("[models/churn/**]", "models/churn/**"),
+    ("[models/churn/**]", "[/models/**]"),
+    ("[models/churn/**]", "['models/[ab/**']"),
+    ("[models/churn/**]", "[./models/**]"),
+    (
+        "config: models/churn/cloudbuild.yaml",
+        "config: /cloudbuild.yaml",
+    ),
+    ("config: models/churn/cloudbuild.yaml", "branch: ^main$"),
+    ("service: serin-listen", "service: Listen"),
+    (
+        "service: serin-listen",
+        "service: listen, url: https://a.example.com",
+    ),
+    ("service: serin-listen, ", ""),
+    ("service: serin-listen", "url: http://a.example.com"),
+    (
+        ", service_account: caller@my-project.iam.gserviceaccount.com",
+        "",
+    ),
+    ("caller@my-project.iam.gserviceaccount.com", "caller"),
+    ("topic: wake", "topic: a/b"),
+    ("0  3 * * 1", "0 25 * * 1"),
+    ("0  3 * * 1", "every monday 03:00"),
+    ("*/15 6-20 * * MON-FRI", "0 0 31 2,4 *"),
+    ("America/Bogota", "America/Bogata"),
+    ("cron: \"0  3 * * 1\", ", ""),
+    ("rows: 5000", "rows: 0"),
+    ("rows: 5000", "rows: 5000, share: 0.1"),
+    ("rows: 5000", "share: 0"),
+    ("rows: 5000", "objects: gs://bucket"),
+    ("rows: 5000", "objects: gs://my-bucket/*.csv"),
+    ("metric: accuracy", "metric: acuracy"),
+    ("metric: accuracy", "metric: log_loss"),
+    ("below: 0.88", "above: 0.88"),
+    ("below: 0.88, ", ""),
+    ("bigquery: p.d.outcomes", "bigquery: d.outcomes"),
+    ("bigquery: p.d.outcomes, ", ""),
+    (", key: customer_id, delay", ", key: [], delay"),
+    ("delay: 30d", "delay: 30days"),
+    ("delay: 30d", "delay: 367d"),
+    ("weighted_by: importance", "weighted_by: gain"),
+    ("psi: 0.22", "psi: -1"),
+    ("{usage: off}", "{usage: {jsd: 1}}"),
+    ("cool_down: 1d12h", "cool_down: 0s"),
+    ("per_day: 2", "per_day: 0"),
+    ("one_at_a_time: false", "one_at_a_time: no"),
 ];
 
 #[test]

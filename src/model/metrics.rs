@@ -166,6 +166,15 @@ mod tests {
     }
 
     #[test]
+    fn the_config_knows_each_and_its_direction() {
+        let known: Vec<_> = METRICS
+            .iter()
+            .map(|metric| (metric.name, metric.higher_is_better))
+            .collect();
+        assert_eq!(known, crate::config::METRICS);
+    }
+
+    #[test]
     fn values_agree_with_scikit_learn() {
         let text = include_str!("../../tests/data/metrics_reference.json");
         let references: Vec<Reference> = serde_json::from_str(text).unwrap();

@@ -66,6 +66,21 @@ impl<'a> Fields<'a> {
         self.cursor.file.error(mark, message)
     }
 
+    /// The one field that is there of some of which one is needed.
+    pub(crate) fn one(&self, names: &[&'static str]) -> Result<(&'static str, Cursor<'a>)> {
+        let mut there = names
+            .iter()
+            .filter_map(|name| Some((*name, self.get(name)?)));
+        match (there.next(), there.next()) {
+            (Some(one), None) => Ok(one),
+            (first, _) => {
+                let found = first.map_or("none", |_| "several");
+                let error = format!("expected one of {}, found {found}", one_of(names));
+                Err(self.cursor.error(error).into())
+            }
+        }
+    }
+
     /// Refuses a field that makes no sense beside another.
     pub(crate) fn refuse(&self, name: &str, why: &str) -> Result<()> {
         if self.key(name).is_none() {
@@ -229,7 +244,10 @@ impl<'a> Cursor<'a> {
 
     /// A duration above zero; `longest` is worded for a person in `words`.
     pub(crate) fn duration(&self, longest: Duration, words: &str) -> Result<Duration> {
-        let duration = self.value("a duration such as `90s`, `10m` or `1h30m`", parse_duration)?;
+        let duration = self.value(
+            "a duration such as `90s`, `10m`, `1h30m` or `30d`",
+            parse_duration,
+        )?;
         if duration.is_zero() || duration > longest {
             let what = format!("a duration above 0, at most {words}");
             return Err(self.expected(&what).into());

@@ -2,9 +2,15 @@
 
 use std::time::Duration;
 
-const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const UNITS: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1000),
+    ("ms", 1),
+];
 
-/// A duration such as `90s`, `10m`, `1h30m` or `500ms`: whole numbers with units that fall.
+/// A duration such as `90s`, `10m`, `1h30m`, `30d` or `500ms`: whole numbers with units that fall.
 pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut units = UNITS.as_slice();
@@ -53,6 +59,8 @@ mod tests {
             ("500ms", 500),
             ("1s500ms", 1500),
             ("0s", 0),
+            ("30d", 2_592_000_000),
+            ("1d12h", 129_600_000),
         ] {
             let duration = Duration::from_millis(millis);
             assert_eq!(parse_duration(text), Some(duration), "{text}");
@@ -70,7 +78,9 @@ mod tests {
             "+1s",
             "5m1h",
             "1m1m",
-            "1d",
+            "1h1d",
+            "1D",
+            "1w",
             "10M",
             "99999999999999999999s",
             "9999999999999999h",

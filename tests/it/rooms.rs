@@ -11,6 +11,7 @@ const LEAVES: &[&str] = &[
     "catch_panic",
     "clock",
     "config",
+    "cron",
     "engine",
     "error",
     "image",
@@ -56,6 +57,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("catch_panic", &[]),
     ("clock", &[]),
     ("config", &[]),
+    ("cron", &[]),
     ("engine", &[]),
     ("error", &[]),
     // The map to exit codes knows the typed error of the cloud.
