@@ -24,11 +24,11 @@ pub(crate) use forms::{bytes, key_location};
 pub use lint::{Baseline, Drift, DriftColumn, DriftLimits, Freshness, Lint, Volume};
 #[cfg(test)]
 pub(crate) use triggers::METRICS;
-pub(crate) use triggers::resource_name;
 pub use triggers::{
     Bound, Build, Commit, DriftCause, Events, Labels, LabelsAt, Listen, ListenAt, NewData,
     Performance, Repository, Schedule, StartLimits, Triggers, Weight,
 };
+pub(crate) use triggers::{resource_name, what};
 
 /// The whole of `serin.yaml`.
 #[derive(Clone, Debug)]

@@ -7,22 +7,30 @@
 pub(crate) mod bigquery;
 mod call;
 mod client;
+pub(crate) mod cloud_build;
 mod connections;
 mod endpoint;
 mod error;
+pub(crate) mod eventarc;
 pub(crate) mod logging;
 pub(crate) mod monitoring;
 mod names;
 mod operations;
+pub(crate) mod pubsub;
+mod rest;
 mod retry;
+pub(crate) mod run;
+pub(crate) mod scheduler;
 #[cfg(test)]
 pub(crate) mod scripted;
+pub(crate) mod source_repos;
 pub(crate) mod storage;
 mod token;
 pub(crate) mod vertex;
 mod wire;
 
 pub use client::Client;
+pub(crate) use endpoint::Api;
 pub use endpoint::Redirect;
 pub use error::{Error, Status};
 pub use logging::Logging;

@@ -14,7 +14,7 @@ use crate::settings::{Cursor, Fields};
 mod names;
 mod repository;
 
-pub(crate) use names::resource_name;
+pub(crate) use names::{resource_name, what};
 pub use repository::{Commit, Events, Repository};
 
 #[derive(Clone, Debug)]

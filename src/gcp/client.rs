@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::call::{Call, Reply, Timeout};
 use super::connections::{Connections, Limits, causes};
-use super::endpoint::{Bases, Redirect};
+use super::endpoint::{Api, Bases, Redirect};
 use super::error::{Effect, Error};
 use super::retry::{Budget, Failed, Idempotency, Tries};
 use super::token::{Access, Places, Token, Tokens};
@@ -41,7 +41,7 @@ impl std::fmt::Debug for Client {
 impl Client {
     /// A client for Google Cloud, or for what the variables that redirect Google's tools name:
     /// `STORAGE_EMULATOR_HOST`, `BIGQUERY_EMULATOR_HOST` and
-    /// `CLOUDSDK_API_ENDPOINT_OVERRIDES_{AIPLATFORM,BIGQUERY,MONITORING,LOGGING}`.
+    /// `CLOUDSDK_API_ENDPOINT_OVERRIDES_{AIPLATFORM,BIGQUERY,MONITORING,LOGGING}`, and those of [`Api`].
     ///
     /// # Errors
     /// An [`Input`](crate::error::Input) that names the variable which is no address.
@@ -85,6 +85,11 @@ impl Client {
     /// The services whose requests go elsewhere than to Google, without a token.
     pub fn redirected(&self) -> Vec<Redirect> {
         self.bases().redirected()
+    }
+
+    /// Whether requests of a service go to Google.
+    pub(crate) fn is_google(&self, api: Api) -> bool {
+        self.bases().api(api).google
     }
 
     /// Whether a request may go to Google, so that a token may be needed.

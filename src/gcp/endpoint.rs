@@ -86,6 +86,52 @@ const VERTEX_VARIABLE: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM";
 const MONITORING_VARIABLE: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING";
 const LOGGING_VARIABLE: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING";
 
+/// The services that start builds, each at one address for every location.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Api {
+    CloudBuild,
+    CloudScheduler,
+    PubSub,
+    Eventarc,
+    SourceRepositories,
+    CloudRun,
+}
+
+impl Api {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::CloudBuild,
+        Self::CloudScheduler,
+        Self::PubSub,
+        Self::Eventarc,
+        Self::SourceRepositories,
+        Self::CloudRun,
+    ];
+
+    /// gcloud's variable that redirects it.
+    pub(crate) fn variable(self) -> &'static str {
+        match self {
+            Self::CloudBuild => "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDBUILD",
+            Self::CloudScheduler => "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDSCHEDULER",
+            Self::PubSub => "CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB",
+            Self::Eventarc => "CLOUDSDK_API_ENDPOINT_OVERRIDES_EVENTARC",
+            Self::SourceRepositories => "CLOUDSDK_API_ENDPOINT_OVERRIDES_SOURCEREPO",
+            Self::CloudRun => "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN",
+        }
+    }
+
+    /// Google's host, by which the API is enabled, too.
+    pub(crate) fn host(self) -> &'static str {
+        match self {
+            Self::CloudBuild => "cloudbuild.googleapis.com",
+            Self::CloudScheduler => "cloudscheduler.googleapis.com",
+            Self::PubSub => "pubsub.googleapis.com",
+            Self::Eventarc => "eventarc.googleapis.com",
+            Self::SourceRepositories => "sourcerepo.googleapis.com",
+            Self::CloudRun => "run.googleapis.com",
+        }
+    }
+}
+
 /// A service whose requests go elsewhere than to Google, and carry no token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Redirect {
@@ -128,6 +174,8 @@ pub(super) struct Bases {
     vertex: Option<Base>,
     pub monitoring: Base,
     pub logging: Base,
+    /// Those of [`Api::ALL`].
+    apis: Vec<(Api, Base)>,
 }
 
 impl Bases {
@@ -142,6 +190,10 @@ impl Bases {
             value.map(|value| read_host(name, &value)).transpose()
         };
         let storage = host(STORAGE_VARIABLE)?;
+        let api = |api: Api| {
+            let base = overridden(api.variable())?;
+            Ok((api, base.unwrap_or_else(|| Base::google(api.host()))))
+        };
         let bigquery = match host(BIGQUERY_HOST_VARIABLE)? {
             Some(base) => Some((BIGQUERY_HOST_VARIABLE, base)),
             None => overridden(BIGQUERY_VARIABLE)?.map(|base| (BIGQUERY_VARIABLE, base)),
@@ -154,7 +206,13 @@ impl Bases {
                 .unwrap_or_else(|| Base::google("monitoring.googleapis.com")),
             logging: overridden(LOGGING_VARIABLE)?
                 .unwrap_or_else(|| Base::google("logging.googleapis.com")),
+            apis: Api::ALL.into_iter().map(api).collect::<Result<_>>()?,
         })
+    }
+
+    pub(super) fn api(&self, api: Api) -> Base {
+        let found = self.apis.iter().find(|(known, _)| *known == api);
+        found.map_or_else(|| Base::google(api.host()), |(_, base)| base.clone())
     }
 
     pub(super) fn vertex(&self, location: &str) -> Base {
@@ -176,8 +234,11 @@ impl Bases {
             (MONITORING_VARIABLE, Some(&self.monitoring)),
             (LOGGING_VARIABLE, Some(&self.logging)),
         ];
+        let apis = self.apis.iter();
+        let apis = apis.map(|(api, base)| (api.variable(), Some(base)));
         named
             .into_iter()
+            .chain(apis)
             .filter_map(|(variable, base)| {
                 let base = base.filter(|base| !base.google)?;
                 Some(Redirect {
@@ -195,6 +256,7 @@ impl Bases {
             || [&self.storage, &self.monitoring, &self.logging]
                 .iter()
                 .any(|base| base.google)
+            || self.apis.iter().any(|(_, base)| base.google)
     }
 
     /// Every service at one address.
@@ -210,6 +272,7 @@ impl Bases {
             vertex: Some(base.clone()),
             monitoring: base.clone(),
             logging: base.clone(),
+            apis: Api::ALL.map(|api| (api, base.clone())).into(),
         }
     }
 }

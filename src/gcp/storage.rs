@@ -3,7 +3,10 @@
 //! Every upload carries the crc32c of its bytes, every download is held against the object's.
 
 mod download;
+mod notifications;
 mod upload;
+
+pub(crate) use notifications::Notification;
 
 use std::fs::File;
 use std::io::{self, Read as _};

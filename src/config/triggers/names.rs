@@ -5,6 +5,20 @@ use sha2::{Digest, Sha256};
 /// The longest name that every service takes that serin names something in: Eventarc's.
 const LONGEST: usize = 63;
 
+/// What a model's resources are called for; the last argument of [`resource_name`].
+pub(crate) mod what {
+    /// The trigger of Cloud Build, which commits fire and the other causes run.
+    pub(crate) const BUILD: &str = "build";
+    /// The Scheduler job that looks at data and model.
+    pub(crate) const CHECK: &str = "check";
+    /// The Scheduler job of `triggers.schedule`.
+    pub(crate) const SCHEDULE: &str = "schedule";
+    /// What tells of new objects.
+    pub(crate) const OBJECTS: &str = "objects";
+    /// The subscription to `listen.topic`.
+    pub(crate) const TOPIC: &str = "topic";
+}
+
 /// The name of a model's resource, as in `serin-customer-churn-schedule`: at most 63 of `a-z`, `0-9` and `-`.
 ///
 /// A model's id is cut where it is too long, and told apart by a digest. Two ids that differ in `_` and `-`
