@@ -17,6 +17,7 @@ mod monitoring;
 pub(crate) mod seed;
 mod server;
 mod site;
+mod source_repos;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -52,12 +53,16 @@ pub(crate) use cloudbuild::BuildSettings;
 use cloudbuild::CloudBuild;
 use monitoring::Monitoring;
 use site::Site;
+use source_repos::SourceRepos;
 use storage::Storage;
 use vertex::Vertex;
 use wire::http::Table;
 
 /// How much faster than real time a build's waits go by where nobody says otherwise.
 pub(crate) const DEFAULT_TIME_SCALE: u32 = 300;
+
+/// The most mebibytes of one push where nobody says otherwise.
+pub(crate) const DEFAULT_PUSH_MIB: u64 = 512;
 
 /// The path that is answered however much the emulator has to do.
 const HEALTH: &str = "/health";
@@ -86,6 +91,8 @@ pub(crate) struct Options {
     pub watch: Option<seed::Seed>,
     /// What the builds of Cloud Build are given.
     pub builds: BuildSettings,
+    /// The most bytes of one push to a repository.
+    pub most_push_bytes: u64,
     /// Machine types, accelerators and regions that Google has and serin does not know.
     pub accepted: Vec<String>,
     /// Where children are started.
@@ -100,13 +107,15 @@ struct Emulator {
     storage: Arc<Storage>,
     monitoring: Arc<Monitoring>,
     vertex: Arc<Vertex>,
+    source_repos: Arc<SourceRepos>,
     cloudbuild: Arc<CloudBuild>,
     watch: Option<Arc<watch::Watch>>,
 }
 
 /// Every service. A path belongs to the first one that owns it.
-static SERVICES: [Service; 5] = [
+static SERVICES: [Service; 6] = [
     storage::SERVICE,
+    source_repos::SERVICE,
     cloudbuild::SERVICE,
     vertex::SERVICE,
     monitoring::SERVICE,
@@ -125,6 +134,7 @@ fn table(emulator: &Emulator) -> Table {
     let mut table = Table::default();
     table.add(&emulator.storage, storage::routes());
     table.add(&emulator.vertex, vertex::routes());
+    table.add(&emulator.source_repos, source_repos::routes());
     table.add(&emulator.cloudbuild, cloudbuild::routes());
     table.add(&emulator.monitoring, monitoring::routes());
     table.add(&emulator.core, logging::routes());
@@ -214,6 +224,8 @@ impl Setup {
         });
         let storage = Arc::new(Storage::new(core.clone()));
         let monitoring = Arc::new(Monitoring::new(core.clone()));
+        let source_repos = SourceRepos::new(core.clone(), options.most_push_bytes);
+        let source_repos = Arc::new(source_repos);
         let watch = options.watch.clone();
         let watch = watch.map(|watch| Arc::new(watch::Watch::new(storage.clone(), watch)));
         let emulator = Arc::new(Emulator {
@@ -221,9 +233,11 @@ impl Setup {
             storage: storage.clone(),
             monitoring: monitoring.clone(),
             vertex: Arc::new(Vertex::new(core.clone(), monitoring)),
+            source_repos: source_repos.clone(),
             cloudbuild: Arc::new(CloudBuild::new(
                 core.clone(),
                 storage.clone(),
+                source_repos.clone(),
                 options.builds.clone(),
             )),
             watch: watch.clone(),
@@ -246,6 +260,7 @@ impl Setup {
         vertex::start(&emulator.vertex)
             .await
             .context("bringing the emulator's models up again")?;
+        source_repos::start(&source_repos).context("reading the emulator's repositories")?;
         cloudbuild::start(&emulator.cloudbuild).context("taking up the emulator's builds")?;
         Ok((emulator, seeded))
     }
@@ -253,6 +268,7 @@ impl Setup {
 
 /// Ends all that an emulator does, and its children. What it knows stays to be written.
 async fn still(emulator: &Emulator) {
+    source_repos::stop(&emulator.source_repos).await;
     cloudbuild::stop(&emulator.cloudbuild).await;
     emulator.core.tasks.shutdown().await;
     if let Some(watch) = &emulator.watch {

@@ -34,6 +34,10 @@ pub(super) struct Flags {
     pub allowed_hosts: Vec<String>,
     #[command(flatten)]
     pub cloud: CloudFlags,
+    /// The most mebibytes of one push to an emulated repository
+    #[arg(long, value_name = "MIB", default_value_t = emulator::DEFAULT_PUSH_MIB,
+          value_parser = clap::value_parser!(u64).range(1..=16_384))]
+    pub max_push: u64,
     /// How many times faster than real time the emulator's clock goes, unless a build works under it
     ///
     /// A client that tells the time by its own clock may then miss what was just written, or find it in the future.
@@ -211,6 +215,7 @@ async fn emulate(flags: Flags) -> Result<()> {
         },
         groups,
         allowed_hosts: flags.allowed_hosts,
+        most_push_bytes: flags.max_push << 20,
         accepted: machine_types,
     })
     .await

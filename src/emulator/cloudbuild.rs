@@ -10,12 +10,15 @@
 //! was queued is run.
 
 mod archive;
+mod bindings;
 mod builds;
+mod change;
 mod check;
-mod child;
+mod filters;
 mod git;
 mod log;
 mod message;
+mod push;
 mod run;
 mod source;
 #[cfg(test)]
@@ -38,6 +41,7 @@ use crate::emulator::core::numbers::project_number;
 use crate::emulator::core::service::Service;
 use crate::emulator::core::store::{Kind, kind};
 use crate::emulator::core::{Builds, Core};
+use crate::emulator::source_repos::SourceRepos;
 use crate::emulator::storage::Storage;
 use crate::emulator::wire;
 use crate::emulator::wire::error::ApiError;
@@ -65,6 +69,8 @@ pub(in crate::emulator) struct CloudBuild {
     core: Arc<Core>,
     /// Where sources come from and logs go to.
     storage: Arc<Storage>,
+    /// Whose pushes begin builds.
+    repos: Arc<SourceRepos>,
     /// What builds are given.
     settings: BuildSettings,
     /// The builds that are queued or at work, by their keys.
@@ -81,12 +87,14 @@ impl CloudBuild {
     pub(in crate::emulator) fn new(
         core: Arc<Core>,
         storage: Arc<Storage>,
+        repos: Arc<SourceRepos>,
         settings: BuildSettings,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             core,
             storage,
+            repos,
             settings,
             active: Mutex::default(),
             slots: Semaphore::new(cores.clamp(2, 10)),
@@ -209,6 +217,7 @@ fn kinds() -> Vec<Kind> {
 pub(in crate::emulator) fn routes() -> Vec<Route<CloudBuild>> {
     let mut routes = builds::routes();
     routes.extend(triggers::routes());
+    routes.extend(push::routes());
     // There are none.
     routes.push(route(
         Method::GET,

@@ -1,6 +1,7 @@
 //! What every service stands on: the state on disk, the clock, trouble on purpose, who may call, work
 //! that lasts, and how programs are run here. Knows no service.
 
+pub(in crate::emulator) mod child;
 pub(in crate::emulator) mod clock;
 pub(in crate::emulator) mod container;
 pub(crate) mod faults;

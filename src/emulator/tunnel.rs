@@ -132,7 +132,8 @@ async fn answer<F: Future<Output = Response>>(
 pub(super) fn not_emulated(host: &str) -> Option<ApiError> {
     let service = host.strip_suffix(".googleapis.com").unwrap_or_default();
     let emulated = match service {
-        "storage" | "www" | "aiplatform" | "cloudbuild" | "logging" | "monitoring" => true,
+        "storage" | "www" | "aiplatform" | "cloudbuild" | "logging" | "monitoring"
+        | "sourcerepo" => true,
         regional => regional.ends_with("-aiplatform"),
     };
     if emulated {
@@ -145,7 +146,7 @@ pub(super) fn not_emulated(host: &str) -> Option<ApiError> {
         _ => "",
     };
     Some(ApiError::failed_precondition(format!(
-        "{host} is not emulated: this emulator has Cloud Storage, Vertex AI, Cloud Build, Cloud Logging and Cloud Monitoring, \
+        "{host} is not emulated: this emulator has Cloud Storage, Vertex AI, Cloud Build, Cloud Source Repositories, Cloud Logging and Cloud Monitoring, \
          and its proxy passes nothing on to Google{hint}."
     )))
 }

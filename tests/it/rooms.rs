@@ -87,7 +87,11 @@ const EMULATOR: &[(&str, &[&str])] = &[
         "vertex",
         &["core", "kms", "logging", "monitoring", "storage", "wire"],
     ),
-    ("cloudbuild", &["core", "logging", "storage", "wire"]),
+    ("source_repos", &["core", "wire"]),
+    (
+        "cloudbuild",
+        &["core", "logging", "source_repos", "storage", "wire"],
+    ),
     ("seed", &["storage"]),
     ("watch", &["seed", "storage"]),
     ("client", &[]),

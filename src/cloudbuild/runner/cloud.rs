@@ -59,6 +59,7 @@ pub(super) async fn start(
         },
         groups: groups.clone(),
         allowed_hosts: Vec::new(),
+        most_push_bytes: emulator::DEFAULT_PUSH_MIB << 20,
         accepted: options.accepted.clone(),
     })
     .await?;

@@ -278,6 +278,8 @@ impl Build {
 pub(super) struct Triggered {
     pub id: String,
     pub approval_required: bool,
+    /// The build's own id, where the event decides it; a build that is there already is the answer.
+    pub build_id: Option<String>,
 }
 
 /// Checks a build's message as Cloud Build does at submission, and puts the build into the queue.
@@ -305,7 +307,16 @@ async fn begin(
     trigger: Option<Triggered>,
 ) -> Result<Build, ApiError> {
     check::permit(cloudbuild, None)?;
-    let resource = collection.with_id("builds", new_id(cloudbuild)?);
+    let id = trigger
+        .as_ref()
+        .and_then(|trigger| trigger.build_id.clone());
+    let resource = match id {
+        Some(id) => collection.with_id("builds", id),
+        None => collection.with_id("builds", new_id(cloudbuild)?),
+    };
+    if let Some(build) = cloudbuild.core.store.get(&resource.key()) {
+        return Ok(build);
+    }
     let accepted = check::check(cloudbuild, &resource, &sent).await?;
     check::permit(cloudbuild, accepted.resolved.get("steps"))?;
     let approval = trigger.as_ref().filter(|t| t.approval_required);
@@ -486,6 +497,7 @@ async fn retry(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
     let trigger = build.trigger.map(|id| Triggered {
         id,
         approval_required: build.approval.is_some(),
+        build_id: None,
     });
     Ok(json(
         begin(&cloudbuild, &resource, build.sent, trigger)

@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::{ResourceName, child};
+use super::ResourceName;
 use crate::emulator::cloudbuild::CloudBuild;
-use crate::emulator::core::Builds;
+use crate::emulator::core::{Builds, child};
 use crate::emulator::wire::error::ApiError;
 
 /// Real time that a check may take; it takes milliseconds.
@@ -114,7 +114,7 @@ pub(super) async fn check(
     fs::write(&file, &submission.config)?;
     let mut command = submission.command(cloudbuild, build);
     command.arg("--check").arg(&file);
-    let ended = child::output(cloudbuild, &mut command, LIMIT)
+    let ended = child::output(&cloudbuild.core, &mut command, LIMIT)
         .await
         .map_err(ApiError::internal)?;
     let plain = |text: &str| without_place(text, &file);

@@ -17,7 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::builds::{Build, Status};
 use super::check::{self, Submission};
 use super::log::{self, Log};
-use super::{archive, source};
+use super::{archive, push, source};
 use crate::clock::Timestamp;
 use crate::emulator::cloudbuild::CloudBuild;
 use crate::emulator::core::Builds;
@@ -97,6 +97,7 @@ pub(in crate::emulator) fn start(cloudbuild: &Arc<CloudBuild>) -> Result<(), Api
         cloudbuild.core.store.put(&build.resource.key(), &build)?;
         begin(cloudbuild, &build);
     }
+    push::start(cloudbuild);
     Ok(())
 }
 
@@ -223,7 +224,7 @@ async fn work(
         log.line(None, "FETCHSOURCE").await;
     }
     let fetched = tokio::select! {
-        fetched = source::fetch(cloudbuild, &build.sent, &source, log) => fetched,
+        fetched = source::fetch(cloudbuild, &build.resource, &build.sent, &source, log) => fetched,
         () = stop.notified() => return Ok(stopped(cloudbuild)),
     };
     let provenance = match fetched {

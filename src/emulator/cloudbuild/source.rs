@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::log::Log;
-use super::{archive, git, message};
+use super::{ResourceName, archive, git, message};
 use crate::emulator::cloudbuild::CloudBuild;
 use crate::emulator::storage::internal;
 use crate::emulator::wire::error::ApiError;
@@ -88,6 +88,7 @@ pub(super) fn reference(source: &message::RepoSource) -> Option<String> {
 /// In a sentence, which is the build's `failureInfo.detail`.
 pub(super) async fn fetch(
     cloudbuild: &Arc<CloudBuild>,
+    build: &ResourceName,
     sent: &Value,
     folder: &Path,
     log: &mut Log,
@@ -122,33 +123,44 @@ pub(super) async fn fetch(
             "bucket": bucket, "object": object, "generation": generation.to_string(),
         }})));
     }
-    let (names, reference) = if let Some(repository) = &source.repo_source {
+    let (name, reference) = if let Some(repository) = &source.repo_source {
         let reference = reference(repository).unwrap_or_default();
-        (vec![repository.repo_name.as_str()], reference)
+        (repository.repo_name.as_str(), reference)
     } else if let Some(repository) = &source.connected_repository {
-        let name = repository.repository.as_str();
-        let last = name.rsplit('/').next().unwrap_or(name);
-        (vec![name, last], repository.revision.clone())
+        (repository.repository.as_str(), repository.revision.clone())
     } else if let Some(repository) = &source.developer_connect_config {
         let name = repository.git_repository_link.as_str();
-        let last = name.rsplit('/').next().unwrap_or(name);
-        (vec![name, last], repository.revision.clone())
+        (name, repository.revision.clone())
     } else if let Some(git) = &source.git_source {
-        (Vec::new(), git.revision.clone())
+        (git.url.as_str(), git.revision.clone())
     } else {
         return Ok(None);
     };
-    let address = match &source.git_source {
-        Some(git) => git::address(cloudbuild, &git.url)?,
-        None => git::mapped(cloudbuild, &names).ok_or_else(|| unmapped(names[0]))?,
+    let last = name.rsplit('/').next().unwrap_or(name);
+    let origin = match (&source.git_source, &source.repo_source) {
+        (Some(git), _) => git::address(cloudbuild, &git.url)?,
+        (_, Some(repository)) => {
+            let own = build.project.as_str();
+            let project = match repository.project_id.as_str() {
+                "" => own,
+                project => project,
+            };
+            git::of_project(cloudbuild, project, name).ok_or_else(|| unmapped(name))?
+        }
+        _ => git::mapped(cloudbuild, &[name, last]).ok_or_else(|| unmapped(name))?,
     };
     let reference = match reference.as_str() {
         "" => "HEAD",
         reference => reference,
     };
+    let address = match origin.trust {
+        // Its place in the state is nobody's concern.
+        git::Trust::Own => name,
+        _ => origin.address.as_str(),
+    };
     log.line(None, &format!("Fetching {reference} from {address}"))
         .await;
-    let commit = git::checkout(cloudbuild, address, reference, folder).await?;
+    let commit = git::checkout(cloudbuild, &origin, reference, folder).await?;
     let target = folder.to_owned();
     tokio::task::spawn_blocking(move || check_links(&target))
         .await
@@ -162,7 +174,7 @@ pub(super) async fn fetch(
         }}),
         (_, Some(git)) => json!({"resolvedGitSource": {"url": git.url, "revision": commit}}),
         _ => json!({"resolvedConnectedRepository": {
-            "repository": names[0], "revision": commit,
+            "repository": name, "revision": commit,
         }}),
     }))
 }

@@ -1,4 +1,4 @@
-//! `triggers.run`: from a trigger and a commit to a build.
+//! From a trigger and a commit to a build: by `triggers.run`, or by an event.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::builds::{self, Triggered};
+use super::git::Origin;
 use super::to_json;
 use super::triggers::Trigger;
-use super::{GLOBAL, ResourceName, check, child, git, message, source, triggers};
+use super::{GLOBAL, ResourceName, bindings, check, git, message, source, triggers};
 use crate::emulator::cloudbuild::CloudBuild;
+use crate::emulator::core::child;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, json, route};
 use crate::emulator::wire::json::{parse_body, parse_value};
@@ -62,7 +64,7 @@ struct Repository {
     /// As in `OWNER/NAME`.
     full_name: String,
     /// What it is cloned from.
-    address: String,
+    origin: Origin,
     /// The `source` of a build of a commit, without the commit.
     source: Value,
 }
@@ -97,6 +99,48 @@ async fn run(
             trigger.name()
         )));
     }
+    let occasion = Occasion {
+        asked: asked.clone(),
+        ..Occasion::default()
+    };
+    let build = start(cloudbuild, &trigger, &sent, occasion).await?;
+    Ok(json(build.operation()))
+}
+
+/// What a trigger is run for.
+#[derive(Debug, Default)]
+pub(super) struct Occasion {
+    /// What `triggers.run` asks for.
+    pub asked: message::RepoSource,
+    /// The commit of an event.
+    pub commit: Option<Commit>,
+    /// Built-ins of the event, beside those of its commit.
+    pub builtins: Vec<(&'static str, String)>,
+    /// The event, as the bindings of substitutions see it.
+    pub payload: Option<Value>,
+    /// The id that the build has to have, so that an event that is handled again makes no second one.
+    pub build_id: Option<String>,
+}
+
+/// A commit that something happened to.
+#[derive(Clone, Debug)]
+pub(super) struct Commit {
+    pub origin: Origin,
+    /// As in `refs/heads/main`.
+    pub reference: String,
+    pub id: String,
+}
+
+/// Starts the build of a trigger.
+///
+/// # Errors
+/// Where its source or its config cannot be had, or Cloud Build would not accept it.
+pub(super) async fn start(
+    cloudbuild: &Arc<CloudBuild>,
+    trigger: &Trigger,
+    sent: &message::BuildTrigger,
+    occasion: Occasion,
+) -> Result<builds::Build, ApiError> {
     check::permit(cloudbuild, None)?;
     let folder = tempfile::Builder::new()
         .prefix("serin-trigger-")
@@ -104,13 +148,20 @@ async fn run(
     let checkout = folder.path().join("source");
     let mut builtins = BTreeMap::from([("TRIGGER_NAME", trigger.name().to_owned())]);
     let mut build_source = None;
-    if let Some(repository) = repository(cloudbuild, &trigger, &sent)? {
-        let reference = reference(&sent, asked)?;
-        let commit = check_out(cloudbuild, &repository.address, &reference, &checkout).await?;
+    if let Some(repository) = repository(cloudbuild, trigger, sent)? {
+        let (origin, reference, wanted) = match &occasion.commit {
+            Some(commit) => (&commit.origin, commit.reference.clone(), commit.id.clone()),
+            None => {
+                let reference = reference(sent, &occasion.asked)?;
+                (&repository.origin, reference.clone(), reference)
+            }
+        };
+        let commit = check_out(cloudbuild, origin, &wanted, &checkout).await?;
         build_source = Some(repository.at(&commit));
         describe(&mut builtins, &repository.full_name, &reference, &commit);
     }
-    let mut build = config(cloudbuild, &sent, &checkout, folder.path(), &mut builtins).await?;
+    builtins.extend(occasion.builtins);
+    let mut build = config(cloudbuild, sent, &checkout, folder.path(), &mut builtins).await?;
     check::loosen(&mut build);
     if let Some(source) = build_source {
         build["source"] = source;
@@ -123,7 +174,8 @@ async fn run(
         build["serviceAccount"] = account.clone().into();
     }
     // The run's own win over the trigger's, and those over the config's.
-    let given = sent.substitutions.iter().chain(&asked.substitutions);
+    let of_trigger = bindings::fill(&sent.substitutions, occasion.payload.as_ref())?;
+    let given = of_trigger.iter().chain(&occasion.asked.substitutions);
     let given = given.map(|(key, value)| (key.as_str(), value));
     let builtins = builtins.iter().map(|(key, value)| (*key, value));
     if build["substitutions"].is_null() {
@@ -137,13 +189,14 @@ async fn run(
     let own = build["tags"].as_array().cloned().unwrap_or_default();
     build["tags"] = own.into_iter().chain(tags.map(Value::from)).collect();
     let build: message::Build = parse_value(build)?;
+    let approval = sent.approval_config.as_ref();
     let triggered = Triggered {
         id: trigger.resource.id.clone(),
-        approval_required: sent.approval_config.is_some_and(|c| c.approval_required),
+        approval_required: approval.is_some_and(|config| config.approval_required),
+        build_id: occasion.build_id,
     };
     let collection = trigger.resource.with_id("builds", "");
-    let build = builds::accept(cloudbuild, &collection, &build, Some(triggered)).await?;
-    Ok(json(build.operation()))
+    builds::accept(cloudbuild, &collection, &build, Some(triggered)).await
 }
 
 /// The repository that a trigger builds; none where its inline build needs no source.
@@ -152,33 +205,32 @@ fn repository(
     trigger: &Trigger,
     sent: &message::BuildTrigger,
 ) -> Result<Option<Repository>, ApiError> {
-    let known = |name: &str, others: &[&str]| {
-        let names = [&[name], others].concat();
-        let found = git::mapped(cloudbuild, &names).map(str::to_owned);
-        found.ok_or_else(|| ApiError::failed_precondition(source::unmapped(name)))
+    let own_project = trigger.resource.project.as_str();
+    let known = |name: &str, origin: Option<Origin>| {
+        origin.ok_or_else(|| ApiError::failed_precondition(source::unmapped(name)))
     };
     let last = |name: &str| name.rsplit('/').next().unwrap_or(name).to_owned();
     let connected = |name: &str| -> Result<Repository, ApiError> {
         Ok(Repository {
             full_name: last(name),
-            address: known(name, &[&last(name)])?,
+            origin: known(name, git::mapped(cloudbuild, &[name, &last(name)]))?,
             source: json!({"connectedRepository": {"repository": name}}),
         })
     };
     let by_address = |uri: &str| -> Result<Repository, ApiError> {
-        let address = git::address(cloudbuild, uri).map_err(ApiError::failed_precondition)?;
         Ok(Repository {
             full_name: git::full_name(uri).to_owned(),
-            address: address.to_owned(),
+            origin: git::address(cloudbuild, uri).map_err(ApiError::failed_precondition)?,
             source: json!({"gitSource": {"url": uri}}),
         })
     };
     if let Some(template) = &sent.trigger_template {
         let mut source = to_json(template);
-        source["projectId"] = match template.project_id.as_str() {
-            "" => trigger.resource.project.clone().into(),
-            project => project.into(),
+        let project = match template.project_id.as_str() {
+            "" => own_project,
+            project => project,
         };
+        source["projectId"] = project.into();
         for field in ["branchName", "tagName", "invertRegex", "substitutions"] {
             if let Some(fields) = source.as_object_mut() {
                 fields.remove(field);
@@ -186,14 +238,20 @@ fn repository(
         }
         return Ok(Some(Repository {
             full_name: template.repo_name.clone(),
-            address: known(&template.repo_name, &[])?,
+            origin: known(
+                &template.repo_name,
+                git::of_project(cloudbuild, project, &template.repo_name),
+            )?,
             source: json!({ "repoSource": source }),
         }));
     }
     if let Some(github) = &sent.github {
         let full_name = format!("{}/{}", github.owner, github.name);
         return Ok(Some(Repository {
-            address: known(&full_name, &[&github.name])?,
+            origin: known(
+                &full_name,
+                git::of_github(cloudbuild, own_project, &github.owner, &github.name),
+            )?,
             source: json!({"gitSource": {"url": format!("https://github.com/{full_name}.git")}}),
             full_name,
         }));
@@ -206,11 +264,12 @@ fn repository(
     }
     if let Some(config) = &sent.bitbucket_server_trigger_config {
         let full_name = format!("{}/{}", config.project_key, config.repo_slug);
-        let address = known(&full_name, &[&config.repo_slug])?;
+        let names = [full_name.as_str(), &config.repo_slug];
+        let origin = known(&full_name, git::mapped(cloudbuild, &names))?;
         return Ok(Some(Repository {
-            source: json!({"gitSource": {"url": address}}),
+            source: json!({"gitSource": {"url": origin.address.clone()}}),
             full_name,
-            address,
+            origin,
         }));
     }
     if let Some(source) = &sent.source_to_build {
@@ -278,12 +337,12 @@ fn reference(
 
 async fn check_out(
     cloudbuild: &CloudBuild,
-    address: &str,
+    origin: &Origin,
     reference: &str,
     folder: &Path,
 ) -> Result<String, ApiError> {
     std::fs::create_dir_all(folder)?;
-    git::checkout(cloudbuild, address, reference, folder)
+    git::checkout(cloudbuild, origin, reference, folder)
         .await
         .map_err(|why| ApiError::failed_precondition(format!("Couldn't read commit: {why}")))
 }
@@ -331,17 +390,17 @@ async fn config(
             });
             if elsewhere {
                 within = folder.join("config");
-                let names = [file.repository.as_str()];
-                let address = match file.uri.as_str() {
-                    "" => git::mapped(cloudbuild, &names)
-                        .ok_or_else(|| ApiError::failed_precondition(source::unmapped(names[0])))?,
-                    uri => git::address(cloudbuild, uri).map_err(ApiError::failed_precondition)?,
+                let origin = match file.uri.as_str() {
+                    "" => git::mapped(cloudbuild, &[&file.repository])
+                        .ok_or_else(|| source::unmapped(&file.repository)),
+                    uri => git::address(cloudbuild, uri),
                 };
+                let origin = origin.map_err(ApiError::failed_precondition)?;
                 let revision = match file.revision.as_str() {
                     "" => "HEAD",
                     revision => revision,
                 };
-                check_out(cloudbuild, address, revision, &within).await?;
+                check_out(cloudbuild, &origin, revision, &within).await?;
             }
             file.path.as_str()
         }
@@ -365,7 +424,7 @@ async fn config(
 async fn as_written(cloudbuild: &CloudBuild, path: &str, file: &Path) -> Result<Value, ApiError> {
     let mut command = Command::new(&cloudbuild.core.serin);
     command.args(["run", "--check", "--as-written", "--format", "json"]);
-    let ended = child::output(cloudbuild, command.arg(file), LIMIT)
+    let ended = child::output(&cloudbuild.core, command.arg(file), LIMIT)
         .await
         .map_err(ApiError::internal)?;
     match ended.code {

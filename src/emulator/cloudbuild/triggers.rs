@@ -90,6 +90,14 @@ pub(super) fn find(cloudbuild: &CloudBuild, resource: &ResourceName) -> Result<T
     })
 }
 
+/// Every trigger, in the order in which they were made.
+pub(super) fn all(cloudbuild: &CloudBuild) -> Vec<Trigger> {
+    let all = cloudbuild.core.store.list("cloudbuild/triggers/");
+    let mut all: Vec<Trigger> = all.into_iter().map(|(_, trigger)| trigger).collect();
+    all.sort_by(|a, b| (a.created, &a.resource.id).cmp(&(b.created, &b.resource.id)));
+    all
+}
+
 fn is_name(name: &str) -> bool {
     let end = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
     (1..=64).contains(&name.len())

@@ -43,7 +43,7 @@ DURATION is like 800ms or 2s, in real time.
   SERVICE:reset:SHARE     the method takes effect, and the connection breaks off
   SERVICE:truncate:SHARE  the answer's body breaks off in the middle
 
-SERVICE is storage, aiplatform, monitoring, logging or cloudbuild.";
+SERVICE is storage, aiplatform, monitoring, logging, cloudbuild or sourcerepo.";
 
 /// One word of `--fault`.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,14 +132,16 @@ pub(crate) enum Api {
     Monitoring,
     Logging,
     CloudBuild,
+    SourceRepos,
 }
 
-const SERVICES: [(Api, &str); 5] = [
+const SERVICES: [(Api, &str); 6] = [
     (Api::Storage, "storage"),
     (Api::Vertex, "aiplatform"),
     (Api::Monitoring, "monitoring"),
     (Api::Logging, "logging"),
     (Api::CloudBuild, "cloudbuild"),
+    (Api::SourceRepos, "sourcerepo"),
 ];
 
 impl fmt::Display for Api {
@@ -156,7 +158,7 @@ impl fmt::Display for Api {
      every model, job:never-starts, job:fails, job:answer-lost, deploy:fails, deploy:answer-lost, deploy:slow, \
      metrics:never-come, upload:fails, upload:answer-lost, SERVICE:CODE:SHARE \
      (429 or 500 to 504), SERVICE:delay:DURATION, SERVICE:reset:SHARE or SERVICE:truncate:SHARE, \
-     where SERVICE is storage, aiplatform, monitoring, logging or cloudbuild, SHARE is from 0 to 1, and \
+     where SERVICE is storage, aiplatform, monitoring, logging, cloudbuild or sourcerepo, SHARE is from 0 to 1, and \
      DURATION is like 800ms or 2s"
 )]
 pub(crate) struct ParseFaultError(String);

@@ -37,6 +37,7 @@ pub(in crate::emulator) struct Store {
     documents_dir: PathBuf,
     blobs_dir: PathBuf,
     scratch_dir: PathBuf,
+    repositories_dir: PathBuf,
     documents: RwLock<BTreeMap<String, Value>>,
     /// Held while a document is written: readers never wait for the disk. False once closed.
     writing: Mutex<bool>,
@@ -111,7 +112,10 @@ impl Store {
         let documents_dir = emulator.join("documents");
         let blobs_dir = emulator.join("blobs");
         let scratch_dir = std::path::absolute(emulator.join("scratch")).map_err(unusable)?;
+        let repositories_dir =
+            std::path::absolute(emulator.join(snapshot::REPOSITORIES)).map_err(unusable)?;
         folder::private(emulator).map_err(unusable)?;
+        fs::create_dir_all(&repositories_dir).map_err(unusable)?;
         fs::create_dir_all(&documents_dir).map_err(unusable)?;
         fs::create_dir_all(&blobs_dir).map_err(unusable)?;
         // A child of an earlier life may still be on its way out of its folder: then another start
@@ -122,6 +126,7 @@ impl Store {
             documents_dir,
             blobs_dir,
             scratch_dir,
+            repositories_dir,
             documents: RwLock::default(),
             writing: Mutex::new(true),
             counters: Mutex::new(BTreeMap::new()),
@@ -370,6 +375,11 @@ impl Store {
     /// The folder for what no later life needs, by its absolute path; it is empty at every start.
     pub(in crate::emulator) fn scratch(&self) -> &Path {
         &self.scratch_dir
+    }
+
+    /// The folder of git's repositories, by its absolute path: they are a part of the state, and of its snapshots.
+    pub(in crate::emulator) fn repositories(&self) -> &Path {
+        &self.repositories_dir
     }
 
     /// Makes the names of blobs that were created or renamed survive a kill.

@@ -10,12 +10,13 @@ const BIGQUERY: &str = "BIGQUERY_EMULATOR_HOST";
 const BIGQUERY_OVERRIDE: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_BIGQUERY";
 
 /// The APIs of gcloud that are emulated, by the names of its overrides.
-const EMULATED: [&str; 6] = [
+const EMULATED: [&str; 7] = [
     "AI",
     "AIPLATFORM",
     "CLOUDBUILD",
     "LOGGING",
     "MONITORING",
+    "SOURCEREPO",
     "STORAGE",
 ];
 /// The first segment of the paths of all others, which are refused there by their names.
@@ -40,7 +41,7 @@ const OTHERS: &str = "\
     policysimulator policytroubleshooter privateca privilegedaccessmanager publicca pubsub pubsublite \
     recaptchaenterprise recommender redis remotebuildexecution replicapoolupdater run runapps runtimeconfig \
     saasservicemgmt sasportal sddc seclm secretmanager securesourcemanager securitycenter securitycentermanagement \
-    securityposture servicedirectory servicemanagement serviceregistry serviceusage source sourcerepo spanner \
+    securityposture servicedirectory servicemanagement serviceregistry serviceusage source spanner \
     speech sql storagebatchoperations storageinsights stream telcoautomation testing toolresults tpu transcoder \
     transfer transferappliance vision vmmigration vmwareengine vpcaccess workflowexecutions workflows \
     workloadcertificate workstations";

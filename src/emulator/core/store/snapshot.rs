@@ -2,7 +2,8 @@
 //!
 //! A folder is made whole under another name and renamed, so a kill leaves the old state or the new one, never
 //! a mix. Files are linked, not copied: documents are replaced and never changed, as are blobs, but for those of
-//! uploads that are under way, which grow.
+//! uploads that are under way, which grow. So are the files of git's repositories, whose refs are linked before the
+//! objects that they name.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -14,6 +15,8 @@ use crate::workspace::temporary;
 /// What is put in the place of the state, and what was there.
 pub(super) const NEW: &str = "emulator.new";
 pub(super) const OLD: &str = "emulator.old";
+/// Where git's repositories are.
+pub(super) const REPOSITORIES: &str = "repositories";
 /// How the names of folders begin that are no snapshots yet, or no more.
 const UNFINISHED: &str = ".";
 /// How the names of blobs begin that still grow.
@@ -166,6 +169,9 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
         }
     }
     link_files(&from.join("blobs"), &to.join("blobs"))?;
+    if from.join(REPOSITORIES).is_dir() {
+        link_tree(&from.join(REPOSITORIES), &to.join(REPOSITORIES))?;
+    }
     if to.join("documents").exists() {
         sync(&to.join("documents"))?;
     }
@@ -192,6 +198,31 @@ fn link_files(from: &Path, to: &Path) -> io::Result<()> {
         };
         match linked {
             // A blob that no document names any more.
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            linked => linked?,
+        }
+    }
+    sync(to)
+}
+
+/// All of a folder but what git is still writing. Objects come last, so that every ref finds its own.
+fn link_tree(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    let mut entries = fs::read_dir(from)?.collect::<io::Result<Vec<_>>>()?;
+    entries.sort_by_key(|entry| (entry.file_name() == "objects", entry.file_name()));
+    for entry in entries {
+        let name = entry.file_name();
+        let unfinished = name.to_string_lossy();
+        if unfinished.ends_with(".lock") || unfinished.starts_with("tmp_") {
+            continue;
+        }
+        let linked = match entry.file_type() {
+            Ok(kind) if kind.is_dir() => link_tree(&entry.path(), &to.join(&name)),
+            Ok(kind) if kind.is_file() => fs::hard_link(entry.path(), to.join(&name)),
+            other => other.map(|_| ()),
+        };
+        match linked {
+            // A ref that was removed meanwhile.
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             linked => linked?,
         }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
-use crate::emulator::cloudbuild::CloudBuild;
+use super::Core;
 
 /// More of each stream is not kept.
-const MOST: u64 = 8 << 20;
+pub(in crate::emulator) const MOST: u64 = 8 << 20;
 
 /// How a child ended.
-pub(super) struct Ended {
+pub(in crate::emulator) struct Ended {
     /// None after a signal.
     pub code: Option<i32>,
     pub stdout: String,
@@ -23,8 +23,8 @@ pub(super) struct Ended {
 ///
 /// # Errors
 /// In a sentence, when it cannot be started or takes longer.
-pub(super) async fn output(
-    cloudbuild: &CloudBuild,
+pub(in crate::emulator) async fn output(
+    core: &Core,
     command: &mut Command,
     limit: Duration,
 ) -> Result<Ended, String> {
@@ -34,8 +34,7 @@ pub(super) async fn output(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut group = cloudbuild
-        .core
+    let mut group = core
         .groups
         .spawn(command)
         .map_err(|e| format!("{program} cannot be started: {e}"))?;
