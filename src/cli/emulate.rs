@@ -34,6 +34,9 @@ pub(super) struct Flags {
     pub allowed_hosts: Vec<String>,
     #[command(flatten)]
     pub cloud: CloudFlags,
+    /// The file of the secret that signs GitHub's events (`X-Hub-Signature-256`); without one they are refused
+    #[arg(long, value_name = "FILE")]
+    pub github_secret: Option<PathBuf>,
     /// The most mebibytes of one push to an emulated repository
     #[arg(long, value_name = "MIB", default_value_t = emulator::DEFAULT_PUSH_MIB,
           value_parser = clap::value_parser!(u64).range(1..=16_384))]
@@ -211,6 +214,7 @@ async fn emulate(flags: Flags) -> Result<()> {
             allowed: builds,
             repositories: repositories.into_iter().collect(),
             secrets: secrets.map(|file| (file.name, file.path)).collect(),
+            github_secret: flags.github_secret,
             hosts,
         },
         groups,

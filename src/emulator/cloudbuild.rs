@@ -1,8 +1,9 @@
-//! Cloud Build: builds, which run as `serin run` runs them, and triggers, which are run by hand.
+//! Cloud Build: builds, which run as `serin run` runs them, and triggers, which are run by hand, or fired by pushes to
+//! the emulated Cloud Source Repositories, GitHub's events, messages of Pub/Sub and webhooks.
 //!
 //! A build is a child process of this very program, `serin run --format json`, so that what passes here
 //! is what passes on the command line; the emulator keeps the queue, the resource and the log. Left out:
-//! events of repositories, Pub/Sub and webhooks (a trigger runs when `triggers.run` says so), worker
+//! events of other hosts' repositories (a trigger for them runs when `triggers.run` says so), worker
 //! pools, and the configs of hosts of repositories.
 //!
 //! A build that was at work when the emulator ended is an `INTERNAL_ERROR` from the next start on, as one
@@ -12,10 +13,13 @@
 mod archive;
 mod bindings;
 mod builds;
+mod cel;
 mod change;
 mod check;
+mod events;
 mod filters;
 mod git;
+mod github;
 mod log;
 mod message;
 mod push;
@@ -49,6 +53,7 @@ use crate::emulator::wire::http::{Answer, Request, Route, route};
 use crate::emulator::wire::message::Kept;
 use crate::image::HostImage;
 
+pub(in crate::emulator) use events::take_message;
 pub(in crate::emulator) use run::{start, stop};
 
 /// What this machine gives to builds beside what their requests say.
@@ -60,6 +65,8 @@ pub(crate) struct BuildSettings {
     pub repositories: BTreeMap<String, String>,
     /// The files with the values of variables in `secretEnv`.
     pub secrets: BTreeMap<String, PathBuf>,
+    /// The file of the secret that signs GitHub's events; without one they are refused.
+    pub github_secret: Option<PathBuf>,
     /// Images in whose place programs of this machine run, where requests may run those.
     pub hosts: Vec<HostImage>,
 }
@@ -79,6 +86,8 @@ pub(in crate::emulator) struct CloudBuild {
     slots: Semaphore,
     /// Held while it is checked whether a trigger's name is free, and it is taken.
     naming: Mutex<()>,
+    /// Held while an event is acted on.
+    acting: tokio::sync::Mutex<()>,
     stopping: AtomicBool,
 }
 
@@ -99,6 +108,7 @@ impl CloudBuild {
             active: Mutex::default(),
             slots: Semaphore::new(cores.clamp(2, 10)),
             naming: Mutex::default(),
+            acting: tokio::sync::Mutex::default(),
             stopping: AtomicBool::new(false),
         }
     }
@@ -195,7 +205,10 @@ fn owns(path: &str) -> bool {
     if !matches!(segments.next(), Some("v1" | "v1beta1" | "ui")) {
         return false;
     }
-    if segments.next() == Some("operations") {
+    if matches!(
+        segments.next(),
+        Some("operations" | "githubDotComWebhook:receive")
+    ) {
         return true;
     }
     let kind = match (segments.nth(1), segments.next(), segments.next()) {
@@ -211,12 +224,14 @@ fn kinds() -> Vec<Kind> {
     vec![
         kind::<builds::Build>("cloudbuild/builds/*/*/*"),
         kind::<triggers::Trigger>("cloudbuild/triggers/*/*/*"),
+        kind::<events::Event>("cloudbuild/events/*"),
     ]
 }
 
 pub(in crate::emulator) fn routes() -> Vec<Route<CloudBuild>> {
     let mut routes = builds::routes();
     routes.extend(triggers::routes());
+    routes.extend(events::routes());
     routes.extend(push::routes());
     // There are none.
     routes.push(route(

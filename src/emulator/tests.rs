@@ -26,9 +26,9 @@ async fn with_clock(folder: &Path, faults: &[&str], time_scale: u32, pace: Pace)
         seed: None,
         watch: None,
         builds: BuildSettings::default(),
-        most_push_bytes: 1 << 20,
         groups: Groups::new(Path::new("/bin/cat")).unwrap(),
         allowed_hosts: Vec::new(),
+        most_push_bytes: 1 << 20,
         accepted: Vec::new(),
     })
     .await
@@ -157,9 +157,9 @@ async fn a_second_emulator_on_a_state_is_refused() {
         seed: None,
         watch: None,
         builds: BuildSettings::default(),
-        most_push_bytes: 1 << 20,
         groups,
         allowed_hosts: Vec::new(),
+        most_push_bytes: 1 << 20,
         accepted: Vec::new(),
     })
     .await;

@@ -55,6 +55,7 @@ pub(super) async fn start(
             allowed: options.builds,
             repositories: options.repositories.clone(),
             secrets: secrets.map(|file| (file.name, file.path)).collect(),
+            github_secret: None,
             hosts: options.hosts.clone(),
         },
         groups: groups.clone(),

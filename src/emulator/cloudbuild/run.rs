@@ -17,7 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::builds::{Build, Status};
 use super::check::{self, Submission};
 use super::log::{self, Log};
-use super::{archive, push, source};
+use super::{archive, events, push, source};
 use crate::clock::Timestamp;
 use crate::emulator::cloudbuild::CloudBuild;
 use crate::emulator::core::Builds;
@@ -98,6 +98,7 @@ pub(in crate::emulator) fn start(cloudbuild: &Arc<CloudBuild>) -> Result<(), Api
         begin(cloudbuild, &build);
     }
     push::start(cloudbuild);
+    events::start(cloudbuild);
     Ok(())
 }
 

@@ -103,6 +103,7 @@ impl Cloud {
             seed: None,
             watch: None,
             allowed_hosts: Vec::new(),
+            most_push_bytes: 1 << 20,
             accepted: ["n9-standard-4", "NVIDIA_NEXT", "mars-north1"]
                 .map(str::to_owned)
                 .into(),
