@@ -27,6 +27,7 @@ mod run;
 mod source;
 #[cfg(test)]
 mod tests;
+mod trigger_check;
 mod trigger_run;
 mod triggers;
 

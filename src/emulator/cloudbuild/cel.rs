@@ -401,8 +401,12 @@ impl Node {
             Self::Index(of, at) => index(&of.value(lookup)?, &at.value(lookup)?),
             Self::Not(node) => Ok((!truth(node.value(lookup)?)?).into()),
             // What decides by itself hides the other side's error, on either side.
-            Self::Both(a, b) => joined(false, [a, b].map(|node| node.value(lookup).and_then(truth))),
-            Self::Either(a, b) => joined(true, [a, b].map(|node| node.value(lookup).and_then(truth))),
+            Self::Both(a, b) => {
+                joined(false, [a, b].map(|node| node.value(lookup).and_then(truth)))
+            }
+            Self::Either(a, b) => {
+                joined(true, [a, b].map(|node| node.value(lookup).and_then(truth)))
+            }
             Self::Compare(comparison, a, b) => {
                 compare(*comparison, &a.value(lookup)?, &b.value(lookup)?).map(Value::from)
             }
@@ -509,7 +513,8 @@ mod tests {
         let texts = [("_TAG", "v1.2"), ("_ACTION", "INSERT"), ("_EMPTY", "")];
         let texts = texts.map(|(key, text)| (key.to_owned(), text.to_owned()));
         let substitutions = BTreeMap::from(texts);
-        let payload = json!({"body": {"n": 3, "list": ["a", "b"], "deep": {"x": true}, "a-b": null}});
+        let payload =
+            json!({"body": {"n": 3, "list": ["a", "b"], "deep": {"x": true}, "a-b": null}});
         let known = |name: &str| substitutions.contains_key(name) || name == "body";
         let judge = |text: &str| {
             let filter = Filter::parse(text, known).unwrap_or_else(|e| panic!("{text}: {e}"));
@@ -536,7 +541,14 @@ mod tests {
         ] {
             assert_eq!(judge(text), Ok(admitted), "{text}");
         }
-        for text in ["body.none", "_TAG", "body.n == 'x'", "_TAG < 1", "_TAG && true", "size(body.n) == 1"] {
+        for text in [
+            "body.none",
+            "_TAG",
+            "body.n == 'x'",
+            "_TAG < 1",
+            "_TAG && true",
+            "size(body.n) == 1",
+        ] {
             assert!(judge(text).is_err(), "{text}");
         }
     }
@@ -546,9 +558,30 @@ mod tests {
         let deep = format!("{}true{}", "(".repeat(40), ")".repeat(40));
         let long = "true || ".repeat(1000) + "true";
         for text in [
-            "", "_X", "a ? b : c", "1 + 1 == 2", "_T == 1.5", "_T.all(x, x == 1)", "timestamp('x')", "_T ==", "== _T",
-            "(_T", "_T)", "'open", "_T == \"\\d\"", "r'x' == _T", "_T.matches('(')", "has(_T)", "_T.matches()", "_T = 1",
-            "_T == 1 == true", "{'a': 1}", "_T.", "[1,]", &deep, &long,
+            "",
+            "_X",
+            "a ? b : c",
+            "1 + 1 == 2",
+            "_T == 1.5",
+            "_T.all(x, x == 1)",
+            "timestamp('x')",
+            "_T ==",
+            "== _T",
+            "(_T",
+            "_T)",
+            "'open",
+            "_T == \"\\d\"",
+            "r'x' == _T",
+            "_T.matches('(')",
+            "has(_T)",
+            "_T.matches()",
+            "_T = 1",
+            "_T == 1 == true",
+            "{'a': 1}",
+            "_T.",
+            "[1,]",
+            &deep,
+            &long,
         ] {
             assert!(Filter::parse(text, |name| name == "_T").is_err(), "{text}");
         }

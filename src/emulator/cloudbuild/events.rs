@@ -126,9 +126,9 @@ pub(super) async fn handle(
     cloudbuild.core.spawn(async move {
         let _gone = sender.send(act(&shared, &key, &event).await);
     });
-    receiver
-        .await
-        .map_err(|_| ApiError::unavailable("The emulator ends: the event is acted on at its next start."))
+    receiver.await.map_err(|_| {
+        ApiError::unavailable("The emulator ends: the event is acted on at its next start.")
+    })
 }
 
 /// The triggers that wait for the messages of a topic.
@@ -153,7 +153,11 @@ pub(super) fn topic_of(name: &str) -> Option<(String, &str)> {
 /// Takes a message that was published to a topic, `projects/P/topics/T`: `message` is as a subscriber sees it, with
 /// `data` in base64. When this returns the message is kept for the triggers that wait for it, if there are any; they
 /// are fired in a task of its own.
-pub(in crate::emulator) fn take_message(cloudbuild: &Arc<CloudBuild>, topic: &str, message: &Value) {
+pub(in crate::emulator) fn take_message(
+    cloudbuild: &Arc<CloudBuild>,
+    topic: &str,
+    message: &Value,
+) {
     if listening(cloudbuild, topic).is_empty() {
         return;
     }
@@ -315,7 +319,10 @@ fn secret(cloudbuild: &CloudBuild, name: &str) -> Result<Vec<u8>, ApiError> {
 /// Where it cannot be read, or is empty.
 pub(super) fn read_secret(file: &PathBuf) -> Result<Vec<u8>, ApiError> {
     let bytes = std::fs::read(file).map_err(|e| {
-        ApiError::failed_precondition(format!("The secret {} cannot be read: {e}.", file.display()))
+        ApiError::failed_precondition(format!(
+            "The secret {} cannot be read: {e}.",
+            file.display()
+        ))
     })?;
     let bytes = bytes.trim_ascii_end().to_vec();
     match bytes.is_empty() {
@@ -353,7 +360,12 @@ mod tests {
         let empty = opened(&json!({"attributes": {"a": "b"}}));
         assert_eq!(empty, json!({"attributes": {"a": "b"}, "data": ""}));
         assert_eq!(topic_of("projects/p/topics/t").unwrap().1, "t");
-        for name in ["t", "projects//topics/t", "projects/p/topics/", "projects/p/topics/a/b"] {
+        for name in [
+            "t",
+            "projects//topics/t",
+            "projects/p/topics/",
+            "projects/p/topics/a/b",
+        ] {
             assert_eq!(topic_of(name), None, "{name}");
         }
         assert_eq!(secret_id("projects/p/secrets/s/versions/1"), Some("s"));

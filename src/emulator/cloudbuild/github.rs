@@ -43,7 +43,9 @@ fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
         *to = *from;
     }
     let padded = |with: u8| block.map(|byte| byte ^ with);
-    let inner = Sha256::new().chain_update(padded(0x36)).chain_update(message);
+    let inner = Sha256::new()
+        .chain_update(padded(0x36))
+        .chain_update(message);
     let outer = Sha256::new()
         .chain_update(padded(0x5c))
         .chain_update(inner.finalize());
@@ -76,7 +78,10 @@ fn verify(cloudbuild: &CloudBuild, request: &Request) -> Result<(), ApiError> {
 pub(super) async fn receive(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
     request.allow_query(&["webhookKey"])?;
     verify(&cloudbuild, &request)?;
-    let kind = request.header("x-github-event").unwrap_or_default().to_owned();
+    let kind = request
+        .header("x-github-event")
+        .unwrap_or_default()
+        .to_owned();
     let ignored = |why: String| Ok(json(json!({ "ignored": why })));
     if !matches!(kind.as_str(), "push" | "pull_request") {
         return ignored(format!("events of the kind {kind} start no builds"));
@@ -145,10 +150,15 @@ impl<'a> Happened<'a> {
         }
         let action = text(&body["action"])?;
         let request = &body["pull_request"];
-        let (head, base) = (text(&request["head"]["ref"])?, text(&request["base"]["ref"])?);
+        let (head, base) = (
+            text(&request["head"]["ref"])?,
+            text(&request["base"]["ref"])?,
+        );
         let number = body["number"].as_u64().or(request["number"].as_u64())?;
         let author = request["author_association"].as_str().unwrap_or_default();
-        let url = request["head"]["repo"]["html_url"].as_str().unwrap_or_default();
+        let url = request["head"]["repo"]["html_url"]
+            .as_str()
+            .unwrap_or_default();
         NEW_COMMITS.contains(&action).then_some(())?;
         Some(Self {
             reference: format!("refs/heads/{head}"),
@@ -232,7 +242,16 @@ pub(super) async fn act(
         }
     }
     for (project, triggers) in fired {
-        match fire(cloudbuild, &project, (owner, name), &happened, &triggers, (event, body)).await {
+        match fire(
+            cloudbuild,
+            &project,
+            (owner, name),
+            &happened,
+            &triggers,
+            (event, body),
+        )
+        .await
+        {
             Ok(some) => outcomes.extend(some),
             Err(why) => outcomes.extend(triggers.iter().map(|(trigger, _)| Outcome {
                 trigger: trigger.name().to_owned(),
@@ -327,13 +346,17 @@ mod tests {
         let happened = Happened::of("pull_request", &body).unwrap();
         assert_eq!(happened.reference, "refs/heads/feature");
         assert_eq!(happened.before, Before::ForkFrom("a".to_owned()));
-        let config = |text: Value| serde_json::from_value::<message::GitHubEventsConfig>(text).unwrap();
+        let config =
+            |text: Value| serde_json::from_value::<message::GitHubEventsConfig>(text).unwrap();
         let pulls = |branch: &str, control: Value| {
             config(json!({"pullRequest": {"branch": branch, "commentControl": control}}))
         };
         assert_eq!(happened.admits(&pulls("^main$", Value::Null)), Ok(true));
         assert_eq!(happened.admits(&pulls("^feature$", Value::Null)), Ok(false));
-        for control in ["COMMENTS_ENABLED", "COMMENTS_ENABLED_FOR_EXTERNAL_CONTRIBUTORS_ONLY"] {
+        for control in [
+            "COMMENTS_ENABLED",
+            "COMMENTS_ENABLED_FOR_EXTERNAL_CONTRIBUTORS_ONLY",
+        ] {
             assert!(happened.admits(&pulls("main", control.into())).is_err());
         }
         let pushes = config(json!({"push": {"branch": ".*"}}));

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::to_json;
-use super::{ResourceName, check, global_and_regional, message, new_id, trigger_run};
+use super::{
+    ResourceName, check, global_and_regional, message, new_id, trigger_check, trigger_run,
+};
 use crate::clock::Timestamp;
 use crate::emulator::cloudbuild::CloudBuild;
 use crate::emulator::wire::case::camel;
@@ -64,6 +66,15 @@ impl Trigger {
         message["id"] = self.resource.id.clone().into();
         message["createTime"] = json!(self.created);
         message["resourceName"] = self.resource.name().into();
+        for config in ["pubsubConfig", "webhookConfig"] {
+            if let Some(config) = message.get_mut(config) {
+                config["state"] = "OK".into();
+            }
+        }
+        if let Some(config) = message.get_mut("pubsubConfig") {
+            let (project, name) = (&self.resource.project, self.name());
+            config["subscription"] = format!("projects/{project}/subscriptions/gcb-{name}").into();
+        }
         message
     }
 }
@@ -98,145 +109,6 @@ pub(super) fn all(cloudbuild: &CloudBuild) -> Vec<Trigger> {
     all
 }
 
-fn is_name(name: &str) -> bool {
-    let end = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
-    (1..=64).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        && end(name.bytes().next())
-        && end(name.bytes().last())
-}
-
-/// What is wrong with a trigger whatever its source holds.
-fn validate(trigger: &message::BuildTrigger) -> Result<(), ApiError> {
-    let invalid = |field: &str, text: &str| {
-        let field = format!("trigger.{field}");
-        Err(
-            ApiError::invalid_argument(format!("invalid value for '{field}': {text}"))
-                .violation(&field),
-        )
-    };
-    if !trigger.name.is_empty() && !is_name(&trigger.name) {
-        let text = "it must be 1 to 64 letters, digits and dashes, and begin and end with a letter or digit";
-        return invalid("name", text);
-    }
-    let templates = [
-        !trigger.filename.is_empty(),
-        trigger.build.is_some(),
-        trigger.git_file_source.is_some(),
-        trigger.autodetect,
-    ];
-    if templates.iter().filter(|set| **set).count() != 1 {
-        let text = "exactly one of build, filename, git_file_source and autodetect must be set";
-        return invalid("build_template", text);
-    }
-    let repositories = [
-        trigger.trigger_template.is_some(),
-        trigger.github.is_some(),
-        trigger.repository_event_config.is_some(),
-        trigger.developer_connect_event_config.is_some(),
-        trigger.bitbucket_server_trigger_config.is_some(),
-    ];
-    let others = [
-        trigger.pubsub_config.is_some(),
-        trigger.webhook_config.is_some(),
-    ];
-    let repositories = repositories.iter().filter(|set| **set).count();
-    let others = others.iter().filter(|set| **set).count();
-    if repositories + others > 1 {
-        return invalid("event", "only one kind of event may be set");
-    }
-    if !trigger.filename.is_empty() && repositories == 0 {
-        let text = "without events of a repository the file must be a git_file_source";
-        return invalid("filename", text);
-    }
-    if let Some(file) = &trigger.git_file_source {
-        if file.path.is_empty() {
-            return invalid("git_file_source.path", "the field is required");
-        }
-        if file.uri.is_empty() && file.repository.is_empty() {
-            let text = "one of uri and repository is required";
-            return invalid("git_file_source", text);
-        }
-        if file.repo_type.is_none() && file.repository.is_empty() {
-            return invalid("git_file_source.repo_type", "the field is required");
-        }
-    }
-    if let Some(source) = &trigger.source_to_build {
-        if source.uri.is_empty() == source.repository.is_empty() {
-            let text = "exactly one of uri and repository is required";
-            return invalid("source_to_build", text);
-        }
-        if !source.reference.starts_with("refs/") {
-            return invalid("source_to_build.ref", "it must begin with refs/");
-        }
-        if source.repo_type.is_none() && source.repository.is_empty() {
-            return invalid("source_to_build.repo_type", "the field is required");
-        }
-    }
-    if let Some(template) = &trigger.trigger_template
-        && super::source::reference(template).is_none()
-    {
-        let text = "exactly one of branch_name, tag_name and commit_sha is required";
-        return invalid("trigger_template", text);
-    }
-    if let Some(github) = &trigger.github {
-        if github.owner.is_empty() || github.name.is_empty() {
-            return invalid("github", "owner and name are required");
-        }
-        events("github", &github.push, github.pull_request.is_some())?;
-    }
-    if let Some(config) = &trigger.repository_event_config {
-        if config.repository.is_empty() {
-            let field = "repository_event_config.repository";
-            return invalid(field, "the field is required");
-        }
-        let pulls = config.pull_request.is_some();
-        events("repository_event_config", &config.push, pulls)?;
-    }
-    if trigger
-        .pubsub_config
-        .as_ref()
-        .is_some_and(|c| c.topic.is_empty())
-    {
-        return invalid("pubsub_config.topic", "the field is required");
-    }
-    if trigger
-        .webhook_config
-        .as_ref()
-        .is_some_and(|c| c.secret.is_empty())
-    {
-        return invalid("webhook_config.secret", "the field is required");
-    }
-    for key in trigger.substitutions.keys() {
-        let word = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
-        if !key.starts_with('_') || key.len() < 2 || !key.bytes().all(word) {
-            let text = format!("the key \"{key}\" does not respect the format ^_[A-Z0-9_]+$");
-            return invalid("substitutions", &text);
-        }
-    }
-    Ok(())
-}
-
-/// Which pushes or pull requests of a repository are meant: exactly one kind.
-fn events(
-    field: &str,
-    push: &Option<message::PushFilter>,
-    pull_request: bool,
-) -> Result<(), ApiError> {
-    let fine = match push {
-        Some(push) => !pull_request && push.branch.is_empty() != push.tag.is_empty(),
-        None => pull_request,
-    };
-    if fine {
-        return Ok(());
-    }
-    let field = format!("trigger.{field}");
-    Err(ApiError::invalid_argument(format!(
-        "invalid value for '{field}': exactly one of push.branch, push.tag and pull_request is required"
-    ))
-    .violation(&field))
-}
-
 /// Reads and checks a trigger, an inline build in it included.
 async fn read(
     cloudbuild: &CloudBuild,
@@ -244,7 +116,7 @@ async fn read(
     sent: Value,
 ) -> Result<Value, ApiError> {
     let trigger: message::BuildTrigger = parse_value(sent)?;
-    validate(&trigger)?;
+    trigger_check::check(resource, &trigger)?;
     if let Some(build) = &trigger.build {
         if let Some(source) = &build.source {
             super::source::check(cloudbuild, source)?;
@@ -394,42 +266,6 @@ async fn delete(cloudbuild: Arc<CloudBuild>, request: Request) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_trigger_says_once_what_it_builds_and_what_begins_it() {
-        let base = json!({
-            "name": "a-1", "filename": "cloudbuild.yaml",
-            "github": {"owner": "o", "name": "r", "push": {"branch": "^main$"}},
-        });
-        let with = |field: &str, value: Value| {
-            let mut trigger = base.clone();
-            trigger[field] = value;
-            validate(&parse_value(trigger).unwrap())
-        };
-        with("description", "fine".into()).unwrap();
-        for (field, value) in [
-            ("name", json!("-a")),
-            ("name", json!("a b")),
-            ("name", json!("a".repeat(65))),
-            ("autodetect", json!(true)),
-            ("filename", json!("")),
-            ("pubsubConfig", json!({"topic": "t"})),
-            ("github", json!({"owner": "o", "push": {"branch": "b"}})),
-            ("github", json!({"owner": "o", "name": "r"})),
-            (
-                "github",
-                json!({"owner": "o", "name": "r", "push": {"branch": "b", "tag": "t"}}),
-            ),
-            ("substitutions", json!({"COMMIT_SHA": "x"})),
-            (
-                "sourceToBuild",
-                json!({"uri": "u", "ref": "main", "repoType": "GITHUB"}),
-            ),
-        ] {
-            let error = with(field, value.clone()).unwrap_err();
-            assert_eq!(error.status, "INVALID_ARGUMENT", "{field} {value}");
-        }
-    }
 
     #[test]
     fn a_path_is_put_or_taken_away() {
