@@ -10,7 +10,8 @@ use super::forms::{
 };
 use super::{
     Builtin, Config, Data, Deploy, Encoding, File, Gate, GateRule, Join, JoinKind, Label, Limits,
-    Margin, OnCancel, PromoteOn, Replay, Split, SplitRule, Spot, Table, Train, Validate, lint, triggers,
+    Margin, OnCancel, PromoteOn, Replay, Split, SplitRule, Spot, Table, Train, Validate, lint,
+    triggers,
 };
 use crate::error::Place;
 use crate::settings::yaml::{Scalar, Value};
