@@ -216,6 +216,21 @@ pub struct Deploy {
     /// Models that serin did not deploy keep their share of the traffic.
     pub share_with_others: bool,
     pub on_cancel: OnCancel,
+    /// How long the version before stays deployed without traffic after a promotion.
+    pub keep: Duration,
+    /// Where a person's word is waited for.
+    pub approve: Option<Approve>,
+    /// How long.
+    pub approve_within: Duration,
+}
+
+/// Before which stages a rollout waits for a person's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Approve {
+    BeforeFirst,
+    EachStage,
+    /// Before the challenger gets all the traffic.
+    Before100,
 }
 
 /// What becomes of the traffic when the build is cancelled in a rollout.

@@ -146,6 +146,9 @@ fields! {
         "alpha": "a probability above 0, at most 0.5", "0.01", "how likely a rollout of a challenger that is no worse is rolled back, at most, however often it is looked at: [judge.md](judge.md)";
         "margin": "section", "see below", "by how much the new version may be worse than the one in production";
         "promote_on": "`no_harm` or `not_worse`", "`no_harm`", "`no_harm`: a stage passes where no harm is seen and severe errors are excluded; `not_worse`: the last stage beside the champion has to show that the new version is not worse by more than the margin, which takes many more requests";
+        "keep": "a duration, at most 24 hours", "none", "after a promotion the version before stays deployed without traffic for so long, which costs its machine; `serin deploy --rollback` gives it the traffic back";
+        "approve": "`before_first`, `each_stage` or `before_100`", "none", "before which stages a rollout waits for `serin deploy --approve`; what has traffic meanwhile is judged on";
+        "approve_within": "a duration, at most 30 days", "`24h`", "how long it waits; then the rollout is held";
         "take_over": "`true` or `false`", "`false`", "a model that serin did not deploy and that has the traffic is held for the champion: it is undeployed when a new version is promoted";
         "share_with_others": "`true` or `false`", "`false`", "models that serin did not deploy keep their share of the traffic, and a rollout divides the rest";
         "on_cancel": "`rollback` or `hold`", "`rollback`", "what becomes of the traffic when the build is cancelled: `rollback` gives it back to the champion, `hold` leaves it as it is, and nobody watches until the next run";

@@ -9,9 +9,9 @@ use super::forms::{
     key_location, local, service_account,
 };
 use super::{
-    Builtin, Config, Data, Deploy, Encoding, File, Gate, GateRule, Join, JoinKind, Label, Limits,
-    Margin, OnCancel, PromoteOn, Replay, Split, SplitRule, Spot, Table, Train, Validate, lint,
-    triggers,
+    Approve, Builtin, Config, Data, Deploy, Encoding, File, Gate, GateRule, Join, JoinKind, Label,
+    Limits, Margin, OnCancel, PromoteOn, Replay, Split, SplitRule, Spot, Table, Train, Validate,
+    lint, triggers,
 };
 use crate::error::Place;
 use crate::settings::yaml::{Scalar, Value};
@@ -28,6 +28,7 @@ const KEY: &str =
 
 /// As long as the longest build of Cloud Build.
 const LONGEST_STAGE: Duration = Duration::from_secs(24 * 3600);
+const LONGEST_APPROVAL: Duration = Duration::from_secs(30 * 24 * 3600);
 
 pub(super) fn config(file: &File) -> Result<Config> {
     let root = file.root()?;
@@ -500,6 +501,19 @@ fn deploy(fields: &Fields) -> Result<Deploy> {
         max_wait: duration("max_wait", Duration::from_secs(3600))?,
         limits,
         replay: fields.get("replay").map(replay).transpose()?,
+        keep: duration("keep", Duration::ZERO)?,
+        approve: match fields.get("approve") {
+            Some(field) => Some(field.word(&[
+                ("before_first", Approve::BeforeFirst),
+                ("each_stage", Approve::EachStage),
+                ("before_100", Approve::Before100),
+            ])?),
+            None => None,
+        },
+        approve_within: match fields.get("approve_within") {
+            Some(field) => field.duration(LONGEST_APPROVAL, "30 days")?,
+            None => Duration::from_secs(24 * 3600),
+        },
         take_over: flag(fields, "take_over")?,
         share_with_others: flag(fields, "share_with_others")?,
         on_cancel: match fields.get("on_cancel") {

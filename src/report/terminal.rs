@@ -52,6 +52,19 @@ impl Live {
     }
 }
 
+/// The last looks of a rollout as a table; nothing where there are none.
+pub(crate) fn looks(looks: &[Look]) -> String {
+    const SHOWN: usize = 10;
+    let last = &looks[looks.len().saturating_sub(SHOWN)..];
+    if last.is_empty() {
+        return String::new();
+    }
+    let lines = last.iter().map(|look| live_line(look) + "\n");
+    std::iter::once(format!("{LIVE_HEAD}\n"))
+        .chain(lines)
+        .collect()
+}
+
 const LIVE_HEAD: &str =
     "  until  share   challenger failed     champion failed  errors  latency  limits  decision";
 

@@ -4,7 +4,9 @@
 //! own traffic split is the truth: after a kill the rollout goes on from what is really there. Who moves the traffic
 //! by hand meanwhile ends the rollout, and what was made by hand stays.
 
+mod asked;
 mod bounds;
+mod by_hand;
 mod canary;
 mod effects;
 mod endpoint;
@@ -26,6 +28,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::json;
 
+use self::asked::Word;
 use self::effects::{Lead, Overruled};
 use self::endpoint::Target;
 use self::journal::Journal;
@@ -45,14 +48,81 @@ use crate::workspace::{Record, Workspace};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// How `--status` is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// Lines for people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
 /// Roll the version out to its endpoint as a canary
 ///
-/// Reads .serin/push.json. Deploys beside the champion, moves traffic in stages while it reads Cloud
-/// Monitoring, then promotes or rolls back. Writes .serin/deploy.json. Exits with 1 where it rolled back.
+/// Reads .serin/push.json and .serin/validate.json. Deploys beside the champion, moves traffic in stages while it reads
+/// Cloud Monitoring, then promotes or rolls back. Writes .serin/deploy.json, from before the first effect on, and keeps
+/// the rollout in gs://BUCKET/rollouts/REGION/ENDPOINT/. Who moves the endpoint's traffic by hand meanwhile ends the
+/// rollout, and what was made by hand stays. Exits with 1 where it rolled back or held.
+///
+/// With one of the flags below it does that alone, by a person or a schedule, and reads serin.yaml only: a build that
+/// leads the rollout does what it is asked at its next look, within a minute; where nobody leads, it is done here.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flags {
     #[command(flatten)]
     pub common: CommonFlags,
+    #[command(flatten)]
+    pub by_hand: ByHand,
+    /// How `--status` is printed: lines for people, or a JSON object
+    #[arg(long, value_enum, default_value = "text", requires = "status")]
+    pub format: Format,
+}
+
+/// What a person does to a rollout, one at a time.
+#[derive(Clone, Copy, Debug, clap::Args)]
+#[group(multiple = false)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "flags of a command line, of which one is given"
+)]
+pub(crate) struct ByHand {
+    /// Tell how the endpoint is, and what would be done; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Tell the endpoint's traffic, its champion and how the rollout stands
+    #[arg(long)]
+    pub status: bool,
+    /// Stay at the present share; harm still rolls back
+    #[arg(long)]
+    pub pause: bool,
+    /// Go on after --pause
+    #[arg(long)]
+    pub resume: bool,
+    /// Go on where `deploy.approve` asks for a person's word
+    #[arg(long)]
+    pub approve: bool,
+    /// Give the challenger all the traffic now, and name it champion
+    #[arg(long)]
+    pub promote: bool,
+    /// Give the traffic back now; also after a promotion, while `deploy.keep` keeps the version before
+    #[arg(long)]
+    pub rollback: bool,
+    /// Give the champion its traffic back where a rollout was left alone, and undeploy the rest; for a schedule
+    #[arg(long)]
+    pub recover: bool,
+}
+
+impl ByHand {
+    /// What is asked of whoever leads.
+    fn word(self) -> Option<Word> {
+        match self {
+            Self { pause: true, .. } => Some(Word::Pause),
+            Self { resume: true, .. } => Some(Word::Resume),
+            Self { approve: true, .. } => Some(Word::Approve),
+            Self { promote: true, .. } => Some(Word::Promote),
+            Self { rollback: true, .. } => Some(Word::Rollback),
+            _ => None,
+        }
+    }
 }
 
 /// The step in the current directory.
@@ -60,7 +130,96 @@ pub(crate) struct Flags {
 /// # Errors
 /// Those of the step.
 pub(crate) fn command(flags: Flags) -> Result<u8> {
-    super::run(flags.common, deploy)
+    let Flags {
+        common,
+        by_hand: asked,
+        format,
+    } = flags;
+    super::run(common, async |ctx| match asked.word() {
+        Some(word) => by_hand::ask(ctx, word).await,
+        None if asked.status => by_hand::status(ctx, format).await,
+        None if asked.recover => by_hand::recover(ctx).await,
+        None if asked.dry_run => dry_run(ctx).await,
+        None => deploy(ctx).await,
+    })
+}
+
+/// Tells what a rollout of the pushed version would do. Changes nothing.
+async fn dry_run(ctx: &Context) -> Result<Outcome> {
+    let validated: Validated = ctx.workspace.read()?;
+    let pushed: Pushed = ctx.workspace.read()?;
+    let vertex = ctx.vertex();
+    let name = format!(
+        "{}/endpoints/{}",
+        vertex.parent(),
+        *ctx.config.deploy.endpoint
+    );
+    let Some(endpoint) = vertex.endpoints_get(&name).await? else {
+        println!("would make the endpoint {name}");
+        println!(
+            "would deploy version {} and give it all the traffic, as the first model",
+            pushed.version
+        );
+        return Ok(Outcome::Done);
+    };
+    let last = rollouts::read(ctx)
+        .await?
+        .and_then(|(_, entry)| entry.rollout);
+    let target = Target::choose(ctx, &endpoint, &pushed, last.as_ref()).await?;
+    println!("endpoint: {}", endpoint.name);
+    println!("traffic: {}", told(&split(&endpoint), &endpoint));
+    if target.is_settled(&endpoint, kept(ctx, last.as_ref())) {
+        println!("nothing to do: this digest serves everything already");
+        return Ok(Outcome::Done);
+    }
+    if let Some(reason) = compared_with_another(&validated, &target) {
+        println!("would hold: {reason}");
+        return Ok(Outcome::Rejected);
+    }
+    if validated.verdict != Verdict::Pass {
+        println!(
+            "would do nothing: validate ended in {}",
+            validated.verdict.as_str()
+        );
+        return Ok(Outcome::Rejected);
+    }
+    if let Some(last) = last.filter(|last| last.ended.is_none() && !is_same(last, &target, &pushed))
+    {
+        println!(
+            "would end the rollout of {} first, which nobody ended",
+            last.challenger
+        );
+    }
+    if endpoint.deployed(&target.challenger.id).is_none() {
+        println!(
+            "would deploy {} on {}",
+            target.challenger, ctx.config.deploy.machine
+        );
+    }
+    let plan = stages::plan(&ctx.config.deploy, target.champion.is_some());
+    for (i, percent) in plan.stages.iter().enumerate() {
+        let split = target.split(*percent);
+        let told = |id: &String| match id {
+            id if *id == target.challenger.id => target.challenger.to_string(),
+            id => endpoint
+                .deployed(id)
+                .map_or_else(|| id.clone(), |d| Deployment::of(d).to_string()),
+        };
+        let parts: Vec<String> = split
+            .iter()
+            .map(|(id, share)| format!("{share}% to {}", told(id)))
+            .collect();
+        println!(
+            "would give, in stage {} of {}, {}",
+            i + 1,
+            plan.stages.len(),
+            parts.join(" and ")
+        );
+    }
+    if let Some(champion) = &target.champion {
+        println!("would undeploy {champion} after the promotion");
+    }
+    Ok(Outcome::Done)
 }
 
 /// Rolls the pushed version out to the endpoint, or rolls it back.
@@ -95,7 +254,7 @@ async fn run<'a>(ctx: &'a Context, slot: &mut Option<Lead<'a>>) -> Result<Outcom
         .await?
         .and_then(|(_, entry)| entry.rollout);
     let target = Target::choose(ctx, &endpoint, &pushed, last.as_ref()).await?;
-    if target.is_settled(&endpoint) {
+    if target.is_settled(&endpoint, kept(ctx, last.as_ref())) {
         return settled(ctx, &target, &pushed);
     }
 
@@ -115,7 +274,7 @@ async fn run<'a>(ctx: &'a Context, slot: &mut Option<Lead<'a>>) -> Result<Outcom
         lead.divide(lead.target.split(100)).await?;
         let reason = "this version is champion";
         lead.conclude(DeployVerdict::Promoted, reason).await?;
-        lead.finish_promotion(&pushed).await?;
+        lead.finish_promotion().await?;
         lead.journal.end_rollout().await?;
         return settled(ctx, &lead.target, &pushed);
     }
@@ -125,6 +284,13 @@ async fn run<'a>(ctx: &'a Context, slot: &mut Option<Lead<'a>>) -> Result<Outcom
         return record(ctx, &lead.target, &pushed, end, Seen::default());
     }
     roll_out(lead, &pushed).await
+}
+
+/// The version before that the last promotion keeps deployed for a while.
+fn kept<'a>(ctx: &Context, last: Option<&'a Rollout>) -> Option<&'a str> {
+    last?
+        .kept(ctx.clock.now())
+        .map(|champion| champion.id.as_str())
 }
 
 /// The digest serves everything already: nothing is done.
@@ -161,9 +327,13 @@ async fn roll_out(lead: &mut Lead<'_>, pushed: &Pushed) -> Result<Outcome> {
     let end = stages.go_through(lead, pushed).await?;
     lead.conclude(end.verdict, &end.reason).await?;
     match end.verdict {
-        DeployVerdict::Promoted => lead.finish_promotion(pushed).await?,
-        _ => {
+        DeployVerdict::Promoted => lead.finish_promotion().await?,
+        DeployVerdict::RolledBack => {
             // Whom the canary failed is served by it until this is done.
+            lead.give_back().await?;
+            lead.reject_challenger().await?;
+        }
+        _ => {
             lead.give_back().await?;
             let challenger = lead.target.challenger.id.clone();
             lead.undeploy(&challenger).await?;
@@ -186,23 +356,15 @@ async fn begin(lead: &mut Lead<'_>, pushed: &Pushed) -> Result<()> {
             last.split.get_or_insert(found);
         }
         None => {
-            let number = lead.journal.last.as_ref().map_or(0, |last| last.number);
-            lead.journal.last = Some(Rollout {
-                number: number + 1,
-                digest: pushed.digest.clone(),
-                challenger: target.challenger.clone(),
-                champion: target.champion.clone(),
-                build: std::env::var("BUILD_ID").unwrap_or_default(),
-                started: lead.ctx.clock.now(),
-                before: found.clone(),
-                split: Some(found),
-                next: None,
-                stages: Vec::new(),
-                looks: Vec::new(),
-                verdict: None,
-                reason: String::new(),
-                ended: None,
-            });
+            let own = Rollout::after(
+                lead.journal.last.as_ref(),
+                pushed.digest.clone(),
+                target.challenger.clone(),
+                target.champion.clone(),
+                found,
+                lead.ctx.clock.now(),
+            );
+            lead.journal.last = Some(own);
         }
     }
     lead.journal.write().await
@@ -350,8 +512,7 @@ async fn abandon(
             reason: format!("{error}; the champion has its traffic again"),
         };
         lead.conclude(end.verdict, &end.reason).await?;
-        let challenger = lead.target.challenger.id.clone();
-        lead.undeploy(&challenger).await?;
+        lead.reject_challenger().await?;
         lead.journal.end_rollout().await?;
         let seen = seen(&mut lead).await;
         return record(ctx, &lead.target, &pushed, end, seen);

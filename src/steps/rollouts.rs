@@ -92,6 +92,14 @@ pub(super) struct Rollout {
     /// What the judge saw and decided, look by look.
     #[serde(default)]
     pub looks: Vec<Look>,
+    /// It does not go on to its next stage until a person says so.
+    #[serde(default)]
+    pub paused: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub approvals: Vec<Approval>,
+    /// Until when the version before stays deployed without traffic.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub kept_until: Option<Timestamp>,
     /// What came out, as soon as that is known; what it asks for may still have to be done.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub verdict: Option<DeployVerdict>,
@@ -100,6 +108,15 @@ pub(super) struct Rollout {
     /// When everything was done.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ended: Option<Timestamp>,
+}
+
+/// A person's word to go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Approval {
+    pub by: String,
+    pub at: Timestamp,
+    /// The share of the challenger when it was given; 0 before the first stage.
+    pub percent: u32,
 }
 
 /// A rollout that ended, as it is kept.
@@ -120,6 +137,36 @@ impl Ended {
 }
 
 impl Rollout {
+    /// The rollout after `last`, which finds the endpoint's traffic so.
+    pub(super) fn after(
+        last: Option<&Self>,
+        digest: Digest,
+        challenger: Deployment,
+        champion: Option<Deployment>,
+        found: Split,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            number: last.map_or(0, |last| last.number) + 1,
+            digest,
+            challenger,
+            champion,
+            build: std::env::var("BUILD_ID").unwrap_or_default(),
+            started: now,
+            before: found.clone(),
+            split: Some(found),
+            next: None,
+            stages: Vec::new(),
+            looks: Vec::new(),
+            paused: false,
+            approvals: Vec::new(),
+            kept_until: None,
+            verdict: None,
+            reason: String::new(),
+            ended: None,
+        }
+    }
+
     /// Whether a split is one that this rollout made or was about to make.
     fn made(&self, split: &Split) -> bool {
         let known = |ours: &Option<Split>| ours.as_ref().is_some_and(|ours| ours == split);
@@ -129,6 +176,12 @@ impl Rollout {
     /// Whether somebody else moved the traffic since.
     pub(super) fn was_overruled(&self, endpoint: &Endpoint) -> bool {
         !self.made(&split(endpoint))
+    }
+
+    /// The version before, while it is kept deployed after a promotion.
+    pub(super) fn kept(&self, now: Timestamp) -> Option<&Deployment> {
+        let kept = self.is_promoted() && self.kept_until.is_some_and(|until| until > now);
+        self.champion.as_ref().filter(|_| kept)
     }
 
     pub(super) fn is_promoted(&self) -> bool {
@@ -168,6 +221,11 @@ pub(super) fn journal_name(ctx: &Context) -> String {
 /// The name of the rollout with a number.
 pub(super) fn ended_name(ctx: &Context, number: u64) -> String {
     format!("{}{number}.json", prefix(ctx))
+}
+
+/// Where a person's wish for the rollout under way is.
+pub(super) fn asked_name(ctx: &Context) -> String {
+    format!("{}asked.json", prefix(ctx))
 }
 
 fn prefix(ctx: &Context) -> String {
@@ -266,6 +324,9 @@ mod old {
                 next: None,
                 stages: old.stages,
                 looks: old.looks,
+                paused: false,
+                approvals: Vec::new(),
+                kept_until: None,
                 verdict: None,
                 reason: String::new(),
                 ended: ended.then_some(old.started),

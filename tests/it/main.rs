@@ -8,6 +8,7 @@ mod bigquery_faults;
 mod bucket;
 mod builds;
 mod canary;
+mod champions;
 mod clients;
 mod cloud_parts;
 mod cloudbuild;

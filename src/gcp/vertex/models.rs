@@ -234,6 +234,22 @@ impl Vertex {
         self.send(&call).await
     }
 
+    /// Sets all labels of a version. May be sent twice.
+    ///
+    /// # Errors
+    /// When the cloud fails or refuses.
+    pub async fn models_patch_labels(
+        &self,
+        name: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<Model, Error> {
+        let call = self
+            .call("models.patch", Method::PATCH, name, "", Idempotency::Always)
+            .query("updateMask", "labels")
+            .json(&json!({"labels": labels}))?;
+        self.send(&call).await
+    }
+
     /// Deletes a version that is neither deployed nor the only one. `name` ends in `@VERSION`, which
     /// is never used again, so it may be sent twice; a repeat may find it gone.
     ///

@@ -26,6 +26,9 @@ const UNDO_AT_LEAST: Duration = Duration::from_secs(60);
 /// How long between two of these tries, in real time.
 const UNDO_PAUSE: Duration = Duration::from_secs(5);
 
+/// The label of a version that a rollout judged.
+const VERDICT: &str = "serin_verdict";
+
 /// Somebody else moved the traffic while a rollout went on: it stops, and leaves what was made.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -291,10 +294,11 @@ impl Lead<'_> {
     ///
     /// # Errors
     /// [`Overruled`], and then the alias is where it was; [`LeaseError`]; when the cloud fails.
-    pub(super) async fn finish_promotion(&mut self, pushed: &Pushed) -> Result<()> {
+    pub(super) async fn finish_promotion(&mut self) -> Result<()> {
         self.read_undisturbed().await?;
         self.journal.keep().await?;
-        let name = versioned(&pushed.model, &pushed.version);
+        let challenger = self.target.challenger.clone();
+        let name = versioned(&challenger.model, &challenger.version);
         // `default` too: who asks for the model without a version is to get the one that serves.
         let given = [aliases::CHAMPION, aliases::DEFAULT];
         let named = aliases::change(self.ctx, &name, &given, &[aliases::CANDIDATE]).await;
@@ -306,13 +310,65 @@ impl Lead<'_> {
             Ok(endpoint) => endpoint,
             Err(e) => return Err(self.take_alias_back(e).await),
         };
+        let before = self.keep_champion()?;
         let champion = self.rollout()?.champion.clone().map(|c| c.id);
         for deployed in endpoint.deployed_models {
-            let before = Some(&deployed.id) == champion.as_ref();
-            if deployed.id != self.target.challenger.id && (before || is_ours(&deployed)) {
+            let replaced = Some(&deployed.id) == champion.as_ref();
+            let stays = deployed.id == challenger.id || Some(&deployed.id) == before.as_ref();
+            if !stays && (replaced || is_ours(&deployed)) {
                 println!("undeploying {}", deployed.display_name);
                 self.undeploy(&deployed.id).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Notes until when the version before stays deployed, where the config asks for it, and tells which it is.
+    fn keep_champion(&mut self) -> Result<Option<String>> {
+        let (keep, now) = (self.ctx.config.deploy.keep, self.ctx.clock.now());
+        let machine = &self.ctx.config.deploy.machine;
+        let rollout = self.rollout()?;
+        let Some(champion) = rollout.champion.clone().filter(|_| !keep.is_zero()) else {
+            return Ok(None);
+        };
+        let until = *rollout.kept_until.get_or_insert(now + keep);
+        if until <= now {
+            return Ok(None);
+        }
+        println!(
+            "{champion} stays deployed without traffic until {until}, and costs its {machine} until then: \
+             `serin deploy --rollback` gives it the traffic back; the next `serin deploy` or `--recover` after that removes it"
+        );
+        Ok(Some(champion.id))
+    }
+
+    /// The version before that is kept deployed, while it is.
+    pub(super) fn kept(&self) -> Option<String> {
+        let last = self.journal.last.as_ref()?;
+        let kept = last.kept(self.ctx.clock.now())?;
+        Some(kept.id.clone())
+    }
+
+    /// Undeploys the challenger and labels its version, so that it is told from others in the registry.
+    ///
+    /// # Errors
+    /// [`LeaseError`]; when the cloud fails.
+    pub(super) async fn reject_challenger(&mut self) -> Result<()> {
+        let challenger = self.target.challenger.clone();
+        self.undeploy(&challenger.id).await?;
+        if challenger.version.is_empty() {
+            return Ok(());
+        }
+        let vertex = self.ctx.vertex();
+        let name = versioned(&challenger.model, &challenger.version);
+        let Some(model) = vertex.models_get(&name).await? else {
+            return Ok(());
+        };
+        let mut labels = model.labels;
+        labels.insert(VERDICT.to_owned(), "rejected".to_owned());
+        // The verdict stands in the journal: a label that may not be set is no reason to fail.
+        if let Err(e) = vertex.models_patch_labels(&name, &labels).await {
+            eprintln!("warning: {name} is not labelled `{VERDICT}: rejected`: {e}");
         }
         Ok(())
     }

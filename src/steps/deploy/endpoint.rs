@@ -150,6 +150,41 @@ impl Target {
             .map_err(Into::into)
     }
 
+    /// What a rollout in the journal is about.
+    pub(super) fn of(endpoint: &Endpoint, rollout: &Rollout) -> Self {
+        let champion = rollout.champion.as_ref();
+        let is_known = |id: &String| {
+            *id == rollout.challenger.id || champion.is_some_and(|champion| *id == champion.id)
+        };
+        let others = rollout.before.iter().filter(|(id, _)| !is_known(id));
+        Self {
+            endpoint: endpoint.name.clone(),
+            dedicated_dns: endpoint.dedicated_host().map(str::to_owned),
+            challenger: rollout.challenger.clone(),
+            champion: champion.cloned(),
+            others: others
+                .filter(|(id, _)| endpoint.deployed(id).is_some_and(|d| !is_ours(d)))
+                .map(|(id, share)| (id.clone(), *share))
+                .collect(),
+            promoted: false,
+        }
+    }
+
+    /// The champion with all the traffic that is not of models that serin did not deploy.
+    pub(super) fn champion_alone(endpoint: &Endpoint, champion: &DeployedModel) -> Self {
+        let is_other =
+            |id: &str| id != champion.id && endpoint.deployed(id).is_some_and(|d| !is_ours(d));
+        let others = split(endpoint).into_iter().filter(|(id, _)| is_other(id));
+        Self {
+            endpoint: endpoint.name.clone(),
+            dedicated_dns: endpoint.dedicated_host().map(str::to_owned),
+            challenger: Deployment::of(champion),
+            champion: None,
+            others: others.collect(),
+            promoted: true,
+        }
+    }
+
     /// Settles what becomes of traffic that is neither the challenger's nor the champion's.
     fn beside_others(
         mut self,
@@ -200,11 +235,13 @@ impl Target {
     }
 
     /// Whether the challenger is champion, has all the traffic that is serin's, and nothing else of serin's is deployed.
-    pub(super) fn is_settled(&self, endpoint: &Endpoint) -> bool {
+    ///
+    /// `kept` is the version before, while it is kept deployed.
+    pub(super) fn is_settled(&self, endpoint: &Endpoint, kept: Option<&str>) -> bool {
         let alone = endpoint
             .deployed_models
             .iter()
-            .all(|d| d.id == self.challenger.id || !is_ours(d));
+            .all(|d| d.id == self.challenger.id || !is_ours(d) || Some(&*d.id) == kept);
         self.promoted && alone && split(endpoint) == self.split(100)
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::asked::{self, Word};
 use super::canary::{self, Because, Next, Plan};
 use super::effects::Lead;
 use super::endpoint::Target;
@@ -11,10 +12,12 @@ use super::judge::{Guardrail, Ledger, Rule, Rules, Tally};
 use super::observe::{Counts, METRICS_DELAY, number};
 use super::replay::{Replay, TestRows};
 use super::words::{self, Around};
-use super::{MINUTE, bounds, forecast, read_counts};
+use super::{MINUTE, bounds, by_hand, forecast, read_counts};
 use crate::clock::Timestamp;
-use crate::config::{self, PromoteOn};
+use crate::config::{self, Approve, PromoteOn};
 use crate::report::terminal::Live;
+use crate::steps::Context;
+use crate::steps::rollouts::Rollout;
 use crate::workspace::records::{
     DeployVerdict, ErrorRate, Evidence, Look, Pushed, Stage, Traffic, Verdict,
 };
@@ -46,6 +49,8 @@ pub(super) struct Stages {
     plan: Plan,
     replay: Option<Replay>,
     live: Live,
+    /// The end that a person asked for.
+    by_hand: Option<End>,
 }
 
 impl Stages {
@@ -95,6 +100,7 @@ impl Stages {
             plan,
             replay,
             live: Live::default(),
+            by_hand: None,
         })
     }
 
@@ -106,6 +112,9 @@ impl Stages {
         let endpoint = lead.read().await?;
         let found = lead.target.percent(&endpoint, &self.plan.stages);
         let mut stage = self.plan.stage_at(found);
+        if let Some(end) = self.wait_for_the_first(lead, stage).await? {
+            return Ok(end);
+        }
         loop {
             let percent = self.plan.stages[stage];
             let of = self.plan.stages.len();
@@ -127,6 +136,12 @@ impl Stages {
             let (verdict, reason) = (ended.verdict, ended.reason.clone());
             lead.rollout()?.stages.push(ended);
             stage += 1;
+            if let Some(end) = self.by_hand.take() {
+                if end.verdict == DeployVerdict::Promoted {
+                    lead.divide(lead.target.split(100)).await?;
+                }
+                return Ok(end);
+            }
             let verdict = match verdict {
                 Verdict::Pass if stage < of => continue,
                 Verdict::Pass => DeployVerdict::Promoted,
@@ -139,6 +154,57 @@ impl Stages {
                 reason,
             });
         }
+    }
+
+    /// Waits for a person's word before the first stage, where the config asks for one; the end where none came.
+    async fn wait_for_the_first(
+        &mut self,
+        lead: &mut Lead<'_>,
+        stage: usize,
+    ) -> Result<Option<End>> {
+        let deploy = &lead.ctx.config.deploy;
+        let asks = matches!(
+            deploy.approve,
+            Some(Approve::BeforeFirst | Approve::EachStage)
+        );
+        if stage > 0 || !asks {
+            return Ok(None);
+        }
+        let end = lead.ctx.clock.now() + deploy.approve_within;
+        let mut announced = false;
+        loop {
+            if let Some(end) = hear(lead, 0).await? {
+                return Ok(Some(end));
+            }
+            let rollout = lead.rollout()?;
+            if !rollout.approvals.is_empty() && !rollout.paused {
+                return Ok(None);
+            }
+            if lead.ctx.clock.now() >= end {
+                return Ok(Some(End::held(not_approved(lead.ctx))));
+            }
+            if !std::mem::replace(&mut announced, true) {
+                println!("waiting until {end} for `serin deploy --approve` before the first stage");
+            }
+            lead.read_undisturbed().await?;
+            by_hand::wait_a_minute(lead).await?;
+        }
+    }
+
+    /// Whether a stage that passed goes on at once, or has to wait for a person.
+    fn waits(&self, ctx: &Context, rollout: &Rollout, percent: u32) -> bool {
+        let stages = &self.plan.stages;
+        let Some(next) = stages.iter().find(|stage| **stage > percent) else {
+            return false;
+        };
+        let asks = match ctx.config.deploy.approve {
+            Some(Approve::EachStage) => true,
+            Some(Approve::Before100) => *next == 100,
+            Some(Approve::BeforeFirst) | None => false,
+        };
+        // A word that was given in an earlier stage was for that one.
+        let approved = rollout.approvals.iter().any(|a| a.percent == percent);
+        rollout.paused || asks && !approved
     }
 
     /// A stage from its begin to its verdict, with rows sent along where the config says so.
@@ -174,6 +240,8 @@ impl Stages {
         let from = started.floor_minute() + MINUTE;
         let began = lead.rollout()?.started;
         let mut until = from;
+        // When the stage had passed and began to wait for a person.
+        let mut passed: Option<Timestamp> = None;
         loop {
             ctx.clock.sleep(MINUTE).await;
             lead.read_undisturbed().await?;
@@ -204,7 +272,23 @@ impl Stages {
                 slow,
                 covered: seen.covered,
             };
-            let said = words::verdict(&next, &look, &around);
+            let mut said = words::verdict(&next, &look, &around);
+            if let Some(end) = hear(lead, percent).await? {
+                let verdict = match end.verdict {
+                    DeployVerdict::Promoted => Verdict::Pass,
+                    _ => Verdict::Reject,
+                };
+                said = Some((verdict, end.reason.clone()));
+                self.by_hand = Some(end);
+            } else if matches!(next, Next::Pass { .. }) && self.waits(ctx, lead.rollout()?, percent)
+            {
+                let end = *passed.get_or_insert_with(|| {
+                    println!("the stage has passed, and waits for a person: `serin deploy --approve`, or `--resume` after `--pause`");
+                    ctx.clock.now()
+                }) + ctx.config.deploy.approve_within;
+                let is_late = ctx.clock.now() >= end;
+                said = is_late.then(|| (Verdict::Inconclusive, not_approved(ctx)));
+            }
             let kept = self.kept(ctx.clock.now(), &next, &look, &around, until, percent);
             self.live.show(&kept);
             lead.rollout()?.looks.push(kept);
@@ -257,6 +341,33 @@ impl Stages {
             rule: rule(next).to_owned(),
         }
     }
+}
+
+/// Notes what a person asks of the rollout; the end where that is one.
+async fn hear(lead: &mut Lead<'_>, percent: u32) -> Result<Option<End>> {
+    let rollout = lead.rollout()?;
+    let number = rollout.number;
+    let Some(asked) = asked::read(lead.ctx, number).await? else {
+        return Ok(None);
+    };
+    asked.note(lead.rollout()?, percent);
+    let verdict = match asked.word {
+        Word::Promote => DeployVerdict::Promoted,
+        Word::Rollback => DeployVerdict::RolledBack,
+        Word::Pause | Word::Resume | Word::Approve => return Ok(None),
+    };
+    Ok(Some(End {
+        verdict,
+        unchanged: false,
+        reason: format!("{} by hand, by {}", asked.word.done(), asked.by),
+    }))
+}
+
+fn not_approved(ctx: &Context) -> String {
+    format!(
+        "nobody approved it within {} hours",
+        ctx.config.deploy.approve_within.as_secs() / 3600
+    )
 }
 
 /// The end of the window at an instant: what is old enough. A clock that was set back takes nothing away.
