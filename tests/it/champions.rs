@@ -303,7 +303,7 @@ fn a_champion_that_validate_did_not_see_is_not_replaced() {
 fn a_person_promotes_pauses_and_rolls_back_while_a_build_leads() {
     let cloud = Cloud::with_champion();
     cloud.project.edit("serin.yaml", |text| {
-        text.replace("  bake: 3m", "  bake: 3m\n  keep: 12h")
+        text.replace("  bake: 3m", "  bake: 1h\n  keep: 12h")
     });
     let mut build = cloud.start(&["-s", "_SEED=2"]);
     build.wait_for("50% to the challenger");
