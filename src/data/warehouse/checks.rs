@@ -412,7 +412,7 @@ impl KeyOfTable<'_> {
     }
 }
 
-/// A STRING of SQL that differs where one of these does.
+/// A STRING of SQL that differs where one of these does; NULL where one of these is.
 fn together(parts: &[String]) -> String {
     match parts {
         [only] => only.clone(),

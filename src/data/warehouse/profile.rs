@@ -11,6 +11,7 @@
 //! counts, repeated rows and what both parts share are exact here, however many rows there are.
 
 mod cells;
+mod digits;
 mod label;
 mod pairs;
 mod rows;
@@ -185,10 +186,12 @@ impl Known {
         ask: &impl Ask,
     ) -> Result<rows::Repeated> {
         let (values, scaled) = (self.value_queries(wanted), self.scaled_queries(wanted));
+        let digits = self.digit_queries(wanted);
         let repeated = rows::query(wanted, self.rows[WHOLE]);
         let mut queries: Vec<Query> = Vec::new();
         queries.extend(values.iter().map(|asked| asked.query.clone()));
         queries.extend(scaled.iter().map(|asked| asked.query.clone()));
+        queries.extend(digits.iter().map(|asked| asked.query.clone()));
         queries.extend(repeated.clone());
         let mut answers = sent(queries, ask).await?.into_iter();
         let mut next = || answers.next().context("fewer answers than queries");
@@ -197,6 +200,9 @@ impl Known {
         }
         for asked in &scaled {
             self.scaled(&asked.of, &next()?)?;
+        }
+        for asked in &digits {
+            self.digits(&asked.of, &next()?)?;
         }
         match repeated {
             Some(_) => rows::Repeated::of(&next()?, wanted.columns.len()),

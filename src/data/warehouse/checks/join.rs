@@ -77,14 +77,13 @@ struct Key {
 impl Key {
     fn of(table: &Source, on: &[String]) -> Self {
         let columns: Vec<TypedColumn> = on.iter().filter_map(|key| table.column(key)).collect();
-        let missing: Vec<String> = columns.iter().map(|column| column.is_missing()).collect();
-        let texts: Vec<String> = columns.iter().map(|column| column.text()).collect();
-        let shown: Vec<String> = texts
+        let keys: Vec<String> = columns.iter().map(|column| column.key()).collect();
+        let shown: Vec<String> = columns
             .iter()
-            .map(|text| format!("IFNULL({text}, '')"))
+            .map(|column| format!("IFNULL({}, '')", column.text()))
             .collect();
         Self {
-            key: format!("IF({}, NULL, {})", missing.join(" OR "), together(&texts)),
+            key: together(&keys),
             shown: match &shown[..] {
                 [only] => only.clone(),
                 several => format!("CONCAT({})", several.join(", ', ', ")),

@@ -124,7 +124,7 @@ fn generated(rows: u64) -> Generated {
             "big",
             "INT64",
             of::<_, Int64Array>(&places, |row| {
-                (row % 3 > 0).then(|| (1 << 60) + row as i64 * 977)
+                (row % 3 > 0).then(|| (1 << 60) + row as i64 * 9)
             }),
         ),
         (
