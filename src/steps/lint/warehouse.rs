@@ -10,6 +10,7 @@ mod sources;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use futures_util::future::{try_join, try_join_all, try_join3};
 use serde::{Deserialize, Serialize};
 
 use super::{Lint, beside, relative};
@@ -196,12 +197,12 @@ impl<'a> Warehouse<'a> {
         let ctx = self.lint.ctx;
         let data = &ctx.config.data;
         let sources = self.sources().await?;
-        let (tables, mut findings) = self.check_tables(&sources).await?;
+        let checked = try_join(self.check_tables(&sources), self.faults(&sources)).await?;
+        let ((tables, mut findings), faults) = checked;
         let on = data.join.iter().flat_map(|join| &join.on);
         let on: Vec<String> = on.map(|key| key.value.clone()).collect();
         let how = data.join.as_ref().map_or(JoinKind::Inner, |join| join.how);
         let typed: Vec<TypedRelation> = sources.iter().map(|s| s.table.clone()).collect();
-        let faults = self.faults(&sources).await?;
         checks::tables(&ctx.config, self.schema, &tables, &faults, &mut findings);
         let stops = |fault: &Fault| !matches!(fault, Fault::Unmatched { .. });
         let joined = match faults.iter().any(stops) {
@@ -271,10 +272,11 @@ impl Warehouse<'_> {
         let config = &self.lint.ctx.config;
         let ask = async |queries| self.session.ask(queries).await;
         let all: Vec<checked::Source> = sources.iter().map(Source::checked).collect();
+        let checked = all.iter();
+        let checked = checked.map(|source| checked::table(config, self.schema, source, &all, &ask));
         let mut findings = Findings::default();
         let mut tables = Vec::new();
-        for source in &all {
-            let (totals, found) = checked::table(config, self.schema, source, &all, &ask).await?;
+        for (totals, found) in try_join_all(checked).await? {
             findings.merge(found);
             tables.push(totals);
         }
@@ -319,12 +321,19 @@ impl Warehouse<'_> {
             tables,
             has_row: &joined.has_row(),
         };
-        findings.merge(checked::joined::joined(config, &checked, &ask).await?);
-        let counts = self.rows(&rows.relation).await?;
-        let labels = match &label {
-            Some(label) => self.labels(&rows, label).await?,
-            None => Labels::default(),
+        let labels = async {
+            match &label {
+                Some(label) => self.labels(&rows, label).await,
+                None => Ok(Labels::default()),
+            }
         };
+        let (found, counts, labels) = try_join3(
+            checked::joined::joined(config, &checked, &ask),
+            self.rows(&rows.relation),
+            labels,
+        )
+        .await?;
+        findings.merge(found);
         let target = label.as_ref().map(|label| Target::new(&labels, label));
         let scope = DatasetScope {
             config,
@@ -425,10 +434,13 @@ impl Warehouse<'_> {
                 ),
             }
         };
-        self.session
-            .run(&query("train", &format!("NOT {IS_TEST}")))
-            .await?;
-        self.session.run(&query("test", IS_TEST)).await?;
+        let (of_train, of_test) = (format!("NOT {IS_TEST}"), IS_TEST);
+        let (train_query, test_query) = (query("train", &of_train), query("test", of_test));
+        try_join(
+            self.session.run(&train_query),
+            self.session.run(&test_query),
+        )
+        .await?;
         let part = async |part: &str, rows: u64| -> Result<SplitFile> {
             let pattern = GsUri {
                 bucket: ctx.config.bucket.to_string(),

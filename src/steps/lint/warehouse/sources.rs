@@ -1,6 +1,7 @@
 //! Which tables or query are read, as of which moment, and what their columns are.
 
 use anyhow::Result;
+use futures_util::future::try_join_all;
 
 use super::{QUERY, Source, Warehouse};
 use crate::config::{self, Spot};
@@ -17,43 +18,39 @@ impl Warehouse<'_> {
     /// The tables with their types, or the query's rows.
     pub(super) async fn sources(&self) -> Result<Vec<Source>> {
         let data = &self.lint.ctx.config.data;
-        let mut untyped = Vec::new();
-        match &data.query {
-            Some(query) => untyped.push(self.query(query).await?),
-            None => {
-                for table in &data.tables {
-                    untyped.push(self.table(table).await?);
-                }
-            }
-        }
+        let untyped = match &data.query {
+            Some(query) => vec![self.query(query).await?],
+            None => try_join_all(data.tables.iter().map(|table| self.table(table))).await?,
+        };
         self.print_price(&untyped).await?;
-        let mut sources = Vec::with_capacity(untyped.len());
-        for source in untyped {
-            let rule = self.schema.and_then(|schema| schema.table(&source.name));
-            let declared = |column: &str| rule?.column(column)?.kind;
-            let queries = types::queries(&source.path, &source.relation);
-            let answers = self.session.ask(queries).await?;
-            let kinds = types::kinds(&source.relation, &answers, declared)?;
-            sources.push(Source {
-                name: source.name,
-                path: source.path,
-                table: TypedRelation {
-                    relation: source.relation,
-                    kinds,
-                },
-                digest: source.digest,
-            });
-        }
-        Ok(sources)
+        try_join_all(untyped.into_iter().map(|source| self.typed(source))).await
+    }
+
+    /// A source with what its columns are taken for.
+    async fn typed(&self, source: Untyped) -> Result<Source> {
+        let rule = self.schema.and_then(|schema| schema.table(&source.name));
+        let declared = |column: &str| rule?.column(column)?.kind;
+        let queries = types::queries(&source.path, &source.relation);
+        let answers = self.session.ask(queries).await?;
+        let kinds = types::kinds(&source.relation, &answers, declared)?;
+        Ok(Source {
+            name: source.name,
+            path: source.path,
+            table: TypedRelation {
+                relation: source.relation,
+                kinds,
+            },
+            digest: source.digest,
+        })
     }
 
     /// Tells what a scan of the tables reads, before any of it is read.
     async fn print_price(&self, sources: &[Untyped]) -> Result<()> {
-        let mut bytes = 0;
-        for source in sources {
+        let scans = sources.iter().map(|source| async {
             let all = format!("SELECT * {}", source.relation.clause());
-            bytes += self.session.describe(&all, None).await?.bytes;
-        }
+            self.session.describe(&all, None).await
+        });
+        let bytes = try_join_all(scans).await?.iter().map(|dry| dry.bytes).sum();
         println!(
             "bigquery: a scan of the tables reads {}",
             Session::price(bytes)
