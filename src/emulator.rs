@@ -41,7 +41,7 @@ pub use self::core::numbers::project_number;
 use self::core::service::Service;
 pub(crate) use self::core::store::folder::claim as claim_state;
 use self::core::store::{self, Kind, Store};
-pub(crate) use self::core::variables::{address, exports, local_project, variables};
+pub(crate) use self::core::variables::{address, exports, local_project, local_region, variables};
 pub(crate) use self::core::{Builds, faults};
 use self::core::{Core, Tasks, clock, guard, operations};
 use crate::clock::Clock;

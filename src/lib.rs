@@ -18,6 +18,7 @@ mod cloudbuild;
 pub mod config;
 mod cron;
 pub mod data;
+mod defaults;
 pub mod emulator;
 mod engine;
 mod error;

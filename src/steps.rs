@@ -33,7 +33,8 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Spot};
+use crate::defaults;
 use crate::error::Input;
 use crate::exit::code;
 use crate::gcp::vertex::Vertex;
@@ -73,14 +74,37 @@ pub struct ConfigFlag {
 /// The flags of every step that speaks to the cloud.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CommonFlags {
-    /// The project, by id
+    /// The project, by id [default: CLOUDSDK_CORE_PROJECT, else GOOGLE_CLOUD_PROJECT]
     #[arg(long, env = "SERIN_PROJECT")]
-    pub project: String,
-    /// The location of job, model and endpoint
+    pub project: Option<String>,
+    /// The location of job, model and endpoint [default: CLOUDSDK_COMPUTE_REGION, else GOOGLE_CLOUD_REGION]
     #[arg(long, env = "SERIN_REGION")]
-    pub region: String,
+    pub region: Option<String>,
     #[command(flatten)]
     pub config: ConfigFlag,
+}
+
+/// The project that a flag or another place names, else that of Google's tools.
+///
+/// # Errors
+/// [`Input`] where none is named.
+pub(crate) fn project(named: Option<String>) -> Result<String> {
+    let found = named.or_else(defaults::project);
+    found.ok_or_else(|| nowhere("project", "CLOUDSDK_CORE_PROJECT").into())
+}
+
+/// As [`project`], of the region.
+///
+/// # Errors
+/// [`Input`] where none is named.
+pub(crate) fn region(named: Option<String>) -> Result<String> {
+    let found = named.or_else(defaults::region);
+    found.ok_or_else(|| nowhere("region", "CLOUDSDK_COMPUTE_REGION").into())
+}
+
+fn nowhere(what: &str, variable: &str) -> Input {
+    Input::new(format!("nothing says which {what} is meant"))
+        .hint(format!("say `--{what}`, or set `{variable}`"))
 }
 
 /// Runs a step that speaks to the cloud, in the current directory.
@@ -112,19 +136,39 @@ impl Context {
     /// The context of a step that runs in the current directory.
     ///
     /// # Errors
-    /// [`Input`] for a config, clock or endpoint variable that cannot be understood.
+    /// [`Input`] where nothing names a project or a region, and for a config, clock or endpoint variable that
+    /// cannot be understood.
     fn open(flags: CommonFlags) -> Result<Self> {
-        let clock = Clock::from_env().map_err(|e| Input::new(e.to_string()))?;
         let config = Config::read(&flags.config.config)?;
-        check_key(&config, &flags.region)?;
+        Self::at(config, project(flags.project)?, region(flags.region)?)
+    }
+
+    /// The context of a command that is about what `triggers` of the config makes, which may name the project
+    /// and the region, too.
+    ///
+    /// # Errors
+    /// As [`Context::open`].
+    fn of_triggers(flags: CommonFlags) -> Result<Self> {
+        let config = Config::read(&flags.config.config)?;
+        let named = |spot: &Option<Spot<String>>| spot.as_ref().map(|spot| spot.value.clone());
+        let triggers = config.triggers.as_ref();
+        let of_project = flags.project.or_else(|| named(&triggers?.project));
+        let of_region = flags.region.or_else(|| named(&triggers?.region));
+        Self::at(config, project(of_project)?, region(of_region)?)
+    }
+
+    /// The context of a step at a place; empty where it needs none.
+    fn at(config: Config, project: String, region: String) -> Result<Self> {
+        let clock = Clock::from_env().map_err(|e| Input::new(e.to_string()))?;
+        check_key(&config, &region)?;
         let workspace = Workspace::new(".");
         workspace.sweep();
         Ok(Self {
             config,
             workspace,
             clock: clock.clone(),
-            project: flags.project,
-            region: flags.region,
+            project,
+            region,
             client: Client::from_env(clock)?,
         })
     }

@@ -132,6 +132,9 @@ pub(super) struct EnvFlags {
     /// The clients' project [default: CLOUDSDK_CORE_PROJECT, GOOGLE_CLOUD_PROJECT or local-project]
     #[arg(long, value_name = "PROJECT")]
     pub project: Option<String>,
+    /// The clients' region [default: CLOUDSDK_COMPUTE_REGION, GOOGLE_CLOUD_REGION or us-central1]
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
 }
 
 /// Serves until SIGINT or SIGTERM, or asks an emulator that runs.
@@ -151,7 +154,8 @@ async fn ask(command: Subcommands) -> Result<()> {
             let url = flags.address.url()?;
             let project = flags.project.unwrap_or_else(emulator::local_project);
             print!("{}", client::clock_export(&url).await);
-            print!("{}", emulator::exports(&url, &project));
+            let region = flags.region.unwrap_or_else(emulator::local_region);
+            print!("{}", emulator::exports(&url, &project, &region));
         }
         Subcommands::Wait(flags) => client::wait(&flags.address.url()?, flags.timeout).await?,
         Subcommands::Reset(flags) => client::reset(&flags.url()?).await?,

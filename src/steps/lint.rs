@@ -24,6 +24,7 @@ use crate::data::scan::Reading;
 use crate::data::schema::Schema;
 use crate::data::table::Totals;
 use crate::data::{checks, counted, drift, snapshot};
+use crate::defaults;
 use crate::error::Input;
 use crate::exit::code;
 use crate::report::progress::Progress;
@@ -84,7 +85,7 @@ pub(crate) struct Flags {
 ///
 /// # Errors
 /// [`Input`] for flags that do not go together, and those of the step.
-pub(crate) fn command(flags: Flags) -> Result<u8> {
+pub(crate) fn command(mut flags: Flags) -> Result<u8> {
     if let Some(check) = &flags.explain {
         println!("{}", checks::explain(check)?);
         return Ok(code::DONE);
@@ -103,6 +104,8 @@ pub(crate) fn command(flags: Flags) -> Result<u8> {
     if flags.dry_run {
         return Err(Input::new("`--dry-run` is for `--infer` and `--update`").into());
     }
+    flags.project = flags.project.or_else(defaults::project);
+    flags.region = flags.region.or_else(defaults::region);
     if flags.source == Source::BigQuery && flags.project.is_none() {
         let message = "BigQuery's queries are jobs of a project, and need `--project` for it";
         return Err(Input::new(message).into());
@@ -117,8 +120,8 @@ pub(crate) fn command(flags: Flags) -> Result<u8> {
             .into());
     }
     let common = CommonFlags {
-        project: flags.project.unwrap_or_default(),
-        region: flags.region.unwrap_or_default(),
+        project: Some(flags.project.unwrap_or_default()),
+        region: Some(flags.region.unwrap_or_default()),
         config: flags.config,
     };
     super::run(common, async |ctx| {

@@ -99,24 +99,25 @@ fn the_machine_s_account_is_told_without_its_token() {
 
 #[test]
 fn an_emulator_needs_no_account() {
-    let (code, stdout, stderr) = auth(
-        "text",
-        &[
-            ("STORAGE_EMULATOR_HOST", "127.0.0.1:9"),
-            (
-                "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM",
-                "http://127.0.0.1:9/",
-            ),
-            (
-                "CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING",
-                "http://127.0.0.1:9/",
-            ),
-            (
-                "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING",
-                "http://127.0.0.1:9/",
-            ),
-        ],
+    let apis = [
+        "AIPLATFORM",
+        "CLOUDBUILD",
+        "CLOUDSCHEDULER",
+        "EVENTARC",
+        "LOGGING",
+        "MONITORING",
+        "PUBSUB",
+        "RUN",
+        "SOURCEREPO",
+    ];
+    let names = apis.map(|api| format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}"));
+    let mut set = vec![("STORAGE_EMULATOR_HOST", "127.0.0.1:9")];
+    set.extend(
+        names
+            .iter()
+            .map(|name| (name.as_str(), "http://127.0.0.1:9/")),
     );
+    let (code, stdout, stderr) = auth("text", &set);
     assert_eq!(code, Some(0), "{stderr}");
     assert!(stdout.starts_with("no request goes to Google"), "{stdout}");
     assert!(

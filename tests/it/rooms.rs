@@ -12,6 +12,7 @@ const LEAVES: &[&str] = &[
     "clock",
     "config",
     "cron",
+    "defaults",
     "engine",
     "error",
     "image",
@@ -58,6 +59,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("config", &[]),
     ("cron", &[]),
+    ("defaults", &[]),
     ("engine", &[]),
     ("error", &[]),
     // The map to exit codes knows the typed error of the cloud.

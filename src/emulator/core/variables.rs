@@ -1,6 +1,7 @@
 //! The variables that point clients at an emulator, and the text of `serin emulate env`, which also
 //! says what to do about the clients that no variable reaches.
 
+use crate::defaults;
 use crate::error::Input;
 use crate::printable::sh_word;
 
@@ -118,11 +119,12 @@ fn token_file(url: &str) -> String {
 /// The project that is meant where nobody names one: `CLOUDSDK_CORE_PROJECT`, else
 /// `GOOGLE_CLOUD_PROJECT`, else `local-project`.
 pub(crate) fn local_project() -> String {
-    ["CLOUDSDK_CORE_PROJECT", "GOOGLE_CLOUD_PROJECT"]
-        .into_iter()
-        .filter_map(|name| std::env::var(name).ok())
-        .find(|project| !project.is_empty())
-        .unwrap_or_else(|| "local-project".to_owned())
+    defaults::project().unwrap_or_else(|| "local-project".to_owned())
+}
+
+/// The region that is meant where nobody names one: that of [`defaults::region`], else `us-central1`.
+pub(crate) fn local_region() -> String {
+    defaults::region().unwrap_or_else(|| "us-central1".to_owned())
 }
 
 /// An address without a slash at its end; one without a scheme is meant as http.
@@ -155,11 +157,16 @@ pub(crate) fn address(text: &str) -> Result<String, Input> {
 }
 
 /// What `eval "$(serin emulate env)"` reads: the exports, then what no variable can do, as comments.
-pub(crate) fn exports(url: &str, project: &str) -> String {
-    exports_with(url, project, std::env::var(BIGQUERY).ok().as_deref())
+pub(crate) fn exports(url: &str, project: &str, region: &str) -> String {
+    exports_with(
+        url,
+        project,
+        region,
+        std::env::var(BIGQUERY).ok().as_deref(),
+    )
 }
 
-fn exports_with(url: &str, project: &str, bigquery: Option<&str>) -> String {
+fn exports_with(url: &str, project: &str, region: &str, bigquery: Option<&str>) -> String {
     let mut text = String::new();
     let mut all = with_bigquery(url, bigquery);
     for name in [
@@ -169,6 +176,7 @@ fn exports_with(url: &str, project: &str, bigquery: Option<&str>) -> String {
     ] {
         all.push((name.to_owned(), project.to_owned()));
     }
+    all.push(("CLOUDSDK_COMPUTE_REGION".to_owned(), region.to_owned()));
     if !all.iter().any(|(name, _)| name == "CLOUDSDK_PROXY_TYPE") {
         // One of before would stand before that server too.
         text.push_str("unset CLOUDSDK_PROXY_TYPE CLOUDSDK_PROXY_ADDRESS CLOUDSDK_PROXY_PORT\n");
@@ -262,17 +270,18 @@ mod tests {
     fn a_shell_reads_what_is_promised() {
         let url = "http://127.0.0.1:8085";
         let project = "it's $(false) \"p\"\n; exit 1 #";
-        let got = read_by_sh(&exports_with(url, project, None));
+        let got = read_by_sh(&exports_with(url, project, "europe-west1", None));
         for (name, value) in with_bigquery(url, None) {
             assert_eq!(got.get(&name), Some(&value), "{name}");
         }
         assert_eq!(got["CLOUDSDK_CORE_PROJECT"], project);
         assert_eq!(got["GOOGLE_CLOUD_PROJECT"], project);
+        assert_eq!(got["CLOUDSDK_COMPUTE_REGION"], "europe-west1");
         assert!(!got.contains_key(BIGQUERY), "{got:?}");
         assert!(!got.contains_key(BIGQUERY_OVERRIDE), "{got:?}");
         assert_eq!(got["CLOUDSDK_PROXY_PORT"], "8085");
 
-        let got = read_by_sh(&exports_with(url, "p", Some("localhost:9050/")));
+        let got = read_by_sh(&exports_with(url, "p", "r", Some("localhost:9050/")));
         assert_eq!(got[BIGQUERY], "http://localhost:9050");
         assert_eq!(got[BIGQUERY_OVERRIDE], "http://localhost:9050/");
         assert!(!got.contains_key("CLOUDSDK_PROXY_TYPE"), "{got:?}");
