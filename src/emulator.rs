@@ -10,10 +10,14 @@
 pub(crate) mod client;
 mod cloudbuild;
 mod core;
+mod eventarc;
 mod kms;
 mod logging;
 mod metadata;
 mod monitoring;
+mod pubsub;
+mod run;
+mod scheduler;
 pub(crate) mod seed;
 mod server;
 mod site;
@@ -38,12 +42,13 @@ use tokio::task::JoinHandle;
 use self::core::clock::Keeper;
 pub(crate) use self::core::clock::Pace;
 pub use self::core::numbers::project_number;
+pub(crate) use self::core::outgoing::RunService;
 use self::core::service::Service;
 pub(crate) use self::core::store::folder::claim as claim_state;
 use self::core::store::{self, Kind, Store};
 pub(crate) use self::core::variables::{address, exports, local_project, local_region, variables};
 pub(crate) use self::core::{Builds, faults};
-use self::core::{Core, Tasks, clock, guard, operations};
+use self::core::{Core, Tasks, clock, guard, identity, operations, outgoing};
 use crate::clock::Clock;
 use crate::error::Input;
 use crate::image::SelfImages;
@@ -51,7 +56,10 @@ use crate::listen::{self, Limits};
 use crate::process::Groups;
 pub(crate) use cloudbuild::BuildSettings;
 use cloudbuild::CloudBuild;
+use eventarc::Eventarc;
 use monitoring::Monitoring;
+use pubsub::PubSub;
+use scheduler::Scheduler;
 use site::Site;
 use source_repos::SourceRepos;
 use storage::Storage;
@@ -99,6 +107,8 @@ pub(crate) struct Options {
     pub groups: Groups,
     /// Hosts by which requests may call it, beside the loopback's names.
     pub allowed_hosts: Vec<String>,
+    /// Programs of this machine that stand for services of Cloud Run.
+    pub run_services: Vec<RunService>,
 }
 
 /// The services over what they all stand on.
@@ -109,13 +119,20 @@ struct Emulator {
     vertex: Arc<Vertex>,
     source_repos: Arc<SourceRepos>,
     cloudbuild: Arc<CloudBuild>,
+    pubsub: Arc<PubSub>,
+    scheduler: Arc<Scheduler>,
+    eventarc: Arc<Eventarc>,
     watch: Option<Arc<watch::Watch>>,
 }
 
 /// Every service. A path belongs to the first one that owns it.
-static SERVICES: [Service; 6] = [
+static SERVICES: [Service; 10] = [
     storage::SERVICE,
     source_repos::SERVICE,
+    pubsub::SERVICE,
+    scheduler::SERVICE,
+    eventarc::SERVICE,
+    run::SERVICE,
     cloudbuild::SERVICE,
     vertex::SERVICE,
     monitoring::SERVICE,
@@ -124,7 +141,12 @@ static SERVICES: [Service; 6] = [
 
 /// Every kind of documents that a state may hold.
 fn kinds() -> Vec<Kind> {
-    let own = [store::counters(), clock::kind(), operations::kind()];
+    let own = [
+        store::counters(),
+        clock::kind(),
+        operations::kind(),
+        outgoing::kind(),
+    ];
     let of_services = SERVICES.iter().flat_map(|service| (service.kinds)());
     own.into_iter().chain(of_services).collect()
 }
@@ -136,6 +158,11 @@ fn table(emulator: &Emulator) -> Table {
     table.add(&emulator.vertex, vertex::routes());
     table.add(&emulator.source_repos, source_repos::routes());
     table.add(&emulator.cloudbuild, cloudbuild::routes());
+    table.add(&emulator.pubsub, pubsub::routes());
+    table.add(&emulator.scheduler, scheduler::routes());
+    table.add(&emulator.eventarc, eventarc::routes());
+    table.add(&emulator.core, run::routes());
+    table.add(&emulator.core, identity::routes());
     table.add(&emulator.monitoring, monitoring::routes());
     table.add(&emulator.core, logging::routes());
     table.add(&emulator.core, operations::routes());
@@ -156,6 +183,12 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// What its services stand on.
+    #[cfg(test)]
+    fn core(&self) -> &Arc<Core> {
+        &self.emulator.core
+    }
+
     /// Where it listens: `http://127.0.0.1:PORT`, without a trailing slash.
     pub(crate) fn url(&self) -> &str {
         &self.site.setup.url
@@ -193,6 +226,8 @@ struct Setup {
     keeper: Arc<Keeper>,
     faults: Arc<faults::Faults>,
     guard: Arc<guard::Guard>,
+    signer: Arc<identity::Signer>,
+    outgoing: Arc<outgoing::Outgoing>,
 }
 
 impl Setup {
@@ -210,6 +245,8 @@ impl Setup {
             keeper: self.keeper.clone(),
             faults: self.faults.clone(),
             guard: self.guard.clone(),
+            signer: self.signer.clone(),
+            outgoing: self.outgoing.clone(),
             under_way: operations::UnderWay::default(),
             groups: options.groups.clone(),
             serin: options.serin.clone(),
@@ -222,7 +259,8 @@ impl Setup {
             url: self.url.clone(),
             tasks: Tasks::default(),
         });
-        let storage = Arc::new(Storage::new(core.clone()));
+        let pubsub = Arc::new(PubSub::new(core.clone()));
+        let storage = Arc::new(Storage::new(core.clone(), pubsub.clone()));
         let monitoring = Arc::new(Monitoring::new(core.clone()));
         let source_repos = SourceRepos::new(core.clone(), options.most_push_bytes);
         let source_repos = Arc::new(source_repos);
@@ -240,7 +278,17 @@ impl Setup {
                 source_repos.clone(),
                 options.builds.clone(),
             )),
+            pubsub: pubsub.clone(),
+            scheduler: Arc::new(Scheduler::new(core.clone(), pubsub.clone())),
+            eventarc: Arc::new(Eventarc::new(core.clone(), pubsub, storage.clone())),
             watch: watch.clone(),
+        });
+        // Not by itself: the builds' sources come from the storage, whose notifications are messages.
+        let fired = Arc::downgrade(&emulator.cloudbuild);
+        emulator.pubsub.listen(move |topic, message| {
+            if let Some(cloudbuild) = fired.upgrade() {
+                cloudbuild::take_message(&cloudbuild, topic, &message.told());
+            }
         });
         storage::start(&storage).context("reading the emulator's objects")?;
         let seeded = match seed {
@@ -262,6 +310,9 @@ impl Setup {
             .context("bringing the emulator's models up again")?;
         source_repos::start(&source_repos).context("reading the emulator's repositories")?;
         cloudbuild::start(&emulator.cloudbuild).context("taking up the emulator's builds")?;
+        pubsub::start(&emulator.pubsub);
+        eventarc::start(&emulator.eventarc);
+        scheduler::start(&emulator.scheduler);
         Ok((emulator, seeded))
     }
 }
@@ -301,6 +352,8 @@ pub(crate) async fn start(mut options: Options) -> Result<Running> {
         keeper,
         faults: Arc::new(faults::Faults::new(std::mem::take(&mut options.faults))),
         guard: Arc::new(guard::Guard::new(&options.allowed_hosts)),
+        signer: Arc::default(),
+        outgoing: Arc::new(outgoing::Outgoing::new(options.run_services.clone())?),
         options,
     };
     let (emulator, seeded) = setup.make(store, setup.options.seed.clone()).await?;

@@ -32,6 +32,13 @@ pub(super) struct Flags {
     /// it; may be given several times
     #[arg(long = "allow-host", value_name = "NAME", value_parser = host)]
     pub allowed_hosts: Vec<String>,
+    /// A program of this machine that stands for a service of Cloud Run, as a destination of Eventarc; may be given
+    /// several times
+    ///
+    /// As Cloud Run does unless told otherwise, the emulator asks its callers for a token and takes the token's
+    /// signature away; with `,public` behind the address everybody may call it, and tokens arrive whole.
+    #[arg(long = "run-service", value_name = "NAME=URL[,public]")]
+    pub run_services: Vec<emulator::RunService>,
     #[command(flatten)]
     pub cloud: CloudFlags,
     /// The file of the secret that signs GitHub's events (`X-Hub-Signature-256`); without one they are refused
@@ -224,6 +231,7 @@ async fn emulate(flags: Flags) -> Result<()> {
         groups,
         allowed_hosts: flags.allowed_hosts,
         most_push_bytes: flags.max_push << 20,
+        run_services: flags.run_services,
         accepted: machine_types,
     })
     .await

@@ -6,8 +6,10 @@ pub(in crate::emulator) mod clock;
 pub(in crate::emulator) mod container;
 pub(crate) mod faults;
 pub(in crate::emulator) mod guard;
+pub(in crate::emulator) mod identity;
 pub(in crate::emulator) mod numbers;
 pub(in crate::emulator) mod operations;
+pub(in crate::emulator) mod outgoing;
 pub(in crate::emulator) mod service;
 pub(in crate::emulator) mod store;
 pub(in crate::emulator) mod variables;
@@ -47,6 +49,9 @@ pub(in crate::emulator) struct Core {
     pub keeper: Arc<clock::Keeper>,
     pub faults: Arc<Faults>,
     pub guard: Arc<Guard>,
+    /// Who the emulator is where it calls somebody, and how it calls.
+    pub signer: Arc<identity::Signer>,
+    pub outgoing: Arc<outgoing::Outgoing>,
     pub under_way: UnderWay,
     /// Where children are started.
     pub groups: Groups,

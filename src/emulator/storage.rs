@@ -2,8 +2,7 @@
 //! piece, in parts and resumable, downloads with ranges, lists, compose, copy, rewrite and move. What
 //! some clients need of the XML API is in [`xml`].
 //!
-//! Left out: access control (everybody may everything; policies, lists and HMAC keys are kept and told), the
-//! messages of notifications, soft delete, keys of the customer's, signatures of URLs.
+//! Left out: access control (everybody may everything; policies, lists and HMAC keys are kept and told), soft delete, keys of the customer's, signatures of URLs.
 //! An object is a document naming its generation, and a blob of that name that never changes.
 
 mod access;
@@ -34,6 +33,7 @@ use crate::emulator::core::Core;
 use crate::emulator::core::faults::Api;
 use crate::emulator::core::service::Service;
 use crate::emulator::core::store::{Kind, kind};
+use crate::emulator::pubsub::PubSub;
 use crate::emulator::wire::error::{self, ApiError};
 use crate::emulator::wire::http::{self, Answer, Request, Route, route};
 use crate::emulator::wire::mask;
@@ -47,6 +47,8 @@ const NOTED: usize = 10_000;
 /// The service, with what it keeps in memory only.
 pub(in crate::emulator) struct Storage {
     core: Arc<Core>,
+    /// Where notifications go to.
+    pubsub: Arc<PubSub>,
     /// Held while a bucket or an object is checked and written.
     commit: Mutex<()>,
     /// Held, one by one, while a resumable upload takes bytes; with what is hashed so far.
@@ -59,9 +61,10 @@ pub(in crate::emulator) struct Storage {
 
 impl Storage {
     /// With no upload under way.
-    pub(in crate::emulator) fn new(core: Arc<Core>) -> Self {
+    pub(in crate::emulator) fn new(core: Arc<Core>, pubsub: Arc<PubSub>) -> Self {
         Self {
             core,
+            pubsub,
             commit: Mutex::default(),
             sessions: Mutex::default(),
             paces: Mutex::default(),

@@ -29,6 +29,7 @@ async fn with_clock(folder: &Path, faults: &[&str], time_scale: u32, pace: Pace)
         groups: Groups::new(Path::new("/bin/cat")).unwrap(),
         allowed_hosts: Vec::new(),
         most_push_bytes: 1 << 20,
+        run_services: Vec::new(),
         accepted: Vec::new(),
     })
     .await
@@ -160,6 +161,7 @@ async fn a_second_emulator_on_a_state_is_refused() {
         groups,
         allowed_hosts: Vec::new(),
         most_push_bytes: 1 << 20,
+        run_services: Vec::new(),
         accepted: Vec::new(),
     })
     .await;

@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use super::core::Core;
+use super::core::variables::{EVENTARC, is_emulated};
 use super::wire::error::{ApiError, with_reason, with_status};
 use super::wire::http::{empty, render};
 use crate::listen::refusal;
@@ -122,6 +123,12 @@ async fn answer<F: Future<Output = Response>>(
         };
         return render(Err(error), dialect);
     }
+    if host == "eventarc.googleapis.com"
+        && let Some(path) = request.uri().path_and_query()
+        && let Ok(moved) = format!("/{EVENTARC}{path}").parse()
+    {
+        *request.uri_mut() = moved;
+    }
     if let Ok(own) = HeaderValue::from_str(own) {
         request.headers_mut().insert(header::HOST, own);
     }
@@ -131,12 +138,7 @@ async fn answer<F: Future<Output = Response>>(
 /// The refusal of a host whose services the emulator has not.
 pub(super) fn not_emulated(host: &str) -> Option<ApiError> {
     let service = host.strip_suffix(".googleapis.com").unwrap_or_default();
-    let emulated = match service {
-        "storage" | "www" | "aiplatform" | "cloudbuild" | "logging" | "monitoring"
-        | "sourcerepo" => true,
-        regional => regional.ends_with("-aiplatform"),
-    };
-    if emulated {
+    if is_emulated(service) {
         return None;
     }
     let hint = match service {
@@ -146,7 +148,7 @@ pub(super) fn not_emulated(host: &str) -> Option<ApiError> {
         _ => "",
     };
     Some(ApiError::failed_precondition(format!(
-        "{host} is not emulated: this emulator has Cloud Storage, Vertex AI, Cloud Build, Cloud Source Repositories, Cloud Logging and Cloud Monitoring, \
-         and its proxy passes nothing on to Google{hint}."
+        "{host} is not emulated: this emulator has Cloud Storage, Vertex AI, Cloud Build, Cloud Source Repositories, Cloud Scheduler, Pub/Sub, Eventarc, Cloud Logging and \
+         Cloud Monitoring, and its proxy passes nothing on to Google{hint}."
     )))
 }

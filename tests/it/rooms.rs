@@ -84,7 +84,11 @@ const EMULATOR: &[(&str, &[&str])] = &[
     ("logging", &["core", "wire"]),
     ("metadata", &["core"]),
     ("monitoring", &["core", "wire"]),
-    ("storage", &["core", "kms", "wire"]),
+    ("pubsub", &["core", "wire"]),
+    ("run", &["core", "wire"]),
+    ("scheduler", &["core", "pubsub", "wire"]),
+    ("storage", &["core", "kms", "pubsub", "wire"]),
+    ("eventarc", &["core", "pubsub", "storage", "wire"]),
     (
         "vertex",
         &["core", "kms", "logging", "monitoring", "storage", "wire"],

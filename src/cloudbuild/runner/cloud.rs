@@ -61,6 +61,7 @@ pub(super) async fn start(
         groups: groups.clone(),
         allowed_hosts: Vec::new(),
         most_push_bytes: emulator::DEFAULT_PUSH_MIB << 20,
+        run_services: Vec::new(),
         accepted: options.accepted.clone(),
     })
     .await?;

@@ -34,6 +34,8 @@ DURATION is like 800ms or 2s, in real time.
   deploy:fails            deployModel is accepted, and its operation fails
   deploy:answer-lost      deployModel takes effect, and its answer is a 503
   deploy:slow             a deployment takes 45 minutes
+  event:duplicate         every message of Pub/Sub, and so every event, is delivered twice
+  event:reorder           every second one comes after the one that follows it
   metrics:never-come      requests to deployed models are not measured
   upload:fails            models:upload is accepted, and its operation fails
   upload:answer-lost      the first models:upload is accepted, and the answer is a 503
@@ -43,7 +45,7 @@ DURATION is like 800ms or 2s, in real time.
   SERVICE:reset:SHARE     the method takes effect, and the connection breaks off
   SERVICE:truncate:SHARE  the answer's body breaks off in the middle
 
-SERVICE is storage, aiplatform, monitoring, logging, cloudbuild or sourcerepo.";
+SERVICE is storage, aiplatform, monitoring, logging, cloudbuild, sourcerepo, cloudscheduler, pubsub, eventarc or run.";
 
 /// One word of `--fault`.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,9 +88,15 @@ pub(crate) enum WorkFault {
     JobAnswerLost,
     /// The first `models:upload` is accepted, and nobody is told.
     UploadAnswerLost,
+    /// Every message of Pub/Sub is delivered twice.
+    EventDuplicate,
+    /// Every second message of Pub/Sub comes after the one that follows it.
+    EventReorder,
 }
 
-const WORK: [(WorkFault, &str); 9] = [
+const WORK: [(WorkFault, &str); 11] = [
+    (WorkFault::EventDuplicate, "event:duplicate"),
+    (WorkFault::EventReorder, "event:reorder"),
     (WorkFault::JobNeverStarts, "job:never-starts"),
     (WorkFault::JobFails, "job:fails"),
     (WorkFault::DeployFails, "deploy:fails"),
@@ -133,9 +141,17 @@ pub(crate) enum Api {
     Logging,
     CloudBuild,
     SourceRepos,
+    Scheduler,
+    PubSub,
+    Eventarc,
+    Run,
 }
 
-const SERVICES: [(Api, &str); 6] = [
+const SERVICES: [(Api, &str); 10] = [
+    (Api::Scheduler, "cloudscheduler"),
+    (Api::PubSub, "pubsub"),
+    (Api::Eventarc, "eventarc"),
+    (Api::Run, "run"),
     (Api::Storage, "storage"),
     (Api::Vertex, "aiplatform"),
     (Api::Monitoring, "monitoring"),
@@ -156,9 +172,9 @@ impl fmt::Display for Api {
 #[error(
     "`{0}` is no fault: expected canary:error:SHARE, canary:delay:DURATION, canary:shift:NUMBER, the same with model: for \
      every model, job:never-starts, job:fails, job:answer-lost, deploy:fails, deploy:answer-lost, deploy:slow, \
-     metrics:never-come, upload:fails, upload:answer-lost, SERVICE:CODE:SHARE \
+     event:duplicate, event:reorder, metrics:never-come, upload:fails, upload:answer-lost, SERVICE:CODE:SHARE \
      (429 or 500 to 504), SERVICE:delay:DURATION, SERVICE:reset:SHARE or SERVICE:truncate:SHARE, \
-     where SERVICE is storage, aiplatform, monitoring, logging, cloudbuild or sourcerepo, SHARE is from 0 to 1, and \
+     where SERVICE is storage, aiplatform, monitoring, logging, cloudbuild, sourcerepo, cloudscheduler, pubsub, eventarc or run, SHARE is from 0 to 1, and \
      DURATION is like 800ms or 2s"
 )]
 pub(crate) struct ParseFaultError(String);

@@ -97,17 +97,18 @@ impl Guard {
         }
     }
 
+    /// Whether the emulator may call a host because its user runs or named it: by the same names by which it is
+    /// called itself.
+    pub(in crate::emulator) fn may_be_called(&self, host: &str) -> bool {
+        let name = plain(host);
+        let gateways = self.gateways.read().unwrap_or_else(PoisonError::into_inner);
+        is_loopback(&name) || self.named.contains(&name) || gateways.contains(&name)
+    }
+
     fn check_host(&self, host: &str) -> Result<(), ApiError> {
         let name = name_of(host);
-        let gateways = || self.gateways.read().unwrap_or_else(PoisonError::into_inner);
         match name {
-            Some(name)
-                if is_loopback(&name)
-                    || self.named.contains(&name)
-                    || gateways().contains(&name) =>
-            {
-                Ok(())
-            }
+            Some(name) if self.may_be_called(&name) => Ok(()),
             _ => Err(refused(format!(
                 "The host {host} is not this emulator's: start it with `--allow-host {host}` if it is to answer by that name.",
                 host = shown(name.as_deref().unwrap_or(host))
@@ -127,14 +128,22 @@ struct Admission {
     host: String,
 }
 
-async fn admit(core: Arc<Core>, request: Request) -> Answer {
-    // No container lets others in.
+/// Refuses what only a program of this machine may ask for, and no container.
+///
+/// # Errors
+/// `PERMISSION_DENIED`.
+pub(in crate::emulator) fn check_local(request: &Request) -> Result<(), ApiError> {
     let host = request.header("host").and_then(name_of);
-    if !host.is_some_and(|name| is_loopback(&name)) {
-        return Err(refused(
-            "Only a program of this machine says where containers are.",
-        ));
+    match host.is_some_and(|name| is_loopback(&name)) {
+        true => Ok(()),
+        false => Err(refused(
+            "Only a program of this machine says where containers and services are.",
+        )),
     }
+}
+
+async fn admit(core: Arc<Core>, request: Request) -> Answer {
+    check_local(&request)?;
     let sent: Admission = parse_body(&request)?;
     core.guard.admit(&sent.host)?;
     Ok(json(serde_json::json!({})))
@@ -166,7 +175,7 @@ fn plain(host: &str) -> String {
 }
 
 /// Names below `localhost` lead to the loopback (RFC 6761, section 6.3), so nobody else can have one.
-fn is_loopback(name: &str) -> bool {
+pub(super) fn is_loopback(name: &str) -> bool {
     name == "localhost"
         || name.ends_with(".localhost")
         || name

@@ -11,15 +11,21 @@ const BIGQUERY: &str = "BIGQUERY_EMULATOR_HOST";
 const BIGQUERY_OVERRIDE: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_BIGQUERY";
 
 /// The APIs of gcloud that are emulated, by the names of its overrides.
-const EMULATED: [&str; 7] = [
+const EMULATED: [&str; 11] = [
     "AI",
     "AIPLATFORM",
     "CLOUDBUILD",
+    "CLOUDSCHEDULER",
+    "EVENTARC",
     "LOGGING",
     "MONITORING",
+    "PUBSUB",
+    "RUN",
     "SOURCEREPO",
     "STORAGE",
 ];
+/// The first segment of Eventarc's paths, whose triggers have the names of Cloud Build's.
+pub(in crate::emulator) const EVENTARC: &str = "eventarc";
 /// The first segment of the paths of all others, which are refused there by their names.
 pub(in crate::emulator) const NOT_EMULATED: &str = "_not_emulated";
 /// All others that gcloud 528 has, BigQuery aside, by the names in its section `api_endpoint_overrides`.
@@ -29,18 +35,18 @@ const OTHERS: &str = "\
     backupdr baremetalsolution batch beyondcorp bigquerymigration bigtableadmin binaryauthorization \
     categorymanager certificatemanager cloudaicompanion cloudasset cloudbilling cloudcommerceconsumerprocurement \
     clouddebugger clouddeploy clouderrorreporting cloudfunctions cloudidentity cloudkms cloudlocationfinder \
-    cloudnumberregistry cloudquotas cloudresourcemanager cloudresourcesearch cloudscheduler cloudshell cloudtasks \
+    cloudnumberregistry cloudquotas cloudresourcemanager cloudresourcesearch cloudshell cloudtasks \
     cloudtrace composer compute config configdelivery connectgateway container containeranalysis datacatalog \
     dataflow datafusion datamigration datapipelines dataplex datapol dataproc dataprocgdc datastore datastream \
-    deploymentmanager designcenter developerconnect discovery dns domains edgecontainer edgenetwork eventarc \
+    deploymentmanager designcenter developerconnect discovery dns domains edgecontainer edgenetwork \
     eventarcpublishing faultinjectiontesting file firebasedataconnect firestore geminicloudassist genomics \
     gkebackup gkehub gkemulticloud gkeonprem gkerecommender healthcare iam iamcredentials iap ids krmapihosting \
     kubernetespolicy language lifesciences looker lustre managedflink managedidentities managedkafka manager \
     marketplacesolutions mediaasset memcache memorystore messagestreams metastore ml modelarmor netapp \
     networkconnectivity networkmanagement networksecurity networkservices notebooks observability ondemandscanning \
     oracledatabase orglifecycle orgpolicy osconfig oslogin parallelstore parametermanager policyanalyzer \
-    policysimulator policytroubleshooter privateca privilegedaccessmanager publicca pubsub pubsublite \
-    recaptchaenterprise recommender redis remotebuildexecution replicapoolupdater run runapps runtimeconfig \
+    policysimulator policytroubleshooter privateca privilegedaccessmanager publicca pubsublite \
+    recaptchaenterprise recommender redis remotebuildexecution replicapoolupdater runapps runtimeconfig \
     saasservicemgmt sasportal sddc seclm secretmanager securesourcemanager securitycenter securitycentermanagement \
     securityposture servicedirectory servicemanagement serviceregistry serviceusage source spanner \
     speech sql storagebatchoperations storageinsights stream telcoautomation testing toolresults tpu transcoder \
@@ -60,7 +66,10 @@ fn with_bigquery(url: &str, bigquery: Option<&str>) -> Vec<(String, String)> {
     let mut set = |name: &str, value: &str| variables.push((name.to_owned(), value.to_owned()));
     let override_of = |api: &str| format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}");
     for api in EMULATED {
-        set(&override_of(api), &format!("{url}/"));
+        match api.eq_ignore_ascii_case(EVENTARC) {
+            true => set(&override_of(api), &format!("{url}/{EVENTARC}/")),
+            false => set(&override_of(api), &format!("{url}/")),
+        }
     }
     // Without an account, and with no credentials that another host could be shown.
     set("CLOUDSDK_AUTH_ACCESS_TOKEN_FILE", &token_file(url));
@@ -95,6 +104,14 @@ fn with_bigquery(url: &str, bigquery: Option<&str>) -> Vec<(String, String)> {
     // gcsfs asks every bucket for its layout, and for the project of new ones.
     set("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false");
     variables
+}
+
+/// Whether an API is emulated, by the first part of its host's name at Google.
+pub(in crate::emulator) fn is_emulated(api: &str) -> bool {
+    // The host of `ai` is that of `aiplatform`.
+    let known = |name: &&str| *name != "AI" && name.eq_ignore_ascii_case(api);
+    let regional = api.ends_with("-aiplatform") || api.ends_with("-run");
+    regional || api == "www" || EMULATED.iter().any(known)
 }
 
 /// The host and the port at which the emulator is a proxy: none where TLS is before it.
@@ -286,8 +303,8 @@ mod tests {
         assert_eq!(got[BIGQUERY_OVERRIDE], "http://localhost:9050/");
         assert!(!got.contains_key("CLOUDSDK_PROXY_TYPE"), "{got:?}");
         assert_eq!(
-            got["CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB"],
-            "http://127.0.0.1:8085/_not_emulated/pubsub/"
+            got["CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUBLITE"],
+            "http://127.0.0.1:8085/_not_emulated/pubsublite/"
         );
     }
 

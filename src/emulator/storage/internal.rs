@@ -6,6 +6,7 @@ use super::blob::Blob;
 use super::blocking;
 use super::buckets::Bucket;
 use super::bytes::{self, Incoming};
+use super::notifications;
 use super::objects::{self, Attributes, New, Preconditions};
 use crate::emulator::storage::Storage;
 use crate::emulator::wire::error::ApiError;
@@ -62,6 +63,40 @@ pub(in crate::emulator) async fn write(
     })
     .await?;
     Ok(())
+}
+
+/// Where a bucket is, as in `US-CENTRAL1`.
+///
+/// # Errors
+/// 404 for the bucket.
+pub(in crate::emulator) fn location(storage: &Storage, bucket: &str) -> Result<String, ApiError> {
+    Ok(Bucket::find(storage, bucket)?.location)
+}
+
+/// Has a bucket's events of a kind, as in `OBJECT_FINALIZE`, published to a topic, unless they are already.
+///
+/// # Errors
+/// 404 for the bucket, 400 where it has as many notifications as it may, or the disk's refusal.
+pub(in crate::emulator) fn notify(
+    storage: &Storage,
+    bucket: &str,
+    topic: &str,
+    event: &str,
+) -> Result<(), ApiError> {
+    Bucket::find(storage, bucket)?;
+    notifications::ensure(storage, bucket, topic, event)
+}
+
+/// Takes away the notifications of a bucket to a topic.
+///
+/// # Errors
+/// The disk's refusal.
+pub(in crate::emulator) fn notify_no_more(
+    storage: &Storage,
+    bucket: &str,
+    topic: &str,
+) -> Result<(), ApiError> {
+    notifications::forget_topic(storage, bucket, topic)
 }
 
 pub(in crate::emulator) fn bucket_exists(storage: &Storage, name: &str) -> bool {

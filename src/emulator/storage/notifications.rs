@@ -1,5 +1,6 @@
-//! Notification configurations: kept and told. Nothing is published, as no topic is emulated here.
+//! Notification configurations, and the messages of Pub/Sub by which they tell of an object's events.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::http::{Method, StatusCode};
@@ -9,8 +10,9 @@ use serde_json::{Map, Value, json};
 
 use super::Storage;
 use super::buckets::Bucket;
-use super::objects::message;
+use super::objects::{Object, message};
 use crate::emulator::core::store::{Kind, kind};
+use crate::emulator::pubsub::Message;
 use crate::emulator::wire::error::ApiError;
 use crate::emulator::wire::http::{Answer, Request, Route, empty, json, route};
 
@@ -23,6 +25,28 @@ const EVENTS: [&str; 4] = [
 ];
 /// At most so many of a bucket.
 const MOST: usize = 100;
+/// At most so many of a bucket that tell of one event.
+const MOST_OF_EVENT: usize = 10;
+/// What stands before a topic's name.
+const SERVICE: &str = "//pubsub.googleapis.com/";
+
+/// What happens to an object.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Event {
+    /// A generation is there; and which it takes the place of.
+    Finalize {
+        overwrote: Option<u64>,
+    },
+    MetadataUpdate,
+    /// A generation is gone; and by which it was overwritten.
+    Delete {
+        by: Option<u64>,
+    },
+    /// A generation became noncurrent; and by which it was overwritten.
+    Archive {
+        by: Option<u64>,
+    },
+}
 
 pub(super) fn kinds() -> [Kind; 1] {
     [kind::<Map<String, Value>>("notifications/*/*")]
@@ -41,12 +65,10 @@ pub(super) fn routes() -> Vec<Route<Storage>> {
 
 /// The topic in the long form.
 fn topic(sent: &str) -> Option<String> {
-    let name = sent
-        .strip_prefix("//pubsub.googleapis.com/")
-        .unwrap_or(sent);
+    let name = sent.strip_prefix(SERVICE).unwrap_or(sent);
     match name.split('/').collect::<Vec<_>>().as_slice() {
         ["projects", project, "topics", topic] if !project.is_empty() && !topic.is_empty() => {
-            Some(format!("//pubsub.googleapis.com/{name}"))
+            Some(format!("{SERVICE}{name}"))
         }
         _ => None,
     }
@@ -90,6 +112,23 @@ async fn insert(storage: Arc<Storage>, request: Request) -> Answer {
         return Err(invalid(
             "a bucket has at most 100 notification configurations",
         ));
+    }
+    let crowded = EVENTS.iter().find(|event| {
+        let told = |config: &Value| tells_of(config, event);
+        told(&sent) && before.iter().filter(|(_, config)| told(config)).count() >= MOST_OF_EVENT
+    });
+    if let Some(event) = crowded {
+        return Err(invalid(&format!(
+            "a bucket has at most {MOST_OF_EVENT} notification configurations for {event}"
+        )));
+    }
+    if !storage
+        .pubsub
+        .has_topic(topic.strip_prefix(SERVICE).unwrap_or(&topic))
+    {
+        return Err(ApiError::not_found(format!(
+            "Cloud Pub/Sub topic {topic} not found."
+        )));
     }
     sent["topic"] = topic.into();
     let mut fields = sent.as_object().cloned().unwrap_or_default();
@@ -162,4 +201,136 @@ pub(super) fn forget(storage: &Storage, bucket: &str) -> Result<(), ApiError> {
         storage.core.store.delete(&key)?;
     }
     Ok(())
+}
+
+/// Whether a configuration tells of an event; one that names none tells of all.
+fn tells_of(config: &Value, event: &str) -> bool {
+    let named = config["event_types"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    named.is_empty() || named.iter().any(|name| name == event)
+}
+
+/// Has a bucket's events of a kind published to a topic of another service's, unless they are already.
+///
+/// # Errors
+/// The disk's refusal, or 400 where the bucket has as many as it may.
+pub(super) fn ensure(
+    storage: &Storage,
+    bucket: &str,
+    topic: &str,
+    event: &str,
+) -> Result<(), ApiError> {
+    let store = &storage.core.store;
+    let topic = format!("{SERVICE}{topic}");
+    let before = store.list::<Value>(&format!("{CONFIGS}{bucket}/"));
+    if before
+        .iter()
+        .any(|(_, config)| config["topic"] == topic.as_str())
+    {
+        return Ok(());
+    }
+    let alike = before.iter().filter(|(_, config)| tells_of(config, event));
+    if before.len() >= MOST || alike.count() >= MOST_OF_EVENT {
+        return Err(ApiError::failed_precondition(format!(
+            "Cloud Storage bucket {bucket} has reached the limit of {MOST_OF_EVENT} notification configurations for {event}."
+        )));
+    }
+    let id = store.next_id("notification")?;
+    let config = json!({"topic": topic, "payload_format": "JSON_API_V1", "event_types": [event]});
+    store.put(&format!("{CONFIGS}{bucket}/{id}"), &config)?;
+    Ok(())
+}
+
+/// Takes away those of a bucket to a topic.
+///
+/// # Errors
+/// The disk's refusal.
+pub(super) fn forget_topic(storage: &Storage, bucket: &str, topic: &str) -> Result<(), ApiError> {
+    let store = &storage.core.store;
+    let topic = format!("{SERVICE}{topic}");
+    for (key, config) in store.list::<Value>(&format!("{CONFIGS}{bucket}/")) {
+        if config["topic"] == topic.as_str() {
+            store.delete(&key)?;
+        }
+    }
+    Ok(())
+}
+
+impl Event {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Finalize { .. } => "OBJECT_FINALIZE",
+            Self::MetadataUpdate => "OBJECT_METADATA_UPDATE",
+            Self::Delete { .. } => "OBJECT_DELETE",
+            Self::Archive { .. } => "OBJECT_ARCHIVE",
+        }
+    }
+
+    /// The generation that took the object's place, or whose place it took, by the attribute's name.
+    fn other(self) -> Option<(&'static str, u64)> {
+        match self {
+            Self::Finalize { overwrote } => Some(("overwroteGeneration", overwrote?)),
+            Self::MetadataUpdate => None,
+            Self::Delete { by } | Self::Archive { by } => Some(("overwrittenByGeneration", by?)),
+        }
+    }
+}
+
+/// Tells the topics of a bucket what happened to one of its objects.
+pub(super) fn publish(storage: &Storage, event: Event, object: &Object) {
+    let prefix = format!("{CONFIGS}{}/", object.bucket);
+    for (key, config) in storage.core.store.list::<Value>(&prefix) {
+        let begins = config["object_name_prefix"].as_str().unwrap_or_default();
+        if !tells_of(&config, event.name()) || !object.name.starts_with(begins) {
+            continue;
+        }
+        let topic = config["topic"].as_str().unwrap_or_default();
+        let topic = topic.strip_prefix(SERVICE).unwrap_or(topic);
+        let message = told(storage, event, object, &key[prefix.len()..], &config);
+        // An upload succeeds whatever becomes of its notifications.
+        if let Err(error) = storage.pubsub.publish(topic, vec![message]) {
+            eprintln!(
+                "warning: {} of gs://{}/{} was not told to {topic}: {error}",
+                event.name(),
+                object.bucket,
+                object.name
+            );
+        }
+    }
+}
+
+/// The message about an event.
+fn told(storage: &Storage, event: Event, object: &Object, id: &str, config: &Value) -> Message {
+    let now = storage.core.clock.now();
+    let format = config["payload_format"].as_str().unwrap_or_default();
+    let mut attributes: BTreeMap<String, String> = BTreeMap::new();
+    let custom = config["custom_attributes"].as_object();
+    for (name, value) in custom.into_iter().flatten() {
+        attributes.insert(name.clone(), value.as_str().unwrap_or_default().to_owned());
+    }
+    let bucket = &object.bucket;
+    for (name, value) in [
+        (
+            "notificationConfig",
+            format!("projects/_/buckets/{bucket}/notificationConfigs/{id}"),
+        ),
+        ("eventType", event.name().to_owned()),
+        ("payloadFormat", format.to_owned()),
+        ("bucketId", bucket.clone()),
+        ("objectId", object.name.clone()),
+        ("objectGeneration", object.generation.to_string()),
+        ("eventTime", now.to_string()),
+    ] {
+        attributes.insert(name.to_owned(), value);
+    }
+    if let Some((name, generation)) = event.other() {
+        attributes.insert(name.to_owned(), generation.to_string());
+    }
+    let data = match format {
+        "NONE" => Vec::new(),
+        _ => object.resource(&storage.core.url).to_string().into_bytes(),
+    };
+    Message::new(&data, attributes, now)
 }

@@ -24,6 +24,7 @@ use serde_json::{Map, Value, json};
 use super::buckets::{self, Bucket};
 use super::bytes::Sums;
 use super::lists::{self, Of};
+use super::notifications::{self, Event};
 use crate::clock::Timestamp;
 use crate::emulator::kms;
 use crate::emulator::storage::Storage;
@@ -531,6 +532,11 @@ fn make(storage: &Storage, new: New, file: &Path, limited: bool) -> Result<Objec
             None => true,
         };
         store.put(&key, &object)?;
+        let overwrote = live.as_ref().map(|live| live.generation);
+        notifications::publish(storage, Event::Finalize { overwrote }, &object);
+        if let Some(live) = &live {
+            notifications::publish(storage, gone(kept, Some(generation)), live);
+        }
         Ok((object, live.filter(|_| !kept)))
     };
     let result: Result<_, ApiError> = made();
@@ -628,10 +634,19 @@ pub(super) fn delete(
         Object::key(bucket, name)
     };
     storage.core.store.delete(&key)?;
+    notifications::publish(storage, gone(kept, None), &object);
     if !kept {
         forget_blob(storage, &object);
     }
     Ok(())
+}
+
+/// What happens to an object that is live no more: it is kept as a noncurrent one, or gone.
+fn gone(kept: bool, by: Option<u64>) -> Event {
+    match kept {
+        true => Event::Archive { by },
+        false => Event::Delete { by },
+    }
 }
 
 /// Removes a blob whose document is gone; what cannot be removed now goes at the next start.
@@ -694,6 +709,7 @@ pub(super) fn alter(
     object.metageneration += 1;
     object.updated = now;
     object.keep(storage)?;
+    notifications::publish(storage, Event::MetadataUpdate, &object);
     Ok(object)
 }
 

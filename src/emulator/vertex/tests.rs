@@ -104,6 +104,7 @@ impl Cloud {
             watch: None,
             allowed_hosts: Vec::new(),
             most_push_bytes: 1 << 20,
+            run_services: Vec::new(),
             accepted: ["n9-standard-4", "NVIDIA_NEXT", "mars-north1"]
                 .map(str::to_owned)
                 .into(),

@@ -1,0 +1,1 @@
+//! Eventarc as a client sees it.

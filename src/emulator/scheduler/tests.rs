@@ -1,0 +1,1 @@
+//! Cloud Scheduler as a client sees it.
