@@ -3,7 +3,7 @@
 //! As at Google, Pub/Sub is underneath: a trigger has a subscription of its own, and one of Cloud Storage's a topic and
 //! a notification of the bucket beside it. So events come at least once, in no order, and wait for a receiver for a day.
 //!
-//! Its paths begin with `/eventarc`, as its triggers would else have the paths of Cloud Build's. Left out: events of
+//! Its paths begin with `/_eventarc`, as its triggers would else have the paths of Cloud Build's. Left out: events of
 //! audit logs and partners, channels, destinations other than Cloud Run.
 
 mod filters;
@@ -59,7 +59,7 @@ pub(in crate::emulator) const SERVICE: Service = Service {
 };
 
 fn owns(path: &str) -> bool {
-    path.starts_with("/eventarc/")
+    path.starts_with("/_eventarc/")
 }
 
 fn kinds() -> Vec<Kind> {
@@ -67,9 +67,9 @@ fn kinds() -> Vec<Kind> {
 }
 
 pub(in crate::emulator) fn routes() -> Vec<Route<Eventarc>> {
-    let all = "eventarc/v1/projects/*/locations/*/triggers";
-    let one = "eventarc/v1/projects/*/locations/*/triggers/*";
-    let operation = "eventarc/v1/projects/*/locations/*/operations/*";
+    let all = "_eventarc/v1/projects/*/locations/*/triggers";
+    let one = "_eventarc/v1/projects/*/locations/*/triggers/*";
+    let operation = "_eventarc/v1/projects/*/locations/*/operations/*";
     vec![
         route(Method::POST, all, triggers::create),
         route(Method::GET, all, triggers::list),

@@ -23,14 +23,18 @@ pub(in crate::emulator) const SERVICE: Service = Service {
     left_out: |path| {
         owns(path).then(|| {
             ApiError::unimplemented(
-                "This emulator has no deployments of Cloud Run: it tells the services that `--run-service NAME=URL` names.",
+                "This emulator has no deployments of Cloud Run and nothing of its API v1: it tells by v2 which services `--run-service NAME=URL` names.",
             )
         })
     },
     ..Service::new(Api::Run, Vec::new, owns)
 };
 
+/// gcloud's own commands speak an older API, which is refused by its name too.
 fn owns(path: &str) -> bool {
+    if path.starts_with("/apis/serving.knative.dev/") {
+        return true;
+    }
     match path.split('/').collect::<Vec<_>>().as_slice() {
         ["", "v2", "projects", _, "locations", _, kind, ..] => {
             matches!(

@@ -294,3 +294,104 @@ async fn a_resource_is_busy_until_its_operation_ends_even_over_a_restart() {
     assert_eq!(busy_with(core), None);
     running.stop().await;
 }
+
+/// A call as a receiver sees it.
+pub(in crate::emulator) struct Received {
+    pub path: String,
+    pub headers: axum::http::HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Received {
+    pub(in crate::emulator) fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub(in crate::emulator) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+/// Calls that came to a receiver, one after the other.
+pub(in crate::emulator) struct Receiver {
+    pub url: String,
+    calls: tokio::sync::mpsc::UnboundedReceiver<Received>,
+}
+
+impl Receiver {
+    /// The next call.
+    pub(in crate::emulator) async fn next(&mut self) -> Received {
+        let next = tokio::time::timeout(Duration::from_secs(20), self.calls.recv());
+        next.await.expect("nobody called").unwrap()
+    }
+
+    /// Whether nobody calls for a moment.
+    pub(in crate::emulator) async fn is_quiet(&mut self) -> bool {
+        let next = tokio::time::timeout(Duration::from_millis(300), self.calls.recv());
+        next.await.is_err()
+    }
+}
+
+/// A server that answers its calls with these codes, the last again and again.
+pub(in crate::emulator) async fn receiver(codes: &[u16]) -> Receiver {
+    let (sender, calls) = tokio::sync::mpsc::unbounded_channel();
+    let codes = std::sync::Mutex::new(codes.to_vec());
+    let codes = Arc::new(codes);
+    let app = axum::Router::new().fallback(move |request: axum::extract::Request| {
+        let (sender, codes) = (sender.clone(), codes.clone());
+        async move {
+            let (head, body) = request.into_parts();
+            let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+            let code = {
+                let mut codes = codes.lock().unwrap();
+                if codes.len() > 1 {
+                    codes.remove(0)
+                } else {
+                    codes[0]
+                }
+            };
+            let _gone = sender.send(Received {
+                path: head.uri.to_string(),
+                headers: head.headers,
+                body: body.to_vec(),
+            });
+            axum::http::StatusCode::from_u16(code).unwrap()
+        }
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    Receiver { url, calls }
+}
+
+/// Asks an emulator: the code and the message of its answer.
+pub(in crate::emulator) async fn ask(
+    running: &Running,
+    method: &str,
+    path: &str,
+    message: Value,
+) -> (u16, Value) {
+    let url = format!("{}/{path}", running.url());
+    let mut request = client().request(method.parse().unwrap(), url);
+    if !message.is_null() {
+        request = request.json(&message);
+    }
+    let answer = request.send().await.unwrap();
+    let code = answer.status().as_u16();
+    let text = answer.text().await.unwrap();
+    (code, serde_json::from_str(&text).unwrap_or_default())
+}
+
+/// As [`ask`], of a request that succeeds.
+pub(in crate::emulator) async fn told(
+    running: &Running,
+    method: &str,
+    path: &str,
+    message: Value,
+) -> Value {
+    let (code, answer) = ask(running, method, path, message).await;
+    assert_eq!(code, 200, "{method} {path}: {answer}");
+    answer
+}

@@ -108,7 +108,7 @@ impl Guard {
     fn check_host(&self, host: &str) -> Result<(), ApiError> {
         let name = name_of(host);
         match name {
-            Some(name) if self.may_be_called(&name) => Ok(()),
+            Some(name) if is_regional(&name) || self.may_be_called(&name) => Ok(()),
             _ => Err(refused(format!(
                 "The host {host} is not this emulator's: start it with `--allow-host {host}` if it is to answer by that name.",
                 host = shown(name.as_deref().unwrap_or(host))
@@ -174,6 +174,12 @@ fn plain(host: &str) -> String {
     host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
 }
 
+/// The emulator's own name as gcloud calls Cloud Run: with a region in front, through its proxy. It ends in a number,
+/// so no DNS has it and no browser takes it for a host.
+fn is_regional(name: &str) -> bool {
+    name.ends_with("-127.0.0.1")
+}
+
 /// Names below `localhost` lead to the loopback (RFC 6761, section 6.3), so nobody else can have one.
 pub(super) fn is_loopback(name: &str) -> bool {
     name == "localhost"
@@ -232,6 +238,7 @@ mod tests {
             "7.endpoint.localhost:8085",
             "emulator.test:80",
             "172.18.0.1:8085",
+            "us-central1-127.0.0.1:8085",
         ] {
             asked(&[("host", host)]).unwrap_or_else(|e| panic!("{host}: {e}"));
             let origin = format!("http://{host}");
@@ -259,6 +266,7 @@ mod tests {
             "0.0.0.0",
             "notlocalhost",
             "[::2]",
+            "us-central1-127.0.0.1.evil.test",
             &long,
         ] {
             let error = asked(&[("host", host)]).unwrap_err();

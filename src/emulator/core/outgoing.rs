@@ -231,8 +231,11 @@ fn place(core: &Core, text: &str) -> Result<Place, CallError> {
     let host = url.host_str().unwrap_or_default().to_ascii_lowercase();
     let services = services(core);
     if let Some(api) = host.strip_suffix(GOOGLE) {
-        let prefix = if api == "eventarc" { "/eventarc" } else { "" };
-        let own = Url::parse(&core.url).map(|own| moved(&url, &own, prefix));
+        let prefix = match api {
+            "eventarc" => format!("/{}", variables::EVENTARC),
+            _ => String::new(),
+        };
+        let own = Url::parse(&core.url).map(|own| moved(&url, &own, &prefix));
         return match own {
             Ok(url) if variables::is_emulated(api) => Ok(Place {
                 url,

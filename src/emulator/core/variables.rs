@@ -25,7 +25,7 @@ const EMULATED: [&str; 11] = [
     "STORAGE",
 ];
 /// The first segment of Eventarc's paths, whose triggers have the names of Cloud Build's.
-pub(in crate::emulator) const EVENTARC: &str = "eventarc";
+pub(in crate::emulator) const EVENTARC: &str = "_eventarc";
 /// The first segment of the paths of all others, which are refused there by their names.
 pub(in crate::emulator) const NOT_EMULATED: &str = "_not_emulated";
 /// All others that gcloud 528 has, BigQuery aside, by the names in its section `api_endpoint_overrides`.
@@ -66,7 +66,7 @@ fn with_bigquery(url: &str, bigquery: Option<&str>) -> Vec<(String, String)> {
     let mut set = |name: &str, value: &str| variables.push((name.to_owned(), value.to_owned()));
     let override_of = |api: &str| format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}");
     for api in EMULATED {
-        match api.eq_ignore_ascii_case(EVENTARC) {
+        match api == "EVENTARC" {
             true => set(&override_of(api), &format!("{url}/{EVENTARC}/")),
             false => set(&override_of(api), &format!("{url}/")),
         }

@@ -41,10 +41,12 @@ use crate::emulator::wire::http::{
 use tree::Element;
 
 /// First words of the paths of other APIs.
-const OTHERS: [&str; 8] = [
+const OTHERS: [&str; 10] = [
+    "apis",
     "batch",
     "bigquery",
     "download",
+    "oauth2",
     "resumable",
     "retry_test",
     "storage",
