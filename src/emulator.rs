@@ -290,6 +290,8 @@ impl Setup {
                 cloudbuild::take_message(&cloudbuild, topic, &message.told());
             }
         });
+        // Before there are objects, whose notifications are messages.
+        pubsub::start(&emulator.pubsub);
         storage::start(&storage).context("reading the emulator's objects")?;
         let seeded = match seed {
             Some(seed) => Some(
@@ -310,7 +312,6 @@ impl Setup {
             .context("bringing the emulator's models up again")?;
         source_repos::start(&source_repos).context("reading the emulator's repositories")?;
         cloudbuild::start(&emulator.cloudbuild).context("taking up the emulator's builds")?;
-        pubsub::start(&emulator.pubsub);
         eventarc::start(&emulator.eventarc);
         scheduler::start(&emulator.scheduler);
         Ok((emulator, seeded))
