@@ -1,7 +1,8 @@
 //! GitHub's events, as its webhook sends them: signed, by `POST /v1/githubDotComWebhook:receive`.
 //!
 //! The commits come from what stands for the repository on this machine: what `--repository OWNER/NAME=PATH` names,
-//! or the emulator's own repository `github_OWNER_NAME`.
+//! or the emulator's own repository `github_OWNER_NAME`. A trigger of a connection or of Developer Connect is fired
+//! where its repository stands for the same path by another `--repository NAME=PATH`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -176,9 +177,9 @@ impl<'a> Happened<'a> {
     }
 
     /// Whether a trigger is for it; else why it is not, where that has to be said.
-    fn admits(&self, config: &message::GitHubEventsConfig) -> Result<bool, String> {
-        let (Some(by_insider), Some(pulls)) = (self.by_insider, &config.pull_request) else {
-            let push = config.push.as_ref().filter(|_| self.by_insider.is_none());
+    fn admits(&self, watched: &Watched<'_>) -> Result<bool, String> {
+        let (Some(by_insider), Some(pulls)) = (self.by_insider, watched.pulls) else {
+            let push = watched.push.filter(|_| self.by_insider.is_none());
             return Ok(push.is_some_and(|push| {
                 Refs {
                     branch: &push.branch,
@@ -205,6 +206,42 @@ impl<'a> Happened<'a> {
     }
 }
 
+/// The events of a repository that a trigger is for.
+struct Watched<'a> {
+    push: Option<&'a message::PushFilter>,
+    pulls: Option<&'a message::PullRequestFilter>,
+}
+
+/// What of a repository's events a trigger is for; `None` where it is for another repository.
+fn watched<'a>(
+    cloudbuild: &CloudBuild,
+    trigger: &Trigger,
+    sent: &'a message::BuildTrigger,
+    (owner, name): (&str, &str),
+) -> Option<Watched<'a>> {
+    if let Some(config) = &sent.github {
+        let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
+        return (same(&config.owner, owner) && same(&config.name, name)).then_some(Watched {
+            push: config.push.as_ref(),
+            pulls: config.pull_request.as_ref(),
+        });
+    }
+    let (connected, watched) = if let Some(config) = &sent.repository_event_config {
+        let pulls = config.pull_request.as_ref();
+        let push = config.push.as_ref();
+        (&config.repository, Watched { push, pulls })
+    } else {
+        let config = sent.developer_connect_event_config.as_ref()?;
+        let pulls = config.pull_request.as_ref();
+        let push = config.push.as_ref();
+        (&config.git_repository_link, Watched { push, pulls })
+    };
+    let last = connected.rsplit('/').next().unwrap_or(connected);
+    let meant = git::mapped(cloudbuild, &[connected, last])?;
+    let own = git::of_github(cloudbuild, &trigger.resource.project, owner, name)?;
+    (meant == own).then_some(watched)
+}
+
 /// Fires the triggers of an event.
 pub(super) async fn act(
     cloudbuild: &Arc<CloudBuild>,
@@ -222,14 +259,10 @@ pub(super) async fn act(
         let Some(sent) = trigger.read().ok().filter(|sent| !sent.disabled) else {
             continue;
         };
-        let Some(config) = &sent.github else {
+        let Some(watched) = watched(cloudbuild, &trigger, &sent, (owner, name)) else {
             continue;
         };
-        let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
-        if !same(&config.owner, owner) || !same(&config.name, name) {
-            continue;
-        }
-        match happened.admits(config) {
+        match happened.admits(&watched) {
             Ok(true) => {
                 let project = trigger.resource.project.clone();
                 fired.entry(project).or_default().push((trigger, sent));
@@ -346,21 +379,25 @@ mod tests {
         let happened = Happened::of("pull_request", &body).unwrap();
         assert_eq!(happened.reference, "refs/heads/feature");
         assert_eq!(happened.before, Before::ForkFrom("a".to_owned()));
-        let config =
-            |text: Value| serde_json::from_value::<message::GitHubEventsConfig>(text).unwrap();
-        let pulls = |branch: &str, control: Value| {
-            config(json!({"pullRequest": {"branch": branch, "commentControl": control}}))
+        let admits = |config: Value| {
+            let config: message::GitHubEventsConfig = serde_json::from_value(config).unwrap();
+            happened.admits(&Watched {
+                push: config.push.as_ref(),
+                pulls: config.pull_request.as_ref(),
+            })
         };
-        assert_eq!(happened.admits(&pulls("^main$", Value::Null)), Ok(true));
-        assert_eq!(happened.admits(&pulls("^feature$", Value::Null)), Ok(false));
+        let pulls = |branch: &str, control: Value| {
+            admits(json!({"pullRequest": {"branch": branch, "commentControl": control}}))
+        };
+        assert_eq!(pulls("^main$", Value::Null), Ok(true));
+        assert_eq!(pulls("^feature$", Value::Null), Ok(false));
         for control in [
             "COMMENTS_ENABLED",
             "COMMENTS_ENABLED_FOR_EXTERNAL_CONTRIBUTORS_ONLY",
         ] {
-            assert!(happened.admits(&pulls("main", control.into())).is_err());
+            assert!(pulls("main", control.into()).is_err());
         }
-        let pushes = config(json!({"push": {"branch": ".*"}}));
-        assert_eq!(happened.admits(&pushes), Ok(false));
+        assert_eq!(admits(json!({"push": {"branch": ".*"}})), Ok(false));
         let mut closed = body.clone();
         closed["action"] = "closed".into();
         assert!(Happened::of("pull_request", &closed).is_none());
