@@ -136,13 +136,28 @@ where
 {
     let most = repos.most_bytes.saturating_add(MOST_COMMANDS);
     let (input, has_side_band) = spool(repos, request.take_stream(), most).await?;
-    let lock = repos.lock(repo).await;
-    let mut backend = Backend::start(repos, repo, Asked::Push, &request, Some(input)).await?;
-    let head = backend.head().await?;
     let (sender, body) = channel();
-    let (repos_, repo) = (repos.clone(), repo.clone());
+    let (told, began) = tokio::sync::oneshot::channel();
+    let (shared, repo) = (repos.clone(), repo.clone());
+    // A client that goes does not stop git half-way, between its objects and its refs.
     repos.core.spawn(async move {
-        let _lock = lock;
+        let _lock = shared.lock(&repo).await;
+        let begun = async {
+            let started = Backend::start(&shared, &repo, Asked::Push, &request, Some(input));
+            let mut backend = started.await?;
+            let head = backend.head().await?;
+            Ok((backend, head))
+        };
+        let mut backend = match begun.await {
+            Ok((backend, head)) => {
+                let _gone = told.send(Ok(head));
+                backend
+            }
+            Err(error) => {
+                let _gone = told.send(Err(error));
+                return;
+            }
+        };
         let held = match backend.pass_on_but_the_end(&sender).await {
             Ok(held) => held,
             Err(error) => {
@@ -151,7 +166,7 @@ where
             }
         };
         drop(backend);
-        let lines = match repos_.note(&repo).await {
+        let lines = match shared.note(&repo).await {
             Ok(updates) => act(updates).await,
             Err(error) => vec![format!(
                 "the builds of this push are looked for at the emulator's next start: {error}"
@@ -162,6 +177,9 @@ where
         let end: Vec<u8> = told.flatten().chain(held).collect();
         let _gone = sender.send(Ok(end.into())).await;
     });
+    let head = began
+        .await
+        .map_err(|_| ApiError::unavailable("The emulator ends."))??;
     Ok(head.response(body))
 }
 
