@@ -137,7 +137,7 @@ where
     let most = repos.most_bytes.saturating_add(MOST_COMMANDS);
     let (input, has_side_band) = spool(repos, request.take_stream(), most).await?;
     let (sender, body) = channel();
-    let (told, began) = tokio::sync::oneshot::channel();
+    let (told, began) = tokio::sync::oneshot::channel::<Result<Head, ApiError>>();
     let (shared, repo) = (repos.clone(), repo.clone());
     // A client that goes does not stop git half-way, between its objects and its refs.
     repos.core.spawn(async move {
@@ -146,7 +146,7 @@ where
             let started = Backend::start(&shared, &repo, Asked::Push, &request, Some(input));
             let mut backend = started.await?;
             let head = backend.head().await?;
-            Ok((backend, head))
+            Ok::<_, ApiError>((backend, head))
         };
         let mut backend = match begun.await {
             Ok((backend, head)) => {
