@@ -168,7 +168,7 @@ pub(crate) fn merge(profiles: &[TableProfile]) -> Result<TableProfile> {
         let sketch = profile.sketch.as_deref().and_then(DistinctSample::decode);
         rows.merge(&sketch.ok_or_else(|| {
             Input::new("a profile to be merged holds no sketch of its rows")
-                .hint("write profiles that are to be merged with `--sketches`")
+                .hint("write profiles that are to be merged with `--sketches`; one that BigQuery counted has none")
         })?);
     }
     Ok(TableProfile {

@@ -17,6 +17,8 @@ pub(super) enum Timeout {
     Message,
     /// A message that carries an object's bytes.
     Object,
+    /// A message that is answered when a query is done, as by servers of this machine.
+    Query,
     /// No limit on the whole, only on the silence between two pieces.
     Stream,
 }

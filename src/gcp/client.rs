@@ -217,7 +217,10 @@ impl Client {
         token: Option<&Token>,
     ) -> Result<reqwest::RequestBuilder, Failed> {
         let Limits {
-            message, object, ..
+            message,
+            object,
+            query,
+            ..
         } = self.inner.connections.limits;
         let connections = &self.inner.connections;
         let http = if call.google {
@@ -240,6 +243,7 @@ impl Client {
         request = match call.timeout {
             Timeout::Message => request.timeout(message),
             Timeout::Object => request.timeout(object),
+            Timeout::Query => request.timeout(query),
             Timeout::Stream => request,
         };
         if let Some(token) = token {

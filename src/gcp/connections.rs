@@ -11,6 +11,8 @@ pub(super) struct Limits {
     pub message: Duration,
     /// Of a message that carries an object's bytes.
     pub object: Duration,
+    /// Of a message that is answered when a query is done.
+    pub query: Duration,
     /// Of the silence between two pieces of an answer.
     pub silence: Duration,
     /// Of one request for a token.
@@ -28,6 +30,7 @@ impl Limits {
         connect: Duration::from_secs(10),
         message: Duration::from_secs(60),
         object: Duration::from_secs(300),
+        query: Duration::from_secs(3600),
         silence: Duration::from_secs(60),
         token: Duration::from_secs(15),
         metadata: Duration::from_secs(3),

@@ -176,6 +176,7 @@ impl Scripted {
         let clock = Clock::starting_at(Timestamp::from_unix_micros(0), 10_000);
         let limits = Limits {
             object: long,
+            query: long,
             silence: long,
             ..limits()
         };
@@ -194,6 +195,7 @@ pub(super) fn limits() -> Limits {
         connect: Duration::from_secs(5),
         message: short,
         object: Duration::from_secs(5),
+        query: Duration::from_secs(5),
         silence: Duration::from_secs(5),
         token: short,
         metadata: short,

@@ -21,6 +21,7 @@ use super::tables::Schema;
 use super::{BigQuery, Field, say, wrong};
 use crate::clock::Clock;
 use crate::gcp::call::Timeout;
+use crate::gcp::endpoint::BigQueryBase;
 use crate::gcp::error::Error;
 use crate::gcp::retry::Idempotency;
 use crate::gcp::wire::Int;
@@ -207,7 +208,7 @@ impl BigQuery {
             &path,
             Idempotency::Always,
         )?;
-        let call = call.timeout(Timeout::Object).json(&message)?;
+        let call = call.timeout(self.long()).json(&message)?;
         let answer: Message = match self.client.json(&call).await {
             Ok(answer) => answer,
             Err(error) => return Err(self.explained(error, query)),
@@ -272,10 +273,7 @@ impl BigQuery {
             &path,
             Idempotency::Conditional,
         )?;
-        // Servers of this machine answer when the query is done.
-        let call = call
-            .timeout(Timeout::Object)
-            .json(&self.message(query, id))?;
+        let call = call.timeout(self.long()).json(&self.message(query, id))?;
         // Before it is sent: the answer may never be read.
         self.lock().insert(id.to_owned(), query.location.clone());
         let begun = match self.client.json(&call).await {
@@ -378,6 +376,14 @@ impl BigQuery {
             wait.as_secs_f64()
         ));
         self.client.clock().sleep(wait).await;
+    }
+
+    /// How long a job may take to be begun. Servers of this machine answer when the query is done.
+    fn long(&self) -> Timeout {
+        match self.base {
+            BigQueryBase::Redirected(..) => Timeout::Query,
+            BigQueryBase::Google(_) | BigQueryBase::Unknown(_) => Timeout::Object,
+        }
     }
 
     fn explained(&self, error: Error, query: &Query) -> Error {
