@@ -204,3 +204,97 @@ pub(super) fn point_head(folder: &Path, refs: &BTreeMap<String, String>) -> io::
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let pairs = pairs.iter();
+        pairs
+            .map(|(name, object)| ((*name).to_owned(), (*object).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn changes_are_told_by_what_each_ref_named_before() {
+        let before = refs(&[
+            ("refs/heads/a", "1"),
+            ("refs/heads/b", "1"),
+            ("refs/tags/t", "1"),
+        ]);
+        let after = refs(&[
+            ("refs/heads/b", "2"),
+            ("refs/heads/c", "1"),
+            ("refs/tags/t", "1"),
+        ]);
+        let told: Vec<_> = changes(&before, &after)
+            .into_iter()
+            .map(|update| (update.name, update.old, update.new))
+            .collect();
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            told,
+            [
+                ("refs/heads/a".to_owned(), text("1"), None),
+                ("refs/heads/b".to_owned(), text("1"), text("2")),
+                ("refs/heads/c".to_owned(), None, text("1")),
+            ]
+        );
+        assert!(changes(&after, &after).is_empty());
+    }
+
+    #[test]
+    fn a_sweep_leaves_what_is_whole_of_the_repositories_that_are_known() {
+        let top = tempfile::tempdir().unwrap();
+        for name in ["1.git", "2.git"] {
+            create(&top.path().join(name)).unwrap();
+        }
+        let kept = top.path().join("1.git");
+        for name in [
+            "packed-refs.lock",
+            "refs/heads/main.lock",
+            "objects/pack/tmp_pack_x",
+        ] {
+            fs::write(kept.join(name), "").unwrap();
+        }
+        fs::create_dir_all(kept.join("objects/tmp_objdir-incoming-x/pack")).unwrap();
+        fs::write(kept.join("refs/heads/main"), "x").unwrap();
+        sweep(top.path(), &["1.git".to_owned()]).unwrap();
+        assert!(!top.path().join("2.git").exists());
+        let names = |folder: &str| {
+            let entries = fs::read_dir(kept.join(folder)).unwrap();
+            entries
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(
+            names(""),
+            ["HEAD", "config", "objects", "refs"]
+                .map(String::from)
+                .into()
+        );
+        assert_eq!(names("refs/heads"), ["main".to_owned()].into());
+        assert_eq!(names("objects"), ["info", "pack"].map(String::from).into());
+        assert!(names("objects/pack").is_empty());
+    }
+
+    #[test]
+    fn head_names_a_branch_that_is_there() {
+        let top = tempfile::tempdir().unwrap();
+        let folder = top.path().join("1.git");
+        create(&folder).unwrap();
+        let head = |pairs: &[(&str, &str)]| {
+            point_head(&folder, &refs(pairs)).unwrap();
+            fs::read_to_string(folder.join("HEAD")).unwrap()
+        };
+        assert_eq!(head(&[]), "ref: refs/heads/main\n");
+        assert_eq!(head(&[("refs/tags/t", "1")]), "ref: refs/heads/main\n");
+        let others = [("refs/heads/a", "1"), ("refs/heads/master", "1")];
+        assert_eq!(head(&others), "ref: refs/heads/master\n");
+        // What HEAD names stays while it is there.
+        let all = [("refs/heads/main", "1"), ("refs/heads/master", "1")];
+        assert_eq!(head(&all), "ref: refs/heads/master\n");
+        assert_eq!(head(&[("refs/heads/z", "1")]), "ref: refs/heads/z\n");
+    }
+}

@@ -367,11 +367,16 @@ impl Backend {
     /// Reads the answer's head.
     async fn head(&mut self) -> Result<Head, ApiError> {
         let unreadable = || ApiError::internal("git http-backend gave no answer that can be read.");
+        let mut closing = self.repos.closing.subscribe();
         let mut bytes = Vec::new();
         loop {
             let mut piece = vec![0; PIECE];
-            let read = timeout(LIMIT, self.output.read(&mut piece)).await;
-            let count = read.map_err(|_| unreadable())??;
+            let count = tokio::select! {
+                read = timeout(LIMIT, self.output.read(&mut piece)) => read.map_err(|_| unreadable())??,
+                _ = closing.wait_for(|closing| *closing) => {
+                    return Err(ApiError::unavailable("The emulator ends."));
+                }
+            };
             bytes.extend(piece.iter().take(count));
             let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
             if let Some(end) = end {
