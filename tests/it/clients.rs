@@ -97,6 +97,58 @@ fn google_cloud_aiplatform_for_python_works_on_a_model_of_serin() {
     );
 }
 
+/// Google's own tool makes, lists and uses what starts builds, with nothing but what `serin emulate env` prints.
+#[test]
+fn gcloud_drives_what_starts_builds() {
+    const SCRIPT: &str = r#"
+        set -e
+        eval "$("$0" emulate env --url "$1" --region us-central1)"
+        export CLOUDSDK_CONFIG="$2" CLOUDSDK_CORE_DISABLE_PROMPTS=1
+        at=--location=us-central1 account=a@p.iam.gserviceaccount.com
+        gcloud pubsub topics create events
+        gcloud pubsub topics list --format='value(name)'
+        gcloud pubsub subscriptions create mine --topic=events
+        gcloud pubsub topics publish events --message=hello
+        gcloud pubsub subscriptions pull mine --auto-ack --format='value(message.data.decode(base64))'
+        gcloud scheduler jobs create http check $at --schedule='0 3 * * 1' --time-zone=America/Bogota \
+            --uri=http://127.0.0.1:9/ --oidc-service-account-email=$account
+        gcloud scheduler jobs list $at
+        gcloud storage buckets create gs://gcloud-drives --location=us-central1
+        gcloud eventarc triggers create new-data $at --service-account=$account \
+            --destination-run-service=listen --destination-run-region=us-central1 \
+            --event-filters=type=google.cloud.storage.object.v1.finalized --event-filters=bucket=gcloud-drives
+        gcloud eventarc triggers list $at --format='value(name,destination.cloudRun.service)'
+    "#;
+    if Command::new("gcloud").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: needs gcloud");
+        return;
+    }
+    let project = Project::empty();
+    let (_emulator, url) = emulate(&project, "cloud");
+    let settings = tempfile::tempdir().unwrap();
+    let output = Command::new("sh")
+        .args(["-c", SCRIPT, env!("CARGO_BIN_EXE_serin"), &url])
+        .arg(settings.path())
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{said}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    for part in [
+        "projects/local-project/topics/events",
+        "hello",
+        "0 3 * * 1 (America/Bogota)",
+        "projects/local-project/locations/us-central1/triggers/new-data",
+        "listen",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
 /// The part of the suites that ends in under five minutes; each starts an emulator of its own.
 #[test]
 fn suites_of_googles_clients_end_as_the_table_says() {

@@ -257,11 +257,11 @@ fn its_proxy_answers_for_googles_hosts_and_passes_nothing_on() {
         assert!(said.contains(&format!("{host} is not emulated")), "{said}");
     }
     // The same for clients that know addresses of APIs only.
-    let (code, said) = get(&format!("{url}/_not_emulated/pubsub/v1/projects/p/topics"));
+    let (code, said) = get(&format!("{url}/_not_emulated/compute/v1/projects/p/zones"));
     assert_eq!(code, 400);
     let message = said["error"]["message"].as_str().unwrap();
     assert!(
-        message.contains("pubsub.googleapis.com is not emulated"),
+        message.contains("compute.googleapis.com is not emulated"),
         "{message}"
     );
     // A page of another origin has no way through it either.

@@ -110,8 +110,7 @@ fn with_bigquery(url: &str, bigquery: Option<&str>) -> Vec<(String, String)> {
 pub(in crate::emulator) fn is_emulated(api: &str) -> bool {
     // The host of `ai` is that of `aiplatform`.
     let known = |name: &&str| *name != "AI" && name.eq_ignore_ascii_case(api);
-    let regional = api.ends_with("-aiplatform") || api.ends_with("-run");
-    regional || api == "www" || EMULATED.iter().any(known)
+    api.ends_with("-aiplatform") || api == "www" || EMULATED.iter().any(known)
 }
 
 /// The host and the port at which the emulator is a proxy: none where TLS is before it.
