@@ -122,14 +122,6 @@ async fn insert(storage: Arc<Storage>, request: Request) -> Answer {
             "a bucket has at most {MOST_OF_EVENT} notification configurations for {event}"
         )));
     }
-    if !storage
-        .pubsub
-        .has_topic(topic.strip_prefix(SERVICE).unwrap_or(&topic))
-    {
-        return Err(ApiError::not_found(format!(
-            "Cloud Pub/Sub topic {topic} not found."
-        )));
-    }
     sent["topic"] = topic.into();
     let mut fields = sent.as_object().cloned().unwrap_or_default();
     fields.retain(|name, value| {
