@@ -73,7 +73,8 @@ pub(super) struct HttpTarget {
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(super) enum HttpMethod {
     #[default]
-    HttpMethodUnspecified,
+    #[serde(rename = "HTTP_METHOD_UNSPECIFIED")]
+    Unspecified,
     Post,
     Get,
     Head,
@@ -208,7 +209,7 @@ impl HttpTarget {
                 "The target's URI has more than {MOST_URI} characters."
             ));
         }
-        if self.http_method == HttpMethod::HttpMethodUnspecified {
+        if self.http_method == HttpMethod::Unspecified {
             self.http_method = HttpMethod::Post;
         }
         let takes_body = matches!(

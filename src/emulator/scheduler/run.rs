@@ -216,7 +216,7 @@ fn call(job: &Job, target: &HttpTarget, scheduled: Option<Timestamp>) -> Call {
     };
     Call {
         method: match target.http_method {
-            HttpMethod::HttpMethodUnspecified | HttpMethod::Post => Method::POST,
+            HttpMethod::Unspecified | HttpMethod::Post => Method::POST,
             HttpMethod::Get => Method::GET,
             HttpMethod::Head => Method::HEAD,
             HttpMethod::Put => Method::PUT,
