@@ -221,6 +221,7 @@ pub(in crate::emulator) fn start(storage: &Arc<Storage>) -> anyhow::Result<()> {
     }
     named.extend(xml::sweep(store, now)?);
     store.sweep_blobs(|name| named.contains(name))?;
+    notifications::start(storage)?;
     Ok(())
 }
 

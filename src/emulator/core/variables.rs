@@ -192,7 +192,15 @@ fn exports_with(url: &str, project: &str, region: &str, bigquery: Option<&str>) 
     ] {
         all.push((name.to_owned(), project.to_owned()));
     }
-    all.push(("CLOUDSDK_COMPUTE_REGION".to_owned(), region.to_owned()));
+    // gcloud's commands have properties of their own for it; that of Cloud Build stays, as its triggers are `global`.
+    for name in [
+        "CLOUDSDK_COMPUTE_REGION",
+        "CLOUDSDK_EVENTARC_LOCATION",
+        "CLOUDSDK_FUNCTIONS_REGION",
+        "CLOUDSDK_RUN_REGION",
+    ] {
+        all.push((name.to_owned(), region.to_owned()));
+    }
     if !all.iter().any(|(name, _)| name == "CLOUDSDK_PROXY_TYPE") {
         // One of before would stand before that server too.
         text.push_str("unset CLOUDSDK_PROXY_TYPE CLOUDSDK_PROXY_ADDRESS CLOUDSDK_PROXY_PORT\n");

@@ -448,3 +448,48 @@ async fn what_does_not_fit_is_refused() {
     assert_eq!(code, 404);
     running.stop().await;
 }
+
+/// A kill between an object and its event: the next start tells of an object that is there, and of no other.
+#[tokio::test]
+async fn what_a_kill_kept_from_being_told_is_told_at_the_next_start() {
+    use crate::emulator::core::store::Store;
+    use crate::emulator::kinds;
+
+    let folder = tempfile::tempdir().unwrap();
+    let running = on(folder.path(), &[]).await;
+    prepared(&running, &[200]).await;
+    told(&running, "PUT", "v1/projects/p/topics/events", json!({})).await;
+    let subscription = "v1/projects/p/subscriptions/mine";
+    let topic = json!({"topic": "projects/p/topics/events"});
+    told(&running, "PUT", subscription, topic).await;
+    let object = upload(&running, "there", "x").await;
+    let config = json!({"topic": "projects/p/topics/events", "payload_format": "NONE"});
+    told(
+        &running,
+        "POST",
+        "storage/v1/b/bkt/notificationConfigs",
+        config,
+    )
+    .await;
+    running.stop().await;
+    {
+        let store = Store::open(&folder.path().join("state"), kinds()).unwrap();
+        let kept: Value = store.get("objects/bkt/there").unwrap();
+        let mut other = kept.clone();
+        other["name"] = "never".into();
+        for (key, object) in [("storageEvents/1", kept), ("storageEvents/2", other)] {
+            let pending = json!({"events": [[{"Finalize": {"overwrote": null}}, object]]});
+            store.put(key, &pending).unwrap();
+        }
+        store.close().unwrap();
+    }
+    let running = on(folder.path(), &[]).await;
+    let pull = format!("{subscription}:pull");
+    let pulled = told(&running, "POST", &pull, json!({"maxMessages": 9})).await;
+    let received = pulled["receivedMessages"].as_array().unwrap();
+    assert_eq!(received.len(), 1);
+    let attributes = &received[0]["message"]["attributes"];
+    assert_eq!(attributes["objectId"], "there");
+    assert_eq!(attributes["objectGeneration"], object["generation"]);
+    running.stop().await;
+}

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use axum::http::{Method, StatusCode};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::Storage;
 use super::buckets::Bucket;
-use super::objects::{Object, message};
+use super::objects::{self, Object, message};
 use crate::emulator::core::store::{Kind, kind};
 use crate::emulator::pubsub::Message;
 use crate::emulator::wire::error::ApiError;
@@ -31,7 +32,7 @@ const MOST_OF_EVENT: usize = 10;
 const SERVICE: &str = "//pubsub.googleapis.com/";
 
 /// What happens to an object.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Event {
     /// A generation is there; and which it takes the place of.
     Finalize {
@@ -48,8 +49,11 @@ pub(super) enum Event {
     },
 }
 
-pub(super) fn kinds() -> [Kind; 1] {
-    [kind::<Map<String, Value>>("notifications/*/*")]
+pub(super) fn kinds() -> [Kind; 2] {
+    [
+        kind::<Map<String, Value>>("notifications/*/*"),
+        kind::<Pending>("storageEvents/*"),
+    ]
 }
 
 pub(super) fn routes() -> Vec<Route<Storage>> {
@@ -270,8 +274,98 @@ impl Event {
     }
 }
 
+/// Events that are told once what they tell of is written. A kill in between leaves them for the next start.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Pending {
+    /// The first is the one that the write makes happen.
+    events: Vec<(Event, Object)>,
+}
+
+/// Where pending events are kept.
+const PENDING: &str = "storageEvents/";
+
+impl Pending {
+    /// Whether what they tell of was written.
+    fn happened(&self, storage: &Storage) -> bool {
+        let Some((event, object)) = self.events.first() else {
+            return false;
+        };
+        let found = objects::find(
+            storage,
+            &object.bucket,
+            &object.name,
+            Some(object.generation),
+        );
+        match (event, found) {
+            (Event::Finalize { .. }, found) => found.is_ok(),
+            (Event::Delete { .. }, found) => found.is_err(),
+            (Event::Archive { .. }, Ok(found)) => found.deleted.is_some(),
+            (Event::MetadataUpdate, Ok(found)) => found.metageneration == object.metageneration,
+            (_, Err(_)) => false,
+        }
+    }
+}
+
+/// Writes what happens to objects of a bucket by `write`, and tells the topics of the bucket's notifications. To be
+/// called under the lock.
+///
+/// # Errors
+/// What `write` says, or the disk's refusal: then nothing happened and nothing is told.
+pub(super) fn tell(
+    storage: &Storage,
+    events: Vec<(Event, Object)>,
+    write: impl FnOnce() -> Result<(), ApiError>,
+) -> Result<(), ApiError> {
+    let store = &storage.core.store;
+    let first = events.first().map(|(_, object)| object);
+    let Some(first) = first.filter(|object| has_any(storage, &object.bucket)) else {
+        return write();
+    };
+    let key = format!("{PENDING}{:020}", first.generation);
+    let pending = Pending { events };
+    store.put(&key, &pending)?;
+    let written = write();
+    if written.is_ok() {
+        for (event, object) in &pending.events {
+            publish(storage, *event, object);
+        }
+    }
+    // What stays is looked at again at the next start.
+    if let Err(error) = store.delete(&key) {
+        eprintln!("warning: {key}: {error}");
+    }
+    written
+}
+
+/// Tells what a kill kept from being told.
+///
+/// # Errors
+/// The disk's refusal.
+pub(super) fn start(storage: &Storage) -> Result<(), ApiError> {
+    for (key, pending) in storage.core.store.list::<Pending>(PENDING) {
+        if pending.happened(storage) {
+            for (event, object) in &pending.events {
+                publish(storage, *event, object);
+            }
+        }
+        storage.core.store.delete(&key)?;
+    }
+    Ok(())
+}
+
+/// Whether a bucket has any notification.
+fn has_any(storage: &Storage, bucket: &str) -> bool {
+    let mut any = false;
+    let prefix = format!("{CONFIGS}{bucket}/");
+    storage.core.store.keys(&prefix, "", |_| {
+        any = true;
+        false
+    });
+    any
+}
+
 /// Tells the topics of a bucket what happened to one of its objects.
-pub(super) fn publish(storage: &Storage, event: Event, object: &Object) {
+fn publish(storage: &Storage, event: Event, object: &Object) {
     let prefix = format!("{CONFIGS}{}/", object.bucket);
     for (key, config) in storage.core.store.list::<Value>(&prefix) {
         let begins = config["object_name_prefix"].as_str().unwrap_or_default();

@@ -531,12 +531,13 @@ fn make(storage: &Storage, new: New, file: &Path, limited: bool) -> Result<Objec
             Some(live) => retire(storage, &bucket, live)?,
             None => true,
         };
-        store.put(&key, &object)?;
         let overwrote = live.as_ref().map(|live| live.generation);
-        notifications::publish(storage, Event::Finalize { overwrote }, &object);
-        if let Some(live) = &live {
-            notifications::publish(storage, gone(kept, Some(generation)), live);
-        }
+        let mut events = vec![(Event::Finalize { overwrote }, object.clone())];
+        events.extend(
+            live.clone()
+                .map(|live| (gone(kept, Some(generation)), live)),
+        );
+        notifications::tell(storage, events, || Ok(store.put(&key, &object)?))?;
         Ok((object, live.filter(|_| !kept)))
     };
     let result: Result<_, ApiError> = made();
@@ -633,8 +634,11 @@ pub(super) fn delete(
     } else {
         Object::key(bucket, name)
     };
-    storage.core.store.delete(&key)?;
-    notifications::publish(storage, gone(kept, None), &object);
+    let events = vec![(gone(kept, None), object.clone())];
+    notifications::tell(storage, events, || {
+        storage.core.store.delete(&key)?;
+        Ok(())
+    })?;
     if !kept {
         forget_blob(storage, &object);
     }
@@ -708,8 +712,8 @@ pub(super) fn alter(
     storage.pace(&format!("metadata/{}/{}", object.bucket, object.name), now)?;
     object.metageneration += 1;
     object.updated = now;
-    object.keep(storage)?;
-    notifications::publish(storage, Event::MetadataUpdate, &object);
+    let events = vec![(Event::MetadataUpdate, object.clone())];
+    notifications::tell(storage, events, || object.keep(storage))?;
     Ok(object)
 }
 
