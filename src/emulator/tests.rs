@@ -1,5 +1,7 @@
 //! The emulator as a client sees it, and what its tests share.
 
+mod outgoing;
+
 use std::path::Path;
 
 use reqwest::StatusCode;

@@ -117,7 +117,7 @@ fn gcloud_drives_what_starts_builds() {
         gcloud eventarc triggers create new-data $at --service-account=$account \
             --destination-run-service=listen --destination-run-region=us-central1 \
             --event-filters=type=google.cloud.storage.object.v1.finalized --event-filters=bucket=gcloud-drives
-        gcloud eventarc triggers list $at --format='value(name,destination.cloudRun.service)'
+        gcloud eventarc triggers list $at --format=json
     "#;
     if Command::new("gcloud").arg("--version").output().is_err() {
         eprintln!("SKIPPED: needs gcloud");
