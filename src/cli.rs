@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand};
 
 use crate::catch_panic;
 use crate::exit::{self, code};
-use crate::steps::{auth, deploy, fit, init, lint, profile, push, train, validate};
+use crate::steps::{auth, deploy, fit, init, lint, profile, push, train, trigger, validate};
 use crate::{log, process};
 
 const EXITS: &str = "\
@@ -60,6 +60,8 @@ enum Command {
     #[command(after_help = EXITS)]
     Init(init::Flags),
     #[command(after_help = EXITS)]
+    Trigger(trigger::Flags),
+    #[command(after_help = EXITS)]
     Auth(auth::Flags),
     /// End the children of a serin that is gone (started by serin itself)
     #[command(hide = true)]
@@ -79,6 +81,7 @@ fn dispatch(command: Command) -> Result<u8> {
         Command::Serve(flags) => serve::command(flags),
         Command::Profile(flags) => profile::command(flags),
         Command::Init(flags) => init::command(flags),
+        Command::Trigger(flags) => trigger::command(flags),
         Command::Auth(flags) => auth::command(flags),
         Command::Watchdog => {
             process::watchdog(std::io::stdin().lock())?;

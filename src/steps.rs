@@ -12,6 +12,7 @@ pub(crate) mod auth;
 pub(crate) mod bigquery;
 mod bucket;
 pub(crate) mod champion;
+mod claim;
 pub(crate) mod deploy;
 pub mod fit;
 pub(crate) mod init;
@@ -25,6 +26,7 @@ pub(crate) mod snapshot_files;
 pub(crate) mod summary;
 pub(crate) mod tables;
 pub(crate) mod train;
+pub(crate) mod trigger;
 pub(crate) mod validate;
 
 use std::path::{Path, PathBuf};
@@ -107,10 +109,16 @@ fn nowhere(what: &str, variable: &str) -> Input {
         .hint(format!("say `--{what}`, or set `{variable}`"))
 }
 
-/// Runs a step that speaks to the cloud, in the current directory.
+/// Runs a step of a build that speaks to the cloud, in the current directory; nothing in a build that is a twin.
 fn run(flags: CommonFlags, step: impl AsyncFnOnce(&Context) -> Result<Outcome>) -> Result<u8> {
     let ctx = Context::open(flags)?;
-    Ok(one_thread()?.block_on(step(&ctx))?.exit_code())
+    let ended = one_thread()?.block_on(async {
+        match claim::goes_on(&ctx).await? {
+            true => step(&ctx).await,
+            false => Ok(Outcome::Done),
+        }
+    });
+    Ok(ended?.exit_code())
 }
 
 /// A step waits for the cloud most of the time: one thread is enough.

@@ -5,6 +5,8 @@
 
 pub(crate) mod drift_report;
 pub(crate) mod links;
+pub(crate) mod monitor_report;
+pub(crate) mod reason;
 pub mod records;
 pub(crate) mod table_profile;
 pub(crate) mod temporary;

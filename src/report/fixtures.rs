@@ -291,6 +291,7 @@ fn dataset() -> Dataset {
         path: format!("data/{name}.csv"),
         rows: 5000,
         sha256: digest(name),
+        stored: None,
     };
     let part = |name: &str, rows| SplitFile {
         path: format!(".serin/{name}.parquet"),
@@ -308,6 +309,8 @@ fn dataset() -> Dataset {
             classes: vec!["no".into(), "yes".into()],
         },
         seed: 100,
+        reason: None,
+        watched: None,
         tables: vec![table("account"), table("usage")],
         features: [
             ("state", ColumnType::Category),
@@ -392,6 +395,7 @@ fn drift() -> DriftReport {
     let baseline = part(3980, 0.1);
     DriftReport {
         against: "champion".into(),
+        version: None,
         baseline_rows: baseline.rows,
         rows: 4012,
         fdr: 0.05,

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::schema::{Change, schema};
 use super::tables::{Tables, dialect};
+use super::trigger;
 use super::{CommonFlags, ConfigFlag, Context, Outcome, finish, one_thread};
 use crate::clock::Timestamp;
 use crate::config::{Baseline, Config, JoinKind, SplitRule, Spot};
@@ -30,9 +31,10 @@ use crate::exit::code;
 use crate::report::progress::Progress;
 use crate::settings::did_you_mean;
 use crate::workspace::drift_report::DriftReport;
+use crate::workspace::reason::Reason;
 use crate::workspace::records::{
     Dataset, Deployed, Feature, LintReport, Profile, Pushed, SourceTable, Trained, Validated,
-    Verdict,
+    Verdict, WatchedObjects,
 };
 use crate::workspace::{Digest, InputFile, Record, Workspace};
 
@@ -152,6 +154,7 @@ async fn lint(ctx: &Context, source: Source) -> Result<Outcome> {
                 .input(&relative(&ctx.workspace, &ctx.config.path)?)?,
         ],
         frozen: false,
+        watched: trigger::watched(ctx).await?,
     };
     let schema = lint.schema()?;
     let (frozen, tables) = match source {
@@ -194,6 +197,8 @@ struct Lint<'a> {
     inputs: Vec<InputFile>,
     /// Whether there is a snapshot on this machine, whose columns can be looked at.
     frozen: bool,
+    /// The folder of `triggers.new_data.objects`, where the config names one, before the tables are read.
+    watched: Option<WatchedObjects>,
 }
 
 impl Lint<'_> {
@@ -353,6 +358,7 @@ impl Lint<'_> {
                 name: table.name.clone(),
                 rows: table.rows,
                 sha256: self.add_inputs(&place, digests),
+                stored: None,
                 path: place.path,
             });
         }
@@ -459,6 +465,8 @@ impl Lint<'_> {
             .iter()
             .filter(|column| column.name != **label && !dropped.contains(&column.name));
         let dataset = Dataset {
+            reason: Reason::from_env(),
+            watched: self.watched.take(),
             label: joined.target.record(label),
             seed,
             tables,
@@ -501,6 +509,8 @@ impl Lint<'_> {
             report.baseline_rows
         );
         report.baseline = Some(profile.without_sketches());
+        report.version = baseline.version;
+        trigger::record_drift(self.ctx, &report).await?;
         Ok(Some(report))
     }
 

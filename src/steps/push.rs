@@ -10,7 +10,7 @@ use super::{CommonFlags, Context, Outcome, aliases, champion, finish};
 use crate::gcp::resource_id;
 use crate::gcp::vertex::{Model, NewModel};
 use crate::workspace::records::{Dataset, Pushed, Trained, Validated, Verdict};
-use crate::workspace::{Digest, Record, Workspace};
+use crate::workspace::{Record, Workspace};
 
 /// The routes of `serin serve`, as the version tells them to Vertex AI.
 const PREDICT_ROUTE: &str = "/predict";
@@ -68,7 +68,7 @@ async fn push(ctx: &Context, image: &str) -> Result<Outcome> {
         );
     }
     let (version, found) =
-        find_or_register(ctx, &trained, &validated, &dataset.digest, &folder, image).await?;
+        find_or_register(ctx, &trained, &validated, &dataset, &folder, image).await?;
     let model = format!("{}/models/{}", ctx.vertex().parent(), *ctx.config.model);
     println!(
         "{} {model}@{}",
@@ -99,7 +99,7 @@ async fn find_or_register(
     ctx: &Context,
     trained: &Trained,
     validated: &Validated,
-    snapshot: &Digest,
+    dataset: &Dataset,
     folder: &str,
     image: &str,
 ) -> Result<(Model, bool)> {
@@ -107,13 +107,13 @@ async fn find_or_register(
         ("serin_digest", trained.model.digest.label()),
         ("serin_key", trained.key.label()),
         ("serin_seed", &trained.seed.to_string()),
-        ("serin_snapshot", snapshot.label()),
+        ("serin_snapshot", dataset.digest.label()),
     ];
     let new = NewModel {
         model_id: ctx.config.model.to_string(),
         parent_model: None,
         display_name: ctx.config.model.to_string(),
-        version_description: describe(trained, validated, snapshot),
+        version_description: describe(trained, validated, dataset),
         version_aliases: vec![aliases::CANDIDATE.to_owned(), digest_alias(trained)],
         labels: labels
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -139,21 +139,24 @@ async fn find_or_register(
 }
 
 /// What the registry shows beside the version: the verdict with its numbers, and where the model comes from.
-fn describe(trained: &Trained, validated: &Validated, snapshot: &Digest) -> String {
+fn describe(trained: &Trained, validated: &Validated, dataset: &Dataset) -> String {
     let metrics: Vec<String> = validated
         .metrics
         .challenger
         .iter()
         .map(|(name, value)| format!("{name} {:.4}", value.value()))
         .collect();
+    let reason = dataset.reason.as_ref();
+    let reason = reason.map(|reason| format!("{reason}; "));
     format!(
-        "passed {} gates on {} test rows: {}; trained by {} with seed {} {}",
+        "{}passed {} gates on {} test rows: {}; trained by {} with seed {} {}",
+        reason.unwrap_or_default(),
         validated.gates.len(),
         validated.rows,
         metrics.join(", "),
         resource_id(&trained.job),
         trained.seed,
-        champion::on_snapshot(snapshot)
+        champion::on_snapshot(&dataset.digest)
     )
 }
 

@@ -12,6 +12,9 @@ use super::table_profile::{TableProfile, ValueType};
 pub(crate) struct DriftReport {
     /// The baseline: `champion`, or a file as `serin.yaml` names it.
     pub against: String,
+    /// The champion's version, where the baseline is what it was trained on.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub version: Option<String>,
     pub baseline_rows: u64,
     pub rows: u64,
     /// Of the columns that are said to drift, the share that may be said so by chance.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::reason::Reason;
 use super::table_profile::TableProfile;
 use super::{Digest, Record};
 use crate::clock::Timestamp;
@@ -48,6 +49,24 @@ pub struct Dataset {
     /// Columns that `data.drop` leaves out of the features.
     pub dropped: Vec<String>,
     /// sha256 over the two splits' digests: the identity of the snapshot.
+    pub digest: Digest,
+    /// What started the build; none where no trigger of serin's did.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<Reason>,
+    /// The folder of `triggers.new_data.objects` as it was before the tables were read.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub watched: Option<WatchedObjects>,
+}
+
+/// Objects of Cloud Storage, as a snapshot remembers which of them it knew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchedObjects {
+    /// `gs://BUCKET/PREFIX`.
+    pub place: String,
+    pub count: u64,
+    /// When the newest of them was made, by Cloud Storage's clock.
+    pub newest: Option<Timestamp>,
+    /// Over the lines `NAME#GENERATION`, in the order of the names.
     pub digest: Digest,
 }
 
@@ -170,6 +189,10 @@ pub struct SourceTable {
     pub rows: u64,
     /// Of its file; of several over the lines `SHA256  PATH` of the files, in their order.
     pub sha256: Digest,
+    /// The rows that BigQuery said the table has, without those of its streaming buffer, where `rows` are those of
+    /// a filter; none for files and views.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stored: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

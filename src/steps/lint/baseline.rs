@@ -20,6 +20,8 @@ pub(super) struct Baseline {
     pub(super) profile: TableProfile,
     /// Whether it is of a training part only.
     pub(super) trained_on: bool,
+    /// The champion's version, where it is the champion's.
+    pub(super) version: Option<String>,
 }
 
 /// How a file with a profile begins.
@@ -81,6 +83,7 @@ impl Lint<'_> {
             name: path.value.clone(),
             profile,
             trained_on,
+            version: None,
         })
     }
 
@@ -120,6 +123,7 @@ impl Lint<'_> {
             name: "champion".to_owned(),
             profile: profile.train,
             trained_on: true,
+            version: Some(serving.champion.version),
         }))
     }
 

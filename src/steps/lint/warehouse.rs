@@ -74,6 +74,8 @@ struct Source {
     table: TypedRelation,
     /// What tells its state apart from others.
     digest: Digest,
+    /// The rows of the table without a filter; none for what has no number of its own.
+    stored: Option<u64>,
 }
 
 impl Source {
@@ -218,6 +220,7 @@ impl<'a> Warehouse<'a> {
             path: source.path,
             rows: totals.rows,
             sha256: source.digest,
+            stored: source.stored,
         });
         let records = records.collect();
         let frozen = Frozen {

@@ -41,6 +41,7 @@ impl Warehouse<'_> {
                 kinds,
             },
             digest: source.digest,
+            stored: source.stored,
         })
     }
 
@@ -115,6 +116,7 @@ impl Warehouse<'_> {
             path,
             relation,
             digest: Digest::of(state.as_bytes()),
+            stored: Some(info.rows),
         })
     }
 
@@ -166,6 +168,7 @@ impl Warehouse<'_> {
             },
             path,
             digest: Digest::of(state.as_bytes()),
+            stored: None,
         })
     }
 }
@@ -176,4 +179,6 @@ struct Untyped {
     path: String,
     relation: Relation,
     digest: Digest,
+    /// The rows of the table without a filter; none for what has no number of its own.
+    stored: Option<u64>,
 }
