@@ -5,8 +5,8 @@ mod triggers;
 
 pub(crate) use builds::{Build, BuildStatus};
 pub(crate) use triggers::{
-    BuildTrigger, DeveloperConnectEventConfig, GitHubEventsConfig, PushFilter,
-    RepositoryEventConfig, TriggerTemplate,
+    BuildTrigger, DeveloperConnectEventConfig, GitFileSource, GitHubEventsConfig, GitRepoSource,
+    PushFilter, RepositoryEventConfig, TriggerTemplate,
 };
 
 use super::client::Client;

@@ -1,5 +1,6 @@
 //! `serin trigger`: decides whether a build is to start, starts it, and tells what was decided.
 
+mod apply;
 mod causes;
 mod check;
 mod decide;
@@ -39,6 +40,7 @@ pub(crate) struct Flags {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Apply(apply::ApplyFlags),
     Check(CheckFlags),
     Fire(FireFlags),
     History(HistoryFlags),
@@ -108,13 +110,14 @@ enum Format {
 /// [`Input`] for flags, the config and the tables, `gcp::Error` when the cloud fails.
 pub(crate) fn command(flags: Flags) -> Result<u8> {
     match flags.command {
-        Command::Check(flags) => {
-            run(flags.common, async |ctx| {
-                let checked = check(ctx, flags.looking.source, None).await?;
-                print(&checked, flags.looking.format)?;
-                Ok(code::DONE)
-            })
-        }
+        Command::Apply(flags) => run(flags.common.clone(), async |ctx| {
+            apply::apply(ctx, &flags).await
+        }),
+        Command::Check(flags) => run(flags.common, async |ctx| {
+            let checked = check(ctx, flags.looking.source, None).await?;
+            print(&checked, flags.looking.format)?;
+            Ok(code::DONE)
+        }),
         Command::Fire(flags) => run(flags.common, async |ctx| {
             let due = on_demand(ctx, &flags.reason, flags.key.as_deref())?;
             let checked = fire(ctx, flags.looking.source, due).await?;
@@ -124,12 +127,14 @@ pub(crate) fn command(flags: Flags) -> Result<u8> {
                 false => code::DONE,
             })
         }),
-        Command::History(flags) => run(flags.common, async |ctx| history(ctx, flags.last, flags.format).await),
+        Command::History(flags) => run(flags.common, async |ctx| {
+            history(ctx, flags.last, flags.format).await
+        }),
     }
 }
 
 fn run(flags: CommonFlags, command: impl AsyncFnOnce(&Context) -> Result<u8>) -> Result<u8> {
-    let ctx = Context::open(flags)?;
+    let ctx = Context::of_triggers(flags)?;
     one_thread()?.block_on(command(&ctx))
 }
 
@@ -143,9 +148,10 @@ pub(crate) async fn fire(ctx: &Context, source: Source, due: Due) -> Result<Chec
 
 /// Whether what was asked for is held back.
 fn is_held(checked: &Checked) -> bool {
-    checked.findings.iter().any(|finding| {
-        matches!(finding, Finding::Held { due, .. } if due.cause == Cause::OnDemand)
-    })
+    checked
+        .findings
+        .iter()
+        .any(|finding| matches!(finding, Finding::Held { due, .. } if due.cause == Cause::OnDemand))
 }
 
 /// What somebody asks for.
@@ -161,10 +167,17 @@ pub(crate) fn on_demand(ctx: &Context, text: &str, key: Option<&str>) -> Result<
     }
     let key = match key {
         Some(key) => format!("on-demand-{key}"),
-        None => format!("on-demand-{}-{}", ctx.clock.now().unix_micros(), std::process::id()),
+        None => format!(
+            "on-demand-{}-{}",
+            ctx.clock.now().unix_micros(),
+            std::process::id()
+        ),
     };
     if !reason::is_key(&key) {
-        return Err(Input::new("`--key` holds other than letters, digits, `-` and `_`, or too many").into());
+        return Err(Input::new(
+            "`--key` holds other than letters, digits, `-` and `_`, or too many",
+        )
+        .into());
     }
     Ok(Due {
         cause: Cause::OnDemand,
@@ -265,6 +278,8 @@ pub(super) async fn record_drift(ctx: &Context, report: &DriftReport) -> Result<
             crate::gcp::Precondition::SameBytes,
         )
         .await;
-    written.map_err(|e| ctx.of_bucket(e)).with_context(|| format!("writing {}", ctx.gs(&object)))?;
+    written
+        .map_err(|e| ctx.of_bucket(e))
+        .with_context(|| format!("writing {}", ctx.gs(&object)))?;
     Ok(())
 }

@@ -21,7 +21,8 @@ pub(crate) struct BuildTrigger {
     /// No event starts a build; by hand it may be run.
     #[serde(skip_serializing_if = "is_false")]
     pub disabled: bool,
-    /// The build's config in the repository.
+    /// The build's config in the repository, where its events fire the trigger.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub filename: String,
     /// `projects/P/serviceAccounts/ADDRESS`.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -40,6 +41,43 @@ pub(crate) struct BuildTrigger {
     pub repository_event_config: Option<RepositoryEventConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub developer_connect_event_config: Option<DeveloperConnectEventConfig>,
+    /// What is built where no event fires the trigger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_to_build: Option<GitRepoSource>,
+    /// Where the config is then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub git_file_source: Option<GitFileSource>,
+}
+
+/// A branch of a repository, which `uri` or `repository` names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct GitRepoSource {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub uri: String,
+    /// Of a connection of Cloud Build's.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub repository: String,
+    /// As in `refs/heads/main`.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// As in `GITHUB`; beside `uri`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub repo_type: String,
+}
+
+/// A file of a repository, which `uri` or `repository` names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct GitFileSource {
+    pub path: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub uri: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub repository: String,
+    pub revision: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub repo_type: String,
 }
 
 fn is_false(flag: &bool) -> bool {

@@ -49,7 +49,11 @@ pub(super) fn schedule(seen: &Scheduled) -> Look {
 
 /// The key of a scheduled time, by whomever it is told.
 pub(super) fn schedule_key(at: crate::clock::Timestamp) -> String {
-    let digits: String = at.to_string().chars().filter(char::is_ascii_digit).collect();
+    let digits: String = at
+        .to_string()
+        .chars()
+        .filter(char::is_ascii_digit)
+        .collect();
     // Down to the minute, which is the finest that cron knows.
     format!("schedule-{}", digits.get(..12).unwrap_or(&digits))
 }
@@ -96,7 +100,10 @@ pub(super) fn drift(facts: &Facts, seen: &Drift) -> Look {
     };
     if measured.rows < seen.config.drift.min_rows {
         let least = seen.config.drift.min_rows;
-        let sentence = format!("{} rows in {from}, fewer than min_rows: {least}", measured.rows);
+        let sentence = format!(
+            "{} rows in {from}, fewer than min_rows: {least}",
+            measured.rows
+        );
         return quiet(CAUSE, sentence);
     }
     let weighing = Weighing::of(&measured.columns, seen.config.weighted_by);
@@ -208,11 +215,16 @@ pub(super) fn new_data(facts: &Facts, seen: &Data) -> Look {
         return new_objects(version, objects);
     }
     if facts.champion.as_ref().is_some_and(|c| !c.has_snapshot) {
-        let sentence = format!("version {version} does not tell the snapshot that it was trained on");
+        let sentence =
+            format!("version {version} does not tell the snapshot that it was trained on");
         return quiet(CAUSE, sentence);
     }
-    let grown = seen.tables.iter().map(|table| (growth(table, &seen.limit), table));
-    let Some((growth, table)) = grown.max_by(|(a, _), (b, _)| a.reached.total_cmp(&b.reached)) else {
+    let grown = seen
+        .tables
+        .iter()
+        .map(|table| (growth(table, &seen.limit), table));
+    let Some((growth, table)) = grown.max_by(|(a, _), (b, _)| a.reached.total_cmp(&b.reached))
+    else {
         return quiet(CAUSE, "no table is read whose rows can be counted");
     };
     let then = match table.rows_then {
@@ -230,7 +242,11 @@ pub(super) fn new_data(facts: &Facts, seen: &Data) -> Look {
     }
     let generations = seen.tables.iter();
     let generations = generations.map(|t| format!("{}\n{}\n", t.name, t.generation));
-    due(CAUSE, key(CAUSE, version, &generations.collect::<String>()), sentence)
+    due(
+        CAUSE,
+        key(CAUSE, version, &generations.collect::<String>()),
+        sentence,
+    )
 }
 
 /// How much a table grew.
@@ -272,7 +288,8 @@ fn new_objects(version: &str, objects: &Objects) -> Look {
     }
     let Some(newest) = &objects.newest else {
         let all = counted(objects.all, "object");
-        let sentence = format!("{place} has {all}, none newer than the snapshot of version {version}");
+        let sentence =
+            format!("{place} has {all}, none newer than the snapshot of version {version}");
         return quiet(CAUSE, sentence);
     };
     let reason = format!(

@@ -94,11 +94,24 @@ pub(super) fn looks(facts: &Facts) -> Vec<Look> {
     let mut looks = Vec::new();
     looks.extend(facts.asked.clone().map(Look::Due));
     looks.extend(facts.schedule.as_ref().map(super::causes::schedule));
-    looks.extend(facts.performance.as_ref().map(|seen| {
-        super::causes::performance(facts, seen)
-    }));
-    looks.extend(facts.drift.as_ref().map(|seen| super::causes::drift(facts, seen)));
-    looks.extend(facts.new_data.as_ref().map(|seen| super::causes::new_data(facts, seen)));
+    looks.extend(
+        facts
+            .performance
+            .as_ref()
+            .map(|seen| super::causes::performance(facts, seen)),
+    );
+    looks.extend(
+        facts
+            .drift
+            .as_ref()
+            .map(|seen| super::causes::drift(facts, seen)),
+    );
+    looks.extend(
+        facts
+            .new_data
+            .as_ref()
+            .map(|seen| super::causes::new_data(facts, seen)),
+    );
     looks
 }
 

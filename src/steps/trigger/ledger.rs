@@ -104,7 +104,8 @@ pub(super) struct Ledger {
 impl Ledger {
     /// Forgets what no limit needs any more.
     pub(super) fn forget(&mut self, now: Timestamp) {
-        self.firings.sort_by(|a, b| (a.decided_at, &a.key).cmp(&(b.decided_at, &b.key)));
+        self.firings
+            .sort_by(|a, b| (a.decided_at, &a.key).cmp(&(b.decided_at, &b.key)));
         let old = self.firings.len().saturating_sub(KEPT);
         let mut place = 0;
         self.firings.retain(|firing| {
@@ -277,7 +278,10 @@ pub(super) async fn record_held(ctx: &Context, findings: &[Finding]) -> Result<(
 pub(super) async fn history(ctx: &Context, most: usize) -> Result<(Vec<Firing>, Vec<HeldBack>)> {
     let folder = folder(&ctx.config.model);
     let held_folder = format!("{folder}held/");
-    let objects = ctx.storage().objects_list(&ctx.config.bucket, &folder).await;
+    let objects = ctx
+        .storage()
+        .objects_list(&ctx.config.bucket, &folder)
+        .await;
     let mut objects = match objects {
         Ok(objects) => objects,
         Err(e) if e.is_not_found() => Vec::new(),

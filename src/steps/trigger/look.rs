@@ -76,7 +76,9 @@ impl Looking<'_> {
             seen: seen_metric(monitor.as_ref(), &cause.metric, version.unwrap_or_default()),
         });
         if let Some(cause) = drift {
-            let seen = self.drift(cause, version.unwrap_or_default(), monitor).await?;
+            let seen = self
+                .drift(cause, version.unwrap_or_default(), monitor)
+                .await?;
             let config = cause.clone();
             facts.drift = Some(facts::Drift { config, seen });
         }
@@ -99,7 +101,10 @@ impl Looking<'_> {
     async fn measured(&self, version: &str, step: &str) -> Result<Option<MonitorReport>> {
         let ctx = self.ctx;
         let object = measured_object(&ctx.config.model, step);
-        let read = ctx.storage().objects_read(&ctx.config.bucket, &object).await;
+        let read = ctx
+            .storage()
+            .objects_read(&ctx.config.bucket, &object)
+            .await;
         let found = read.with_context(|| format!("reading {}", ctx.gs(&object)))?;
         let in_bucket = found.and_then(|(_, bytes)| {
             let report = serde_json::from_slice::<MonitorReport>(&bytes);
@@ -200,8 +205,8 @@ impl Looking<'_> {
         let files = tables.find_in(folder, place).await?;
         let mut generation = String::new();
         for file in &files {
-            let digest = Digest::of_file(&file.path)
-                .with_context(|| format!("reading {}", file.shown))?;
+            let digest =
+                Digest::of_file(&file.path).with_context(|| format!("reading {}", file.shown))?;
             generation.push_str(&format!("{digest}  {}\n", file.shown));
         }
         let table = read::Table::open(files, &dialect(table))?;
@@ -324,7 +329,9 @@ pub(crate) async fn watched(ctx: &Context, bucket: &str, prefix: &str) -> Result
     let mut objects = listed.with_context(|| format!("listing gs://{bucket}/{prefix}"))?;
     // A folder's own marker is no data.
     objects.retain(|object| !object.name.ends_with('/'));
-    let lines = objects.iter().map(|o| format!("{}#{}\n", o.name, o.generation));
+    let lines = objects
+        .iter()
+        .map(|o| format!("{}#{}\n", o.name, o.generation));
     let digest = Digest::of(lines.collect::<String>().as_bytes());
     let newest = objects.iter().filter_map(|o| o.time_created).max();
     Ok(Watched {

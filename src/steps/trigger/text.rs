@@ -84,7 +84,13 @@ pub(super) fn history(firings: &[Firing], held: &[HeldBack]) -> Vec<String> {
             (Some(build), None) => format!("build {build}"),
             (None, _) => "no build is known".to_owned(),
         };
-        let line = format!("{} fired {}: {} ({build}; key {})", f.decided_at, f.cause.as_str(), f.reason, f.key);
+        let line = format!(
+            "{} fired {}: {} ({build}; key {})",
+            f.decided_at,
+            f.cause.as_str(),
+            f.reason,
+            f.key
+        );
         (f.decided_at, line)
     });
     let held = held.iter().map(|h| {
@@ -94,7 +100,12 @@ pub(super) fn history(firings: &[Firing], held: &[HeldBack]) -> Vec<String> {
         };
         let line = format!(
             "{} held {} back by {}{since}: {}; {} (key {})",
-            h.last, h.cause.as_str(), h.by.as_str(), h.reason, h.sentence, h.key
+            h.last,
+            h.cause.as_str(),
+            h.by.as_str(),
+            h.reason,
+            h.sentence,
+            h.key
         );
         (h.last, line)
     });
