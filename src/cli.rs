@@ -15,7 +15,9 @@ use clap::{Parser, Subcommand};
 
 use crate::catch_panic;
 use crate::exit::{self, code};
-use crate::steps::{auth, deploy, fit, init, lint, profile, push, train, trigger, validate};
+use crate::steps::{
+    auth, builds, deploy, fit, init, lint, profile, push, train, trigger, validate,
+};
 use crate::{log, process};
 
 const EXITS: &str = "\
@@ -58,6 +60,8 @@ enum Command {
     #[command(after_help = format!("{}{EXITS}", profile::EXAMPLES))]
     Profile(profile::Flags),
     #[command(after_help = EXITS)]
+    Builds(builds::Flags),
+    #[command(after_help = EXITS)]
     Init(init::Flags),
     #[command(after_help = EXITS)]
     Trigger(trigger::Flags),
@@ -80,6 +84,7 @@ fn dispatch(command: Command) -> Result<u8> {
         Command::Fit(flags) => fit::command(flags),
         Command::Serve(flags) => serve::command(flags),
         Command::Profile(flags) => profile::command(flags),
+        Command::Builds(flags) => builds::command(flags),
         Command::Init(flags) => init::command(flags),
         Command::Trigger(flags) => trigger::command(flags),
         Command::Auth(flags) => auth::command(flags),

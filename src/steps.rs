@@ -11,6 +11,7 @@ mod aliases;
 pub(crate) mod auth;
 pub(crate) mod bigquery;
 mod bucket;
+pub(crate) mod builds;
 pub(crate) mod champion;
 mod claim;
 pub(crate) mod deploy;

@@ -74,11 +74,6 @@ impl Eventarc {
         }
     }
 
-    /// The name of a trigger here.
-    pub(crate) fn name(&self, id: &str) -> String {
-        format!("{}/triggers/{id}", self.parent)
-    }
-
     /// The triggers of the location. May be sent twice.
     ///
     /// # Errors

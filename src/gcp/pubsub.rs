@@ -84,16 +84,6 @@ impl PubSub {
         }
     }
 
-    /// The name of a topic here.
-    pub(crate) fn topic(&self, id: &str) -> String {
-        format!("{}/topics/{id}", self.parent)
-    }
-
-    /// The name of a subscription here.
-    pub(crate) fn subscription(&self, id: &str) -> String {
-        format!("{}/subscriptions/{id}", self.parent)
-    }
-
     /// The topics of the project. May be sent twice.
     ///
     /// # Errors

@@ -77,11 +77,6 @@ impl Scheduler {
         }
     }
 
-    /// The name of a job here.
-    pub(crate) fn name(&self, id: &str) -> String {
-        format!("{}/jobs/{id}", self.parent)
-    }
-
     /// The jobs of the location. May be sent twice.
     ///
     /// # Errors

@@ -34,11 +34,6 @@ impl SourceRepos {
         }
     }
 
-    /// The name of a repository here.
-    pub(crate) fn name(&self, repo: &str) -> String {
-        format!("{}/repos/{repo}", self.parent)
-    }
-
     /// The repository, or `None` where there is none. May be sent twice.
     ///
     /// # Errors

@@ -15,8 +15,8 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use reqwest::Method;
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, RANGE};
+use reqwest::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::call::{Call, Reply, Timeout, segment};
@@ -275,6 +275,38 @@ impl Storage {
                 return Ok(None);
             }
             tries.again(failed).await?;
+        }
+    }
+
+    /// The bytes of an object that grows from `from` on, unchecked; `None` where there are none yet. May be sent
+    /// twice.
+    ///
+    /// # Errors
+    /// When the cloud fails or refuses.
+    pub(crate) async fn objects_read_from(
+        &self,
+        bucket: &str,
+        name: &str,
+        from: u64,
+    ) -> Result<Option<Bytes>, Error> {
+        let mut call = self
+            .media(bucket, name)
+            .timeout(Timeout::Object)
+            .header(RANGE, &format!("bytes={from}-"));
+        call.also_good = Some(StatusCode::RANGE_NOT_SATISFIABLE);
+        match self.client.send(&call).await {
+            Ok(reply) if reply.http == StatusCode::RANGE_NOT_SATISFIABLE => Ok(None),
+            Ok(reply) if reply.http == StatusCode::PARTIAL_CONTENT || from == 0 => {
+                Ok(Some(reply.body))
+            }
+            // The whole, though a part was asked for.
+            Ok(reply) => {
+                let from = usize::try_from(from).unwrap_or(usize::MAX);
+                let skipped = reply.body.len().min(from);
+                Ok(Some(reply.body.slice(skipped..)))
+            }
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
         }
     }
 

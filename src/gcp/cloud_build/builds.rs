@@ -167,25 +167,6 @@ impl CloudBuild {
         self.rest.get("builds.get", &name).await
     }
 
-    /// Asks that a build end. May be sent twice.
-    ///
-    /// # Errors
-    /// When the cloud fails or refuses; 404 where there is no such build.
-    pub(crate) async fn builds_cancel(&self, id: &str) -> Result<Build, Error> {
-        let name = format!("{}/builds/{id}", self.parent);
-        let call = self
-            .rest
-            .call(
-                "builds.cancel",
-                Method::POST,
-                &name,
-                ":cancel",
-                Idempotency::Always,
-            )
-            .json(&json!({}))?;
-        self.rest.json(&call).await
-    }
-
     /// Starts a build of a branch by a trigger, with these substitutions beside the trigger's own. Sent once:
     /// after a lost answer only [`CloudBuild::builds_list`] tells whether there is a build.
     ///

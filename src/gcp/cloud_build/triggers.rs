@@ -157,14 +157,6 @@ impl CloudBuild {
             .await
     }
 
-    /// The trigger with this id or name, or `None` where there is none. May be sent twice.
-    ///
-    /// # Errors
-    /// When the cloud fails or refuses.
-    pub(crate) async fn triggers_get(&self, id: &str) -> Result<Option<BuildTrigger>, Error> {
-        self.rest.get("triggers.get", &self.trigger(id)).await
-    }
-
     /// Makes a trigger. Its name, of which a project has one, lets one sending at most take effect.
     ///
     /// # Errors
