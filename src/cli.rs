@@ -5,6 +5,7 @@
 //! one where it joins several rooms. Here it has its line in [`Command`] and in [`dispatch`].
 
 mod emulate;
+mod listen;
 mod run;
 mod serve;
 
@@ -66,6 +67,8 @@ enum Command {
     #[command(after_help = EXITS)]
     Trigger(trigger::Flags),
     #[command(after_help = EXITS)]
+    Listen(Box<listen::Flags>),
+    #[command(after_help = EXITS)]
     Auth(auth::Flags),
     /// End the children of a serin that is gone (started by serin itself)
     #[command(hide = true)]
@@ -87,6 +90,7 @@ fn dispatch(command: Command) -> Result<u8> {
         Command::Builds(flags) => builds::command(flags),
         Command::Init(flags) => init::command(flags),
         Command::Trigger(flags) => trigger::command(flags),
+        Command::Listen(flags) => listen::command(*flags),
         Command::Auth(flags) => auth::command(flags),
         Command::Watchdog => {
             process::watchdog(std::io::stdin().lock())?;
@@ -105,7 +109,7 @@ pub fn main() -> ExitCode {
     let _already_there = rustls::crypto::ring::default_provider().install_default();
     let Cli { command } = Cli::parse();
     // These run as containers of the cloud, whose log takes a line for an entry.
-    let logs = matches!(command, Command::Fit(_) | Command::Serve(_));
+    let logs = matches!(command, Command::Fit(_) | Command::Serve(_) | Command::Listen(_));
     match std::panic::catch_unwind(|| dispatch(command)) {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(e)) => {

@@ -6,6 +6,7 @@
 // Until a step calls it.
 pub(crate) mod bigquery;
 mod call;
+pub(crate) mod certs;
 mod client;
 pub(crate) mod cloud_build;
 mod connections;

@@ -157,7 +157,7 @@ impl Context {
     ///
     /// # Errors
     /// As [`Context::open`].
-    fn of_triggers(flags: CommonFlags) -> Result<Self> {
+    pub(crate) fn of_triggers(flags: CommonFlags) -> Result<Self> {
         let config = Config::read(&flags.config.config)?;
         let named = |spot: &Option<Spot<String>>| spot.as_ref().map(|spot| spot.value.clone());
         let triggers = config.triggers.as_ref();

@@ -4,6 +4,7 @@ mod apply;
 mod causes;
 mod check;
 mod decide;
+mod events;
 mod facts;
 mod ledger;
 mod look;
@@ -15,6 +16,7 @@ use serde_json::json;
 
 pub(crate) use check::{Checked, check, triggers};
 pub(crate) use decide::{Cause, Due, Finding};
+pub(crate) use events::{Events, event_key, is_watched};
 pub(super) use ledger::claim_for_build;
 pub(crate) use text::{lines, message};
 

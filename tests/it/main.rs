@@ -48,4 +48,5 @@ mod standin;
 mod states;
 mod support;
 mod terminal;
+mod triggers;
 mod watched;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::decide::Due;
+use super::events::is_own;
 use super::facts::{self, Facts, Scheduled, Seen};
 use crate::clock::Timestamp;
 use crate::config::{self, DriftCause, NewData, Schedule, Triggers};
@@ -76,9 +77,7 @@ impl Looking<'_> {
             seen: seen_metric(monitor.as_ref(), &cause.metric, version.unwrap_or_default()),
         });
         if let Some(cause) = drift {
-            let seen = self
-                .drift(cause, version.unwrap_or_default(), monitor)
-                .await?;
+            let seen = self.drift(cause, version.unwrap_or_default(), monitor).await?;
             let config = cause.clone();
             facts.drift = Some(facts::Drift { config, seen });
         }
@@ -101,10 +100,7 @@ impl Looking<'_> {
     async fn measured(&self, version: &str, step: &str) -> Result<Option<MonitorReport>> {
         let ctx = self.ctx;
         let object = measured_object(&ctx.config.model, step);
-        let read = ctx
-            .storage()
-            .objects_read(&ctx.config.bucket, &object)
-            .await;
+        let read = ctx.storage().objects_read(&ctx.config.bucket, &object).await;
         let found = read.with_context(|| format!("reading {}", ctx.gs(&object)))?;
         let in_bucket = found.and_then(|(_, bytes)| {
             let report = serde_json::from_slice::<MonitorReport>(&bytes);
@@ -205,8 +201,8 @@ impl Looking<'_> {
         let files = tables.find_in(folder, place).await?;
         let mut generation = String::new();
         for file in &files {
-            let digest =
-                Digest::of_file(&file.path).with_context(|| format!("reading {}", file.shown))?;
+            let digest = Digest::of_file(&file.path)
+                .with_context(|| format!("reading {}", file.shown))?;
             generation.push_str(&format!("{digest}  {}\n", file.shown));
         }
         let table = read::Table::open(files, &dialect(table))?;
@@ -328,25 +324,20 @@ pub(crate) async fn watched(ctx: &Context, bucket: &str, prefix: &str) -> Result
     let listed = ctx.storage().objects_list(bucket, prefix).await;
     let mut objects = listed.with_context(|| format!("listing gs://{bucket}/{prefix}"))?;
     // A folder's own marker is no data.
-    objects.retain(|object| !object.name.ends_with('/'));
-    let lines = objects
-        .iter()
-        .map(|o| format!("{}#{}\n", o.name, o.generation));
-    let digest = Digest::of(lines.collect::<String>().as_bytes());
-    let newest = objects.iter().filter_map(|o| o.time_created).max();
+    objects.retain(|o| !o.name.ends_with('/') && !is_own(ctx, bucket, &o.name));
+    let lines = objects.iter().map(|o| format!("{}#{}\n", o.name, o.generation));
+    let seen = WatchedObjects {
+        place: format!("gs://{bucket}/{prefix}"),
+        count: objects.len() as u64,
+        newest: objects.iter().filter_map(|o| o.time_created).max(),
+        digest: Digest::of(lines.collect::<String>().as_bytes()),
+    };
+    let created = objects.into_iter();
+    let created = created.filter_map(|o| Some((o.time_created?, o.name)));
     Ok(Watched {
-        created: objects
-            .into_iter()
-            .filter_map(|o| Some((o.time_created?, o.name)))
-            .collect(),
-        seen: WatchedObjects {
-            place: format!("gs://{bucket}/{prefix}"),
-            count: 0,
-            newest,
-            digest,
-        },
-    }
-    .counted())
+        seen,
+        created: created.collect(),
+    })
 }
 
 /// A folder of objects at a moment.
@@ -354,13 +345,6 @@ pub(crate) struct Watched {
     pub seen: WatchedObjects,
     /// When each was made, and its name.
     created: Vec<(Timestamp, String)>,
-}
-
-impl Watched {
-    fn counted(mut self) -> Self {
-        self.seen.count = self.created.len() as u64;
-        self
-    }
 }
 
 fn new_objects(then: Option<&WatchedObjects>, now: &Watched) -> facts::Objects {
