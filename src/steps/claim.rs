@@ -26,7 +26,7 @@ pub(super) async fn goes_on(ctx: &Context) -> Result<bool> {
             reason.key
         );
         return Err(Input::new(message)
-            .hint("in cloudbuild.yaml: `options: {env: [BUILD_ID=$BUILD_ID, …]}`, as `serin init` writes it")
+            .hint("in cloudbuild.yaml each step needs `env: [BUILD_ID=$BUILD_ID, …]`, as `serin init` writes it")
             .into());
     }
     let known = ctx.workspace.peek::<Claimed>();
