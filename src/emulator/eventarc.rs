@@ -9,6 +9,7 @@
 mod filters;
 #[cfg(test)]
 mod tests;
+mod trigger;
 mod triggers;
 
 use std::sync::Arc;
@@ -63,7 +64,7 @@ fn owns(path: &str) -> bool {
 }
 
 fn kinds() -> Vec<Kind> {
-    vec![kind::<triggers::Trigger>("eventarcTriggers/*/*/*")]
+    vec![kind::<trigger::Trigger>("eventarcTriggers/*/*/*")]
 }
 
 pub(in crate::emulator) fn routes() -> Vec<Route<Eventarc>> {

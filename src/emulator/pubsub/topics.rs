@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 
 use super::message::{self, Kept, Message, Sent};
 use super::subscriptions::{self, Subscription};
-use super::{PubSub, ResourceName};
+use super::{PubSub, ResourceName, pull};
 use crate::emulator::core::faults::WorkFault;
 use crate::emulator::core::numbers::project_number;
 use crate::emulator::wire::error::ApiError;
@@ -145,6 +146,10 @@ fn publish_to(
     mut messages: Vec<Message>,
 ) -> Result<Vec<String>, ApiError> {
     let store = &pubsub.core.store;
+    for (key, subscription) in subscriptions::of_topic(pubsub, name) {
+        // What is too old makes room.
+        pull::take(pubsub, &key, &subscription, 0, Duration::ZERO);
+    }
     // One after the other, so that each subscription has them in the same order.
     let mut queues = pubsub.queues();
     let topic = find(pubsub, name)?;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::buckets::Bucket;
+use super::notifications::{self, Event};
 use super::objects::{self, Object, Preconditions, message};
 use super::{Storage, blocking};
 use crate::emulator::wire::error::ApiError;
@@ -340,7 +341,8 @@ fn answered(storage: &Storage, request: &Request, of: Of, method: &Method) -> An
             object.attributes.acl = Some(entries);
             object.metageneration += 1;
             object.updated = now;
-            object.keep(storage)?;
+            let events = vec![(Event::MetadataUpdate, object.clone())];
+            notifications::tell(storage, events, || object.keep(storage))?;
         }
         (Of::Default, _) => {
             bucket.default_acl = Some(entries);
