@@ -50,5 +50,6 @@ mod standin;
 mod states;
 mod support;
 mod terminal;
+mod trigger_apply;
 mod triggers;
 mod watched;

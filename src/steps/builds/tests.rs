@@ -69,8 +69,8 @@ fn builds_are_shown_in_columns_and_in_full() {
         found(drifted()),
         found(json!({"id": "b-long-2", "status": "WORKING", "createTime": "2026-11-02T04:00:00Z"})),
     ];
-    insta::assert_snapshot!(table(&all).join("\n"), @"");
-    insta::assert_snapshot!(lines(&all[0]).join("\n"), @"");
+    insta::assert_snapshot!(table(&all).join("\n"), @"_");
+    insta::assert_snapshot!(lines(&all[0]).join("\n"), @"_");
     let told = message(&all[0]);
     assert_eq!(told["cause"], "drift");
     assert_eq!(told["steps"][1]["exit_code"], 3);

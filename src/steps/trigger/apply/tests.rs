@@ -62,12 +62,12 @@ fn actions(rows: &[super::plan::Row]) -> Vec<(Action, Kind)> {
 
 #[test]
 fn a_service_is_told_by_eventarc_and_a_url_by_pubsub() {
-    insta::assert_snapshot!(words(&asked(TRIGGERS).unwrap()).join("\n"), @"");
+    insta::assert_snapshot!(words(&asked(TRIGGERS).unwrap()).join("\n"), @"_");
     let by_url = TRIGGERS.replace(
         "service: serin-listen",
         "url: 'https://l.example.com/', topic: wake",
     );
-    insta::assert_snapshot!(words(&asked(&by_url).unwrap()).join("\n"), @"");
+    insta::assert_snapshot!(words(&asked(&by_url).unwrap()).join("\n"), @"_");
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn every_kind_of_repository_has_a_trigger() {
             format!("{case}\n{place} {fields}")
         })
         .collect();
-    insta::assert_snapshot!(told.join("\n\n"), @"");
+    insta::assert_snapshot!(told.join("\n\n"), @"_");
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn differences_are_named_and_a_half_done_job_is_sent_again() {
     )
     .unwrap();
     let rows = plan(&wanted, &there, &owner(), false);
-    insta::assert_snapshot!(format!("{}\n{}", show::table(&rows).join("\n"), show::sum(&rows)), @"");
+    insta::assert_snapshot!(format!("{}\n{}", show::table(&rows).join("\n"), show::sum(&rows)), @"_");
     there.clone_from(&wanted);
     for resource in &mut there {
         if let Resource::Job(job) = resource {
