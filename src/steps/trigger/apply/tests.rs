@@ -1,10 +1,14 @@
 use std::path::Path;
 
+use super::cloud::Cloud;
 use super::plan::{Action, plan};
 use super::resource::{Kind, Owner, Resource};
 use super::show;
 use super::wanted::{Surroundings, wanted};
 use crate::config::Config;
+use crate::exit::{code, exit_code, render};
+use crate::gcp::scripted::{Answer, Scripted};
+use crate::gcp::{Client, Storage};
 
 const TRIGGERS: &str = "
 triggers:
@@ -231,4 +235,67 @@ fn of_two_equal_notifications_one_is_too_many() {
         .filter(|row| row.action == Action::Delete)
         .count();
     assert_eq!((deleted, rows.len()), (1, wanted.len() + 1));
+}
+
+fn cloud(client: &Client) -> Cloud<'_> {
+    Cloud {
+        client,
+        storage: Storage::new(client),
+        project: "p",
+        region: "us-central1",
+        accounts: vec!["caller@p.iam.gserviceaccount.com".into()],
+    }
+}
+
+/// What making the resource of a kind ends in, where the cloud answers so.
+async fn refused(kind: Kind, http: u16, message: &str) -> anyhow::Error {
+    let body = format!(r#"{{"error":{{"message":"{message}","status":"PERMISSION_DENIED"}}}}"#);
+    let server = Scripted::start([Answer::code(http, &body)]).await;
+    let client = server.client();
+    let rows = plan(&asked(TRIGGERS).unwrap(), &[], &owner(), false);
+    let row = rows.iter().find(|row| row.resource.kind() == kind).unwrap();
+    cloud(&client).act(row, &owner()).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_resource_and_the_role() {
+    let error = refused(Kind::Job, 403, "The caller does not have permission").await;
+    assert_eq!(exit_code(&error), code::INPUT);
+    let told = render(&error);
+    for part in [
+        "cannot create the Scheduler job `serin-churn-",
+        "The caller does not have permission",
+        "grant this account `roles/cloudscheduler.admin` on the project, and `roles/iam.serviceAccountUser` on caller@p.iam",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+    let off = "Eventarc API has not been used in project p before or it is disabled.";
+    let told = render(&refused(Kind::Eventarc, 403, off).await);
+    assert!(told.contains("`gcloud services enable eventarc.googleapis.com --project=p`"), "{told}");
+    let taken = refused(Kind::BuildTrigger, 409, "taken").await;
+    assert_eq!(exit_code(&taken), code::CLOUD);
+    assert!(render(&taken).contains("run it again"), "{taken:#}");
+}
+
+#[tokio::test]
+async fn a_notification_whose_answer_is_lost_is_made_once() {
+    let url = TRIGGERS.replace("service: serin-listen", "url: 'https://l.run.app'");
+    let rows = plan(&asked(&url).unwrap(), &[], &owner(), false);
+    let row = rows.last().unwrap();
+    let Resource::Notification { notification, .. } = &row.resource else {
+        panic!("a notification comes last");
+    };
+    let there = serde_json::json!({"items": [notification]}).to_string();
+    // The first try is lost and had no effect, the second is lost and had one.
+    let server = Scripted::start([
+        Answer::Close,
+        Answer::json("{}"),
+        Answer::code(503, ""),
+        Answer::json(&there),
+    ])
+    .await;
+    let client = server.client();
+    cloud(&client).act(row, &owner()).await.unwrap();
+    let verbs: Vec<String> = server.asked().into_iter().map(|asked| asked.verb).collect();
+    assert_eq!(verbs, ["POST", "GET", "POST", "GET"]);
 }
