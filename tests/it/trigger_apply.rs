@@ -52,7 +52,8 @@ impl Cloud {
     }
 
     fn asks(&self, triggers: &str) {
-        self.project.write("serin.yaml", &format!("{CONFIG}{triggers}"));
+        self.project
+            .write("serin.yaml", &format!("{CONFIG}{triggers}"));
     }
 
     /// `serin` with the variables of `serin emulate env`, in the folder of the config.
@@ -82,11 +83,14 @@ impl Cloud {
 
     /// The actions of a plan, with the kinds.
     fn plan(&self, flags: &[&str]) -> Vec<(String, String)> {
-        let ended = self.apply(&[&["--format", "json"], flags].concat()).expect(0);
+        let ended = self
+            .apply(&[&["--format", "json"], flags].concat())
+            .expect(0);
         let told: Value = serde_json::from_str(&ended.stdout).unwrap();
         let rows = told["resources"].as_array().unwrap().iter();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        rows.map(|row| (text(&row["action"]), text(&row["kind"]))).collect()
+        rows.map(|row| (text(&row["action"]), text(&row["kind"])))
+            .collect()
     }
 
     fn assert_all_same(&self) {
@@ -113,11 +117,17 @@ fn a_dry_run_makes_nothing_and_a_second_run_changes_nothing() {
         .expect(0)
         .says("create  Scheduler job");
     assert!(cloud.jobs().is_empty());
-    cloud.apply(&[]).expect(0).says("created the Cloud Build trigger `serin-churn-build`");
+    cloud
+        .apply(&[])
+        .expect(0)
+        .says("created the Cloud Build trigger `serin-churn-build`");
     cloud.assert_all_same();
     let jobs = cloud.jobs();
     assert_eq!(jobs.len(), 2, "{jobs:?}");
-    cloud.apply(&[]).expect(0).says("0 to create, 0 to change, 0 to delete, 5 same");
+    cloud
+        .apply(&[])
+        .expect(0)
+        .says("0 to create, 0 to change, 0 to delete, 5 same");
     assert_eq!(cloud.jobs(), jobs);
 }
 
@@ -126,20 +136,36 @@ fn what_differs_is_changed_and_what_is_asked_no_more_goes_by_prune() {
     let cloud = Cloud::start(&[]);
     cloud.apply(&[]).expect(0);
     let by_url = TRIGGERS
-        .replace("service: serin-listen", "url: 'http://127.0.0.1:9/', topic: wake")
+        .replace(
+            "service: serin-listen",
+            "url: 'http://127.0.0.1:9/', topic: wake",
+        )
         .replace("0 3 * * 1", "30 4 * * 1")
         .replace("  drift: {psi: 0.2}\n", "");
     cloud.asks(&by_url);
-    let changed = cloud.apply(&[]).expect(0).says("schedule: 0 3 * * 1 -> 30 4 * * 1");
-    assert!(changed.stdout.contains("left    Eventarc trigger"), "{}", changed.stdout);
+    let changed = cloud
+        .apply(&[])
+        .expect(0)
+        .says("schedule: 0 3 * * 1 -> 30 4 * * 1");
+    assert!(
+        changed.stdout.contains("left    Eventarc trigger"),
+        "{}",
+        changed.stdout
+    );
     assert_eq!(cloud.list("/v1/projects/p/topics", "topics").len(), 2);
     let pruned = cloud.plan(&["--prune"]);
-    let deleted = pruned.iter().filter(|(action, _)| action == "delete").count();
+    let deleted = pruned
+        .iter()
+        .filter(|(action, _)| action == "delete")
+        .count();
     // Objects are told of by a notification now: the check of drift is off, but objects are looked at.
     assert_eq!(deleted, 1, "{pruned:?}");
     cloud.assert_all_same();
     cloud.asks(TRIGGERS);
-    cloud.apply(&["--prune"]).expect(0).says("deleted the Storage notification");
+    cloud
+        .apply(&["--prune"])
+        .expect(0)
+        .says("deleted the Storage notification");
     cloud.assert_all_same();
     assert!(cloud.list("/v1/projects/p/topics", "topics").is_empty());
 }
@@ -151,13 +177,21 @@ fn another_owner_s_resource_is_not_touched() {
     let before = cloud.jobs();
     // The same model in another bucket has the same names.
     let other = format!("{CONFIG}{TRIGGERS}").replace("gs://work", "gs://incoming");
-    cloud.project.write("serin.yaml", &other.replace("0 3 * * 1", "0 5 * * 1"));
+    cloud
+        .project
+        .write("serin.yaml", &other.replace("0 3 * * 1", "0 5 * * 1"));
     let refused = cloud.apply(&["--prune"]).expect(2);
-    assert!(refused.stderr.contains("is not of this model and bucket"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("is not of this model and bucket"),
+        "{}",
+        refused.stderr
+    );
     assert_eq!(cloud.jobs(), before);
     // Another model's prune leaves it, too.
     let other = CONFIG.replace("model: churn", "model: other");
-    cloud.project.write("serin.yaml", &format!("{other}triggers: {{}}\n"));
+    cloud
+        .project
+        .write("serin.yaml", &format!("{other}triggers: {{}}\n"));
     cloud.apply(&["--prune"]).expect(0);
     assert_eq!(cloud.jobs(), before);
 }
@@ -170,7 +204,10 @@ fn faults_of_the_cloud_lead_to_the_same_state() {
         "eventarc:reset:0.3",
         "cloudbuild:reset:0.3",
     ];
-    let flags: Vec<&str> = faults.iter().flat_map(|fault| ["--fault", *fault]).collect();
+    let flags: Vec<&str> = faults
+        .iter()
+        .flat_map(|fault| ["--fault", *fault])
+        .collect();
     let cloud = Cloud::start(&flags);
     let by_url = TRIGGERS.replace("service: serin-listen", "url: 'http://127.0.0.1:9/'");
     cloud.asks(&by_url);
@@ -186,21 +223,43 @@ fn what_has_to_be_there_is_named() {
     let cloud = Cloud::start(&[]);
     cloud.asks(&TRIGGERS.replace("service: serin-listen", "service: other"));
     let none = cloud.apply(&[]).expect(2);
-    assert!(none.stderr.contains("there is no Cloud Run service `other` in us-central1"), "{}", none.stderr);
+    assert!(
+        none.stderr
+            .contains("there is no Cloud Run service `other` in us-central1"),
+        "{}",
+        none.stderr
+    );
     cloud.asks(&TRIGGERS.replace("gs://incoming/", "gs://nowhere/"));
     let none = cloud.apply(&[]).expect(2);
-    assert!(none.stderr.contains("the bucket `gs://nowhere` does not exist"), "{}", none.stderr);
+    assert!(
+        none.stderr
+            .contains("the bucket `gs://nowhere` does not exist"),
+        "{}",
+        none.stderr
+    );
     cloud.asks("");
     let none = cloud.apply(&[]).expect(2);
-    assert!(none.stderr.contains("there is no section `triggers`"), "{}", none.stderr);
+    assert!(
+        none.stderr.contains("there is no section `triggers`"),
+        "{}",
+        none.stderr
+    );
 }
 
 #[test]
 fn builds_are_listed_and_an_unknown_one_is_named() {
     let cloud = Cloud::start(&[]);
-    cloud.serin(&["builds", "list"]).expect(0).says("build  created");
+    cloud
+        .serin(&["builds", "list"])
+        .expect(0)
+        .says("build  created");
     let none = cloud.serin(&["builds", "show", "b1"]).expect(2);
-    assert!(none.stderr.contains("there is no build `b1` in the project p"), "{}", none.stderr);
+    assert!(
+        none.stderr
+            .contains("there is no build `b1` in the project p"),
+        "{}",
+        none.stderr
+    );
 }
 
 #[test]
@@ -210,7 +269,10 @@ fn googles_own_command_line_sees_what_was_made() {
         return;
     }
     let cloud = Cloud::start(&[]);
-    let by_topic = TRIGGERS.replace("caller@p.iam.gserviceaccount.com", "caller@p.iam.gserviceaccount.com, topic: wake");
+    let by_topic = TRIGGERS.replace(
+        "caller@p.iam.gserviceaccount.com",
+        "caller@p.iam.gserviceaccount.com, topic: wake",
+    );
     cloud.asks(&by_topic);
     cloud.apply(&[]).expect(0);
     let env = cloud
@@ -220,9 +282,15 @@ fn googles_own_command_line_sees_what_was_made() {
     let settings = tempfile::tempdir().unwrap();
     for (arguments, sees) in [
         ("builds triggers list", "serin-churn-build"),
-        ("scheduler jobs list --location=us-central1", "serin-churn-schedule"),
+        (
+            "scheduler jobs list --location=us-central1",
+            "serin-churn-schedule",
+        ),
         ("pubsub topics list", "topics/wake"),
-        ("eventarc triggers list --location=us-central1", "serin-churn-objects"),
+        (
+            "eventarc triggers list --location=us-central1",
+            "serin-churn-objects",
+        ),
         ("source repos list", "churn"),
     ] {
         let script = format!("{}\nexec gcloud {arguments} --format=json", env.stdout);

@@ -69,8 +69,28 @@ fn builds_are_shown_in_columns_and_in_full() {
         found(drifted()),
         found(json!({"id": "b-long-2", "status": "WORKING", "createTime": "2026-11-02T04:00:00Z"})),
     ];
-    insta::assert_snapshot!(table(&all).join("\n"), @"_");
-    insta::assert_snapshot!(lines(&all[0]).join("\n"), @"_");
+    insta::assert_snapshot!(table(&all).join("\n"), @r"
+    build     created               took  status   cause    reason
+    b1        2026-11-02T03:00:01Z  4m5s  FAILURE  drift    3 of 20 columns drifted
+    b-long-2  2026-11-02T04:00:00Z  -     WORKING  by_hand
+    ");
+    insta::assert_snapshot!(lines(&all[0]).join("\n"), @r"
+    build:    b1
+    location: global
+    status:   FAILURE
+    because:  Build step failure: step 1 failed
+    cause:    drift
+    reason:   3 of 20 columns drifted
+    key:      drift-v3-1a
+    trigger:  serin-churn-build
+    commit:   abc
+    created:  2026-11-02T03:00:01Z
+    started:  2026-11-02T03:00:05Z
+    ended:    2026-11-02T03:04:10Z
+    took:     4m5s
+    step #0:  lint: SUCCESS
+    step #1:  train: FAILURE, exit code 3
+    ");
     let told = message(&all[0]);
     assert_eq!(told["cause"], "drift");
     assert_eq!(told["steps"][1]["exit_code"], 3);

@@ -227,7 +227,7 @@ impl Resource {
                 let account = &trigger.service_account;
                 let mut fields = json!(trigger);
                 if !account.is_empty() {
-                    fields["serviceAccount"] = resource_id(account).into();
+                    fields["serviceAccount"] = address(account).into();
                 }
                 // Those that somebody added by hand stay.
                 without(fields, &["name", "description", "substitutions"])
@@ -244,7 +244,7 @@ impl Resource {
                 let mut sorted = trigger.clone();
                 sorted.event_filters.sort();
                 let mut fields = json!(sorted);
-                fields["serviceAccount"] = resource_id(&trigger.service_account).into();
+                fields["serviceAccount"] = address(&trigger.service_account).into();
                 without(fields, &["name", "labels"])
             }
             Self::Notification { notification, .. } => {
@@ -255,6 +255,11 @@ impl Resource {
             }
         }
     }
+}
+
+/// The address of an account, which services name with its project and without.
+fn address(account: &str) -> &str {
+    account.rsplit('/').next().unwrap_or(account)
 }
 
 fn without(mut fields: Value, names: &[&str]) -> Value {

@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use serde_json::json;
+
 use super::cloud::Cloud;
 use super::plan::{Action, plan};
 use super::resource::{Kind, Owner, Resource};
@@ -54,7 +56,11 @@ fn asked(triggers: &str) -> Result<Vec<Resource>, String> {
 fn words(resources: &[Resource]) -> Vec<String> {
     resources
         .iter()
-        .map(|resource| format!("{} {}", resource.words(), resource.place()))
+        .map(|resource| {
+            format!("{} {}", resource.words(), resource.place())
+                .trim_end()
+                .to_owned()
+        })
         .collect()
 }
 
@@ -66,12 +72,28 @@ fn actions(rows: &[super::plan::Row]) -> Vec<(Action, Kind)> {
 
 #[test]
 fn a_service_is_told_by_eventarc_and_a_url_by_pubsub() {
-    insta::assert_snapshot!(words(&asked(TRIGGERS).unwrap()).join("\n"), @"_");
+    insta::assert_snapshot!(words(&asked(TRIGGERS).unwrap()).join("\n"), @r"
+    source repository `churn`
+    Cloud Build trigger `serin-churn-build` global
+    Scheduler job `serin-churn-schedule` us-central1
+    Scheduler job `serin-churn-check` us-central1
+    Eventarc trigger `serin-churn-objects` us
+    ");
     let by_url = TRIGGERS.replace(
         "service: serin-listen",
         "url: 'https://l.example.com/', topic: wake",
     );
-    insta::assert_snapshot!(words(&asked(&by_url).unwrap()).join("\n"), @"_");
+    insta::assert_snapshot!(words(&asked(&by_url).unwrap()).join("\n"), @r"
+    source repository `churn`
+    Pub/Sub topic `wake`
+    Pub/Sub topic `serin-churn-objects`
+    Pub/Sub subscription `serin-churn-topic`
+    Pub/Sub subscription `serin-churn-objects`
+    Cloud Build trigger `serin-churn-build` global
+    Scheduler job `serin-churn-schedule` us-central1
+    Scheduler job `serin-churn-check` us-central1
+    Storage notification of `gs://incoming` to `serin-churn-objects` gs://incoming
+    ");
 }
 
 #[test]
@@ -103,23 +125,49 @@ fn every_kind_of_repository_has_a_trigger() {
         (trigger.place(), trigger.fields())
     };
     let connection = "projects/p/locations/europe-west1/connections/c";
-    let cases = [
-        "source: csr, repo: churn".to_owned(),
-        "github: acme/churn".to_owned(),
-        format!("connection: {connection}/repositories/r"),
-        format!("developer_connect: {connection}/gitRepositoryLinks/r"),
-        "source: csr, repo: churn, disabled: true".to_owned(),
-        "github: acme/churn, disabled: true".to_owned(),
-        format!("connection: {connection}/repositories/r, disabled: true"),
-    ];
-    let told: Vec<String> = cases
-        .iter()
-        .map(|case| {
-            let (place, fields) = of(case);
-            format!("{case}\n{place} {fields}")
+    let push = json!({"branch": "^main$"});
+    let (place, fields) = of("source: csr, repo: churn");
+    assert_eq!(place, "global");
+    assert_eq!(
+        fields,
+        json!({
+            "filename": "cloudbuild.yaml",
+            "serviceAccount": "builder@p.iam.gserviceaccount.com",
+            "includedFiles": ["models/**"],
+            "triggerTemplate": {"repoName": "churn", "branchName": "^main$"},
         })
-        .collect();
-    insta::assert_snapshot!(told.join("\n\n"), @"_");
+    );
+    let (_, fields) = of("github: acme/churn");
+    assert_eq!(
+        fields["github"],
+        json!({"owner": "acme", "name": "churn", "push": push})
+    );
+    let repository = format!("{connection}/repositories/r");
+    let (place, fields) = of(&format!("connection: {repository}"));
+    assert_eq!(place, "europe-west1");
+    let expected = json!({"repository": repository, "push": push});
+    assert_eq!(fields["repositoryEventConfig"], expected);
+    let link = format!("{connection}/gitRepositoryLinks/r");
+    let (_, fields) = of(&format!("developer_connect: {link}"));
+    let expected = json!({"gitRepositoryLink": link, "push": push});
+    assert_eq!(fields["developerConnectEventConfig"], expected);
+
+    // Without events: what is built, and where its config is.
+    let (_, fields) = of("github: acme/churn, disabled: true");
+    let uri = "https://github.com/acme/churn";
+    assert_eq!(
+        fields,
+        json!({
+            "serviceAccount": "builder@p.iam.gserviceaccount.com",
+            "sourceToBuild": {"uri": uri, "ref": "refs/heads/main", "repoType": "GITHUB"},
+            "gitFileSource": {
+                "path": "cloudbuild.yaml", "uri": uri, "revision": "refs/heads/main", "repoType": "GITHUB",
+            },
+        })
+    );
+    let (_, fields) = of(&format!("connection: {repository}, disabled: true"));
+    let expected = json!({"repository": repository, "ref": "refs/heads/main"});
+    assert_eq!(fields["sourceToBuild"], expected);
 }
 
 #[test]
@@ -173,7 +221,17 @@ fn differences_are_named_and_a_half_done_job_is_sent_again() {
     )
     .unwrap();
     let rows = plan(&wanted, &there, &owner(), false);
-    insta::assert_snapshot!(format!("{}\n{}", show::table(&rows).join("\n"), show::sum(&rows)), @"_");
+    let told = format!("{}\n{}", show::table(&rows).join("\n"), show::sum(&rows));
+    insta::assert_snapshot!(told, @r#"
+    same    source repository    churn
+    change  Cloud Build trigger  serin-churn-build     global
+            includedFiles: ["data/**"] -> ["models/**"]
+    change  Scheduler job        serin-churn-schedule  us-central1
+            schedule: 0 4 * * 1 -> 0 3 * * 1
+    same    Scheduler job        serin-churn-check     us-central1
+    same    Eventarc trigger     serin-churn-objects   us
+    0 to create, 2 to change, 0 to delete, 3 same
+    "#);
     there.clone_from(&wanted);
     for resource in &mut there {
         if let Resource::Job(job) = resource {
@@ -185,7 +243,7 @@ fn differences_are_named_and_a_half_done_job_is_sent_again() {
         .into_iter()
         .filter(|(action, _)| *action == Action::Change)
         .collect();
-    assert_eq!(changed, [(Action::Change, Kind::Job)]);
+    assert_eq!(changed, [(Action::Change, Kind::Job); 2]);
 }
 
 #[test]
@@ -271,7 +329,10 @@ async fn a_refusal_names_the_resource_and_the_role() {
     }
     let off = "Eventarc API has not been used in project p before or it is disabled.";
     let told = render(&refused(Kind::Eventarc, 403, off).await);
-    assert!(told.contains("`gcloud services enable eventarc.googleapis.com --project=p`"), "{told}");
+    assert!(
+        told.contains("`gcloud services enable eventarc.googleapis.com --project=p`"),
+        "{told}"
+    );
     let taken = refused(Kind::BuildTrigger, 409, "taken").await;
     assert_eq!(exit_code(&taken), code::CLOUD);
     assert!(render(&taken).contains("run it again"), "{taken:#}");
@@ -285,7 +346,7 @@ async fn a_notification_whose_answer_is_lost_is_made_once() {
     let Resource::Notification { notification, .. } = &row.resource else {
         panic!("a notification comes last");
     };
-    let there = serde_json::json!({"items": [notification]}).to_string();
+    let there = json!({"items": [notification]}).to_string();
     // The first try is lost and had no effect, the second is lost and had one.
     let server = Scripted::start([
         Answer::Close,
