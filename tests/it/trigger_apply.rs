@@ -78,7 +78,13 @@ impl Cloud {
     }
 
     fn apply(&self, flags: &[&str]) -> Ended {
-        self.serin(&[&["trigger", "apply"], flags].concat())
+        self.serin(
+            &[
+                &["trigger", "apply", "--config", "project/serin.yaml"],
+                flags,
+            ]
+            .concat(),
+        )
     }
 
     /// The actions of a plan, with the kinds.
