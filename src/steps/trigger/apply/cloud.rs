@@ -53,13 +53,13 @@ impl Cloud<'_> {
                 Ok(there) => found.extend(there),
                 Err(error) if of_kind.is_empty() && is_closed(&error) => {
                     eprintln!(
-                        "note: not looked at for what is no longer asked for: each {} ({})",
+                        "note: not looked at for what is no longer asked for: resources of the kind {} ({})",
                         kind.words(),
                         error.message
                     );
                 }
                 Err(error) => {
-                    let what = format!("every {}", kind.words());
+                    let what = format!("resources of the kind {}", kind.words());
                     return Err(told(error, kind, &what, Doing::List, self));
                 }
             }
