@@ -109,7 +109,10 @@ pub fn main() -> ExitCode {
     let _already_there = rustls::crypto::ring::default_provider().install_default();
     let Cli { command } = Cli::parse();
     // These run as containers of the cloud, whose log takes a line for an entry.
-    let logs = matches!(command, Command::Fit(_) | Command::Serve(_) | Command::Listen(_));
+    let logs = matches!(
+        command,
+        Command::Fit(_) | Command::Serve(_) | Command::Listen(_)
+    );
     match std::panic::catch_unwind(|| dispatch(command)) {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(e)) => {

@@ -18,6 +18,7 @@ pub(crate) mod deploy;
 pub mod fit;
 pub(crate) mod init;
 pub(crate) mod lint;
+mod measured;
 pub(crate) mod model_files;
 pub(crate) mod profile;
 pub(crate) mod push;

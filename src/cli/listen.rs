@@ -85,7 +85,12 @@ fn expected(triggers: &Triggers, trust: Trust, mut audiences: Vec<String>) -> Re
             .at(triggers.place.clone())
             .hint("name it: `listen: {service: serin-listen, service_account: ADDRESS}`")
     })?;
-    audiences.extend(listen.audience.as_ref().map(|audience| audience.value.clone()));
+    audiences.extend(
+        listen
+            .audience
+            .as_ref()
+            .map(|audience| audience.value.clone()),
+    );
     if let (ListenAt::Url(url), None) = (&listen.at, &listen.audience) {
         audiences.push(url.value.clone());
     }

@@ -14,8 +14,7 @@ use serde_json::json;
 
 use super::schema::{Change, schema};
 use super::tables::{Tables, dialect};
-use super::trigger;
-use super::{CommonFlags, ConfigFlag, Context, Outcome, finish, one_thread};
+use super::{CommonFlags, ConfigFlag, Context, Outcome, finish, measured, one_thread};
 use crate::clock::Timestamp;
 use crate::config::{Baseline, Config, JoinKind, SplitRule, Spot};
 use crate::data::findings::Findings;
@@ -154,7 +153,7 @@ async fn lint(ctx: &Context, source: Source) -> Result<Outcome> {
                 .input(&relative(&ctx.workspace, &ctx.config.path)?)?,
         ],
         frozen: false,
-        watched: trigger::watched(ctx).await?,
+        watched: measured::watched_now(ctx).await?,
     };
     let schema = lint.schema()?;
     let (frozen, tables) = match source {
@@ -510,7 +509,7 @@ impl Lint<'_> {
         );
         report.baseline = Some(profile.without_sketches());
         report.version = baseline.version;
-        trigger::record_drift(self.ctx, &report).await?;
+        measured::record_drift(self.ctx, &report).await?;
         Ok(Some(report))
     }
 

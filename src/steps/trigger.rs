@@ -11,7 +11,7 @@ mod look;
 mod start;
 mod text;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde_json::json;
 
 pub(crate) use check::{Checked, check, triggers};
@@ -22,13 +22,9 @@ pub(crate) use text::{lines, message};
 
 use super::lint::Source;
 use super::{CommonFlags, Context, one_thread};
-use crate::config::NewData;
 use crate::error::Input;
 use crate::exit::code;
-use crate::workspace::drift_report::DriftReport;
-use crate::workspace::monitor_report::{FORMAT, MonitorReport};
 use crate::workspace::reason;
-use crate::workspace::records::WatchedObjects;
 
 /// Decide whether a build is to start, and start it
 ///
@@ -122,7 +118,7 @@ pub(crate) fn command(flags: Flags) -> Result<u8> {
         }),
         Command::Fire(flags) => run(flags.common, async |ctx| {
             let due = on_demand(ctx, &flags.reason, flags.key.as_deref())?;
-            let checked = fire(ctx, flags.looking.source, due).await?;
+            let checked = check(ctx, flags.looking.source, Some(due)).await?;
             print(&checked, flags.looking.format)?;
             Ok(match is_held(&checked) {
                 true => code::REJECTED,
@@ -138,14 +134,6 @@ pub(crate) fn command(flags: Flags) -> Result<u8> {
 fn run(flags: CommonFlags, command: impl AsyncFnOnce(&Context) -> Result<u8>) -> Result<u8> {
     let ctx = Context::of_triggers(flags)?;
     one_thread()?.block_on(command(&ctx))
-}
-
-/// Asks for a build, beside the other causes, and looks at nothing else.
-///
-/// # Errors
-/// As [`check`].
-pub(crate) async fn fire(ctx: &Context, source: Source, due: Due) -> Result<Checked> {
-    check(ctx, source, Some(due)).await
 }
 
 /// Whether what was asked for is held back.
@@ -231,57 +219,4 @@ async fn history(ctx: &Context, last: usize, format: Format) -> Result<u8> {
         }
     }
     Ok(code::DONE)
-}
-
-/// The folder of `triggers.new_data.objects` as it is now, where the config names one: what a snapshot remembers.
-///
-/// # Errors
-/// When the cloud fails or the bucket may not be listed.
-pub(super) async fn watched(ctx: &Context) -> Result<Option<WatchedObjects>> {
-    let triggers = ctx.config.triggers.as_ref();
-    match triggers.and_then(|triggers| triggers.new_data.as_ref()) {
-        Some(NewData::Objects { bucket, prefix }) => {
-            Ok(Some(look::watched(ctx, bucket, prefix).await?.seen))
-        }
-        _ => Ok(None),
-    }
-}
-
-/// Keeps what `lint` measured of the champion for the next check, where `triggers.drift` asks for it.
-///
-/// # Errors
-/// When the cloud fails.
-pub(super) async fn record_drift(ctx: &Context, report: &DriftReport) -> Result<()> {
-    let triggers = ctx.config.triggers.as_ref();
-    let cause = triggers.and_then(|triggers| triggers.drift.as_ref());
-    let (Some(cause), Some(version)) = (cause, &report.version) else {
-        return Ok(());
-    };
-    let at = ctx.clock.now();
-    let measured = MonitorReport {
-        format: FORMAT,
-        model: ctx.config.model.to_string(),
-        version: version.clone(),
-        from: at,
-        until: at,
-        performance: Vec::new(),
-        drift: Some(look::measured_drift(report, &cause.drift)),
-    };
-    ctx.find_or_create_bucket().await?;
-    let object = look::measured_object(&ctx.config.model, "lint");
-    let bytes = serde_json::to_vec(&measured).context("writing JSON")?;
-    let (storage, bucket) = (ctx.storage(), &ctx.config.bucket);
-    let written = storage
-        .objects_insert(
-            bucket,
-            &object,
-            "application/json",
-            bytes.into(),
-            crate::gcp::Precondition::SameBytes,
-        )
-        .await;
-    written
-        .map_err(|e| ctx.of_bucket(e))
-        .with_context(|| format!("writing {}", ctx.gs(&object)))?;
-    Ok(())
 }

@@ -9,9 +9,9 @@ use anyhow::Result;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::log;
+use crate::steps::Context;
 use crate::steps::lint::Source;
 use crate::steps::trigger::{self, Checked, Due};
-use crate::steps::Context;
 
 /// More requests than this are not kept waiting: the server takes fewer at a time.
 const WAITING: usize = 2048;

@@ -79,7 +79,7 @@ pub(super) fn read(
 ) -> Result<Event, String> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if text("x-cloudscheduler").is_some_and(|value| value == "true") {
-        return scheduler(headers, names, now);
+        return scheduler(headers, body, names, now);
     }
     let content = text("content-type").unwrap_or_default();
     if content.starts_with("application/cloudevents+json") {
@@ -199,7 +199,12 @@ fn pushed(subscription: &str, message: &Message) -> Event {
     }
 }
 
-fn scheduler(headers: &HeaderMap, names: &Names, now: Timestamp) -> Result<Event, String> {
+fn scheduler(
+    headers: &HeaderMap,
+    body: &[u8],
+    names: &Names,
+    now: Timestamp,
+) -> Result<Event, String> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let job = text("x-cloudscheduler-jobname").unwrap_or_default();
     let at = match text("x-cloudscheduler-scheduletime") {
@@ -212,7 +217,17 @@ fn scheduler(headers: &HeaderMap, names: &Names, now: Timestamp) -> Result<Event
     // A job that is run by hand is told its next time, which is yet to come.
     let at = at.filter(|at| *at <= now);
     let key = at.map(|at| format!("scheduler\n{job}\n{at}"));
-    let asks = match job.rsplit('/').next() == Some(names.schedule.as_str()) {
+    // The jobs that `serin trigger apply` makes say what they are for; of others the name tells.
+    #[derive(Deserialize)]
+    struct Said {
+        cause: String,
+    }
+    let said = serde_json::from_slice::<Said>(body).ok();
+    let is_schedule = match said {
+        Some(said) => said.cause == "schedule",
+        None => job.rsplit('/').next() == Some(names.schedule.as_str()),
+    };
+    let asks = match is_schedule {
         true => Asks::Schedule(at),
         false => Asks::Check,
     };
@@ -225,7 +240,9 @@ mod tests {
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         let pairs = pairs.iter();
-        pairs.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+        pairs
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect()
     }
 
     fn event(pairs: &[(&'static str, &str)], body: &str) -> Result<Event, String> {
@@ -252,7 +269,10 @@ mod tests {
         };
         assert_eq!(binary.asks, object);
         let structured = r#"{"specversion":"1.0","id":"7","source":"//storage.googleapis.com/projects/_/buckets/b","type":"google.cloud.storage.object.v1.finalized","data":{"bucket":"b","name":"in/1.csv"}}"#;
-        let content = [("content-type", "application/cloudevents+json; charset=utf-8")];
+        let content = [(
+            "content-type",
+            "application/cloudevents+json; charset=utf-8",
+        )];
         assert_eq!(event(&content, structured).unwrap(), binary);
     }
 
@@ -272,7 +292,16 @@ mod tests {
         assert_eq!(push(object, "1"), push(object, "2"));
         let fire = push(r#""cause":"on_demand","reason":"labels came""#, "1").unwrap();
         assert_eq!(fire.asks, Asks::Fire("labels came".into()));
-        let unwrapped = event(&[("x-goog-pubsub-message-id", "1"), ("x-goog-pubsub-subscription-name", "projects/p/subscriptions/s")], "any");
+        let unwrapped = event(
+            &[
+                ("x-goog-pubsub-message-id", "1"),
+                (
+                    "x-goog-pubsub-subscription-name",
+                    "projects/p/subscriptions/s",
+                ),
+            ],
+            "any",
+        );
         assert_eq!(unwrapped.unwrap().key, push("", "1").unwrap().key);
     }
 
@@ -280,18 +309,28 @@ mod tests {
     fn a_call_of_scheduler_is_known_by_its_time_unless_it_is_run_by_hand() {
         let call = |job: &str, at: &str| {
             event(
-                &[("x-cloudscheduler", "true"), ("x-cloudscheduler-jobname", job), ("x-cloudscheduler-scheduletime", at)],
+                &[
+                    ("x-cloudscheduler", "true"),
+                    ("x-cloudscheduler-jobname", job),
+                    ("x-cloudscheduler-scheduletime", at),
+                ],
                 "",
             )
             .unwrap()
         };
         let utc = call("serin-churn-schedule", "2026-06-01T11:00:00Z");
-        assert_eq!(utc, call("serin-churn-schedule", "2026-06-01T06:00:00-05:00"));
+        assert_eq!(
+            utc,
+            call("serin-churn-schedule", "2026-06-01T06:00:00-05:00")
+        );
         assert!(matches!(utc.asks, Asks::Schedule(Some(_))) && utc.key.is_some());
         let by_hand = call("serin-churn-schedule", "2026-06-02T11:00:00Z");
         assert_eq!(by_hand.key, None);
         assert_eq!(by_hand.asks, Asks::Schedule(None));
-        assert_eq!(call("serin-churn-check", "2026-06-01T11:00:00Z").asks, Asks::Check);
+        assert_eq!(
+            call("serin-churn-check", "2026-06-01T11:00:00Z").asks,
+            Asks::Check
+        );
     }
 
     #[test]
@@ -302,7 +341,11 @@ mod tests {
             (&BINARY[..2], "{}", "without the header `ce-source`"),
             (&BINARY, "no json", "an object's event"),
             (&[("ce-specversion", "0.3")], "{}", "version \"0.3\""),
-            (&[("content-type", "application/cloudevents+json")], "[]", "no CloudEvent"),
+            (
+                &[("content-type", "application/cloudevents+json")],
+                "[]",
+                "no CloudEvent",
+            ),
         ] {
             let why = event(pairs, body).unwrap_err();
             assert!(why.contains(says), "{why}");

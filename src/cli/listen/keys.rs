@@ -58,7 +58,9 @@ impl Keys {
         if is_fresh && let Some(key) = known.find(id) {
             return Found::Key(key);
         }
-        let rests = known.tried.is_some_and(|at| now.duration_since(at) < UNKNOWN_APART);
+        let rests = known
+            .tried
+            .is_some_and(|at| now.duration_since(at) < UNKNOWN_APART);
         let fetched = if is_fresh && rests {
             true
         } else {
@@ -82,12 +84,16 @@ impl Keys {
                 true
             }
             Ok(Err(e)) => {
-                log::error(&format!("the keys of callers' tokens cannot be fetched: {e}"));
+                log::error(&format!(
+                    "the keys of callers' tokens cannot be fetched: {e}"
+                ));
                 false
             }
             Err(_) => {
                 let url = &self.url;
-                log::error(&format!("the keys of callers' tokens did not come in time from {url}"));
+                log::error(&format!(
+                    "the keys of callers' tokens did not come in time from {url}"
+                ));
                 false
             }
         }

@@ -28,9 +28,9 @@ use crate::log;
 use crate::printable::shown;
 use crate::serve::Address;
 use crate::signals::Signals;
+use crate::steps::Context;
 use crate::steps::lint::Source;
 use crate::steps::trigger::{self, Due, Events};
-use crate::steps::Context;
 
 /// The largest body of a request, in bytes; an entry of an audit log has 100 KB at most.
 const LARGEST_BODY: usize = 1 << 20;
@@ -81,12 +81,17 @@ pub(super) async fn serve(server: Server, address: Address, port: u16) -> Result
     let listener = TcpListener::bind(wanted)
         .await
         .map_err(|e| Input::new(format!("cannot listen on {wanted}: {e}")))?;
-    let at = listener.local_addr().context("reading the server's address")?;
+    let at = listener
+        .local_addr()
+        .context("reading the server's address")?;
     let model = server.ctx.config.model.to_string();
     let desk = Desk::open(server.ctx.clone(), server.source);
     let open = Arc::new(Open { server, desk });
     let app = Router::new().fallback(answer).with_state(open.clone());
-    log::info(&format!("listening for events of {model} on http://{at} ({})", address.why));
+    log::info(&format!(
+        "listening for events of {model} on http://{at} ({})",
+        address.why
+    ));
     serve_until(listener, app, async move {
         signals.next().await;
     })
@@ -115,9 +120,10 @@ async fn serve_until(listener: TcpListener, app: Router, stop: impl Future<Outpu
 
 async fn answer(State(open): State<Arc<Open>>, request: Request<Body>) -> Response {
     match *request.method() {
-        Method::GET if matches!(request.uri().path(), HEALTH | "/") => {
-            json_answer(StatusCode::OK, &json!({"model": *open.server.ctx.config.model}))
-        }
+        Method::GET if matches!(request.uri().path(), HEALTH | "/") => json_answer(
+            StatusCode::OK,
+            &json!({"model": *open.server.ctx.config.model}),
+        ),
         Method::POST => open.receive(request).await,
         _ => refusal(StatusCode::METHOD_NOT_ALLOWED, "events are sent by POST"),
     }
@@ -128,8 +134,14 @@ impl Open {
         let server = &self.server;
         let (head, body) = request.into_parts();
         if let Err(refused) = token::check(&head.headers, &server.expected, &server.keys).await {
-            log::info(&format!("refused a request with {}: {}", refused.status, refused.why));
-            return refusal(refused.status, &format!("the request is refused: {}", refused.why));
+            log::info(&format!(
+                "refused a request with {}: {}",
+                refused.status, refused.why
+            ));
+            return refusal(
+                refused.status,
+                &format!("the request is refused: {}", refused.why),
+            );
         }
         let body = match read(body).await {
             Ok(body) => body,
@@ -140,7 +152,10 @@ impl Open {
             Ok(event) => self.handle(event).await,
             Err(why) => {
                 let n = server.malformed.fetch_add(1, Relaxed) + 1;
-                log::error(&format!("an event was not understood ({n} so far): {}", shown(&why)));
+                log::error(&format!(
+                    "an event was not understood ({n} so far): {}",
+                    shown(&why)
+                ));
                 empty(StatusCode::NO_CONTENT)
             }
         }
@@ -200,7 +215,10 @@ async fn read(body: Body) -> Result<Bytes, Response> {
     let mut read = Vec::new();
     while let Some(piece) = pieces.next().await {
         let Ok(piece) = piece else {
-            return Err(refusal(StatusCode::BAD_REQUEST, "the request's body broke off"));
+            return Err(refusal(
+                StatusCode::BAD_REQUEST,
+                "the request's body broke off",
+            ));
         };
         if read.len() + piece.len() > LARGEST_BODY {
             let message = format!("the request's body has more than {LARGEST_BODY} bytes");
@@ -225,5 +243,8 @@ fn decided(why: &str) -> Response {
 /// The sender is to come again.
 fn failed(error: &anyhow::Error) -> Response {
     log::error(&crate::exit::render(error));
-    refusal(StatusCode::INTERNAL_SERVER_ERROR, "the decision could not be recorded")
+    refusal(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "the decision could not be recorded",
+    )
 }

@@ -19,7 +19,7 @@ const LONGEST: usize = 16 << 10;
 
 /// Who checks the signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Trust {
+pub(in crate::cli) enum Trust {
     /// This server, by Google's keys
     Signature,
     /// Cloud Run, whose check of IAM has taken the signature away; only on a service that nobody may call without a token
@@ -110,7 +110,9 @@ pub(super) async fn check(
     }
     match expected.trust {
         Trust::CloudRunIam if token.signature != REMOVED => {
-            return Err(unauthorized("its token did not come through Cloud Run's check of IAM"));
+            return Err(unauthorized(
+                "its token did not come through Cloud Run's check of IAM",
+            ));
         }
         Trust::CloudRunIam => {}
         Trust::Signature if token.signature == REMOVED => {
@@ -152,13 +154,18 @@ fn is_signed_by(token: &Token, key: &Jwk) -> bool {
         let signature = decoded(token.signature)?;
         let public = RsaPublicKeyComponents { n, e };
         let algorithm = &RSA_PKCS1_2048_8192_SHA256;
-        public.verify(algorithm, token.signed.as_bytes(), &signature).ok()
+        public
+            .verify(algorithm, token.signed.as_bytes(), &signature)
+            .ok()
     };
     key.kty == "RSA" && verified().is_some()
 }
 
 fn check_claims(claims: &Claims, expected: &Expected, now: i64) -> Result<(), Refused> {
-    if !matches!(claims.iss.as_str(), "https://accounts.google.com" | "accounts.google.com") {
+    if !matches!(
+        claims.iss.as_str(),
+        "https://accounts.google.com" | "accounts.google.com"
+    ) {
         return Err(unauthorized("its token is none of Google's"));
     }
     if !expected.audiences.contains(&claims.aud) {
@@ -218,7 +225,10 @@ mod tests {
             change(&mut claims);
             status(claims, 500)
         };
-        assert_eq!(other(|c| c.iss = "https://evil.example.com".into()), Some(401));
+        assert_eq!(
+            other(|c| c.iss = "https://evil.example.com".into()),
+            Some(401)
+        );
         assert_eq!(other(|c| c.aud = "https://b".into()), Some(401));
         assert_eq!(other(|c| c.email = "d@p".into()), Some(403));
         assert_eq!(other(|c| c.email_verified = false), Some(403));
@@ -228,7 +238,10 @@ mod tests {
     fn a_token_is_looked_for_where_its_reader_has_it() {
         let mut headers = HeaderMap::new();
         headers.insert("authorization", "bearer a.b.c".parse().unwrap());
-        headers.insert("x-serverless-authorization", "Bearer d.e.f".parse().unwrap());
+        headers.insert(
+            "x-serverless-authorization",
+            "Bearer d.e.f".parse().unwrap(),
+        );
         assert_eq!(bearer(&headers, Trust::Signature), Some("a.b.c"));
         assert_eq!(bearer(&headers, Trust::CloudRunIam), Some("d.e.f"));
         headers.insert("authorization", "Basic a.b.c".parse().unwrap());

@@ -8,19 +8,8 @@ use super::ledger::{self, Document};
 use crate::clock::Timestamp;
 use crate::config::NewData;
 use crate::steps::Context;
+use crate::steps::measured::is_own;
 use crate::workspace::Digest;
-
-/// The folders of the bucket that serin writes itself: its own objects are no new data.
-const OWN: [&str; 8] = [
-    "triggers/",
-    "monitor/",
-    "snapshots/",
-    "models/",
-    "jobs/",
-    "versions/",
-    "rollouts/",
-    "evaluations/",
-];
 
 /// An event and its decision.
 #[derive(Debug, Serialize, Deserialize)]
@@ -76,11 +65,6 @@ pub(crate) fn event_key(key: &str) -> String {
     format!("event-{}", Digest::of(key.as_bytes()).short())
 }
 
-/// Whether a name in a bucket is one of serin's own objects.
-pub(super) fn is_own(ctx: &Context, bucket: &str, name: &str) -> bool {
-    *bucket == **ctx.config.bucket && OWN.iter().any(|folder| name.starts_with(folder))
-}
-
 /// Whether an object is new data for a cause: one of `triggers.new_data.objects`, else of a table in Cloud Storage.
 /// Without this, what is written of an event would be the next event.
 pub(crate) fn is_watched(ctx: &Context, bucket: &str, name: &str) -> bool {
@@ -94,7 +78,12 @@ pub(crate) fn is_watched(ctx: &Context, bucket: &str, name: &str) -> bool {
             prefix,
         }) => bucket == watched && name.starts_with(prefix.as_str()),
         Some(_) => {
-            let places = ctx.config.data.tables.iter().filter_map(|t| t.local.as_ref());
+            let places = ctx
+                .config
+                .data
+                .tables
+                .iter()
+                .filter_map(|t| t.local.as_ref());
             let prefix = format!("gs://{bucket}/");
             places.into_iter().any(|place| place.starts_with(&prefix))
         }

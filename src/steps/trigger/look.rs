@@ -6,28 +6,23 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::decide::Due;
-use super::events::is_own;
 use super::facts::{self, Facts, Scheduled, Seen};
 use crate::clock::Timestamp;
-use crate::config::{self, DriftCause, NewData, Schedule, Triggers};
+use crate::config::{DriftCause, NewData, Schedule, Triggers};
 use crate::cron;
 use crate::data::read;
 use crate::gcp::bigquery::{BigQuery, TableName};
 use crate::steps::lint::Source;
+use crate::steps::measured::{Watched, measured_drift, measured_object, watched};
 use crate::steps::tables::{Tables, dialect};
 use crate::steps::{Context, champion};
-use crate::workspace::drift_report::{ColumnDrift, DriftReport, DriftVerdict};
-use crate::workspace::monitor_report::{self, DriftOfColumn, MeasuredDrift, MonitorReport};
+use crate::workspace::drift_report::DriftReport;
+use crate::workspace::monitor_report::{self, MeasuredDrift, MonitorReport};
 use crate::workspace::records::{Dataset, WatchedObjects};
 use crate::workspace::{Digest, Record};
 
 /// How far back a check looks for a scheduled time that nobody acted on.
 const LOOK_BACK: Duration = Duration::from_secs(3600);
-
-/// The object of what was measured last by a step, `monitor` or `lint`.
-pub(crate) fn measured_object(model: &str, step: &str) -> String {
-    format!("monitor/{model}/{step}.json")
-}
 
 /// What a check looks at.
 pub(super) struct Looking<'a> {
@@ -38,11 +33,17 @@ pub(super) struct Looking<'a> {
 }
 
 impl Looking<'_> {
-    /// All facts, beside those of the ledger.
+    /// All facts, beside those of the ledger; where somebody asks for a build, that alone.
     ///
     /// # Errors
     /// [`crate::error::Input`] for a table that cannot be read, `gcp::Error` when the cloud fails.
     pub(super) async fn facts(&self, asked: Option<Due>) -> Result<Facts> {
+        if asked.is_some() {
+            return Ok(Facts {
+                asked,
+                ..Facts::default()
+            });
+        }
         let now = self.ctx.clock.now();
         let schedule = self.triggers.schedule.as_ref();
         let mut facts = Facts {
@@ -77,7 +78,9 @@ impl Looking<'_> {
             seen: seen_metric(monitor.as_ref(), &cause.metric, version.unwrap_or_default()),
         });
         if let Some(cause) = drift {
-            let seen = self.drift(cause, version.unwrap_or_default(), monitor).await?;
+            let seen = self
+                .drift(cause, version.unwrap_or_default(), monitor)
+                .await?;
             let config = cause.clone();
             facts.drift = Some(facts::Drift { config, seen });
         }
@@ -100,7 +103,10 @@ impl Looking<'_> {
     async fn measured(&self, version: &str, step: &str) -> Result<Option<MonitorReport>> {
         let ctx = self.ctx;
         let object = measured_object(&ctx.config.model, step);
-        let read = ctx.storage().objects_read(&ctx.config.bucket, &object).await;
+        let read = ctx
+            .storage()
+            .objects_read(&ctx.config.bucket, &object)
+            .await;
         let found = read.with_context(|| format!("reading {}", ctx.gs(&object)))?;
         let in_bucket = found.and_then(|(_, bytes)| {
             let report = serde_json::from_slice::<MonitorReport>(&bytes);
@@ -201,8 +207,8 @@ impl Looking<'_> {
         let files = tables.find_in(folder, place).await?;
         let mut generation = String::new();
         for file in &files {
-            let digest = Digest::of_file(&file.path)
-                .with_context(|| format!("reading {}", file.shown))?;
+            let digest =
+                Digest::of_file(&file.path).with_context(|| format!("reading {}", file.shown))?;
             generation.push_str(&format!("{digest}  {}\n", file.shown));
         }
         let table = read::Table::open(files, &dialect(table))?;
@@ -244,48 +250,6 @@ impl Looking<'_> {
     }
 }
 
-/// What a comparison of tables says by the thresholds of a cause. It tells no importance.
-pub(super) fn measured_drift(report: &DriftReport, limits: &config::Drift) -> MeasuredDrift {
-    let columns = report.columns.iter().filter_map(|column| {
-        let own = limits.columns.iter().find(|own| *own.name == column.column);
-        let threshold = match own {
-            Some(own) => own.limits?.psi,
-            None => limits.limits.psi,
-        };
-        let (psi, q) = index(column);
-        let significant = q.is_some_and(|q| q <= limits.fdr);
-        let verdict = match significant {
-            true if psi >= threshold => DriftVerdict::Drift,
-            true if psi >= threshold / 2.0 => DriftVerdict::Slight,
-            _ => DriftVerdict::Stable,
-        };
-        Some(DriftOfColumn {
-            column: column.column.clone(),
-            verdict,
-            psi,
-            threshold,
-            importance: None,
-        })
-    });
-    MeasuredDrift {
-        rows: report.rows.min(report.baseline_rows),
-        columns: columns.collect(),
-    }
-}
-
-/// The larger index of a column, of its values or its missing cells, as far as chance does not explain it, and its
-/// q-value.
-fn index(column: &ColumnDrift) -> (f64, Option<f64>) {
-    let missing = &column.missing;
-    let of_missing = (missing.psi - missing.psi_by_chance, missing.test.q);
-    let values = column.values.as_ref();
-    let of_values = values.map(|v| (v.psi - v.psi_by_chance, v.test.q));
-    match of_values {
-        Some(values) if values.1.is_some() && values.0 >= of_missing.0 => values,
-        _ => of_missing,
-    }
-}
-
 fn window(report: &MonitorReport) -> String {
     match report.from == report.until {
         true => format!("the tables that `serin lint` read at {}", report.until),
@@ -314,37 +278,6 @@ fn seen_metric(
             window(report)
         )),
     }
-}
-
-/// The objects under a prefix, as a snapshot remembers them.
-///
-/// # Errors
-/// When the cloud fails or the bucket may not be listed.
-pub(crate) async fn watched(ctx: &Context, bucket: &str, prefix: &str) -> Result<Watched> {
-    let listed = ctx.storage().objects_list(bucket, prefix).await;
-    let mut objects = listed.with_context(|| format!("listing gs://{bucket}/{prefix}"))?;
-    // A folder's own marker is no data.
-    objects.retain(|o| !o.name.ends_with('/') && !is_own(ctx, bucket, &o.name));
-    let lines = objects.iter().map(|o| format!("{}#{}\n", o.name, o.generation));
-    let seen = WatchedObjects {
-        place: format!("gs://{bucket}/{prefix}"),
-        count: objects.len() as u64,
-        newest: objects.iter().filter_map(|o| o.time_created).max(),
-        digest: Digest::of(lines.collect::<String>().as_bytes()),
-    };
-    let created = objects.into_iter();
-    let created = created.filter_map(|o| Some((o.time_created?, o.name)));
-    Ok(Watched {
-        seen,
-        created: created.collect(),
-    })
-}
-
-/// A folder of objects at a moment.
-pub(crate) struct Watched {
-    pub seen: WatchedObjects,
-    /// When each was made, and its name.
-    created: Vec<(Timestamp, String)>,
 }
 
 fn new_objects(then: Option<&WatchedObjects>, now: &Watched) -> facts::Objects {

@@ -125,7 +125,11 @@ fn rows_that_came_since_the_snapshot_start_a_build_once() {
     let known = decided(&facts, &limits(), &before);
     assert!(quiet(&known).contains("nothing changed since"), "{known:?}");
     // A key of another model's is another key.
-    fires(&decided(&facts, &limits(), &[firing("other", &key, hours(100))]));
+    fires(&decided(
+        &facts,
+        &limits(),
+        &[firing("other", &key, hours(100))],
+    ));
 }
 
 #[test]
@@ -136,7 +140,11 @@ fn fewer_rows_than_asked_for_and_a_table_that_shrank_are_quiet() {
     }
     let share = with_rows(NewData::Share(0.1), 21_999);
     assert!(quiet(&decided(&share, &limits(), &[])).contains("2000 (a share of 0.1)"));
-    fires(&decided(&with_rows(NewData::Share(0.1), 22_000), &limits(), &[]));
+    fires(&decided(
+        &with_rows(NewData::Share(0.1), 22_000),
+        &limits(),
+        &[],
+    ));
     let none = Facts {
         champion: None,
         ..with_rows(NewData::Rows(1), 99_999)
@@ -166,7 +174,10 @@ fn objects_that_came_since_the_snapshot_start_a_build() {
         ..Facts::default()
     };
     let (_, reason) = fires(&decided(&with(2, true), &limits(), &[]));
-    assert!(reason.starts_with("2 new objects at gs://b/in/"), "{reason}");
+    assert!(
+        reason.starts_with("2 new objects at gs://b/in/"),
+        "{reason}"
+    );
     assert!(quiet(&decided(&with(0, true), &limits(), &[])).contains("none newer"));
     assert!(quiet(&decided(&with(2, false), &limits(), &[])).contains("was made before"));
 }
@@ -203,14 +214,20 @@ fn a_metric_beyond_its_bound_starts_a_build() {
 }
 
 fn with_drift(weighted: bool, columns: &[(&str, DriftVerdict, f64, Option<f64>)]) -> Facts {
-    let by = if weighted { ", weighted_by: importance" } else { "" };
-    let columns = columns.iter().map(|(column, verdict, psi, importance)| DriftOfColumn {
-        column: (*column).into(),
-        verdict: *verdict,
-        psi: *psi,
-        threshold: 0.2,
-        importance: *importance,
-    });
+    let by = if weighted {
+        ", weighted_by: importance"
+    } else {
+        ""
+    };
+    let columns = columns
+        .iter()
+        .map(|(column, verdict, psi, importance)| DriftOfColumn {
+            column: (*column).into(),
+            verdict: *verdict,
+            psi: *psi,
+            threshold: 0.2,
+            importance: *importance,
+        });
     Facts {
         champion: champion(),
         drift: Some(Drift {
@@ -252,15 +269,24 @@ fn drift_starts_a_build_where_it_matters() {
         "of 3 columns, a (PSI 0.50) drifts against what version 3 was trained on, in the requests of June (unweighted)"
     );
     // Twice as important as the average needs half of it.
-    let important = [("a", Slight, 0.12, Some(0.7)), ("b", Stable, 0.0, Some(0.3))];
-    let facts = with_drift(true, &[important[0], important[1], ("c", Stable, 0.0, Some(0.0))]);
+    let important = [
+        ("a", Slight, 0.12, Some(0.7)),
+        ("b", Stable, 0.0, Some(0.3)),
+    ];
+    let facts = with_drift(
+        true,
+        &[important[0], important[1], ("c", Stable, 0.0, Some(0.0))],
+    );
     let (_, reason) = fires(&decided(&facts, &limits(), &[]));
     assert!(reason.ends_with("(weighted by importance)"), "{reason}");
     quiet(&decided(&with_drift(false, &important), &limits(), &[]));
 
     let none = [("a", Drift, 0.5, None), ("b", Stable, 0.0, None)];
     let (_, reason) = fires(&decided(&with_drift(true, &none), &limits(), &[]));
-    assert!(reason.ends_with("(unweighted: the model tells no importance)"), "{reason}");
+    assert!(
+        reason.ends_with("(unweighted: the model tells no importance)"),
+        "{reason}"
+    );
 }
 
 #[test]
@@ -301,21 +327,36 @@ fn each_limit_holds_a_build_back() {
     let (by, sentence) = held(&found);
     assert_eq!(by, HeldBy::CoolDown);
     assert!(
-        sentence.contains("the next is at 2026-06-01T13:00:00.000000Z at the earliest (cool_down: 6h)"),
+        sentence
+            .contains("the next is at 2026-06-01T13:00:00.000000Z at the earliest (cool_down: 6h)"),
         "{sentence}"
     );
-    fires(&decided(&facts, &limits(), &[firing("other", "k", hours(6))]));
+    fires(&decided(
+        &facts,
+        &limits(),
+        &[firing("other", "k", hours(6))],
+    ));
     // A clock that goes ahead of this one has not waited for it.
     let mut ahead = firing("other", "k", hours(0));
     ahead.decided_at = now() + hours(1);
-    assert_eq!(held(&decided(&facts, &limits(), &[ahead])).0, HeldBy::CoolDown);
+    assert_eq!(
+        held(&decided(&facts, &limits(), &[ahead])).0,
+        HeldBy::CoolDown
+    );
 
     let two = [firing("a", "k", hours(23)), firing("b", "l", hours(7))];
     let found = decided(&facts, &limits(), &two);
     let (by, sentence) = held(&found);
     assert_eq!(by, HeldBy::PerDay);
-    assert!(sentence.contains("the next is at 2026-06-01T13:00:00"), "{sentence}");
-    fires(&decided(&facts, &limits(), &[firing("a", "k", hours(24)), firing("b", "l", hours(7))]));
+    assert!(
+        sentence.contains("the next is at 2026-06-01T13:00:00"),
+        "{sentence}"
+    );
+    fires(&decided(
+        &facts,
+        &limits(),
+        &[firing("a", "k", hours(24)), firing("b", "l", hours(7))],
+    ));
 
     let running = Firing {
         ended: None,
@@ -323,7 +364,13 @@ fn each_limit_holds_a_build_back() {
     };
     let one = [running];
     let found = decided(&facts, &limits(), &one);
-    assert_eq!(held(&found), (HeldBy::OneAtATime, "the build b of other has not ended, and builds run one at a time"));
+    assert_eq!(
+        held(&found),
+        (
+            HeldBy::OneAtATime,
+            "the build b of other has not ended, and builds run one at a time"
+        )
+    );
     let several = StartLimits {
         one_at_a_time: false,
         ..limits()
@@ -335,7 +382,10 @@ fn each_limit_holds_a_build_back() {
         ended: None,
         ..firing("other", "k", ago)
     };
-    assert_eq!(held(&decided(&facts, &limits(), &[left(hours(10))])).0, HeldBy::OneAtATime);
+    assert_eq!(
+        held(&decided(&facts, &limits(), &[left(hours(10))])).0,
+        HeldBy::OneAtATime
+    );
     fires(&decided(&facts, &limits(), &[left(hours(25))]));
     assert!(left(hours(1)).is_left(now()) && !left(Duration::from_secs(60)).is_left(now()));
 }
