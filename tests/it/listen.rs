@@ -48,9 +48,12 @@ impl Listening {
         let token = lines.find_map(|line| {
             let line = line.unwrap();
             let (name, value) = line.split_once(": ")?;
-            name.eq_ignore_ascii_case("authorization").then(|| value.to_owned())
+            name.eq_ignore_ascii_case("authorization")
+                .then(|| value.to_owned())
         });
-        caller.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+        caller
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
         token.unwrap()
     }
 
@@ -63,7 +66,9 @@ fn start(cloud: &Cloud, flags: &[&str]) -> (Running, String) {
     let arguments = [&["listen", "--port", "0"], flags].concat();
     let server = Running::new(&mut cloud.command(&arguments));
     let line = server.wait_for("listening for events");
-    let url = line.split_whitespace().find(|word| word.starts_with("http://"));
+    let url = line
+        .split_whitespace()
+        .find(|word| word.starts_with("http://"));
     (server, url.unwrap().to_owned())
 }
 
@@ -90,7 +95,10 @@ fn only_the_configured_account_is_heard_and_what_is_not_understood_is_counted() 
     let health = text_answer(client().get(format!("{}/health", listening.url)));
     assert_eq!(health.0, 200);
     let body = asks_for_a_build(1);
-    assert_eq!(text_answer(client().post(&listening.url).body(body.clone())).0, 401);
+    assert_eq!(
+        text_answer(client().post(&listening.url).body(body.clone())).0,
+        401
+    );
     let (head, signature) = token.rsplit_once('.').unwrap();
     for wrong in [
         "Bearer a.b.c".to_owned(),
@@ -109,7 +117,12 @@ fn only_the_configured_account_is_heard_and_what_is_not_understood_is_counted() 
     assert_eq!(listening.send(&token, &body), 200, "it is seen before");
     assert_eq!(listening.cloud.builds().len(), 1);
     listening.server.signal(Signal::TERM);
-    assert_eq!(listening.server.wait(), Some(0), "{}", listening.server.text());
+    assert_eq!(
+        listening.server.wait(),
+        Some(0),
+        "{}",
+        listening.server.text()
+    );
     listening.server.wait_for("1 events were not understood");
     listening.cloud.settle();
 }
@@ -121,7 +134,11 @@ fn behind_cloud_run_s_own_check_the_signature_is_gone() {
     let (head, _) = token.rsplit_once('.').unwrap();
     let stripped = format!("{head}.SIGNATURE_REMOVED_BY_GOOGLE");
     let body = push(1, json!({}));
-    assert_eq!(listening.send(&token, &body), 401, "it did not come through Cloud Run");
+    assert_eq!(
+        listening.send(&token, &body),
+        401,
+        "it did not come through Cloud Run"
+    );
     assert_eq!(listening.send(&stripped, &body), 200);
 }
 
@@ -131,7 +148,9 @@ fn crowd(url: &str, token: &str, events: &[String]) {
     std::thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| {
-                while let Some(event) = events.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                while let Some(event) =
+                    events.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+                {
                     assert_eq!(send(url, token, event), 200);
                 }
             });
@@ -150,7 +169,8 @@ fn two_hundred_duplicates_make_one_build() {
 
 #[test]
 fn two_hundred_shuffled_events_make_one_build() {
-    let minute = (serin::clock::Timestamp::real_now() - std::time::Duration::from_secs(1800)).to_string();
+    let minute =
+        (serin::clock::Timestamp::real_now() - std::time::Duration::from_secs(1800)).to_string();
     let schedule = format!("  schedule: {{cron: \"{} * * * *\"}}\n", &minute[14..16]);
     let listening = Listening::with(&schedule, &[]);
     let token = listening.token(ACCOUNT, AUDIENCE);
@@ -160,7 +180,13 @@ fn two_hundred_shuffled_events_make_one_build() {
     crowd(&listening.url, &token, &events);
     listening.cloud.settle();
     assert_eq!(listening.cloud.builds().len(), 1);
-    assert_eq!(listening.cloud.objects("triggers/customer-churn/events/").len(), 20);
+    assert_eq!(
+        listening
+            .cloud
+            .objects("triggers/customer-churn/events/")
+            .len(),
+        20
+    );
 }
 
 #[test]
@@ -171,10 +197,9 @@ fn a_server_that_is_killed_loses_no_event_and_starts_none_twice() {
     for (n, after) in [(1, 5), (2, 30), (3, 60)] {
         let event = asks_for_a_build(n);
         let address = url.strip_prefix("http://").unwrap();
-        let mut sender = std::net::TcpStream::connect(
-            listening.url.strip_prefix("http://").unwrap_or(address),
-        )
-        .unwrap();
+        let mut sender =
+            std::net::TcpStream::connect(listening.url.strip_prefix("http://").unwrap_or(address))
+                .unwrap();
         let request = format!(
             "POST / HTTP/1.1\r\nhost: a\r\nauthorization: {token}\r\ncontent-length: {}\r\n\r\n{event}",
             event.len()
@@ -195,7 +220,12 @@ fn a_server_that_is_killed_loses_no_event_and_starts_none_twice() {
         .cloud
         .builds()
         .iter()
-        .map(|build| build["substitutions"]["_SERIN_KEY"].as_str().unwrap().to_owned())
+        .map(|build| {
+            build["substitutions"]["_SERIN_KEY"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
         .collect();
     for key in &keys {
         assert_eq!(listening.cloud.past_first_step(key), 1, "{key}");
@@ -205,8 +235,14 @@ fn a_server_that_is_killed_loses_no_event_and_starts_none_twice() {
         listening.cloud.serin_later(&["trigger", "check"], minutes);
     }
     listening.cloud.settle();
-    let history = listening.cloud.serin(&["trigger", "history", "--format", "json"]).expect(0);
+    let history = listening
+        .cloud
+        .serin(&["trigger", "history", "--format", "json"])
+        .expect(0);
     let history: Value = serde_json::from_str(&history.stdout).unwrap();
     let fired = history["fired"].as_array().unwrap();
-    assert!(!fired.is_empty() && fired.iter().all(|f| f["build"].is_string()), "{fired:#?}");
+    assert!(
+        !fired.is_empty() && fired.iter().all(|f| f["build"].is_string()),
+        "{fired:#?}"
+    );
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use serin::clock::Timestamp;
 
-use crate::emulate::{emulate_with, get, post, post_text};
+use crate::emulate::{client, emulate_with, get, post, post_text};
 use crate::harness::{Ended, Project, Running};
 
 pub const PROJECT: &str = "local-project";
@@ -65,13 +65,19 @@ impl Cloud {
             url,
         };
         let bucket = json!({"name": "my-project-churn", "location": "us-central1"});
-        post(&cloud.at(&format!("storage/v1/b?project={PROJECT}")), &bucket);
+        post(
+            &cloud.at(&format!("storage/v1/b?project={PROJECT}")),
+            &bucket,
+        );
         let trigger = json!({
             "name": TRIGGER, "filename": "cloudbuild.yaml",
             "triggerTemplate": {"repoName": "churn", "branchName": "^main$"},
         });
         // A fault may answer after it took effect.
-        post(&cloud.at(&format!("v1/projects/{PROJECT}/locations/global/triggers")), &trigger);
+        post(
+            &cloud.at(&format!("v1/projects/{PROJECT}/locations/global/triggers")),
+            &trigger,
+        );
         cloud
     }
 
@@ -134,14 +140,27 @@ impl Cloud {
     }
 
     pub fn check(&self) -> Value {
-        let ended = self.serin(&["trigger", "check", "--format", "json"]).expect(0);
+        let ended = self
+            .serin(&["trigger", "check", "--format", "json"])
+            .expect(0);
         let line = ended.stdout.lines().last().unwrap();
         serde_json::from_str(line).unwrap()
     }
 
-    /// Every build, the newest first.
+    /// Every build, the newest first; asked again where a fault of the emulator hits the question.
     pub fn builds(&self) -> Vec<Value> {
-        let (_, answer) = get(&self.at(&format!("v1/projects/{PROJECT}/locations/global/builds")));
+        let path = format!("v1/projects/{PROJECT}/locations/global/builds");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let ask = async || {
+            let answer = client().get(self.at(&path)).send().await.ok()?;
+            let answer = answer.error_for_status().ok()?.bytes().await.ok()?;
+            serde_json::from_slice::<Value>(&answer).ok()
+        };
+        let mut tries = (0..50).map(|_| runtime.block_on(ask()));
+        let answer = tries.find_map(|answer| answer).expect("no list of builds");
         answer["builds"].as_array().cloned().unwrap_or_default()
     }
 
@@ -181,11 +200,26 @@ pub fn repository(folder: &Path) {
     for arguments in [
         &["init", "-q", "-b", "main"][..],
         &["add", "-A"],
-        &["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "First"],
+        &[
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@t",
+            "commit",
+            "-qm",
+            "First",
+        ],
     ] {
-        let ran = Command::new("git").args(arguments).current_dir(folder).output();
+        let ran = Command::new("git")
+            .args(arguments)
+            .current_dir(folder)
+            .output();
         let ran = ran.unwrap();
-        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        assert!(
+            ran.status.success(),
+            "{}",
+            String::from_utf8_lossy(&ran.stderr)
+        );
     }
 }
 
@@ -201,13 +235,18 @@ fn a_build_is_fired_by_hand_once_for_a_key_and_history_tells_it() {
     let fire = ["trigger", "fire", "--reason", "costs $5", "--key", "a"];
     cloud.serin(&fire).expect(0).says("on_demand: fires: costs");
     cloud.settle();
-    cloud.serin(&fire).expect(0).says("nothing changed since a build was started");
+    cloud
+        .serin(&fire)
+        .expect(0)
+        .says("nothing changed since a build was started");
     let builds = cloud.builds();
     assert_eq!(builds.len(), 1, "{builds:#?}");
     assert_eq!(builds[0]["status"], "SUCCESS", "{builds:#?}");
     assert_eq!(builds[0]["substitutions"]["_SERIN_KEY"], "on-demand-a");
     let history = cloud.serin(&["trigger", "history"]).expect(0);
-    let history = history.says("fired on_demand").says(builds[0]["id"].as_str().unwrap());
+    let history = history
+        .says("fired on_demand")
+        .says(builds[0]["id"].as_str().unwrap());
     assert_eq!(history.stdout.lines().count(), 1, "{}", history.stdout);
     let claims = cloud.objects("triggers/customer-churn/");
     assert_eq!(
@@ -233,10 +272,22 @@ fn of_two_builds_of_a_key_one_is_a_twin_and_ends_well() {
     cloud.settle();
     let builds = cloud.builds();
     assert_eq!(builds.len(), 2);
-    assert!(builds.iter().all(|b| b["status"] == "SUCCESS"), "{builds:#?}");
+    assert!(
+        builds.iter().all(|b| b["status"] == "SUCCESS"),
+        "{builds:#?}"
+    );
     assert_eq!(cloud.past_first_step("k"), 1);
-    let twin = builds.iter().map(|b| cloud.log(b)).find(|log| log.contains("twin"));
-    assert_eq!(twin.unwrap().matches("is its twin and does nothing").count(), 2, "each step");
+    let twin = builds
+        .iter()
+        .map(|b| cloud.log(b))
+        .find(|log| log.contains("twin"));
+    assert_eq!(
+        twin.unwrap()
+            .matches("is its twin and does nothing")
+            .count(),
+        2,
+        "each step"
+    );
 }
 
 #[test]
@@ -250,17 +301,28 @@ fn each_limit_holds_a_build_back_and_history_says_which() {
         }],
     });
     cloud.put("triggers/ledger.json", &running);
-    cloud.serin(&fire("a")).expect(1).says("held back by one_at_a_time");
+    cloud
+        .serin(&fire("a"))
+        .expect(1)
+        .says("held back by one_at_a_time");
     let mut ended = running.clone();
     ended["firings"][0]["ended"] = "SUCCESS".into();
     cloud.put("triggers/ledger.json", &ended);
-    cloud.serin(&fire("b")).expect(1).says("held back by cool_down");
+    cloud
+        .serin(&fire("b"))
+        .expect(1)
+        .says("held back by cool_down");
     // One of the other model's, then one of this: the day is full.
     cloud.serin_later(&fire("c"), 7 * 60).expect(0);
     cloud.settle();
-    cloud.serin_later(&fire("d"), 14 * 60).expect(1).says("held back by per_day");
+    cloud
+        .serin_later(&fire("d"), 14 * 60)
+        .expect(1)
+        .says("held back by per_day");
     assert_eq!(cloud.builds().len(), 1);
-    let history = cloud.serin(&["trigger", "history", "--format", "json"]).expect(0);
+    let history = cloud
+        .serin(&["trigger", "history", "--format", "json"])
+        .expect(0);
     let history: Value = serde_json::from_str(&history.stdout).unwrap();
     assert_eq!(history["fired"].as_array().unwrap().len(), 1);
     let held = history["held"].as_array().unwrap().iter();
@@ -275,10 +337,18 @@ fn a_scheduled_time_starts_one_build() {
     let causes = format!("  schedule: {{cron: \"{cron} * * * *\"}}\n  limits: {{cool_down: 1ms}}");
     let cloud = Cloud::with(&causes, &[]);
     let checked = cloud.check();
-    assert_eq!(finding(&checked, "schedule")["decision"], "fires", "{checked:#}");
+    assert_eq!(
+        finding(&checked, "schedule")["decision"],
+        "fires",
+        "{checked:#}"
+    );
     cloud.settle();
     let again = cloud.check();
-    assert_eq!(finding(&again, "schedule")["decision"], "quiet", "{again:#}");
+    assert_eq!(
+        finding(&again, "schedule")["decision"],
+        "quiet",
+        "{again:#}"
+    );
     assert_eq!(cloud.builds().len(), 1);
 }
 
@@ -291,7 +361,14 @@ fn with_champion(triggers: &str) -> Cloud {
     project.edit("serin.yaml", |text| text + &section);
     let cloud = Cloud::of(project, &[]);
     let (project, url) = (&cloud.project, &cloud.url);
-    let arguments = ["run", "project", "--workspace", "workspace", "--emulator", url];
+    let arguments = [
+        "run",
+        "project",
+        "--workspace",
+        "workspace",
+        "--emulator",
+        url,
+    ];
     project.serin(&arguments).expect(0);
     project.write("cloudbuild.yaml", CLAIMS);
     let _state = std::fs::remove_dir_all(project.source().join(".serin"));
@@ -305,11 +382,19 @@ fn performance_drift_and_new_data_each_start_one_build() {
         "  new_data: {rows: 100}\n  performance: {metric: roc_auc, below: 0.88, labels: {local: labels.csv, key: customer_id}}\n  drift: {psi: 0.2, weighted_by: importance}\n  limits: {cool_down: 1ms, per_day: 9}",
     );
     let decisions = |checked: &Value| {
-        ["performance", "drift", "new_data"]
-            .map(|cause| finding(checked, cause)["decision"].as_str().unwrap().to_owned())
+        ["performance", "drift", "new_data"].map(|cause| {
+            finding(checked, cause)["decision"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
     };
     let checked = cloud.check();
-    assert_eq!(decisions(&checked), ["quiet", "quiet", "quiet"], "{checked:#}");
+    assert_eq!(
+        decisions(&checked),
+        ["quiet", "quiet", "quiet"],
+        "{checked:#}"
+    );
 
     let monitor = json!({
         "format": 1, "model": "customer-churn", "version": "1",
@@ -322,31 +407,59 @@ fn performance_drift_and_new_data_each_start_one_build() {
     });
     cloud.put("monitor/customer-churn/monitor.json", &monitor);
     let checked = cloud.check();
-    assert_eq!(decisions(&checked), ["fires", "held", "quiet"], "{checked:#}");
+    assert_eq!(
+        decisions(&checked),
+        ["fires", "held", "quiet"],
+        "{checked:#}"
+    );
     cloud.settle();
     let checked = cloud.check();
-    assert_eq!(decisions(&checked), ["quiet", "fires", "quiet"], "{checked:#}");
+    assert_eq!(
+        decisions(&checked),
+        ["quiet", "fires", "quiet"],
+        "{checked:#}"
+    );
     cloud.settle();
     let checked = cloud.check();
-    assert_eq!(decisions(&checked), ["quiet", "quiet", "quiet"], "{checked:#}");
+    assert_eq!(
+        decisions(&checked),
+        ["quiet", "quiet", "quiet"],
+        "{checked:#}"
+    );
 
     cloud.project.edit("data/usage.csv", |text| {
         let rows: Vec<&str> = text.lines().skip(1).take(120).collect();
         format!("{text}{}\n", rows.join("\n"))
     });
     let checked = cloud.check();
-    assert_eq!(decisions(&checked), ["quiet", "quiet", "fires"], "{checked:#}");
+    assert_eq!(
+        decisions(&checked),
+        ["quiet", "quiet", "fires"],
+        "{checked:#}"
+    );
     let reason = checked["started"]["reason"].as_str().unwrap();
-    assert!(reason.starts_with("120 new rows in table usage"), "{reason}");
+    assert!(
+        reason.starts_with("120 new rows in table usage"),
+        "{reason}"
+    );
     cloud.settle();
     let checked = cloud.check();
-    assert_eq!(decisions(&checked), ["quiet", "quiet", "quiet"], "{checked:#}");
+    assert_eq!(
+        decisions(&checked),
+        ["quiet", "quiet", "quiet"],
+        "{checked:#}"
+    );
 
     let builds = cloud.builds();
     // Those of the champion's own build do not count: it ran beside Cloud Build.
     assert_eq!(builds.len(), 3, "{builds:#?}");
-    let causes = builds.iter().map(|b| b["substitutions"]["_SERIN_CAUSE"].as_str().unwrap());
-    assert_eq!(causes.collect::<Vec<_>>(), ["new_data", "drift", "performance"]);
+    let causes = builds
+        .iter()
+        .map(|b| b["substitutions"]["_SERIN_CAUSE"].as_str().unwrap());
+    assert_eq!(
+        causes.collect::<Vec<_>>(),
+        ["new_data", "drift", "performance"]
+    );
 }
 
 #[test]
@@ -367,17 +480,30 @@ fn a_key_that_was_left_without_a_build_is_finished() {
     cloud.put("triggers/customer-churn/b.json", &object);
     let check = ["trigger", "check"];
     let early = cloud.serin(&check).expect(0);
-    assert!(!early.stdout.contains("started the build"), "{}", early.stdout);
-    cloud.serin_later(&check, 3).expect(0).says("not started; starting it");
+    assert!(
+        !early.stdout.contains("started the build"),
+        "{}",
+        early.stdout
+    );
+    cloud
+        .serin_later(&check, 3)
+        .expect(0)
+        .says("not started; starting it");
     cloud.serin_later(&check, 6).expect(0).says("no cause");
     cloud.settle();
     assert_eq!(cloud.builds().len(), 2);
-    assert_eq!((cloud.past_first_step("a"), cloud.past_first_step("b")), (1, 1));
+    assert_eq!(
+        (cloud.past_first_step("a"), cloud.past_first_step("b")),
+        (1, 1)
+    );
 }
 
 /// Fires one key under a fault, as often as the caller would send it again; one build gets past its first step.
 fn fires_once_under(fault: &str) {
-    let cloud = Cloud::with("  limits: {cool_down: 1ms, per_day: 9}", &["--fault", fault]);
+    let cloud = Cloud::with(
+        "  limits: {cool_down: 1ms, per_day: 9}",
+        &["--fault", fault],
+    );
     let fire = ["trigger", "fire", "--reason", "r", "--key", "k"];
     let mut tried = 0;
     // What failed is sent again, and finished once it is old enough.
@@ -389,12 +515,20 @@ fn fires_once_under(fault: &str) {
     cloud.settle();
     let builds = cloud.builds();
     assert!(!builds.is_empty(), "{fault}");
-    assert_eq!(cloud.past_first_step("on-demand-k"), 1, "{fault}: {builds:#?}");
+    assert_eq!(
+        cloud.past_first_step("on-demand-k"),
+        1,
+        "{fault}: {builds:#?}"
+    );
 }
 
 #[test]
 fn refusals_and_lost_answers_of_cloud_build_make_one_build() {
-    for fault in ["cloudbuild:503:0.5", "cloudbuild:reset:0.4", "cloudbuild:truncate:0.5"] {
+    for fault in [
+        "cloudbuild:503:0.5",
+        "cloudbuild:reset:0.4",
+        "cloudbuild:truncate:0.5",
+    ] {
         fires_once_under(fault);
     }
 }
@@ -410,9 +544,16 @@ fn refusals_and_lost_answers_of_storage_make_one_build() {
 fn a_check_that_is_killed_anywhere_makes_one_build() {
     let cloud = Cloud::with(
         "  limits: {cool_down: 1ms, per_day: 99}",
-        &["--fault", "storage:delay:15ms", "--fault", "cloudbuild:delay:15ms"],
+        &[
+            "--fault",
+            "storage:delay:15ms",
+            "--fault",
+            "cloudbuild:delay:15ms",
+        ],
     );
-    let seed = std::env::var("SERIN_KILLS_SEED").ok().and_then(|s| s.parse().ok());
+    let seed = std::env::var("SERIN_KILLS_SEED")
+        .ok()
+        .and_then(|s| s.parse().ok());
     let seed: u64 = seed.unwrap_or_else(|| u64::from(std::process::id()));
     println!("SERIN_KILLS_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
@@ -431,6 +572,10 @@ fn a_check_that_is_killed_anywhere_makes_one_build() {
             cloud.serin_later(&fire, minutes).expect(0);
         }
         cloud.settle();
-        assert_eq!(cloud.past_first_step(&format!("on-demand-{key}")), 1, "{key}");
+        assert_eq!(
+            cloud.past_first_step(&format!("on-demand-{key}")),
+            1,
+            "{key}"
+        );
     }
 }
