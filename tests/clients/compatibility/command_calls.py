@@ -460,13 +460,14 @@ if TOOL == "gcloud":
 
     @call
     def storage_notifications():
-        tool(f"storage buckets notifications create {BUCKET} --topic=calls-events")
-        says(tool(f"storage buckets notifications list {BUCKET}"), "topics/calls-events")
+        tool(f"storage buckets create {BUCKET}-events --location=us-central1")
+        tool(f"storage buckets notifications create {BUCKET}-events --topic=calls-events")
+        says(tool(f"storage buckets notifications list {BUCKET}-events"), "topics/calls-events")
 
     @call
     def eventarc_create():
         flags = "--destination-run-service=calls --destination-run-region=us-central1 --service-account=a@p.iam.gserviceaccount.com"
-        event = f"--event-filters=type=google.cloud.storage.object.v1.finalized --event-filters=bucket={BUCKET[5:]}"
+        event = f"--event-filters=type=google.cloud.storage.object.v1.finalized --event-filters=bucket={BUCKET[5:]}-events"
         tool(f"eventarc triggers create calls {AT} {flags} {event}")
 
     @call
@@ -495,7 +496,6 @@ if TOOL == "gcloud":
         "services": "services list",
         "run": "run services list --region=us-central1",
         "functions": "functions list",
-        "source": "source repos list",
     }
     for name, line in REFUSED.items():
 
