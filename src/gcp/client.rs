@@ -223,10 +223,11 @@ impl Client {
             ..
         } = self.inner.connections.limits;
         let connections = &self.inner.connections;
-        let http = if call.google {
-            connections.google()
-        } else {
-            connections.direct()
+        let http = match call.timeout {
+            // Only of servers of this machine.
+            Timeout::Query => connections.patient(),
+            _ if call.google => connections.google(),
+            _ => connections.direct(),
         };
         let http = http.map_err(|why| {
             Failed::new(

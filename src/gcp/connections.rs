@@ -45,6 +45,7 @@ pub(super) struct Connections {
     pub limits: Limits,
     google: Http,
     direct: Http,
+    patient: Http,
 }
 
 type Http = OnceLock<Result<reqwest::Client, String>>;
@@ -55,6 +56,7 @@ impl Connections {
             limits,
             google: OnceLock::new(),
             direct: OnceLock::new(),
+            patient: OnceLock::new(),
         }
     }
 
@@ -67,6 +69,17 @@ impl Connections {
     /// To an address that is behind no proxy: an emulator on this machine, a metadata server.
     pub(super) fn direct(&self) -> Result<&reqwest::Client, &str> {
         let made = self.direct.get_or_init(|| self.make(false));
+        made.as_ref().map_err(String::as_str)
+    }
+
+    /// As [`Self::direct`], to a server that is silent until a query is done.
+    pub(super) fn patient(&self) -> Result<&reqwest::Client, &str> {
+        let limits = Limits {
+            silence: self.limits.query,
+            ..self.limits
+        };
+        let build = || build(false, &limits).map_err(|e| causes(&e));
+        let made = self.patient.get_or_init(build);
         made.as_ref().map_err(String::as_str)
     }
 
