@@ -307,7 +307,10 @@ fn each_ref_is_an_event_and_its_files_are_those_of_the_whole_push() {
     fires(&["main"], &[("all", &taken)]);
     // Moved back by force: the files between the two.
     work.git(&["reset", "--quiet", "--hard", &first]);
-    fires(&["--force", "main"], &[("all", &first), ("models", &first)]);
+    fires(
+        &["--force", "main"],
+        &[("all", &first), ("models", &first), ("code", &first)],
+    );
     // Nothing new, nothing to do.
     fires(&["main"], &[]);
     work.git(&["branch", "a"]);

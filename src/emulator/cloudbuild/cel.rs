@@ -424,7 +424,7 @@ impl Node {
 }
 
 fn joined(decides: bool, sides: [Result<bool, String>; 2]) -> Result<Value, String> {
-    if sides.iter().any(|side| *side == Ok(decides)) {
+    if sides.contains(&Ok(decides)) {
         return Ok(decides.into());
     }
     let [a, b] = sides;
