@@ -123,7 +123,7 @@ impl Cloud<'_> {
             let triggers = self.cloud_build(&location).triggers_list().await?;
             found.extend(triggers.into_iter().map(|trigger| Resource::BuildTrigger {
                 location: location.clone(),
-                trigger,
+                trigger: Box::new(trigger),
             }));
         }
         Ok(found)

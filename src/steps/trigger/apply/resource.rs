@@ -64,7 +64,7 @@ pub(super) enum Resource {
     Subscription(Subscription),
     BuildTrigger {
         location: String,
-        trigger: BuildTrigger,
+        trigger: Box<BuildTrigger>,
     },
     Job(Job),
     Eventarc(Trigger),

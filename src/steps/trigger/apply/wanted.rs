@@ -56,7 +56,7 @@ pub(super) fn wanted(triggers: &Triggers, around: &Surroundings) -> Result<Vec<R
         }
         wanted.push(Resource::BuildTrigger {
             location: commit.repository.location().to_owned(),
-            trigger: build_trigger(triggers, commit, around)?,
+            trigger: Box::new(build_trigger(triggers, commit, around)?),
         });
     }
     let causes = causes(triggers);
