@@ -31,7 +31,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 
 pub(crate) use connection::Held;
@@ -147,6 +147,31 @@ struct Shared {
     health: String,
     /// For requests under way, other than for health.
     places: Arc<Semaphore>,
+}
+
+/// As [`serve`], and requests under way have so long to be answered after `stop`.
+pub(crate) async fn serve_with_farewell(
+    listener: TcpListener,
+    app: Router,
+    limits: Limits,
+    health: &str,
+    farewell: Duration,
+    stop: impl Future<Output = ()>,
+) {
+    let (stopping, stopped) = oneshot::channel();
+    let server = serve(listener, app, limits, health, async move {
+        stop.await;
+        let _ = stopping.send(());
+    });
+    let deadline = async {
+        // The sender lives as long as the server, so this ends only after the signal.
+        let _ = stopped.await;
+        tokio::time::sleep(farewell).await;
+    };
+    tokio::select! {
+        () = server => {}
+        () = deadline => {}
+    }
 }
 
 /// Serves until `stop`; then requests under way are answered, and nothing is accepted any more. Dropping the future ends

@@ -30,7 +30,7 @@ use axum::response::Response;
 use futures_util::StreamExt;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::Input;
 use crate::listen::{self, Held, Limits, json_answer, json_bytes, refusal};
@@ -120,21 +120,8 @@ async fn serve_until(
             .local_addr()
             .context("reading the server's address")?,
     );
-    let (stopping, stopped) = oneshot::channel();
     let (limits, health) = (Limits::for_messages(), &options.routes.health);
-    let server = listen::serve(listener, app, limits, health, async move {
-        stop.await;
-        let _ = stopping.send(());
-    });
-    let deadline = async {
-        // The sender lives as long as the server, so this ends only after the signal.
-        let _ = stopped.await;
-        tokio::time::sleep(FAREWELL).await;
-    };
-    tokio::select! {
-        () = server => {}
-        () = deadline => {}
-    }
+    listen::serve_with_farewell(listener, app, limits, health, FAREWELL, stop).await;
     Ok(())
 }
 

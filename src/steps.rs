@@ -62,6 +62,15 @@ impl Outcome {
     }
 }
 
+/// How a command prints what it tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// Lines for people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
 /// The flag of every step that reads `serin.yaml`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ConfigFlag {
@@ -199,6 +208,12 @@ impl Context {
     /// The config's path as the records name it.
     pub fn config_path(&self) -> String {
         self.config.path.display().to_string()
+    }
+
+    /// The resource name of the config's endpoint, by the project's id.
+    fn endpoint_name(&self) -> String {
+        let parent = self.vertex().parent().to_owned();
+        format!("{parent}/endpoints/{}", *self.config.deploy.endpoint)
     }
 
     /// The URI of an object of the project's bucket.

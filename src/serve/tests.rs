@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use super::*;
 use crate::model::testing;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde::Serialize;
 
-use super::one_thread;
+use super::{Format, one_thread};
 use crate::clock::{Clock, Timestamp};
 use crate::error::Input;
 use crate::exit::code;
@@ -11,15 +11,6 @@ use crate::gcp::{self, Access, Client, Redirect};
 use crate::printable;
 
 const CLOUD_SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
-
-/// How it is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Format {
-    /// Lines for people.
-    Text,
-    /// One JSON object.
-    Json,
-}
 
 /// Say who serin is to Google Cloud: the account, from which source, until when
 ///

@@ -7,7 +7,7 @@ mod tests;
 
 use anyhow::Result;
 
-use super::{one_thread, project};
+use super::{Format, one_thread, project};
 use crate::clock::Clock;
 use crate::config::{resource_name, what};
 use crate::defaults;
@@ -99,12 +99,6 @@ struct PlaceFlags {
     /// The region that is looked at beside `global` [default: CLOUDSDK_COMPUTE_REGION, else GOOGLE_CLOUD_REGION]
     #[arg(long, env = "SERIN_REGION")]
     region: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 /// A build and the location that it is in.

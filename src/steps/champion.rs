@@ -34,17 +34,10 @@ pub(crate) struct Serving {
 /// [`Input`] when it has no model files, `gcp::Error` when the cloud fails.
 pub(crate) async fn find(ctx: &Context) -> Result<Option<Serving>> {
     let vertex = ctx.vertex();
-    let endpoint = format!(
-        "{}/endpoints/{}",
-        vertex.parent(),
-        *ctx.config.deploy.endpoint
-    );
-    let Some(endpoint) = vertex.endpoints_get(&endpoint).await? else {
+    let Some(endpoint) = vertex.endpoints_get(&ctx.endpoint_name()).await? else {
         return Ok(None);
     };
-    let last = rollouts::read(ctx)
-        .await?
-        .and_then(|(_, journal)| journal.rollout);
+    let last = rollouts::last(ctx).await?;
     let named = rollouts::named_champions(ctx, &endpoint).await?;
     let unproven = |d: &DeployedModel| last.as_ref().is_some_and(|r| r.challenger.id == d.id);
     let deployed = rollouts::champion(&endpoint, last.as_ref(), |d| named.has(d))

@@ -35,7 +35,7 @@ use self::journal::Journal;
 use self::observe::Counts;
 use self::stages::{End, Stages};
 use super::rollouts::{self, Deployment, Rollout, split, told};
-use super::{CommonFlags, Context, Outcome, finish};
+use super::{CommonFlags, Context, Format, Outcome, finish};
 use crate::clock::Timestamp;
 use crate::config::OnCancel;
 use crate::error::LeaseError;
@@ -47,15 +47,6 @@ use crate::workspace::records::{
 use crate::workspace::{Record, Workspace};
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-/// How `--status` is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Format {
-    /// Lines for people.
-    Text,
-    /// One JSON object.
-    Json,
-}
 
 /// Roll the version out to its endpoint as a canary
 ///
@@ -139,87 +130,9 @@ pub(crate) fn command(flags: Flags) -> Result<u8> {
         Some(word) => by_hand::ask(ctx, word).await,
         None if asked.status => by_hand::status(ctx, format).await,
         None if asked.recover => by_hand::recover(ctx).await,
-        None if asked.dry_run => dry_run(ctx).await,
+        None if asked.dry_run => by_hand::dry_run(ctx).await,
         None => deploy(ctx).await,
     })
-}
-
-/// Tells what a rollout of the pushed version would do. Changes nothing.
-async fn dry_run(ctx: &Context) -> Result<Outcome> {
-    let validated: Validated = ctx.workspace.read()?;
-    let pushed: Pushed = ctx.workspace.read()?;
-    let vertex = ctx.vertex();
-    let name = format!(
-        "{}/endpoints/{}",
-        vertex.parent(),
-        *ctx.config.deploy.endpoint
-    );
-    let Some(endpoint) = vertex.endpoints_get(&name).await? else {
-        println!("would make the endpoint {name}");
-        println!(
-            "would deploy version {} and give it all the traffic, as the first model",
-            pushed.version
-        );
-        return Ok(Outcome::Done);
-    };
-    let last = rollouts::read(ctx)
-        .await?
-        .and_then(|(_, entry)| entry.rollout);
-    let target = Target::choose(ctx, &endpoint, &pushed, last.as_ref()).await?;
-    println!("endpoint: {}", endpoint.name);
-    println!("traffic: {}", told(&split(&endpoint), &endpoint));
-    if target.is_settled(&endpoint, kept(ctx, last.as_ref())) {
-        println!("nothing to do: this digest serves everything already");
-        return Ok(Outcome::Done);
-    }
-    if let Some(reason) = compared_with_another(&validated, &target) {
-        println!("would hold: {reason}");
-        return Ok(Outcome::Rejected);
-    }
-    if validated.verdict != Verdict::Pass {
-        println!(
-            "would do nothing: validate ended in {}",
-            validated.verdict.as_str()
-        );
-        return Ok(Outcome::Rejected);
-    }
-    if let Some(last) = last.filter(|last| last.ended.is_none() && !is_same(last, &target, &pushed))
-    {
-        println!(
-            "would end the rollout of {} first, which nobody ended",
-            last.challenger
-        );
-    }
-    if endpoint.deployed(&target.challenger.id).is_none() {
-        println!(
-            "would deploy {} on {}",
-            target.challenger, ctx.config.deploy.machine
-        );
-    }
-    let plan = stages::plan(&ctx.config.deploy, target.champion.is_some());
-    for (i, percent) in plan.stages.iter().enumerate() {
-        let split = target.split(*percent);
-        let told = |id: &String| match id {
-            id if *id == target.challenger.id => target.challenger.to_string(),
-            id => endpoint
-                .deployed(id)
-                .map_or_else(|| id.clone(), |d| Deployment::of(d).to_string()),
-        };
-        let parts: Vec<String> = split
-            .iter()
-            .map(|(id, share)| format!("{share}% to {}", told(id)))
-            .collect();
-        println!(
-            "would give, in stage {} of {}, {}",
-            i + 1,
-            plan.stages.len(),
-            parts.join(" and ")
-        );
-    }
-    if let Some(champion) = &target.champion {
-        println!("would undeploy {champion} after the promotion");
-    }
-    Ok(Outcome::Done)
 }
 
 /// Rolls the pushed version out to the endpoint, or rolls it back.
@@ -250,9 +163,7 @@ async fn run<'a>(ctx: &'a Context, slot: &mut Option<Lead<'a>>) -> Result<Outcom
     }
     let pushed: Pushed = ctx.workspace.read()?;
     let endpoint = endpoint::find_or_create(ctx).await?;
-    let last = rollouts::read(ctx)
-        .await?
-        .and_then(|(_, entry)| entry.rollout);
+    let last = rollouts::last(ctx).await?;
     let target = Target::choose(ctx, &endpoint, &pushed, last.as_ref()).await?;
     if target.is_settled(&endpoint, kept(ctx, last.as_ref())) {
         return settled(ctx, &target, &pushed);
@@ -271,11 +182,7 @@ async fn run<'a>(ctx: &'a Context, slot: &mut Option<Lead<'a>>) -> Result<Outcom
     settle_earlier(lead, &pushed).await?;
     if lead.target.promoted {
         begin(lead, &pushed).await?;
-        lead.divide(lead.target.split(100)).await?;
-        let reason = "this version is champion";
-        lead.conclude(DeployVerdict::Promoted, reason).await?;
-        lead.finish_promotion().await?;
-        lead.journal.end_rollout().await?;
+        lead.promote("this version is champion").await?;
         return settled(ctx, &lead.target, &pushed);
     }
     if let Some(reason) = compared_with_another(&validated, &lead.target) {

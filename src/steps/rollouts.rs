@@ -200,11 +200,19 @@ pub(super) fn split(endpoint: &Endpoint) -> Split {
 
 /// A split as a person reads it, as in `25% to version 2 and 75% to version 1`.
 pub(super) fn told(split: &Split, endpoint: &Endpoint) -> String {
+    told_with(split, endpoint, None)
+}
+
+/// The same, of a split with a model that is not deployed yet.
+pub(super) fn told_with(split: &Split, endpoint: &Endpoint, new: Option<&Deployment>) -> String {
     let parts: Vec<String> = split
         .iter()
         .map(|(id, share)| match endpoint.deployed(id) {
             Some(d) => format!("{share}% to {}", Deployment::of(d)),
-            None => format!("{share}% to the deployed model {id}"),
+            None => match new.filter(|new| new.id == *id) {
+                Some(new) => format!("{share}% to {new}"),
+                None => format!("{share}% to the deployed model {id}"),
+            },
         })
         .collect();
     match parts.is_empty() {
@@ -244,6 +252,14 @@ pub(super) async fn read(ctx: &Context) -> Result<Option<(i64, Entry)>> {
     };
     let entry = parse(&bytes, &ctx.gs(&name))?;
     Ok(Some((object.generation, entry)))
+}
+
+/// The rollout under way or the last one.
+///
+/// # Errors
+/// As [`read`].
+pub(super) async fn last(ctx: &Context) -> Result<Option<Rollout>> {
+    Ok(read(ctx).await?.and_then(|(_, entry)| entry.rollout))
 }
 
 /// Reads a journal of any format that this program knows.

@@ -21,7 +21,7 @@ pub(super) use ledger::claim_for_build;
 pub(crate) use text::{lines, message};
 
 use super::lint::Source;
-use super::{CommonFlags, Context, one_thread};
+use super::{CommonFlags, Context, Format, one_thread};
 use crate::error::Input;
 use crate::exit::code;
 use crate::workspace::reason;
@@ -94,12 +94,6 @@ pub(crate) struct LookingFlags {
     /// How the decision is written
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 /// Runs `serin trigger`.

@@ -1,6 +1,5 @@
 //! The server: who calls, what the event says, whether it was seen before, and the answer.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,7 +14,6 @@ use axum::response::Response;
 use futures_util::StreamExt;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 
 use super::desk::Desk;
 use super::event::{self, Asks, Event, Names};
@@ -92,30 +90,14 @@ pub(super) async fn serve(server: Server, address: Address, port: u16) -> Result
         "listening for events of {model} on http://{at} ({})",
         address.why
     ));
-    serve_until(listener, app, async move {
+    let limits = Limits::for_messages();
+    listen::serve_with_farewell(listener, app, limits, HEALTH, FAREWELL, async move {
         signals.next().await;
     })
     .await;
     let malformed = open.server.malformed.load(Relaxed);
     log::info(&format!("stopped; {malformed} events were not understood"));
     Ok(())
-}
-
-async fn serve_until(listener: TcpListener, app: Router, stop: impl Future<Output = ()>) {
-    let (stopping, stopped) = oneshot::channel();
-    let server = listen::serve(listener, app, Limits::for_messages(), HEALTH, async move {
-        stop.await;
-        let _ = stopping.send(());
-    });
-    let deadline = async {
-        // The sender lives as long as the server, so this ends only after the signal.
-        let _ = stopped.await;
-        tokio::time::sleep(FAREWELL).await;
-    };
-    tokio::select! {
-        () = server => {}
-        () = deadline => {}
-    }
 }
 
 async fn answer(State(open): State<Arc<Open>>, request: Request<Body>) -> Response {

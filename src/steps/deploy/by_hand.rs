@@ -12,14 +12,14 @@ use super::asked::{self, Asked, Word};
 use super::effects::{Lead, name_champion};
 use super::endpoint::{Target, is_ours};
 use super::journal::Journal;
-use super::{Format, MINUTE};
+use super::{MINUTE, compared_with_another, is_same, kept, stages};
 use crate::error::{Input, LeaseError};
 use crate::gcp::vertex::{DeployedModel, Endpoint};
 use crate::report::terminal;
-use crate::steps::rollouts::{self, Deployment, Entry, Rollout, split, told};
-use crate::steps::{Context, Outcome};
+use crate::steps::rollouts::{self, Deployment, Entry, Rollout, split, told, told_with};
+use crate::steps::{Context, Format, Outcome};
 use crate::workspace::Digest;
-use crate::workspace::records::DeployVerdict;
+use crate::workspace::records::{DeployVerdict, Pushed, Validated, Verdict};
 
 /// How long a build that leads is given to do what it is asked, on the build's clock: it looks once a minute.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(600);
@@ -30,16 +30,79 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// The endpoint of the config, which has to be there.
 async fn endpoint(ctx: &Context) -> Result<Endpoint> {
-    let vertex = ctx.vertex();
-    let id = &ctx.config.deploy.endpoint;
-    let name = format!("{}/endpoints/{}", vertex.parent(), **id);
-    let found = vertex.endpoints_get(&name).await?;
+    let name = ctx.endpoint_name();
+    let found = ctx.vertex().endpoints_get(&name).await?;
     found.ok_or_else(|| {
         Input::new(format!("there is no endpoint {name}"))
-            .at(id.place.clone())
+            .at(ctx.config.deploy.endpoint.place.clone())
             .hint("the first `serin deploy` makes it")
             .into()
     })
+}
+
+/// Tells what a rollout of the pushed version would do. Changes nothing.
+///
+/// # Errors
+/// Those of the step before its first effect.
+pub(super) async fn dry_run(ctx: &Context) -> Result<Outcome> {
+    let validated: Validated = ctx.workspace.read()?;
+    let pushed: Pushed = ctx.workspace.read()?;
+    let name = ctx.endpoint_name();
+    let Some(endpoint) = ctx.vertex().endpoints_get(&name).await? else {
+        println!("would make the endpoint {name}");
+        println!(
+            "would deploy version {} and give it all the traffic, as the first model",
+            pushed.version
+        );
+        return Ok(Outcome::Done);
+    };
+    let last = rollouts::last(ctx).await?;
+    let target = Target::choose(ctx, &endpoint, &pushed, last.as_ref()).await?;
+    println!("endpoint: {}", endpoint.name);
+    println!("traffic: {}", told(&split(&endpoint), &endpoint));
+    if target.is_settled(&endpoint, kept(ctx, last.as_ref())) {
+        println!("nothing to do: this digest serves everything already");
+        return Ok(Outcome::Done);
+    }
+    if let Some(reason) = compared_with_another(&validated, &target) {
+        println!("would hold: {reason}");
+        return Ok(Outcome::Rejected);
+    }
+    if validated.verdict != Verdict::Pass {
+        println!(
+            "would do nothing: validate ended in {}",
+            validated.verdict.as_str()
+        );
+        return Ok(Outcome::Rejected);
+    }
+    if let Some(last) = last.filter(|last| last.ended.is_none() && !is_same(last, &target, &pushed))
+    {
+        println!(
+            "would end the rollout of {} first, which nobody ended",
+            last.challenger
+        );
+    }
+    if endpoint.deployed(&target.challenger.id).is_none() {
+        println!(
+            "would deploy {} on {}",
+            target.challenger, ctx.config.deploy.machine
+        );
+    }
+    let plan = stages::plan(&ctx.config.deploy, target.champion.is_some());
+    for (i, percent) in plan.stages.iter().enumerate() {
+        let split = target.split(*percent);
+        let told = told_with(&split, &endpoint, Some(&target.challenger));
+        println!(
+            "would give, in stage {} of {}, {}",
+            i + 1,
+            plan.stages.len(),
+            told
+        );
+    }
+    if let Some(champion) = &target.champion {
+        println!("would undeploy {champion} after the promotion");
+    }
+    Ok(Outcome::Done)
 }
 
 /// Tells how the endpoint and its rollout stand. Changes nothing.
@@ -191,10 +254,7 @@ async fn alone(ctx: &Context, word: Word, asked: &Asked) -> Result<Outcome> {
             println!("noted; the next `serin deploy` of this model reads it");
         }
         Word::Promote => {
-            lead.divide(lead.target.split(100)).await?;
-            lead.conclude(DeployVerdict::Promoted, &reason).await?;
-            lead.finish_promotion().await?;
-            lead.journal.end_rollout().await?;
+            lead.promote(&reason).await?;
             println!("promoted: {reason}");
         }
         Word::Rollback => {
@@ -230,7 +290,7 @@ async fn take(ctx: &Context) -> Result<Option<Lead<'_>>> {
 }
 
 /// Gives the traffic back, undeploys the challenger and ends the rollout.
-pub(super) async fn roll_back(lead: &mut Lead<'_>, reason: &str) -> Result<()> {
+async fn roll_back(lead: &mut Lead<'_>, reason: &str) -> Result<()> {
     lead.conclude(DeployVerdict::RolledBack, reason).await?;
     lead.give_back().await?;
     lead.reject_challenger().await?;
@@ -370,7 +430,9 @@ impl Lead<'_> {
         let nothing = found == wanted && !unfinished;
         self.divide(wanted).await?;
         name_champion(self.ctx, &Deployment::of(champion)).await?;
-        let kept = self.kept();
+        let last = self.journal.last.as_ref();
+        let kept = last.and_then(|last| last.kept(self.ctx.clock.now()));
+        let kept = kept.map(|kept| kept.id.clone());
         for model in &endpoint.deployed_models {
             if model.id != champion.id && is_ours(model) && Some(&model.id) != kept.as_ref() {
                 println!("undeploying {}", model.display_name);

@@ -290,6 +290,17 @@ impl Lead<'_> {
         self.journal.write().await
     }
 
+    /// Gives the challenger everything for this reason, names it champion, and ends the rollout.
+    ///
+    /// # Errors
+    /// As [`Lead::divide`] and [`Lead::finish_promotion`].
+    pub(super) async fn promote(&mut self, reason: &str) -> Result<()> {
+        self.divide(self.target.split(100)).await?;
+        self.conclude(DeployVerdict::Promoted, reason).await?;
+        self.finish_promotion().await?;
+        self.journal.end_rollout().await
+    }
+
     /// Names the version champion and ends what served before; also finishes a promotion that was cut short.
     ///
     /// # Errors
@@ -340,13 +351,6 @@ impl Lead<'_> {
              `serin deploy --rollback` gives it the traffic back; the next `serin deploy` or `--recover` after that removes it"
         );
         Ok(Some(champion.id))
-    }
-
-    /// The version before that is kept deployed, while it is.
-    pub(super) fn kept(&self) -> Option<String> {
-        let last = self.journal.last.as_ref()?;
-        let kept = last.kept(self.ctx.clock.now())?;
-        Some(kept.id.clone())
     }
 
     /// Undeploys the challenger and labels its version, so that it is told from others in the registry.

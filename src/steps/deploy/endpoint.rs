@@ -26,7 +26,7 @@ pub(super) const OURS: &str = "serin-";
 pub(super) async fn find_or_create(ctx: &Context) -> Result<Endpoint> {
     let vertex = ctx.vertex();
     let id = &ctx.config.deploy.endpoint;
-    let name = format!("{}/endpoints/{}", vertex.parent(), **id);
+    let name = ctx.endpoint_name();
     if let Some(endpoint) = vertex.endpoints_get(&name).await? {
         check_key(ctx, &endpoint)?;
         return Ok(endpoint);

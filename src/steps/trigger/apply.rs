@@ -18,14 +18,13 @@ use self::cloud::Cloud;
 use self::plan::{Action, Row};
 use self::resource::{Owner, Resource};
 use self::wanted::Surroundings;
-use super::Format;
 use crate::config::{ListenAt, NewData, Triggers};
 use crate::error::Input;
 use crate::exit::code;
 use crate::gcp::run::{Run, Service};
 use crate::gcp::{Api, Client};
 use crate::printable;
-use crate::steps::{CommonFlags, Context};
+use crate::steps::{CommonFlags, Context, Format};
 
 /// Make the cloud as `triggers` of serin.yaml says
 ///
