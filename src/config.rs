@@ -13,22 +13,24 @@ mod encoding;
 mod fields;
 mod forms;
 mod lint;
+pub(crate) mod metrics;
 mod reading;
 #[cfg(test)]
 mod tests;
 mod triggers;
+mod validate;
 
 pub use crate::settings::Spot;
 pub use encoding::{Encoding, encoding, encoding_hint};
 pub(crate) use forms::{bytes, key_location};
 pub use lint::{Baseline, Drift, DriftColumn, DriftLimits, Freshness, Lint, Volume};
-#[cfg(test)]
-pub(crate) use triggers::METRICS;
 pub use triggers::{
     Bound, Build, Commit, DriftCause, Events, Labels, LabelsAt, Listen, ListenAt, NewData,
     Performance, Repository, Schedule, StartLimits, Triggers, Weight,
 };
 pub(crate) use triggers::{resource_name, what};
+pub use validate::Validate;
+pub(crate) use validate::{Bound as GateBound, By, Gate, GateRule, Judged, Rival, Ruling};
 
 /// The whole of `serin.yaml`.
 #[derive(Clone, Debug)]
@@ -164,31 +166,6 @@ impl Default for Builtin {
             validation: 0.2,
         }
     }
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct Validate {
-    pub require: Vec<Gate>,
-    /// Columns whose values' metrics are reported one by one.
-    pub slices: Vec<Spot<String>>,
-}
-
-/// One requirement on one metric.
-#[derive(Clone, Debug)]
-pub struct Gate {
-    pub metric: Spot<String>,
-    pub rule: GateRule,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum GateRule {
-    AtLeast(f64),
-    AtMost(f64),
-    /// Worse than the champion by at most `by`, judged on an interval of this confidence.
-    NoWorseThanChampion {
-        by: f64,
-        confidence: f64,
-    },
 }
 
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ mod duration;
 mod nearest;
 pub(crate) mod yaml;
 
-pub(crate) use cursor::{Cursor, Fields, Sections, one_of};
+pub(crate) use cursor::{Cursor, Fields, Sections};
 pub(crate) use drawing::draw;
 pub(crate) use duration::{parse_duration, write_duration};
 pub(crate) use nearest::{did_you_mean, nearest};

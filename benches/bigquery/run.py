@@ -40,6 +40,7 @@ data:
   drop: [id]
   split: {test: 0.2, by: id, seed: 1}
 train: {builtin: {}}
+validate: {require: none}
 deploy: {endpoint: bench}
 """
 

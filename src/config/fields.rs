@@ -25,7 +25,7 @@ fields! {
         "data": "section", "required", "the tables, what is predicted, and which rows are for testing";
         "lint": "section", "the checks' own severities", "what the data is checked against, and how strictly";
         "train": "section", "required", "the learner, and the job that it runs in";
-        "validate": "section", "no gates", "what the model has to reach";
+        "validate": "section", "required", "what the model has to reach";
         "push": "section", "see below", "where the model is registered";
         "deploy": "section", "required", "the endpoint, and how traffic moves to the new version";
         "triggers": "section", "builds are started by hand", "what starts a build: [triggers.md](triggers.md)";
@@ -120,16 +120,22 @@ fields! {
         "validation": "a share between 0 and 1", "0.2", "the share of the training rows that early stopping watches";
     }
     "validate" {
-        "require": "a list of the section below", "none", "the gates: requirements on metrics of the test rows";
+        "require": "a list of the section below, or `none`", "required", "the gates: requirements on metrics of the test rows, all of which have to pass; `none` lets every model pass";
+        "on_inconclusive": "`reject` or `pass`", "`reject`", "what a gate comes to that the test rows cannot decide";
+        "no_champion": "`pass` or `reject`", "`pass`", "what a comparison with the champion comes to where none serves yet";
+        "unscorable_champion": "`reject` or `pass`", "`reject`", "what it comes to where the champion cannot be scored on these rows";
+        "threshold": "above 0, below 1", "0.5", "of two classes the positive one is said above this probability";
         "slices": "a column or a list", "none", "columns for whose values the metrics are reported one by one";
     }
     "validate.require" {
-        "metric": "a metric by scikit-learn's name", "required", "what is required of";
-        "at_least": "a number", "one of three is required", "the metric is so high at least";
-        "at_most": "a number", "one of three is required", "the metric is so low at least";
-        "no_worse_than": "`champion`", "one of three is required", "the metric is no worse than that of the model in production";
-        "by": "a number from 0", "0", "beside `no_worse_than`: it may be worse by so much";
-        "confidence": "0.5 to 0.999", "0.95", "beside `no_worse_than`: the confidence of the interval that is judged";
+        "metric": "a metric by scikit-learn's name: [validate.md](validate.md)", "required", "what is required of";
+        "at_least": "a number that the metric can have", "one of four is required", "the metric is so high at least";
+        "at_most": "a number that the metric can have", "one of four is required", "the metric is so low at least";
+        "on": "`value` or `interval`", "`value`", "beside these two: what is held against the number, the value on the test rows, or the nearer end of its 95 % interval";
+        "no_worse_than": "`champion`", "one of four is required", "it is shown that the metric is worse than that of the model in production by less than `by`";
+        "better_than": "`champion` or `trivial`", "one of four is required", "it is shown that the metric is better, by more than `by`, than that of the model in production, or of the best prediction that is the same for every row";
+        "by": "a number above 0, or a share of the other's value, as `5%`", "required beside `no_worse_than`, else 0", "the difference, in the metric's unit";
+        "confidence": "0.5 to 0.999", "0.95", "beside these two: how sure it has to be, on one side";
     }
     "push" {
         "registry": "`vertex`", "`vertex`", "the registry";

@@ -9,13 +9,12 @@ use super::forms::{
     key_location, local, service_account,
 };
 use super::{
-    Approve, Builtin, Config, Data, Deploy, Encoding, File, Gate, GateRule, Join, JoinKind, Label,
-    Limits, Margin, OnCancel, PromoteOn, Replay, Split, SplitRule, Spot, Table, Train, Validate,
-    lint, triggers,
+    Approve, Builtin, Config, Data, Deploy, Encoding, File, Join, JoinKind, Label, Limits, Margin,
+    OnCancel, PromoteOn, Replay, Split, SplitRule, Spot, Table, Train, lint, triggers, validate,
 };
 use crate::error::Place;
 use crate::settings::yaml::{Scalar, Value};
-use crate::settings::{Cursor, Fields, one_of};
+use crate::settings::{Cursor, Fields};
 
 /// The longest a custom job of Vertex AI may run.
 const LONGEST_JOB: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -71,11 +70,7 @@ pub(super) fn config(file: &File) -> Result<Config> {
             .transpose()?
             .unwrap_or_default(),
         train: train(&top.need("train")?.fields("train")?)?,
-        validate: top
-            .get("validate")
-            .map(validate)
-            .transpose()?
-            .unwrap_or_default(),
+        validate: validate::validate(top.need("validate")?)?,
         deploy: deploy(&top.need("deploy")?.fields("deploy")?)?,
         triggers: top.get("triggers").map(triggers::triggers).transpose()?,
     })
@@ -399,67 +394,6 @@ fn builtin(fields: &Fields) -> Result<Builtin> {
             None => default.validation,
         },
     })
-}
-
-fn validate(field: Cursor) -> Result<Validate> {
-    let fields = field.fields("validate")?;
-    let gates = match fields.get("require") {
-        Some(require) => {
-            require.list("a list of gates, as in `- {metric: roc_auc, at_least: 0.9}`")?
-        }
-        None => vec![],
-    };
-    Ok(Validate {
-        require: gates.into_iter().map(gate).collect::<Result<_>>()?,
-        slices: fields
-            .get("slices")
-            .map_or(Ok(vec![]), |slices| slices.names(None))?,
-    })
-}
-
-fn gate(field: Cursor) -> Result<Gate> {
-    let fields = field.fields("validate.require")?;
-    let metric = fields.need("metric")?.text("a metric's name")?;
-    let rules = ["at_least", "at_most", "no_worse_than"];
-    let number = |field: Cursor| field.number("a number", |_| true);
-    let chosen: Vec<(&str, Cursor)> = rules
-        .into_iter()
-        .filter_map(|rule| Some((rule, fields.get(rule)?)))
-        .collect();
-    let [(rule, value)] = <[_; 1]>::try_from(chosen).map_err(|chosen| {
-        let found = match chosen[..] {
-            [] => "none",
-            _ => "several",
-        };
-        fields
-            .cursor
-            .error(format!("expected one of {}, found {found}", one_of(&rules)))
-    })?;
-    if rule != "no_worse_than" {
-        for name in ["by", "confidence"] {
-            fields.refuse(name, "has a meaning beside `no_worse_than` only")?;
-        }
-    }
-    let rule = match rule {
-        "at_least" => GateRule::AtLeast(number(value)?),
-        "at_most" => GateRule::AtMost(number(value)?),
-        _ => {
-            value.word(&[("champion", ())])?;
-            GateRule::NoWorseThanChampion {
-                by: match fields.get("by") {
-                    Some(by) => by.number("a number of at least 0", |x| x >= 0.0)?,
-                    None => 0.0,
-                },
-                confidence: match fields.get("confidence") {
-                    Some(field) => field.number("a confidence from 0.5 to 0.999", |x| {
-                        (0.5..=0.999).contains(&x)
-                    })?,
-                    None => 0.95,
-                },
-            }
-        }
-    };
-    Ok(Gate { metric, rule })
 }
 
 fn deploy(fields: &Fields) -> Result<Deploy> {

@@ -65,6 +65,7 @@ data:
   tables: {only: data.csv}
   label: {column: price}
 train: {builtin:}
+validate: {require: none}
 deploy: {endpoint: e}
 ";
 
@@ -167,20 +168,25 @@ fn a_whole_file_is_read() {
     assert_eq!(config.train.machine, "n1-standard-8");
     assert_eq!(config.train.timeout, Duration::from_secs(5400));
     assert_eq!(config.train.max_queue, Duration::from_secs(1200));
-    let rules: Vec<_> = config
-        .validate
-        .require
-        .iter()
-        .map(|g| g.rule.clone())
-        .collect();
+    let gates = config.validate.require.iter();
+    let gates: Vec<_> = gates.map(|g| (g.metric.name, g.rule)).collect();
     assert_eq!(
-        rules,
+        gates,
         [
-            GateRule::AtLeast(0.9),
-            GateRule::NoWorseThanChampion {
-                by: 0.01,
-                confidence: 0.9
-            }
+            (
+                "roc_auc",
+                GateRule::AtLeast(GateBound {
+                    value: 0.9,
+                    on: Judged::Value
+                })
+            ),
+            (
+                "log_loss",
+                GateRule::NoWorse {
+                    by: By::Amount(0.01),
+                    confidence: 0.9
+                }
+            )
         ]
     );
     assert_eq!(
@@ -757,4 +763,86 @@ proptest! {
     fn nesting_is_bounded(depth in 0..20_000usize, open in "[\\[{]|- |\\? |a: \\[") {
         let _ = read(&open.repeat(depth));
     }
+}
+
+fn gates(require: &str) -> Result<Config> {
+    read(&SMALL.replace("require: none", &format!("require: {require}")))
+}
+
+#[test]
+fn gates_that_cannot_be_meant_are_refused_where_they_stand() {
+    for (require, message) in [
+        ("[]", "an empty list of gates lets every model pass"),
+        ("[{metric: auc, at_least: 0.9}]", "there is no metric `auc`"),
+        (
+            "[{metric: roc_auc, at_most: 0.9}]",
+            "roc_auc is better the higher it is",
+        ),
+        (
+            "[{metric: log_loss, at_least: 0.1}]",
+            "log_loss is better the lower it is",
+        ),
+        (
+            "[{metric: roc_auc, at_least: 90}]",
+            "expected a number from 0 to 1, as roc_auc has, found `90`",
+        ),
+        (
+            "[{metric: rmse, at_most: -1}]",
+            "expected a number from 0, as rmse has, found `-1`",
+        ),
+        (
+            "[{metric: log_loss, no_worse_than: champion}]",
+            "`validate.require[0].by` is missing",
+        ),
+        (
+            "[{metric: log_loss, no_worse_than: champion, by: 0}]",
+            "expected a number above 0, or a share of the other's value",
+        ),
+        (
+            "[{metric: roc_auc, no_worse_than: champion, by: 1}]",
+            "expected a number above 0 and below 1",
+        ),
+        (
+            "[{metric: roc_auc, no_worse_than: trivial, by: 0.1}]",
+            "expected `champion`",
+        ),
+        (
+            "[{metric: bias, better_than: trivial}]",
+            "the mean has no bias, so nothing is better",
+        ),
+        (
+            "[{metric: roc_auc, at_least: 0.9, by: 0.1}]",
+            "has a meaning beside `no_worse_than` and `better_than` only",
+        ),
+        (
+            "[{metric: roc_auc, better_than: champion, on: interval}]",
+            "has a meaning beside `at_least` and `at_most` only",
+        ),
+    ] {
+        let error = gates(require).unwrap_err();
+        assert_eq!(exit_code(&error), code::INPUT, "{require}");
+        let shown = render(&error);
+        assert!(shown.contains(message), "{require}: {shown}");
+    }
+    let error = read(&SMALL.replace("validate: {require: none}\n", "validate: {slices: a}\n"));
+    let shown = render(&error.unwrap_err());
+    assert!(shown.contains("`validate.require` is missing"), "{shown}");
+    assert!(shown.contains("`require: none`"), "{shown}");
+    assert!(gates("none").unwrap().validate.require.is_empty());
+}
+
+#[test]
+fn differences_are_read_in_units_and_in_percent() {
+    let config = gates(
+        "[{metric: rmse, no_worse_than: champion, by: 5%}, {metric: mae, better_than: champion, by: 0.5, confidence: 0.9}]",
+    );
+    let rules = config.unwrap().validate.require;
+    let written: Vec<String> = rules.iter().map(|gate| gate.rule.to_string()).collect();
+    assert_eq!(
+        written,
+        [
+            "no_worse_than champion by 5%",
+            "better_than champion by 0.5"
+        ]
+    );
 }

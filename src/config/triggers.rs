@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::Spot;
 use super::forms::{bigquery, files, is_bucket_name, service_account};
 use super::lint::{self, Drift};
+use super::metrics::{Better, METRICS};
 use crate::cron::{self, Cron};
 use crate::error::Place;
 use crate::settings::{Cursor, Fields};
@@ -149,22 +150,6 @@ pub struct StartLimits {
     pub per_day: u32,
     pub one_at_a_time: bool,
 }
-
-/// Of metrics, whether a higher value is better; `model::metrics` has what they are.
-pub(crate) const METRICS: &[(&str, bool)] = &[
-    ("roc_auc", true),
-    ("average_precision", true),
-    ("log_loss", false),
-    ("brier_score", false),
-    ("accuracy", true),
-    ("balanced_accuracy", true),
-    ("f1", true),
-    ("precision", true),
-    ("recall", true),
-    ("r2", true),
-    ("rmse", false),
-    ("mae", false),
-];
 
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
@@ -380,9 +365,10 @@ fn performance(field: Cursor) -> Result<Performance> {
 
 /// A metric and whether a higher value is better.
 fn metric(field: &Cursor) -> Result<(Spot<String>, bool)> {
-    let higher = field.word(METRICS)?;
+    let names: Vec<_> = METRICS.iter().map(|metric| (metric.name, metric)).collect();
+    let metric = field.word(&names)?;
     let name = field.text("a metric's name")?;
-    Ok((name, higher))
+    Ok((name, metric.better == Better::Higher))
 }
 
 fn labels(fields: &Fields) -> Result<Labels> {

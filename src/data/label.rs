@@ -135,14 +135,6 @@ impl Target {
         self.classes.iter().position(|class| *class == value)
     }
 
-    /// A row's number; `None` for a class or a missing label.
-    pub(crate) fn number(&self, frame: &Frame, row: usize) -> Option<f64> {
-        match self.task {
-            Task::Regression => frame.number(frame.columns.get(self.column)?, row),
-            Task::Binary | Task::Multiclass => None,
-        }
-    }
-
     fn value<'a>(&self, frame: &Frame<'a>, row: usize) -> Option<Cow<'a, str>> {
         let column: &FrameColumn = frame.columns.get(self.column)?;
         frame.value(column, row)

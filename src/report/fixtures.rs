@@ -214,6 +214,7 @@ pub(super) fn hostile() -> Records {
                         value: 0.5,
                         low: 0.4,
                         high: 0.6,
+                        method: None,
                     },
                 )
             })
@@ -468,6 +469,7 @@ fn interval(value: f64, half: f64) -> MetricValue {
         value,
         low: value - half,
         high: value + half,
+        method: Some(IntervalMethod::Bca),
     }
 }
 
@@ -528,6 +530,8 @@ fn validated(champion: bool) -> Validated {
             slice("area_code", "415", 494, 0.004),
             slice("international_plan", "yes", 94, -0.03),
         ],
+        notes: Vec::new(),
+        judged: 3,
     }
 }
 

@@ -219,6 +219,7 @@ mod tests {
             value: 0.9,
             low: 0.88,
             high: 0.92,
+            method: None,
         };
         assert_eq!(metric_value(v), "0.9000 (0.8800 to 0.9200)");
     }

@@ -181,13 +181,13 @@ fn validate_on(screen: Screen, validated: &Validated) -> String {
     let metrics = &validated.metrics;
     let compared = metrics.champion.is_some();
     let head = ["metric", "challenger", "champion"];
-    let rows = metrics
-        .challenger
+    let shown: Vec<_> = validated.main_metrics().collect();
+    let rows = shown
         .iter()
         .map(|(name, value)| {
-            let mut row = vec![cell(name), cell(&number::metric_value(*value))];
+            let mut row = vec![cell(name), cell(&number::metric_value(**value))];
             if let Some(champion) = &metrics.champion {
-                let value = champion.get(name).copied();
+                let value = champion.get(*name).copied();
                 row.push(cell(
                     &value.map_or_else(|| number::NONE.into(), number::metric_value),
                 ));
@@ -196,6 +196,12 @@ fn validate_on(screen: Screen, validated: &Validated) -> String {
         })
         .collect();
     let mut text = screen.table(&head[..if compared { 3 } else { 2 }], &[], rows);
+    let others = metrics.challenger.len() - shown.len();
+    if others > 0 {
+        text.push_str(&format!(
+            "{others} more metrics are in .serin/validate.json and on the page\n"
+        ));
+    }
     if !validated.gates.is_empty() {
         let rows = validated
             .gates
@@ -211,6 +217,9 @@ fn validate_on(screen: Screen, validated: &Validated) -> String {
             .collect();
         text.push('\n');
         text.push_str(&screen.table(&["gate", "metric", "rule", "why"], &[], rows));
+    }
+    for note in &validated.notes {
+        text.push_str(&format!("note: {}\n", plain(note)));
     }
     text
 }

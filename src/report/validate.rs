@@ -7,14 +7,16 @@ use maud::{Markup, html};
 use super::html::{Section, digest, name, names, sentence, table, tag};
 use super::plot::{self, Model, Whisker};
 use super::{Records, number};
-use crate::workspace::records::{MetricValue, Metrics, SliceMetrics, Validated};
+use crate::workspace::records::{IntervalMethod, MetricValue, Metrics, SliceMetrics, Validated};
 
 /// Gates and metrics.
 pub(super) fn metrics(records: &Records) -> Option<Section> {
     let validated = records.validated.as_ref()?;
     let body = html! {
         p {
-            "Scored on " (number::counted(validated.rows, "frozen test row")) "."
+            "Scored on " (number::counted(validated.rows, "frozen test row"))
+            @if validated.judged > 0 { ", which have judged " (number::counted(validated.judged, "model")) }
+            "."
             @if validated.champion.is_none() { " There is no champion yet to compare with." }
         }
         @if let Some(champion) = &validated.champion {
@@ -26,6 +28,7 @@ pub(super) fn metrics(records: &Records) -> Option<Section> {
                 }),
             ]))
         }
+        @for note in &validated.notes { p { (sentence(note)) } }
         (gates(validated))
         (side_by_side(validated))
     };
@@ -92,7 +95,10 @@ fn side_by_side(validated: &Validated) -> Markup {
                 th scope="col" { "Metric" }
                 th.number scope="col" { "Challenger" }
                 @if champion.is_some() { th.number scope="col" { "Champion" } }
-                @if drawn { th scope="col" { "Intervals" } }
+                @if drawn {
+                    th scope="col" { "95 % intervals" }
+                    th scope="col" { "By" }
+                }
             }
         }, html! {
             @for (metric, ours, theirs, drawing) in &rows {
@@ -100,11 +106,22 @@ fn side_by_side(validated: &Validated) -> Markup {
                     th scope="row" { code { (name(metric)) } }
                     (value(*ours))
                     @if champion.is_some() { (value(*theirs)) }
-                    @if drawn { td { @if let Some(svg) = drawing { (svg) } } }
+                    @if drawn {
+                        td { @if let Some(svg) = drawing { (svg) } }
+                        td { (ours.and_then(method).unwrap_or(number::NONE)) }
+                    }
                 }
             }
         }))
         @if drawn && champion.is_some() { (super::profile::legend("Challenger", "Champion", "models marks")) }
+    }
+}
+
+/// How a metric's interval was made.
+fn method(value: MetricValue) -> Option<&'static str> {
+    match value {
+        MetricValue::Interval { method, .. } => method.map(IntervalMethod::as_str),
+        MetricValue::Point(_) => None,
     }
 }
 
@@ -130,7 +147,9 @@ fn whiskers(
     theirs: Option<MetricValue>,
 ) -> Option<Markup> {
     let whisker = |model, v| match v {
-        Some(MetricValue::Interval { value, low, high }) => Some(Whisker {
+        Some(MetricValue::Interval {
+            value, low, high, ..
+        }) => Some(Whisker {
             model,
             value,
             low,

@@ -16,6 +16,7 @@ use super::schema::{Change, schema};
 use super::tables::{Tables, dialect};
 use super::{CommonFlags, ConfigFlag, Context, Outcome, finish, measured, one_thread};
 use crate::clock::Timestamp;
+use crate::config::GateRule;
 use crate::config::{Baseline, Config, JoinKind, SplitRule, Spot};
 use crate::data::findings::Findings;
 use crate::data::freeze::{self, Frozen, Joined};
@@ -27,6 +28,7 @@ use crate::data::{checks, counted, drift, snapshot};
 use crate::defaults;
 use crate::error::Input;
 use crate::exit::code;
+use crate::model::gate;
 use crate::report::progress::Progress;
 use crate::settings::did_you_mean;
 use crate::workspace::drift_report::DriftReport;
@@ -463,10 +465,13 @@ impl Lint<'_> {
             .columns
             .iter()
             .filter(|column| column.name != **label && !dropped.contains(&column.name));
+        let label = joined.target.record(label);
+        gate::fit_task(&self.ctx.config.validate, &label)?;
+        self.say_rows_needed(snapshot.test.rows);
         let dataset = Dataset {
             reason: Reason::from_env(),
             watched: self.watched.take(),
-            label: joined.target.record(label),
+            label,
             seed,
             tables,
             features: features
@@ -481,6 +486,22 @@ impl Lint<'_> {
             test: snapshot.test,
         };
         self.write(&dataset)
+    }
+
+    /// Says which gates these test rows will hardly decide.
+    fn say_rows_needed(&self, rows: u64) {
+        for gate in &self.ctx.config.validate.require {
+            let GateRule::NoWorse { by, .. } = gate.rule else {
+                continue;
+            };
+            let needed = gate::rows_for_equal(gate.metric.name, by);
+            if let Some(needed) = needed.filter(|needed| *needed > rows) {
+                println!(
+                    "the gate {} {} needs about {needed} test rows to let an equal model pass; there are {rows}",
+                    gate.metric.name, gate.rule
+                );
+            }
+        }
     }
 
     /// Compares the snapshot with the baseline, where `lint.drift` asks for it and there is one.

@@ -1,5 +1,6 @@
 //! `serin push`: uploads the model under its digest and registers it as a version.
 
+mod binding;
 mod version;
 
 use anyhow::Result;
@@ -19,7 +20,8 @@ const PORT: u16 = 8080;
 
 /// Upload the model and register it as a version in the Model Registry
 ///
-/// Reads .serin/validate.json and .serin/model/. Writes .serin/push.json. A digest that is registered
+/// Reads .serin/validate.json, .serin/model/ and the test rows, on which the model is scored again: a verdict that
+/// does not follow is refused. Writes .serin/push.json. A digest that is registered
 /// already is found, not made again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flags {
@@ -53,6 +55,7 @@ async fn push(ctx: &Context, image: &str) -> Result<Outcome> {
     }
     let trained: Trained = ctx.workspace.read()?;
     let dataset: Dataset = ctx.workspace.read()?;
+    binding::hold(ctx, &dataset, &validated).await?;
     ctx.find_or_create_bucket().await?;
 
     let folder = champion::folder(&trained.model.digest);
@@ -141,15 +144,18 @@ async fn find_or_register(
 /// What the registry shows beside the version: the verdict with its numbers, and where the model comes from.
 fn describe(trained: &Trained, validated: &Validated, dataset: &Dataset) -> String {
     let metrics: Vec<String> = validated
-        .metrics
-        .challenger
-        .iter()
+        .main_metrics()
         .map(|(name, value)| format!("{name} {:.4}", value.value()))
         .collect();
     let reason = dataset.reason.as_ref();
     let reason = reason.map(|reason| format!("{reason}; "));
+    let notes: String = validated
+        .notes
+        .iter()
+        .map(|note| format!("; {note}"))
+        .collect();
     format!(
-        "{}passed {} gates on {} test rows: {}; trained by {} with seed {} {}",
+        "{}passed {} gates on {} test rows: {}{notes}; trained by {} with seed {} {}",
         reason.unwrap_or_default(),
         validated.gates.len(),
         validated.rows,

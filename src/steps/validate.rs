@@ -1,11 +1,14 @@
 //! `serin validate`: scores challenger and champion on the frozen test rows and applies the gates.
 
+mod judged;
+
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use super::champion::{self, Serving};
 use super::{CommonFlags, Context, Outcome, finish, model_files, snapshot_files};
-use crate::model::gate::evaluate;
+use crate::model::gate::{Evaluation, evaluate};
+use crate::report::number::counted;
 use crate::report::terminal;
 use crate::workspace::records::{Dataset, Trained, Validated, Verdict};
 use crate::workspace::{Record, Workspace};
@@ -36,30 +39,20 @@ async fn validate(ctx: &Context) -> Result<Outcome> {
     let trained: Trained = ctx.workspace.read()?;
     let dataset: Dataset = ctx.workspace.read()?;
     let serving = champion::find(ctx).await?;
-    let champion_dir = ctx.workspace.path(Workspace::relative("champion"));
-    if let Some(Serving { artifact, .. }) = &serving {
-        println!("the champion's model is at {artifact}");
-        model_files::download(&ctx.storage(), artifact, &champion_dir)
-            .await
-            .context("fetching the champion")?;
-    } else {
-        println!(
+    match &serving {
+        Some(Serving { artifact, .. }) => println!("the champion's model is at {artifact}"),
+        None => println!(
             "no champion serves at the endpoint {}",
             *ctx.config.deploy.endpoint
-        );
+        ),
     }
-
-    if dataset.test.is_in_cloud() {
-        snapshot_files::check(&ctx.storage(), &dataset.test).await?;
+    let mut evaluation = score(ctx, &dataset, serving.as_ref()).await?;
+    let judged = judged::count(ctx, &dataset, &trained.model.digest).await?;
+    if judged >= judged::MANY {
+        evaluation.notes.push(format!(
+            "these test rows have judged {judged} models: the best of so many is better on them than elsewhere; take a new snapshot"
+        ));
     }
-    let test = snapshot_files::fetch_test(ctx, &dataset.test).await?;
-    let evaluation = evaluate(
-        &test,
-        &dataset.label,
-        &ctx.workspace.model_dir(),
-        serving.is_some().then_some(champion_dir.as_path()),
-        &ctx.config.validate,
-    )?;
     let validated = Validated {
         verdict: evaluation.verdict,
         digest: trained.model.digest.clone(),
@@ -68,6 +61,8 @@ async fn validate(ctx: &Context) -> Result<Outcome> {
         gates: evaluation.gates,
         champion: serving.map(|serving| serving.champion),
         slices: evaluation.slices,
+        notes: evaluation.notes,
+        judged,
     };
     let files = [
         Workspace::relative(Dataset::FILE),
@@ -83,6 +78,7 @@ async fn validate(ctx: &Context) -> Result<Outcome> {
     ctx.workspace.write(&validated, &inputs)?;
 
     print!("{}", terminal::validate(&validated));
+    println!("these test rows have judged {}", counted(judged, "model"));
     let outcome = match validated.verdict {
         Verdict::Pass => Outcome::Done,
         Verdict::Reject | Verdict::Inconclusive => Outcome::Rejected,
@@ -91,4 +87,32 @@ async fn validate(ctx: &Context) -> Result<Outcome> {
     let facts = json!({ "verdict": validated.verdict, "digest": validated.digest });
     finish(&ctx.workspace, "validate", outcome, &facts)?;
     Ok(outcome)
+}
+
+/// Scores the workspace's model, and the champion where one serves, on the test rows, and applies the gates.
+///
+/// # Errors
+/// [`crate::error::Input`] for what cannot be read or does not fit, `gcp::Error` when the cloud fails.
+pub(super) async fn score(
+    ctx: &Context,
+    dataset: &Dataset,
+    serving: Option<&Serving>,
+) -> Result<Evaluation> {
+    let champion = ctx.workspace.path(Workspace::relative("champion"));
+    if let Some(Serving { artifact, .. }) = serving {
+        model_files::download(&ctx.storage(), artifact, &champion)
+            .await
+            .context("fetching the champion")?;
+    }
+    if dataset.test.is_in_cloud() {
+        snapshot_files::check(&ctx.storage(), &dataset.test).await?;
+    }
+    let test = snapshot_files::fetch_test(ctx, &dataset.test).await?;
+    evaluate(
+        &test,
+        &dataset.label,
+        &ctx.workspace.model_dir(),
+        serving.is_some().then_some(champion.as_path()),
+        &ctx.config.validate,
+    )
 }

@@ -7,6 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+mod metric;
+
+pub use self::metric::{IntervalMethod, MetricValue, Metrics, Task};
 use super::reason::Reason;
 use super::table_profile::TableProfile;
 use super::{Digest, Record};
@@ -171,15 +174,6 @@ pub struct LabelColumn {
     pub classes: Vec<String>,
 }
 
-/// What there is to predict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Task {
-    Binary,
-    Multiclass,
-    Regression,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceTable {
     /// The table's name in `serin.yaml`.
@@ -333,31 +327,30 @@ pub struct Validated {
     pub champion: Option<Champion>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub slices: Vec<SliceMetrics>,
+    /// What a reader of the verdict has to know, one sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub notes: Vec<String>,
+    /// So many models have these test rows judged, with this one; 0 where an older serin did not count.
+    #[serde(default)]
+    pub judged: u64,
+}
+
+/// What is shown of the metrics where there is little room, beside those of the gates.
+const MAIN_METRICS: &[&str] = &["roc_auc", "log_loss", "accuracy", "r2", "rmse", "mae"];
+
+impl Validated {
+    /// The challenger's metrics that the gates ask for, and the usual ones.
+    pub fn main_metrics(&self) -> impl Iterator<Item = (&String, &MetricValue)> {
+        let asked = |name: &String| self.gates.iter().any(|gate| gate.metric == *name);
+        let all = self.metrics.challenger.iter();
+        all.filter(move |(name, _)| MAIN_METRICS.contains(&name.as_str()) || asked(name))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MetricSets {
     pub challenger: Metrics,
     pub champion: Option<Metrics>,
-}
-
-/// Metrics by scikit-learn's names in snake case.
-pub type Metrics = BTreeMap<String, MetricValue>;
-
-/// A metric's value with its interval where one was computed.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum MetricValue {
-    Interval { value: f64, low: f64, high: f64 },
-    Point(f64),
-}
-
-impl MetricValue {
-    pub fn value(self) -> f64 {
-        match self {
-            Self::Interval { value, .. } | Self::Point(value) => value,
-        }
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -12,15 +12,15 @@ const ENDPOINT: &str = "v1/projects/local-project/locations/us-central1/endpoint
 const JOURNAL: &str = "o/rollouts%2Fus-central1%2Fcustomer-churn%2Fjournal.json";
 
 /// A project whose emulator outlives its builds.
-struct Cloud {
-    project: Project,
+pub struct Cloud {
+    pub project: Project,
     url: String,
     _emulator: Running,
 }
 
 impl Cloud {
     /// With a champion, version 1.
-    fn with_champion() -> Self {
+    pub fn with_champion() -> Self {
         let project = Project::churn_with_short_rollout();
         let (emulator, url) = emulate(&project, "cloud");
         let cloud = Self {
@@ -48,7 +48,7 @@ impl Cloud {
     }
 
     /// A step in the last build's workspace, as from a shell that `serin emulate env` set up.
-    fn step(&self, arguments: &str) -> Ended {
+    pub fn step(&self, arguments: &str) -> Ended {
         let script = format!(
             r#"eval "$(../serin emulate env --url "$1")" && SERIN_PROJECT=local-project SERIN_REGION=us-central1 exec ../serin {arguments}"#
         );

@@ -304,7 +304,7 @@ fn a_table_of_many_columns_is_checked_against_its_schema() {
         "serin.yaml",
         &format!(
             "model: m\nbucket: gs://abc\ndata:\n  tables: {{t: t.csv}}\n  label: {{column: c0}}\n  drop: [{dropped}]\n\
-             lint: {{schema: schema.yaml}}\ntrain: {{builtin: {{}}}}\ndeploy: {{endpoint: e}}\n"
+             lint: {{schema: schema.yaml}}\ntrain: {{builtin: {{}}}}\nvalidate: {{require: none}}\ndeploy: {{endpoint: e}}\n"
         ),
     );
     let lint = ["lint", "--config", "project/serin.yaml"];

@@ -52,4 +52,5 @@ mod support;
 mod terminal;
 mod trigger_apply;
 mod triggers;
+mod verdicts;
 mod watched;

@@ -13,6 +13,7 @@ model: churn
 bucket: gs://work
 data: {tables: {t: t.csv}, label: {column: y}}
 train: {builtin: {}}
+validate: {require: none}
 deploy: {endpoint: e}
 ";
 

@@ -30,7 +30,7 @@ impl Setup {
     /// With a text for `lint`. The label is `churn`, and `dropped` is no feature.
     pub(super) fn with(profile: TableProfile, lint: &str) -> Self {
         let text = format!(
-            "model: m\nbucket: gs://abc\ntrain: {{builtin: {{}}}}\ndeploy: {{endpoint: e}}\n\
+            "model: m\nbucket: gs://abc\ntrain: {{builtin: {{}}}}\nvalidate: {{require: none}}\ndeploy: {{endpoint: e}}\n\
              data: {{tables: {{t: data/t.csv}}, label: {{column: churn}}, drop: [dropped]}}\nlint: {lint}\n"
         );
         Self {

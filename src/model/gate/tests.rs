@@ -22,15 +22,44 @@ fn spot(value: &str) -> Spot<String> {
 
 fn gate(metric: &str, rule: GateRule) -> Gate {
     Gate {
-        metric: spot(metric),
+        metric: Spot {
+            value: MetricName::find(metric).unwrap(),
+            place: spot(metric).place,
+        },
         rule,
     }
 }
 
+fn on_value(value: f64) -> GateBound {
+    GateBound {
+        value,
+        on: Judged::Value,
+    }
+}
+
 fn no_worse(by: f64) -> GateRule {
-    GateRule::NoWorseThanChampion {
-        by,
+    GateRule::NoWorse {
+        by: By::Amount(by),
         confidence: 0.95,
+    }
+}
+
+fn better(than: Rival) -> GateRule {
+    GateRule::Better {
+        than,
+        by: By::Amount(0.0),
+        confidence: 0.95,
+    }
+}
+
+fn validate(require: Vec<Gate>, slices: &[&str]) -> Validate {
+    Validate {
+        require,
+        on_inconclusive: Ruling::Reject,
+        no_champion: Ruling::Pass,
+        unscorable_champion: Ruling::Reject,
+        threshold: 0.5,
+        slices: slices.iter().map(|name| spot(name)).collect(),
     }
 }
 
@@ -42,10 +71,7 @@ fn fitted(made: &Made, seed: u64) -> tempfile::TempDir {
 
 fn run(made: &Made, champion: Option<&Path>, gates: Vec<Gate>) -> Evaluation {
     let challenger = fitted(made, 1);
-    let config = Validate {
-        require: gates,
-        slices: vec![spot("area"), spot("minutes")],
-    };
+    let config = validate(gates, &["area", "minutes"]);
     evaluate(
         &made.part(),
         &made.label,
@@ -60,22 +86,23 @@ fn run(made: &Made, champion: Option<&Path>, gates: Vec<Gate>) -> Evaluation {
 fn absolute_gates_judge_the_value_and_show_its_interval() {
     let made = testing::binary(300);
     let gates = vec![
-        gate("roc_auc", GateRule::AtLeast(0.6)),
-        gate("log_loss", GateRule::AtMost(0.01)),
+        gate("roc_auc", GateRule::AtLeast(on_value(0.6))),
+        gate("log_loss", GateRule::AtMost(on_value(0.01))),
     ];
     let evaluation = run(&made, None, gates);
     assert_eq!(evaluation.verdict, Verdict::Reject);
     let verdicts: Vec<_> = evaluation.gates.iter().map(|g| g.verdict).collect();
     assert_eq!(verdicts, [Verdict::Pass, Verdict::Reject]);
-    let MetricValue::Interval { value, low, high } = evaluation.metrics.challenger["roc_auc"]
+    let MetricValue::Interval {
+        value, low, high, ..
+    } = evaluation.metrics.challenger["roc_auc"]
     else {
         panic!("a gate's metric has an interval");
     };
     assert!(low < value && value < high);
-    assert!(matches!(
-        evaluation.metrics.challenger["accuracy"],
-        MetricValue::Point(_)
-    ));
+    let metrics = &evaluation.metrics.challenger;
+    let has_interval = |m: &MetricValue| matches!(m, MetricValue::Interval { .. });
+    assert!(metrics.values().all(has_interval), "{metrics:?}");
     let message = &evaluation.gates[1].message;
     assert!(message.contains("at 95%), above 0.01"), "{message}");
     assert_eq!(evaluation.rows, 300);
@@ -108,60 +135,67 @@ fn the_same_model_is_never_worse() {
         let evaluation = run(
             &made,
             Some(champion.path()),
-            vec![gate(metric, no_worse(0.0))],
+            vec![
+                gate(metric, no_worse(0.001)),
+                gate(metric, better(Rival::Champion)),
+            ],
         );
-        assert_eq!(evaluation.verdict, Verdict::Pass);
-        let worse = MetricValue::Interval {
-            value: 0.0,
-            low: 0.0,
-            high: 0.0,
-        };
-        assert_eq!(evaluation.gates[0].worse_by, Some(worse));
-        assert_eq!(evaluation.gates[0].rule, "no_worse_than champion by 0");
+        let verdicts: Vec<_> = evaluation.gates.iter().map(|g| g.verdict).collect();
+        assert_eq!(verdicts, [Verdict::Pass, Verdict::Reject]);
+        let worse = evaluation.gates[0].worse_by.unwrap();
+        assert!(
+            matches!(
+                worse,
+                MetricValue::Interval {
+                    value: 0.0,
+                    low: 0.0,
+                    high: 0.0,
+                    ..
+                }
+            ),
+            "{worse:?}"
+        );
+        assert_eq!(evaluation.gates[0].rule, "no_worse_than champion by 0.001");
     }
 }
 
 #[test]
-fn a_champion_of_other_columns_or_classes_leaves_the_gate_open() {
+fn a_champion_of_other_classes_is_ruled_on() {
     let made = testing::binary(200);
     let other = fitted(&testing::multiclass(200), 1);
-    let evaluation = run(
-        &made,
-        Some(other.path()),
-        vec![gate("log_loss", no_worse(0.01))],
-    );
-    assert_eq!(evaluation.verdict, Verdict::Inconclusive);
-    assert!(evaluation.gates[0].message.contains("other classes"));
-
-    let narrower = {
-        let mut narrower = testing::binary(200);
-        narrower.features.truncate(2);
-        narrower
+    let gates = vec![gate("log_loss", no_worse(0.01))];
+    let challenger = fitted(&made, 1);
+    let ruled = |ruling| {
+        let mut config = validate(gates.clone(), &[]);
+        config.unscorable_champion = ruling;
+        let other = Some(other.path());
+        evaluate(&made.part(), &made.label, challenger.path(), other, &config).unwrap()
     };
-    let champion = fitted(&made, 1);
-    std::fs::write(
-        champion.path().join("model.json"),
-        std::fs::read_to_string(champion.path().join("model.json"))
-            .unwrap()
-            .replace("\"noise\"", "\"gone\""),
-    )
-    .unwrap();
-    let evaluation = run(
-        &narrower,
-        Some(champion.path()),
-        vec![gate("log_loss", no_worse(0.01))],
-    );
-    let message = &evaluation.gates[0].message;
-    assert!(
-        message
-            .ends_with("the model's feature `gone` is a number, and the table has no such column"),
-        "{message}"
-    );
-    assert_eq!(evaluation.gates[0].verdict, Verdict::Inconclusive);
+    let rejected = ruled(Ruling::Reject);
+    assert_eq!(rejected.verdict, Verdict::Reject);
+    assert!(rejected.gates[0].message.contains("other classes"));
+    assert_eq!(ruled(Ruling::Pass).verdict, Verdict::Pass);
 }
 
 #[test]
-fn an_unknown_metric_or_slice_is_an_error_at_its_place() {
+fn a_feature_that_left_the_data_is_missing_to_the_champion() {
+    let mut made = testing::binary(200);
+    let champion = fitted(&made, 1);
+    let read = |path| std::fs::read_to_string(path).unwrap();
+    let manifest = champion.path().join("model.json");
+    std::fs::write(&manifest, read(&manifest).replace("\"noise\"", "\"gone\"")).unwrap();
+    made.features.truncate(2);
+    let gates = vec![gate("log_loss", no_worse(0.5))];
+    let evaluation = run(&made, Some(champion.path()), gates);
+    assert_eq!(
+        evaluation.notes,
+        ["the champion reads `gone`, which left the data; it is a missing value to it"]
+    );
+    assert!(evaluation.metrics.champion.is_some());
+}
+
+#[test]
+fn a_metric_of_another_task_or_an_unknown_slice_is_an_error_at_its_place() {
     let made = testing::binary(60);
     let challenger = fitted(&made, 1);
     let refusal = |config: Validate| {
@@ -169,27 +203,64 @@ fn an_unknown_metric_or_slice_is_an_error_at_its_place() {
         let input = error.unwrap_err().downcast::<Input>().unwrap();
         format!("{input}; {}", input.hint.clone().unwrap_or_default())
     };
-    let only = |name: &str| Validate {
-        require: vec![gate(name, GateRule::AtLeast(0.5))],
-        slices: vec![],
-    };
-    assert_eq!(
-        refusal(only("roc_acu")),
-        "serin.yaml:20:16: there is no metric `roc_acu`; did you mean `roc_auc`?"
-    );
-    let foreign = refusal(only("r2"));
+    let foreign = refusal(validate(
+        vec![gate("r2", GateRule::AtLeast(on_value(0.5)))],
+        &[],
+    ));
     assert!(
-        foreign.contains("is none for the binary label `label`; use one of `roc_auc`"),
+        foreign.starts_with(
+            "serin.yaml:20:16: the metric `r2` does not fit the label `label`, which has two classes; use one of `roc_auc`"
+        ),
         "{foreign}"
     );
-    let slice = refusal(Validate {
-        require: vec![],
-        slices: vec![spot("aera")],
-    });
+    let slice = refusal(validate(vec![], &["aera"]));
     assert!(
         slice.ends_with("to slice by; did you mean `area`?"),
         "{slice}"
     );
+}
+
+#[test]
+fn what_test_rows_cannot_decide_is_ruled_on() {
+    let made = testing::binary(100);
+    let champion = fitted(&made, 2);
+    let challenger = fitted(&made, 1);
+    let mut config = validate(vec![gate("roc_auc", no_worse(0.0001))], &[]);
+    let judged = |config: &Validate| {
+        let champion = Some(champion.path());
+        evaluate(
+            &made.part(),
+            &made.label,
+            challenger.path(),
+            champion,
+            config,
+        )
+        .unwrap()
+    };
+    let open = judged(&config);
+    assert_eq!(open.verdict, Verdict::Inconclusive);
+    let message = &open.gates[0].message;
+    assert!(message.contains("would need about"), "{message}");
+    config.on_inconclusive = Ruling::Pass;
+    let passed = judged(&config);
+    assert_eq!(passed.verdict, Verdict::Pass);
+    assert_eq!(passed.gates, open.gates);
+    assert!(passed.notes[0].contains("`on_inconclusive: pass`"));
+}
+
+#[test]
+fn a_model_that_learnt_something_is_better_than_the_trivial_one() {
+    for (made, metric) in [
+        (testing::binary(400), "log_loss"),
+        (testing::binary(400), "roc_auc"),
+        (testing::multiclass(400), "log_loss"),
+        (testing::regression(400), "rmse"),
+        (testing::regression(400), "mae"),
+    ] {
+        let evaluation = run(&made, None, vec![gate(metric, better(Rival::Trivial))]);
+        let gate = &evaluation.gates[0];
+        assert_eq!(gate.verdict, Verdict::Pass, "{}", gate.message);
+    }
 }
 
 #[test]
@@ -212,7 +283,7 @@ fn the_same_rows_give_the_same_evaluation() {
     let gates = || {
         vec![
             gate("log_loss", no_worse(0.01)),
-            gate("roc_auc", GateRule::AtLeast(0.9)),
+            gate("roc_auc", GateRule::AtLeast(on_value(0.9))),
         ]
     };
     let one = run(&made, Some(champion.path()), gates());
@@ -233,16 +304,15 @@ fn numbers_are_shown_to_the_digits_that_count() {
 }
 
 #[test]
-fn only_a_difference_beyond_chance_holds_a_challenger_back() {
-    let verdicts = [(0.02, 0.015), (0.02, 0.005), (0.02, -0.001), (0.005, 0.001)]
-        .map(|(worse, low)| relative(worse, low, 0.01));
-    let expected = [
-        Verdict::Reject,
-        Verdict::Inconclusive,
-        Verdict::Pass,
-        Verdict::Pass,
-    ];
-    assert_eq!(verdicts, expected);
+fn a_claim_holds_only_where_its_whole_bound_does() {
+    let limit = 0.01;
+    let ends = [(-0.01, 0.005), (0.005, 0.02), (0.015, 0.03), (0.0, 0.01)];
+    let no_worse = ends.map(|ends| Claim::NoWorse.verdict(ends, limit));
+    use Verdict::{Inconclusive, Pass, Reject};
+    assert_eq!(no_worse, [Pass, Inconclusive, Reject, Pass]);
+    let ends = [(-0.02, -0.001), (-0.01, 0.0), (0.001, 0.02), (0.0, 0.0)];
+    let better = ends.map(|ends| Claim::Better.verdict(ends, 0.0));
+    assert_eq!(better, [Pass, Inconclusive, Reject, Reject]);
 }
 
 #[test]
@@ -259,7 +329,7 @@ fn a_much_worse_challenger_is_rejected_with_the_numbers() {
     assert_eq!(gate.verdict, Verdict::Reject, "{}", gate.message);
     assert!(
         gate.message
-            .ends_with("above the 0.01 allowed, as is its whole interval")
+            .ends_with("shown not to be worse by less than 0.01")
     );
     assert!(gate.worse_by.unwrap().value() > 0.1);
 }
@@ -267,15 +337,15 @@ fn a_much_worse_challenger_is_rejected_with_the_numbers() {
 proptest! {
     #[test]
     fn allowing_more_never_makes_a_verdict_worse(
-        worse in -1.0f64..1.0, below in 0.0f64..0.5, by in 0.0f64..1.0, more in 0.0f64..1.0
+        low in -1.0f64..1.0, width in 0.0f64..0.5, by in 0.0f64..1.0, more in 0.0f64..1.0
     ) {
-        let rank = |by| match relative(worse, worse - below, by) {
+        let rank = |by| match Claim::NoWorse.verdict((low, low + width), by) {
             Verdict::Pass => 2,
             Verdict::Inconclusive => 1,
             Verdict::Reject => 0,
         };
         prop_assert!(rank(by) <= rank(by + more));
-        prop_assert_eq!(rank(worse.max(0.0)), 2);
+        prop_assert_eq!(rank((low + width).max(0.0)), 2);
     }
 }
 
@@ -283,13 +353,11 @@ proptest! {
 fn the_rows_of_an_export_are_judged_alike_however_they_are_cut_and_ordered() {
     let made = testing::binary(300);
     let (challenger, champion) = (fitted(&made, 1), fitted(&made, 2));
-    let config = Validate {
-        require: vec![
-            gate("roc_auc", GateRule::AtLeast(0.6)),
-            gate("log_loss", no_worse(0.01)),
-        ],
-        slices: vec![spot("area"), spot("minutes")],
-    };
+    let gates = vec![
+        gate("roc_auc", GateRule::AtLeast(on_value(0.6))),
+        gate("log_loss", no_worse(0.01)),
+    ];
+    let config = validate(gates, &["area", "minutes"]);
     let judged = |part| {
         let champion = Some(champion.path());
         evaluate(&part, &made.label, challenger.path(), champion, &config).unwrap()
@@ -299,6 +367,6 @@ fn the_rows_of_an_export_are_judged_alike_however_they_are_cut_and_ordered() {
     assert_eq!(one, judged(made.exported(9, 3)));
     let of_file = judged(made.part());
     assert_eq!(one.rows, of_file.rows);
-    let accuracy = |of: &Evaluation| of.metrics.challenger["accuracy"];
+    let accuracy = |of: &Evaluation| of.metrics.challenger["accuracy"].value();
     assert_eq!(accuracy(&one), accuracy(&of_file));
 }

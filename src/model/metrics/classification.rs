@@ -1,29 +1,43 @@
-//! Metrics of classes: of the ranking, of the probabilities, of the most probable class.
+//! Metrics of classes: of the ranking, of the probabilities, of the class that is said.
 
 use super::{Scored, Task};
 
-/// The most probable class of a row, the first among equals; for two classes the positive one above one half.
-fn predicted(scored: &Scored, row: usize) -> usize {
-    let scores = &scored.scores[row * scored.width..(row + 1) * scored.width];
+/// The bins of probabilities whose calibration is looked at (Guo et al., "On calibration of modern neural
+/// networks", 2017).
+const BINS: usize = 15;
+
+/// The most probable class, the first among equals.
+pub(super) fn most_probable(scores: &[f64]) -> u32 {
     let mut best = 0;
     for (class, score) in scores.iter().enumerate() {
         if *score > scores[best] {
             best = class;
         }
     }
-    best
+    best as u32
 }
 
 fn is(scored: &Scored, row: usize, class: usize) -> bool {
     scored.truth[row] == class as f64
 }
 
-fn total(counts: &[u32]) -> f64 {
-    counts.iter().map(|&n| f64::from(n)).sum()
+/// The class that is said is the true one.
+pub(super) fn is_right(scored: &Scored, row: usize) -> bool {
+    is(scored, row, scored.said[row] as usize)
+}
+
+/// The true class is among the `k` most probable ones; of equal ones the last come first, as scikit-learn has it.
+pub(super) fn is_among(scored: &Scored, row: usize, k: usize) -> bool {
+    let scores = &scored.scores[row * scored.width..(row + 1) * scored.width];
+    let truth = scored.truth[row] as usize;
+    let before = |(class, score): (usize, &f64)| {
+        *score > scores[truth] || (*score == scores[truth] && class > truth)
+    };
+    scores.iter().enumerate().filter(|s| before(*s)).count() < k
 }
 
 /// The weights of the rows of a class and of the others, in groups of equal score, by rising score.
-fn groups(
+pub(in super::super) fn groups(
     scored: &Scored,
     counts: &[u32],
     order: &[u32],
@@ -93,99 +107,182 @@ pub(super) fn average_precision(scored: &Scored, counts: &[u32]) -> Option<f64> 
     (positives > 0.0).then(|| sum / positives)
 }
 
-/// The mean of −ln of the true class's probability, which is kept 2⁻⁵² away from 0 and 1.
-pub(super) fn log_loss(scored: &Scored, counts: &[u32]) -> Option<f64> {
-    mean(scored, counts, |row| {
-        let class = scored.truth[row] as usize;
-        let p = scored.scores[row * scored.width + class];
-        -p.clamp(f64::EPSILON, 1.0 - f64::EPSILON).ln()
-    })
+/// −ln of the true class's probability, which is kept 2⁻⁵² away from 0 and 1.
+pub(super) fn log_loss(scored: &Scored, row: usize) -> f64 {
+    let p = scored.scores[row * scored.width + scored.truth[row] as usize];
+    -p.clamp(f64::EPSILON, 1.0 - f64::EPSILON).ln()
 }
 
-/// The mean squared distance of the positive class's probability from what was true.
-pub(super) fn brier_score(scored: &Scored, counts: &[u32]) -> Option<f64> {
-    mean(scored, counts, |row| {
-        let p = scored.scores[row * scored.width + 1];
-        (p - scored.truth[row]).powi(2)
-    })
+/// The squared distance of the positive class's probability from what was true.
+pub(super) fn squared_distance(scored: &Scored, row: usize) -> f64 {
+    (scored.positive(row) - scored.truth[row]).powi(2)
 }
 
-pub(super) fn accuracy(scored: &Scored, counts: &[u32]) -> Option<f64> {
-    mean(scored, counts, |row| {
-        f64::from(u8::from(is(scored, row, predicted(scored, row))))
-    })
+/// How far probability and share are apart, in bins of equal width, weighted by their rows: of the positive class
+/// for two, of the class that is said for more.
+pub(super) fn expected_calibration_error(scored: &Scored, counts: &[u32]) -> Option<f64> {
+    let mut gaps = [0.0; BINS];
+    let mut all = 0.0;
+    for (row, &n) in counts.iter().enumerate().filter(|(_, n)| **n > 0) {
+        let (p, right) = match scored.task {
+            Task::Binary => (scored.positive(row), is(scored, row, 1)),
+            _ => {
+                let said = scored.said[row] as usize;
+                (
+                    scored.scores[row * scored.width + said],
+                    is(scored, row, said),
+                )
+            }
+        };
+        let bin = ((p * BINS as f64) as usize).min(BINS - 1);
+        gaps[bin] += f64::from(n) * (p - f64::from(u8::from(right)));
+        all += f64::from(n);
+    }
+    (all > 0.0).then(|| gaps.iter().map(|gap| gap.abs()).sum::<f64>() / all)
 }
 
-fn mean(scored: &Scored, counts: &[u32], value: impl Fn(usize) -> f64) -> Option<f64> {
-    debug_assert_eq!(scored.rows(), counts.len());
-    let sum: f64 = counts
-        .iter()
-        .enumerate()
-        .filter(|(_, n)| **n > 0)
-        .map(|(row, &n)| f64::from(n) * value(row))
-        .sum();
-    let all = total(counts);
-    (all > 0.0).then(|| sum / all)
+/// How many rows there are by true and by said class.
+pub(in super::super) struct Confusion {
+    classes: usize,
+    /// By true class, then by said class.
+    cells: Vec<f64>,
 }
 
-/// The rows of a class: predicted as it rightly, predicted as it, and really of it.
-#[derive(Clone, Copy, Default)]
-struct ClassCounts {
+/// The rows of a class: said to be of it rightly, said to be of it, and really of it.
+#[derive(Clone, Copy)]
+struct Class {
     true_positives: f64,
     predicted: f64,
     actual: f64,
 }
 
-fn confusion(scored: &Scored, counts: &[u32]) -> Vec<ClassCounts> {
-    let mut classes = vec![ClassCounts::default(); scored.width];
-    for (row, &n) in counts.iter().enumerate().filter(|(_, n)| **n > 0) {
-        let (said, truth) = (predicted(scored, row), scored.truth[row] as usize);
-        classes[said].predicted += f64::from(n);
-        classes[truth].actual += f64::from(n);
-        if said == truth {
-            classes[said].true_positives += f64::from(n);
+impl Confusion {
+    pub(in super::super) fn of(scored: &Scored, counts: &[u32]) -> Self {
+        let classes = scored.width;
+        let mut cells = vec![0.0; classes * classes];
+        for (row, &n) in counts.iter().enumerate() {
+            cells[scored.truth[row] as usize * classes + scored.said[row] as usize] += f64::from(n);
+        }
+        Self { classes, cells }
+    }
+
+    /// From rows by true class, then by said class.
+    pub(in super::super) fn from_cells(classes: usize, cells: &[u32]) -> Self {
+        let cells = cells.iter().map(|&n| f64::from(n)).collect();
+        Self { classes, cells }
+    }
+
+    /// Rows by true class, then by said class.
+    pub(in super::super) fn cells(&self) -> &[f64] {
+        &self.cells
+    }
+
+    fn total(&self) -> f64 {
+        self.cells.iter().sum()
+    }
+
+    fn class(&self, class: usize) -> Class {
+        let across = (0..self.classes).map(|other| other * self.classes + class);
+        let row = class * self.classes..(class + 1) * self.classes;
+        Class {
+            true_positives: self.cells[class * self.classes + class],
+            predicted: across.map(|cell| self.cells[cell]).sum(),
+            actual: self.cells[row].iter().sum(),
         }
     }
-    classes
+
+    fn positive(&self) -> Option<Class> {
+        (self.total() > 0.0).then(|| self.class(self.classes - 1))
+    }
+
+    /// The mean of a figure over the classes that are seen or said.
+    fn macro_mean(&self, figure: fn(&Class) -> f64) -> Option<f64> {
+        let classes = (0..self.classes).map(|class| self.class(class));
+        average(
+            classes
+                .filter(|c| c.predicted + c.actual > 0.0)
+                .map(|c| figure(&c)),
+        )
+    }
+
+    /// The mean of a figure over the classes, by their rows.
+    fn weighted_mean(&self, figure: fn(&Class) -> f64) -> Option<f64> {
+        let all = self.total();
+        let classes = (0..self.classes).map(|class| self.class(class));
+        (all > 0.0).then(|| classes.map(|c| c.actual * figure(&c)).sum::<f64>() / all)
+    }
+}
+
+impl Class {
+    fn precision(&self) -> f64 {
+        ratio(self.true_positives, self.predicted)
+    }
+
+    fn recall(&self) -> f64 {
+        ratio(self.true_positives, self.actual)
+    }
+
+    /// The harmonic mean of precision and recall.
+    fn f1(&self) -> f64 {
+        ratio(2.0 * self.true_positives, self.predicted + self.actual)
+    }
 }
 
 /// The mean of the recalls of the classes that have rows.
-pub(super) fn balanced_accuracy(scored: &Scored, counts: &[u32]) -> Option<f64> {
-    let classes = confusion(scored, counts);
-    let recalls = classes
-        .iter()
-        .filter(|c| c.actual > 0.0)
-        .map(|c| c.true_positives / c.actual);
-    average(recalls)
+pub(super) fn balanced_accuracy(rows: &Confusion) -> Option<f64> {
+    let classes = (0..rows.classes).map(|class| rows.class(class));
+    average(classes.filter(|c| c.actual > 0.0).map(|c| c.recall()))
 }
 
-/// The harmonic mean of precision and recall; for more than two classes the mean over those seen or called.
-pub(super) fn f1(scored: &Scored, counts: &[u32]) -> Option<f64> {
-    let classes = confusion(scored, counts);
-    let f1 = |c: &ClassCounts| ratio(2.0 * c.true_positives, c.predicted + c.actual);
-    match scored.task {
-        Task::Multiclass => average(
-            classes
-                .iter()
-                .filter(|c| c.predicted + c.actual > 0.0)
-                .map(f1),
-        ),
-        _ => positive(&classes, counts).map(f1),
+/// The correlation of what is said with what is true (Gorodkin 2004, for any number of classes); zero where either
+/// has one class.
+pub(super) fn matthews_corrcoef(rows: &Confusion) -> Option<f64> {
+    let all = rows.total();
+    let (mut right, mut said_and_true, mut said, mut truth) = (0.0, 0.0, 0.0, 0.0);
+    for class in (0..rows.classes).map(|class| rows.class(class)) {
+        right += class.true_positives;
+        said_and_true += class.predicted * class.actual;
+        said += class.predicted * class.predicted;
+        truth += class.actual * class.actual;
     }
+    let spread = (all * all - said) * (all * all - truth);
+    (all > 0.0).then(|| ratio(right * all - said_and_true, spread.sqrt()))
 }
 
-pub(super) fn precision(scored: &Scored, counts: &[u32]) -> Option<f64> {
-    let classes = confusion(scored, counts);
-    positive(&classes, counts).map(|c| ratio(c.true_positives, c.predicted))
+pub(super) fn f1(rows: &Confusion) -> Option<f64> {
+    rows.positive().map(|c| c.f1())
 }
 
-pub(super) fn recall(scored: &Scored, counts: &[u32]) -> Option<f64> {
-    let classes = confusion(scored, counts);
-    positive(&classes, counts).map(|c| ratio(c.true_positives, c.actual))
+pub(super) fn precision(rows: &Confusion) -> Option<f64> {
+    rows.positive().map(|c| c.precision())
 }
 
-fn positive<'a>(classes: &'a [ClassCounts], counts: &[u32]) -> Option<&'a ClassCounts> {
-    classes.last().filter(|_| total(counts) > 0.0)
+pub(super) fn recall(rows: &Confusion) -> Option<f64> {
+    rows.positive().map(|c| c.recall())
+}
+
+pub(super) fn f1_macro(rows: &Confusion) -> Option<f64> {
+    rows.macro_mean(Class::f1)
+}
+
+pub(super) fn f1_weighted(rows: &Confusion) -> Option<f64> {
+    rows.weighted_mean(Class::f1)
+}
+
+pub(super) fn precision_macro(rows: &Confusion) -> Option<f64> {
+    rows.macro_mean(Class::precision)
+}
+
+pub(super) fn precision_weighted(rows: &Confusion) -> Option<f64> {
+    rows.weighted_mean(Class::precision)
+}
+
+pub(super) fn recall_macro(rows: &Confusion) -> Option<f64> {
+    rows.macro_mean(Class::recall)
+}
+
+pub(super) fn recall_weighted(rows: &Confusion) -> Option<f64> {
+    rows.weighted_mean(Class::recall)
 }
 
 /// Zero where nothing is divided by nothing, as scikit-learn has it.

@@ -450,7 +450,7 @@ pub(super) mod tests {
     pub(in crate::steps::deploy) fn config(more: &str) -> Deploy {
         let text = format!(
             "model: m\nbucket: gs://abc\ndata: {{tables: {{only: data.csv}}, label: {{column: l}}}}\n\
-             train: {{builtin:}}\ndeploy: {{endpoint: e{more}}}\n"
+             train: {{builtin:}}\nvalidate: {{require: none}}\ndeploy: {{endpoint: e{more}}}\n"
         );
         let path = std::path::Path::new("serin.yaml");
         Config::parse(path, text.as_bytes()).unwrap().deploy

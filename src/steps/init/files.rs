@@ -5,7 +5,10 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::look::{Look, TEST};
+use crate::config::By;
 use crate::data::schema::quoted;
+use crate::model::gate::{FEWEST, rows_for_equal};
+use crate::workspace::records::Task;
 use crate::workspace::write_atomically;
 
 /// The build of the example: its steps are the same for every model.
@@ -125,32 +128,46 @@ impl Look {
         lines.join("\n") + "\n"
     }
 
-    /// The gates: what a predictor scores that knows no feature. With few test rows they are only proposed.
+    /// The gates, with a margin that the test rows can decide; where they are too few, only proposed.
     fn validate(&self) -> Vec<String> {
+        let (metric, by): (_, fn(f64) -> By) = match self.task {
+            Task::Regression => ("rmse", By::Share),
+            Task::Binary | Task::Multiclass => ("log_loss", By::Amount),
+        };
+        let rows = |margin: f64| rows_for_equal(metric, by(margin)).unwrap_or_default();
+        let fits = |margin: &&f64| rows(**margin) <= self.test as u64;
+        let margin = MARGINS.iter().find(fits).or(MARGINS.last());
+        let margin = margin.copied().unwrap_or_default();
+        let few = self.fewest < FEWEST;
+        let comment = if few { "# " } else { "" };
         let mut lines = vec!["validate:".to_owned()];
-        if self.gates.is_empty() {
-            lines.push("  require: []".to_owned());
-            return lines;
-        }
-        if self.few {
+        if few {
+            lines.push(format!(
+                "  require: none   # every model passes: a comparison needs {FEWEST} test rows, of each class; later:"
+            ));
+        } else {
             lines.push(
-                "  require: []   # the test rows are too few to judge a model by, later perhaps:"
+                "  # A model has to be shown to be better than the same prediction for every row, and worse than the one"
                     .to_owned(),
             );
-        } else {
-            lines.push("  # A model has to be better than no model; raise these when you know how good yours is.".to_owned());
+            lines.push("  # in production by less than the margin.".to_owned());
             lines.push("  require:".to_owned());
         }
-        let comment = if self.few { "# " } else { "" };
-        for gate in &self.gates {
-            lines.push(format!(
-                "    {comment}- {{metric: {}, {}: {}}}   # {}",
-                gate.metric, gate.rule, gate.value, gate.why
-            ));
-        }
+        lines.push(format!(
+            "    {comment}- {{metric: {metric}, better_than: trivial}}"
+        ));
+        lines.push(format!(
+            "    {comment}- {{metric: {metric}, no_worse_than: champion, by: {}}}   # needs about {} test rows; there are {}",
+            by(margin),
+            rows(margin),
+            self.test
+        ));
         lines
     }
 }
+
+/// The margins that are proposed, rising.
+const MARGINS: &[f64] = &[0.01, 0.02, 0.03, 0.05, 0.1];
 
 /// The example's steps under a head of this folder's own.
 fn build(dir: &Path) -> String {

@@ -25,9 +25,6 @@ pub(super) const TEST: f64 = 0.2;
 /// The first seed of the split that is tried, and how many after it.
 const SEEDS: std::ops::Range<u64> = 100..600;
 
-/// With fewer test rows than this a metric says too little for a gate.
-const FEWEST_FOR_GATES: usize = 50;
-
 /// A table that was opened, with its path.
 pub(super) type Seen<'a> = (&'a Path, read::Table);
 
@@ -37,14 +34,6 @@ pub(super) struct Dropped {
     pub(super) why: &'static str,
     /// It tells every row apart.
     pub(super) unique: bool,
-}
-
-/// A gate, and what stands behind its number.
-pub(super) struct Gate {
-    pub(super) metric: &'static str,
-    pub(super) rule: &'static str,
-    pub(super) value: f64,
-    pub(super) why: &'static str,
 }
 
 /// All that the files say.
@@ -61,9 +50,9 @@ pub(super) struct Look {
     /// The column by whose hash rows are divided.
     pub(super) by: Option<String>,
     pub(super) seed: u64,
-    pub(super) gates: Vec<Gate>,
-    /// Test rows are too few for the gates to mean anything.
-    pub(super) few: bool,
+    /// Test rows, and those of the class that has fewest.
+    pub(super) test: usize,
+    pub(super) fewest: usize,
 }
 
 impl Look {
@@ -118,8 +107,8 @@ impl Look {
             join_on: join_on.map(str::to_owned),
             by: None,
             seed: SEEDS.start,
-            gates: Vec::new(),
-            few: false,
+            test: 0,
+            fewest: 0,
             tables,
         };
         look.by = look.join_on.clone().or_else(|| {
@@ -130,7 +119,7 @@ impl Look {
         Ok(look)
     }
 
-    /// Looks for a seed whose split is of use, and for the score of the trivial predictor on its test part.
+    /// Looks for a seed whose split is of use, and counts its test part.
     fn divide(&mut self) {
         let on: Vec<String> = self.join_on.iter().cloned().collect();
         let Some(frame) = join(&self.tables, &on, JoinKind::Inner).0 else {
@@ -162,9 +151,9 @@ impl Look {
         let Some(partition) = partition(seed) else {
             return;
         };
-        let few = partition.counts().1 < FEWEST_FOR_GATES;
-        let gates = gates(&frame, &target, &partition);
-        (self.seed, self.few, self.gates) = (seed, few, gates);
+        self.seed = seed;
+        self.test = partition.counts().1;
+        self.fewest = fewest(&frame, &target, &partition);
     }
 
     pub(super) fn summary(&self) -> Vec<String> {
@@ -357,84 +346,19 @@ fn is_fair(frame: &Frame, target: &Target, partition: &Partition) -> bool {
         .all(|[train, test]| *train > 0 && (*test > 0 || *train < 2))
 }
 
-/// What a predictor scores on the test part that knows no feature, only the training part's label.
-fn gates(frame: &Frame, target: &Target, partition: &Partition) -> Vec<Gate> {
-    let part = |test: bool| (0..frame.rows()).filter(move |row| partition.is_test(*row) == test);
+/// Test rows of the class that has fewest of them, or of a number.
+fn fewest(frame: &Frame, target: &Target, partition: &Partition) -> usize {
     if target.task == Task::Regression {
-        let numbers = |test| part(test).filter_map(|row| target.number(frame, row));
-        let mean = numbers(false).sum::<f64>() / numbers(false).count().max(1) as f64;
-        let squares: f64 = numbers(true).map(|x| (x - mean) * (x - mean)).sum();
-        let rmse = (squares / numbers(true).count().max(1) as f64).sqrt();
-        return vec![
-            gate("r2", "at_least", 0.0, "what the mean gets"),
-            gate(
-                "rmse",
-                "at_most",
-                rmse,
-                "what the mean of the training part gets",
-            ),
-        ];
+        return partition.counts().1;
     }
-    let mut counts = vec![1.0; target.classes.len()];
-    for class in part(false).filter_map(|row| target.class(frame, row)) {
-        if let Some(count) = counts.get_mut(class) {
-            *count += 1.0;
+    let mut counts = vec![0_usize; target.classes.len()];
+    for row in (0..frame.rows()).filter(|row| partition.is_test(*row)) {
+        if let Some(count) = target
+            .class(frame, row)
+            .and_then(|class| counts.get_mut(class))
+        {
+            *count += 1;
         }
     }
-    let all: f64 = counts.iter().sum();
-    let test: Vec<usize> = part(true)
-        .filter_map(|row| target.class(frame, row))
-        .collect();
-    let rows = test.len().max(1) as f64;
-    let shares = test.iter().filter_map(|class| counts.get(*class));
-    let log_loss = shares.map(|count| -(count / all).ln()).sum::<f64>() / rows;
-    let log_loss = gate(
-        "log_loss",
-        "at_most",
-        log_loss,
-        "what the shares of the classes get",
-    );
-    if target.task == Task::Binary {
-        return vec![
-            gate("roc_auc", "at_least", 0.5, "what chance gets"),
-            log_loss,
-        ];
-    }
-    let most = (0..counts.len()).max_by(|a, b| {
-        let count = |class: &usize| counts.get(*class).copied().unwrap_or(0.0);
-        count(a).total_cmp(&count(b))
-    });
-    let hits = test.iter().filter(|class| Some(**class) == most).count();
-    let accuracy = hits as f64 / rows;
-    vec![
-        gate(
-            "accuracy",
-            "at_least",
-            accuracy,
-            "what the most frequent class gets",
-        ),
-        log_loss,
-    ]
-}
-
-/// A gate whose number is cut to four digits, to the side that lets the trivial predictor pass.
-fn gate(metric: &'static str, rule: &'static str, value: f64, why: &'static str) -> Gate {
-    let magnitude = if value == 0.0 {
-        0.0
-    } else {
-        value.abs().log10().floor()
-    };
-    let unit = 10_f64.powf(magnitude - 3.0);
-    let value = match rule {
-        "at_least" => (value / unit).floor() * unit,
-        _ => (value / unit).ceil() * unit,
-    };
-    // The product has the noise of a double's last digits; twelve digits are without it.
-    let value = format!("{value:.12e}").parse().unwrap_or(value);
-    Gate {
-        metric,
-        rule,
-        value,
-        why,
-    }
+    counts.into_iter().min().unwrap_or(0)
 }

@@ -21,6 +21,7 @@ data:
   split: {test: 0.4, by: id, seed: 1}
 lint: {schema: schema.yaml}
 train: {builtin: {max_depth: 6}}
+validate: {require: none}
 deploy: {endpoint: churn}
 ";
 const SCHEMA: &str = "tables:

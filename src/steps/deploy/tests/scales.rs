@@ -23,6 +23,7 @@ model: churn
 bucket: gs://bucket
 data: {tables: {only: data.csv}, label: {column: churned}}
 train: {builtin:}
+validate: {require: none}
 deploy: {endpoint: churn, bake: 25m}
 ";
 const CHAMPION: &str = "11";

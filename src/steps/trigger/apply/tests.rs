@@ -24,7 +24,7 @@ triggers:
 fn config(triggers: &str) -> Config {
     let text = format!(
         "model: churn\nbucket: gs://work.example.com\ndata: {{tables: {{t: t.csv}}, label: {{column: y}}}}\n\
-         train: {{builtin: {{}}}}\ndeploy: {{endpoint: e}}\n{triggers}"
+         train: {{builtin: {{}}}}\nvalidate: {{require: none}}\ndeploy: {{endpoint: e}}\n{triggers}"
     );
     Config::parse(Path::new("serin.yaml"), text.as_bytes()).unwrap()
 }
