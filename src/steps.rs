@@ -16,6 +16,7 @@ pub(crate) mod champion;
 mod claim;
 pub(crate) mod deploy;
 pub mod fit;
+pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod lint;
 mod measured;
@@ -43,7 +44,9 @@ use crate::error::Input;
 use crate::exit::code;
 use crate::gcp::vertex::Vertex;
 use crate::gcp::{Client, Storage};
-use crate::workspace::Workspace;
+use crate::signals::Interrupted;
+use crate::workspace::unfinished::{Status, Unfinished};
+use crate::workspace::{Record, Workspace};
 
 /// How a command ended when nothing went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +121,65 @@ pub(crate) fn region(named: Option<String>) -> Result<String> {
 fn nowhere(what: &str, variable: &str) -> Input {
     Input::new(format!("nothing says which {what} is meant"))
         .hint(format!("say `--{what}`, or set `{variable}`"))
+}
+
+/// Runs the step that writes a record: from its begin on the record's place tells how far it came.
+///
+/// # Errors
+/// Those of the step.
+fn run_step<T: Record>(
+    flags: CommonFlags,
+    step: impl AsyncFnOnce(&Context) -> Result<Outcome>,
+) -> Result<u8> {
+    run(flags, async |ctx| {
+        let begun = Unfinished::begun(ctx.clock.now());
+        ctx.workspace.write_unfinished::<T>(&begun)?;
+        show(&ctx.workspace);
+        let ended = step(ctx).await;
+        settle::<T>(ctx, &ended);
+        ended
+    })
+}
+
+/// Tells in the record's place how a step ended that left no record.
+fn settle<T: Record>(ctx: &Context, ended: &Result<Outcome>) {
+    let Some(mut found) = ctx.workspace.unfinished::<T>() else {
+        // It wrote its record; where it failed after that, the page is of before.
+        if ended.is_err() {
+            show(&ctx.workspace);
+        }
+        return;
+    };
+    let written = match ended {
+        // There was nothing for it to do: an earlier step had rejected.
+        Ok(_) => ctx.workspace.remove::<T>(),
+        Err(error) => {
+            let asked = error.is::<Interrupted>();
+            found.status = if asked {
+                Status::Cancelled
+            } else {
+                Status::Failed
+            };
+            found.ended = Some(ctx.clock.now());
+            let known = match found.reason.as_str() {
+                known if asked && !known.is_empty() => format!("; {known}"),
+                _ => String::new(),
+            };
+            found.reason = format!("{error:#}{known}");
+            ctx.workspace.write_unfinished::<T>(&found)
+        }
+    };
+    if let Err(e) = written {
+        eprintln!("warning: {} is not up to date: {e:#}", T::FILE);
+    }
+    show(&ctx.workspace);
+}
+
+/// Brings the page up to what the records tell now. The step does not depend on it.
+fn show(workspace: &Workspace) {
+    if let Err(e) = crate::report::write(workspace) {
+        eprintln!("warning: the page is not up to date: {e:#}");
+    }
 }
 
 /// Runs a step of a build that speaks to the cloud, in the current directory; nothing in a build that is a twin.

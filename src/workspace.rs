@@ -10,6 +10,7 @@ pub(crate) mod reason;
 pub mod records;
 pub(crate) mod table_profile;
 pub(crate) mod temporary;
+pub(crate) mod unfinished;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -20,6 +21,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use self::unfinished::Unfinished;
 use crate::error::Input;
 
 /// The folder of the workspace that is serin's.
@@ -199,14 +201,32 @@ impl Workspace {
     /// # Errors
     /// When the record cannot be written.
     pub fn write_made_of<T: Record>(&self, body: &T, inputs: Vec<InputFile>) -> Result<()> {
+        self.write_envelope(T::FILE, T::SCHEMA, inputs, body)
+    }
+
+    /// Writes how far the step of a record came, in the record's place.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn write_unfinished<T: Record>(&self, found: &Unfinished) -> Result<()> {
+        self.write_envelope(T::FILE, Unfinished::SCHEMA, Vec::new(), found)
+    }
+
+    fn write_envelope<B: Serialize>(
+        &self,
+        file: &str,
+        schema: &str,
+        inputs: Vec<InputFile>,
+        body: &B,
+    ) -> Result<()> {
         let envelope = Envelope {
-            schema: T::SCHEMA.to_owned(),
+            schema: schema.to_owned(),
             inputs,
             body,
         };
         let mut text = serde_json::to_string_pretty(&envelope).context("writing JSON")?;
         text.push('\n');
-        let path = self.path(FOLDER).join(T::FILE);
+        let path = self.path(FOLDER).join(file);
         write_atomically(&path, text.as_bytes())
             .with_context(|| format!("writing {}", path.display()))
     }
@@ -226,9 +246,18 @@ impl Workspace {
 
     /// Reads a record for a page or a table, without checking its inputs; `None` where there is none.
     pub fn peek<T: Record>(&self) -> Option<T> {
-        let text = fs::read_to_string(self.path(FOLDER).join(T::FILE)).ok()?;
-        let envelope: Envelope<T> = serde_json::from_str(&text).ok()?;
-        (envelope.schema == T::SCHEMA).then_some(envelope.body)
+        self.peek_at(T::FILE, T::SCHEMA)
+    }
+
+    /// How far the step of a record came; `None` where it left the record, or has not begun.
+    pub(crate) fn unfinished<T: Record>(&self) -> Option<Unfinished> {
+        self.peek_at(T::FILE, Unfinished::SCHEMA)
+    }
+
+    fn peek_at<B: DeserializeOwned>(&self, file: &str, schema: &str) -> Option<B> {
+        let text = fs::read_to_string(self.path(FOLDER).join(file)).ok()?;
+        let envelope: Envelope<B> = serde_json::from_str(&text).ok()?;
+        (envelope.schema == schema).then_some(envelope.body)
     }
 
     /// Reads a record and checks that every file it was made from is still the same.
@@ -257,6 +286,17 @@ impl Workspace {
         }
         let head: Head = serde_json::from_str(&text)
             .map_err(|e| wrong(format!("is no artifact of serin: {e}")))?;
+        if let Some(found) = self.unfinished::<T>() {
+            let because = match found.reason.is_empty() {
+                true => String::new(),
+                false => format!(": {}", found.reason),
+            };
+            let status = found.status.as_str();
+            return Err(wrong(format!(
+                "`serin {}` did not come to its end ({status}{because})",
+                T::STEP
+            )));
+        }
         if head.schema != T::SCHEMA {
             return Err(wrong(format!(
                 "has schema `{}`, not `{}`",

@@ -17,9 +17,9 @@ use crate::workspace::records::{Deployed, Look, Traffic, Validated};
 /// The columns of a build log.
 const LOG_WIDTH: u16 = 80;
 
-/// The five steps, their verdicts, and the evidence in a few words.
+/// The five steps of a build that has ended, their verdicts, and the evidence in a few words.
 pub(crate) fn summary(workspace: &Workspace) -> String {
-    summary_on(Screen::of_stdout(), &Records::peek(workspace))
+    summary_on(Screen::of_stdout(), &Records::of_ended_build(workspace))
 }
 
 /// Gates and metrics.
@@ -110,7 +110,7 @@ impl Screen {
     }
 
     /// A table with a line under its head; the columns in `numbers` are flush right.
-    fn table(self, head: &[&str], numbers: &[usize], rows: Vec<Vec<Cell>>) -> String {
+    pub(super) fn table(self, head: &[&str], numbers: &[usize], rows: Vec<Vec<Cell>>) -> String {
         let line = if self.terminal { '\u{2500}' } else { '-' };
         let mut table = Table::new();
         table
@@ -150,11 +150,11 @@ pub(super) fn plain(text: &str) -> String {
     printable::line(text).into_owned()
 }
 
-fn cell(text: &str) -> Cell {
+pub(super) fn cell(text: &str) -> Cell {
     Cell::new(plain(text))
 }
 
-fn toned(tone: Tone, word: &str) -> Cell {
+pub(super) fn toned(tone: Tone, word: &str) -> Cell {
     let cell = Cell::new(word);
     match tone {
         Tone::Good => cell.fg(Color::Green),

@@ -252,7 +252,7 @@ fn a_page_is_written_from_the_records_that_are_there() {
         .write(records.drift.as_ref().unwrap(), &[])
         .unwrap();
     let text = read(write(&workspace).unwrap());
-    assert!(text.contains("The later steps have not run."), "{text}");
+    assert!(text.contains("The later steps were not reached."), "{text}");
     assert!(text.contains("no record yet"), "{text}");
 
     workspace

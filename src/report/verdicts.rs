@@ -4,6 +4,7 @@ use super::{Records, groups, number};
 use crate::workspace::records::{
     DeployVerdict, Deployed, LintReport, Profile, Pushed, Severity, Trained, Validated, Verdict,
 };
+use crate::workspace::unfinished::{Status, Unfinished};
 
 /// How a verdict is meant; it picks colour and sign, never replaces the word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,23 +58,26 @@ pub(super) struct Overall {
 
 /// Lint, train, validate, push, deploy, in this order.
 pub(super) fn of_steps(records: &Records) -> [StepVerdict; 5] {
-    let mut verdicts = [
-        step("lint", records.lint.as_ref(), |r| {
+    let begun = |step| records.unfinished.get(step);
+    [
+        step("lint", begun("lint"), records.lint.as_ref(), |r| {
             of_lint(r, records.profile.as_ref())
         }),
-        step("train", records.trained.as_ref(), of_train),
-        step("validate", records.validated.as_ref(), of_validate),
-        step("push", records.pushed.as_ref(), of_push),
-        step("deploy", records.deployed.as_ref(), of_deploy),
-    ];
-    let mut earlier_passed = false;
-    for verdict in &mut verdicts {
-        if verdict.tone == Tone::Absent && earlier_passed {
-            verdict.evidence = "no record yet".into();
-        }
-        earlier_passed = verdict.tone == Tone::Good;
-    }
-    verdicts
+        step("train", begun("train"), records.trained.as_ref(), of_train),
+        step(
+            "validate",
+            begun("validate"),
+            records.validated.as_ref(),
+            of_validate,
+        ),
+        step("push", begun("push"), records.pushed.as_ref(), of_push),
+        step(
+            "deploy",
+            begun("deploy"),
+            records.deployed.as_ref(),
+            of_deploy,
+        ),
+    ]
 }
 
 /// The first verdict that is not good decides.
@@ -83,10 +87,14 @@ pub(super) fn overall(verdicts: &[StepVerdict]) -> Overall {
         .iter()
         .find(|v| matches!(v.tone, Tone::Bad | Tone::Unsure))
     {
-        let word = match (v.step, v.tone) {
-            ("deploy", Tone::Bad) => "Rolled back".to_owned(),
+        let word = match (v.step, v.word) {
+            (step, "running") => format!("Running {step}"),
+            (step, "failed") => format!("Failed in {step}"),
+            (step, "cancelled") => format!("Cancelled in {step}"),
+            (step, "interrupted") => format!("Interrupted in {step}"),
+            ("deploy", _) if v.tone == Tone::Bad => "Rolled back".to_owned(),
             ("deploy", _) => "Held".to_owned(),
-            (step, Tone::Bad) => format!("Rejected by {step}"),
+            (step, _) if v.tone == Tone::Bad => format!("Rejected by {step}"),
             (step, _) => format!("Inconclusive at {step}"),
         };
         return Overall {
@@ -113,15 +121,12 @@ pub(super) fn overall(verdicts: &[StepVerdict]) -> Overall {
         (Some(done), Some(_)) if done.step == "lint" && alone(verdicts) => Overall {
             word: "Lint passed".into(),
             tone: Tone::Good,
-            sentence: "The checks do not reject the data. The later steps have not run.".into(),
+            sentence: "The checks do not reject the data. The later steps were not reached.".into(),
         },
         (Some(_), Some(missing)) => Overall {
             word: "Unfinished".into(),
             tone: Tone::Absent,
-            sentence: format!(
-                "There is no record of {} and what follows it yet.",
-                missing.step
-            ),
+            sentence: format!("{} and what follows it were not reached.", missing.step),
         },
     }
 }
@@ -141,24 +146,53 @@ struct Judged {
 
 fn step<T>(
     step: &'static str,
+    begun: Option<&Unfinished>,
     record: Option<&T>,
     judge: impl FnOnce(&T) -> Judged,
 ) -> StepVerdict {
-    let judged = record.map_or_else(
-        || Judged {
-            word: "not run",
+    let judged = match (record, begun) {
+        (Some(record), _) => judge(record),
+        (None, Some(begun)) => of_unfinished(begun),
+        (None, None) => Judged {
+            word: "not reached",
             tone: Tone::Absent,
             evidence: number::NONE.into(),
             because: None,
         },
-        judge,
-    );
+    };
     StepVerdict {
         step,
         word: judged.word,
         tone: judged.tone,
         evidence: judged.evidence,
         because: judged.because,
+    }
+}
+
+/// A step that left no record: how far it came, and what is known of why.
+fn of_unfinished(begun: &Unfinished) -> Judged {
+    let tone = match begun.status {
+        Status::Failed => Tone::Bad,
+        Status::Running | Status::Cancelled | Status::Interrupted => Tone::Unsure,
+    };
+    let evidence = match begun.reason.as_str() {
+        "" => format!("since {} UTC", number::minute(begun.started)),
+        reason => shortened(reason),
+    };
+    Judged {
+        word: begun.status.as_str(),
+        tone,
+        evidence,
+        because: Some(begun.reason.clone()).filter(|reason| !reason.is_empty()),
+    }
+}
+
+/// The begin of a long text; the page has the whole of it.
+fn shortened(text: &str) -> String {
+    const SHOWN: usize = 120;
+    match text.char_indices().nth(SHOWN) {
+        None => text.to_owned(),
+        Some((at, _)) => format!("{}...", text.get(..at).unwrap_or(text).trim_end()),
     }
 }
 
@@ -276,6 +310,13 @@ pub(super) fn last_segment(name: &str) -> &str {
 fn of_deploy(deployed: &Deployed) -> Judged {
     let evidence = match deployed.stages.last() {
         _ if deployed.unchanged => "this digest already served all traffic".to_owned(),
+        _ if matches!(
+            deployed.verdict,
+            DeployVerdict::Running | DeployVerdict::Interrupted
+        ) =>
+        {
+            shortened(&deployed.reason)
+        }
         None => "no stages".to_owned(),
         Some(last) => {
             let requests = deployed.stages.iter().map(|s| s.challenger.requests).sum();
@@ -353,12 +394,11 @@ mod tests {
         };
         assert_eq!(outcome(&records), ("Unfinished".into(), Tone::Absent));
         let steps = of_steps(&records);
-        assert!(
-            steps[3].evidence.starts_with("no record yet"),
-            "{}",
-            steps[3].evidence
+        assert_eq!(
+            (steps[3].word, steps[4].word),
+            ("not reached", "not reached")
         );
-        assert_eq!(steps[4].evidence, number::NONE);
+        assert_eq!(steps[3].evidence, number::NONE);
         let linted = Records {
             dataset: records.dataset,
             profile: records.profile,
@@ -369,7 +409,51 @@ mod tests {
         assert!(
             overall(&of_steps(&linted))
                 .sentence
-                .contains("have not run")
+                .contains("were not reached")
+        );
+    }
+
+    #[test]
+    fn a_step_that_ran_and_left_no_record_is_told_by_how_it_ended() {
+        let now: crate::clock::Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let of = |status, reason: &str| {
+            let begun = Unfinished {
+                status,
+                reason: reason.into(),
+                ..Unfinished::begun(now)
+            };
+            let records = Records {
+                trained: None,
+                validated: None,
+                pushed: None,
+                deployed: None,
+                unfinished: [("train", begun)].into(),
+                ..fixtures::promoted()
+            };
+            let steps = of_steps(&records);
+            assert_eq!(steps[2].word, "not reached");
+            (
+                steps[1].word,
+                steps[1].evidence.clone(),
+                outcome(&records).0,
+            )
+        };
+        assert_eq!(
+            of(Status::Running, ""),
+            ("running", "since 03:04 UTC".into(), "Running train".into())
+        );
+        let (word, evidence, overall) = of(Status::Failed, &"long ".repeat(60));
+        assert_eq!((word, &*overall), ("failed", "Failed in train"));
+        assert!(evidence.ends_with("long...") && evidence.len() < 130);
+        assert_eq!(of(Status::Cancelled, "x").2, "Cancelled in train");
+        let killed = Unfinished::begun(now).of_ended_build();
+        assert_eq!(
+            of(killed.status, &killed.reason),
+            (
+                "interrupted",
+                "killed before it ended".into(),
+                "Interrupted in train".into()
+            )
         );
     }
 }

@@ -127,7 +127,7 @@ pub(crate) fn command(mut flags: Flags) -> Result<u8> {
         region: Some(flags.region.unwrap_or_default()),
         config: flags.config,
     };
-    super::run(common, async |ctx| {
+    super::run_step::<LintReport>(common, async |ctx| {
         let outcome = lint(ctx, flags.source).await?;
         finish(&ctx.workspace, "lint", outcome, &json!({}))?;
         Ok(outcome)
@@ -182,7 +182,10 @@ struct ReadFrom {
 
 /// Removes what an earlier run of this step or of a later one left, so that nobody goes on with it.
 fn remove_old_records(workspace: &Workspace) -> Result<()> {
-    workspace.remove::<LintReport>()?;
+    // The report's place tells already that this run has begun.
+    if workspace.unfinished::<LintReport>().is_none() {
+        workspace.remove::<LintReport>()?;
+    }
     workspace.remove::<Dataset>()?;
     workspace.remove::<Profile>()?;
     workspace.remove::<DriftReport>()?;

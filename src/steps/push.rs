@@ -37,7 +37,7 @@ pub(crate) struct Flags {
 /// # Errors
 /// Those of the step.
 pub(crate) fn command(flags: Flags) -> Result<u8> {
-    super::run(flags.common, async |ctx| push(ctx, &flags.image).await)
+    super::run_step::<Pushed>(flags.common, async |ctx| push(ctx, &flags.image).await)
 }
 
 /// Registers the model that passed its gates; a digest that is there already is found.

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::snapshot_files;
 use crate::data::instances::some_instances;
 use crate::printable::{self, word};
-use crate::report::terminal;
+use crate::report::{self, terminal};
 use crate::workspace::Workspace;
 use crate::workspace::records::{Dataset, DeployVerdict, Deployed};
 
@@ -29,8 +29,12 @@ const PORT: u16 = 8085;
 /// When the snapshot cannot be read.
 pub(crate) fn summary(workspace: &Workspace, cloud: &Cloud<'_>) -> Result<String> {
     let mut text = terminal::summary(workspace);
-    let page = workspace.path(Workspace::relative("report.html"));
+    let page = workspace.path(Workspace::relative(report::FILE));
     if page.exists() {
+        // A step that was killed could not say so on the page. What a step in a container wrote may not be ours to change.
+        if let Err(e) = report::write_ended(workspace) {
+            eprintln!("warning: the page is not up to date: {e:#}");
+        }
         text.push_str(&format!(
             "\nreport: {}\n",
             printable::text(&near(&page).to_string_lossy())

@@ -21,7 +21,8 @@ use crate::workspace::{Digest, Record, Workspace};
 /// Train the model of the snapshot in a Vertex AI custom job
 ///
 /// Reads .serin/dataset.json. Uploads the snapshot, runs `serin fit` in a job or finds the job that an
-/// equal build ran, follows its log and writes .serin/train.json and .serin/model/.
+/// equal build ran, follows its log and writes .serin/train.json and .serin/model/. Until it is done
+/// .serin/train.json tells how it stands: running, failed or cancelled, and by which job.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flags {
     #[command(flatten)]
@@ -42,7 +43,7 @@ pub(crate) struct Flags {
 /// # Errors
 /// Those of the step.
 pub(crate) fn command(flags: Flags) -> Result<u8> {
-    super::run(flags.common.clone(), async |ctx| train(ctx, &flags).await)
+    super::run_step::<Trained>(flags.common.clone(), async |ctx| train(ctx, &flags).await)
 }
 
 /// Trains the model of the snapshot, or finds the one that an equal job has made already.
@@ -120,6 +121,7 @@ async fn run(ctx: &Context, args: &Flags, running: &OnceCell<String>) -> Result<
         job
     } else {
         let job = running.get_or_init(|| job.name.clone());
+        tell_job(ctx, job)?;
         job::follow(ctx, job).await?
     };
     let output = GsUri {
@@ -156,6 +158,15 @@ async fn run(ctx: &Context, args: &Flags, running: &OnceCell<String>) -> Result<
     let facts = json!({ "job": trained.job, "digest": trained.model.digest });
     finish(&ctx.workspace, "train", Outcome::Done, &facts)?;
     Ok(Outcome::Done)
+}
+
+/// Notes in `train.json` which job goes on, so that it can be found where this step is killed.
+fn tell_job(ctx: &Context, job: &str) -> Result<()> {
+    let Some(mut begun) = ctx.workspace.unfinished::<Trained>() else {
+        return Ok(());
+    };
+    begun.reason = format!("its job is {job}");
+    ctx.workspace.write_unfinished::<Trained>(&begun)
 }
 
 /// What makes two jobs the same: what is fitted, by which image, on which machine, and under which key.

@@ -28,7 +28,7 @@ pub(crate) struct Flags {
 /// # Errors
 /// Those of the step.
 pub(crate) fn command(flags: Flags) -> Result<u8> {
-    super::run(flags.common, validate)
+    super::run_step::<Validated>(flags.common, validate)
 }
 
 /// Judges the challenger; rejected and inconclusive end the build here.

@@ -11,6 +11,21 @@ fn ends_at(part: &str, signal: Signal, code: Option<i32>) {
     build.wait_for(part);
     build.signal(signal);
     assert_eq!(build.wait(), code, "{}", build.text());
+    if part == "is JOB_STATE" {
+        let left = project.record("train.json");
+        let status = match signal {
+            Signal::KILL => "running",
+            _ => "cancelled",
+        };
+        assert_eq!(left["status"], status, "{left}");
+        assert!(
+            left["reason"]
+                .as_str()
+                .unwrap()
+                .contains("its job is projects/"),
+            "{left}"
+        );
+    }
     project.assert_no_process_left();
     project.run(&[]).expect(0);
     let deployed = project.record("deploy.json");
@@ -63,6 +78,15 @@ fn a_step_is_killed(step: &str) {
         .unwrap();
     assert_eq!(build.wait(), Some(137), "{}", build.text());
     project.assert_no_process_left();
+    // Who was killed could not say so; the summary and the page do.
+    let row = build.wait_for(&format!("{step} "));
+    let text = build.text();
+    let (_, summary) = text
+        .rsplit_once("step")
+        .unwrap_or_else(|| panic!("{row}\n{text}"));
+    assert!(summary.contains("interrupted"), "{summary}");
+    let page = std::fs::read_to_string(project.workspace().join(".serin/report.html")).unwrap();
+    assert!(page.contains(&format!("Interrupted in {step}")), "{page}");
     project.run(&[]).expect(0);
     assert_eq!(project.record("deploy.json")["verdict"], "promoted");
 }
