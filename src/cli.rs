@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 use crate::catch_panic;
 use crate::exit::{self, code};
 use crate::steps::{
-    auth, builds, deploy, fit, init, lint, profile, push, train, trigger, validate,
+    auth, builds, deploy, fit, history, init, lint, profile, push, train, trigger, validate,
 };
 use crate::{log, process};
 
@@ -28,7 +28,8 @@ Exit codes:
   2    the input is wrong: a flag, a config, a file that cannot be opened or is no table
   3    the cloud failed, after retries, or another build leads the rollout: run it again
   4    a bug
-  130  interrupted (SIGINT), 143 terminated (SIGTERM), after cleaning up";
+  130  interrupted (SIGINT), 143 terminated (SIGTERM), after cleaning up
+  137  killed (SIGKILL), as at a build's time-out or out of memory: nothing was cleaned up, run it again";
 
 /// Every step of a machine-learning cloudbuild.yaml on Google Cloud, and the build itself on a laptop.
 #[derive(Debug, Parser)]
@@ -63,6 +64,8 @@ enum Command {
     #[command(after_help = EXITS)]
     Builds(builds::Flags),
     #[command(after_help = EXITS)]
+    History(history::Flags),
+    #[command(after_help = EXITS)]
     Init(init::Flags),
     #[command(after_help = EXITS)]
     Trigger(trigger::Flags),
@@ -88,6 +91,7 @@ fn dispatch(command: Command) -> Result<u8> {
         Command::Serve(flags) => serve::command(flags),
         Command::Profile(flags) => profile::command(flags),
         Command::Builds(flags) => builds::command(flags),
+        Command::History(flags) => history::command(flags),
         Command::Init(flags) => init::command(flags),
         Command::Trigger(flags) => trigger::command(flags),
         Command::Listen(flags) => listen::command(*flags),

@@ -113,6 +113,12 @@ pub(super) fn instant(t: Timestamp) -> String {
     format!("{} {} UTC", part(&text, 0, 10), part(&text, 11, 19))
 }
 
+/// An instant to the minute: `2026-01-01 10:04`.
+pub(super) fn date_and_minute(t: Timestamp) -> String {
+    let text = t.to_string();
+    format!("{} {}", part(&text, 0, 10), part(&text, 11, 16))
+}
+
 /// The minute of the day: `10:04`.
 pub(super) fn minute(t: Timestamp) -> String {
     part(&t.to_string(), 11, 16).to_owned()

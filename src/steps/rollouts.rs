@@ -87,6 +87,10 @@ pub(super) struct Rollout {
     /// What it was about to be changed to.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub next: Option<Split>,
+    /// Each move of the traffic by this rollout, oldest first; the last may not have come about while `next` is told.
+    /// None before moves were kept.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub moves: Vec<Move>,
     #[serde(default)]
     pub stages: Vec<Stage>,
     /// What the judge saw and decided, look by look.
@@ -108,6 +112,16 @@ pub(super) struct Rollout {
     /// When everything was done.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ended: Option<Timestamp>,
+}
+
+/// The traffic from an instant on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Move {
+    pub at: Timestamp,
+    pub split: Split,
+    /// The rollout found that somebody else had moved it.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub by_others: bool,
 }
 
 /// A person's word to go on.
@@ -156,6 +170,7 @@ impl Rollout {
             before: found.clone(),
             split: Some(found),
             next: None,
+            moves: Vec::new(),
             stages: Vec::new(),
             looks: Vec::new(),
             paused: false,
@@ -171,6 +186,36 @@ impl Rollout {
     fn made(&self, split: &Split) -> bool {
         let known = |ours: &Option<Split>| ours.as_ref().is_some_and(|ours| ours == split);
         self.split.is_none() || known(&self.split) || known(&self.next)
+    }
+
+    /// Notes that the traffic is about to be moved from what was found.
+    pub(super) fn about_to_move(&mut self, found: &Split, wanted: &Split, now: Timestamp) {
+        self.forget_move(found);
+        self.next = Some(wanted.clone());
+        self.moves.push(Move {
+            at: now,
+            split: wanted.clone(),
+            by_others: false,
+        });
+    }
+
+    /// Notes the traffic that somebody else made.
+    pub(super) fn overruled_by(&mut self, found: Split, now: Timestamp) {
+        if let Some(split) = self.split.clone() {
+            self.forget_move(&split);
+        }
+        self.moves.push(Move {
+            at: now,
+            split: found,
+            by_others: true,
+        });
+    }
+
+    /// Forgets a move that was told and did not come about, by the traffic that is found.
+    pub(super) fn forget_move(&mut self, found: &Split) {
+        if self.next.take().is_some_and(|next| next != *found) {
+            self.moves.pop();
+        }
     }
 
     /// Whether somebody else moved the traffic since.
@@ -236,7 +281,8 @@ pub(super) fn asked_name(ctx: &Context) -> String {
     format!("{}asked.json", prefix(ctx))
 }
 
-fn prefix(ctx: &Context) -> String {
+/// What the names of all objects of the config's endpoint begin with.
+pub(super) fn prefix(ctx: &Context) -> String {
     format!("rollouts/{}/{}/", ctx.region, *ctx.config.deploy.endpoint)
 }
 
@@ -262,16 +308,46 @@ pub(super) async fn last(ctx: &Context) -> Result<Option<Rollout>> {
     Ok(read(ctx).await?.and_then(|(_, entry)| entry.rollout))
 }
 
+/// The number of a rollout that ended, from its object's name; `None` for another object.
+pub(super) fn number_of(name: &str) -> Option<u64> {
+    let (_, file) = name.rsplit_once('/')?;
+    file.strip_suffix(".json")?.parse().ok()
+}
+
+/// A rollout that ended. One that cannot be read is left out with a warning: the others are as true without it.
+///
+/// # Errors
+/// [`Input`] for one of a newer serin; when the cloud fails.
+pub(super) async fn read_ended(ctx: &Context, name: &str) -> Result<Option<Rollout>> {
+    let read = ctx.storage().objects_read(&ctx.config.bucket, name).await;
+    let Some((_, bytes)) = read.map_err(|e| ctx.of_bucket(e))? else {
+        return Ok(None);
+    };
+    let name = ctx.gs(name);
+    let found = match serde_json::from_slice::<Format>(&bytes) {
+        Ok(Format { format }) if format > FORMAT => {
+            let message = format!("{name} is of a newer serin");
+            return Err(Input::new(message)
+                .hint("read the history with that one")
+                .into());
+        }
+        Ok(_) => serde_json::from_slice::<Ended>(&bytes),
+        Err(e) => Err(e),
+    };
+    match found {
+        Ok(ended) => Ok(Some(ended.rollout)),
+        Err(e) => {
+            eprintln!("warning: {name} is left out, it is no rollout: {e}");
+            Ok(None)
+        }
+    }
+}
+
 /// Reads a journal of any format that this program knows.
 ///
 /// # Errors
 /// [`Input`] with the object's name.
 pub(super) fn parse(bytes: &Bytes, name: &str) -> Result<Entry, Input> {
-    #[derive(Deserialize)]
-    struct Format {
-        #[serde(default = "first_format")]
-        format: u32,
-    }
     let damaged = |e: serde_json::Error| {
         Input::new(format!("{name} is no journal of a rollout: {e}")).hint(
             "`serin deploy --recover` gives the champion its traffic back and sets the object aside",
@@ -286,6 +362,13 @@ pub(super) fn parse(bytes: &Bytes, name: &str) -> Result<Entry, Input> {
         _ => Err(Input::new(format!("{name} is of a newer serin"))
             .hint("deploy with that one, or remove the object once its rollout has ended")),
     }
+}
+
+/// The number that all these objects have.
+#[derive(Deserialize)]
+struct Format {
+    #[serde(default = "first_format")]
+    format: u32,
 }
 
 fn first_format() -> u32 {
@@ -338,6 +421,7 @@ mod old {
                 started: old.started,
                 split: None,
                 next: None,
+                moves: Vec::new(),
                 stages: old.stages,
                 looks: old.looks,
                 paused: false,
