@@ -13,6 +13,7 @@ mod encoding;
 mod fields;
 mod forms;
 mod lint;
+mod machine_shape;
 pub(crate) mod metrics;
 mod reading;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use crate::settings::Spot;
 pub use encoding::{Encoding, encoding, encoding_hint};
 pub(crate) use forms::{bytes, key_location};
 pub use lint::{Baseline, Drift, DriftColumn, DriftLimits, Freshness, Lint, Volume};
+pub use machine_shape::{Accelerator, LogRequests, Machines, Resources};
 pub use triggers::{
     Bound, Build, Commit, DriftCause, Events, Labels, LabelsAt, Listen, ListenAt, NewData,
     Performance, Repository, Schedule, StartLimits, Triggers, Weight,
@@ -172,7 +174,11 @@ impl Default for Builtin {
 pub struct Deploy {
     /// The endpoint's id.
     pub endpoint: Spot<String>,
-    pub machine: String,
+    /// What a deployed model runs on.
+    pub resources: Resources,
+    pub log_requests: Option<LogRequests>,
+    /// An endpoint that serin makes is a dedicated one, and one that is there has to be.
+    pub dedicated_endpoint: bool,
     pub service_account: Option<Spot<String>>,
     /// Shares of the traffic in percent, rising; the last is 100.
     pub stages: Vec<u32>,

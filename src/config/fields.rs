@@ -143,6 +143,12 @@ fields! {
     "deploy" {
         "endpoint": "a word of at most 63 of `a-z`, `0-9`, `-`, or a number", "required", "the endpoint's id: a word is made where there is none, a number is one that is there";
         "machine": "a machine type", "`n1-standard-2`", "the machine of the deployed model";
+        "replicas": "section", "one", "how many machines a deployed model has";
+        "autoscale": "section", "60% of the processors", "when Vertex AI adds a machine, up to `replicas.max`";
+        "accelerator": "section", "none", "the accelerators of each machine; `a2`, `a3`, `a4`, `a4x`, `g2` and `g4` come with theirs, which have to be named, and `n1` takes some";
+        "resource_pool": "the id of a DeploymentResourcePool of the build's region", "machines of its own", "the model shares the pool's machines with others, in place of `machine`, `replicas`, `autoscale` and `accelerator`; Vertex AI takes models of one container image into a pool";
+        "log_requests": "section", "what the endpoint has", "requests and answers that Vertex AI writes to BigQuery; an endpoint that is there is brought to it";
+        "dedicated_endpoint": "`true` or `false`", "`false`", "an endpoint that serin makes answers at a host of its own; one that is there stays what it is, and is refused where it is none";
         "service_account": "an account's address", "the project's", "the account that the deployed model runs as";
         "stages": "a list of rising whole numbers that ends with 100", "`[5, 25, 50, 100]`", "shares of the traffic in percent";
         "bake": "a duration, at most 24 hours", "`10m`", "a stage takes at least so long, on the build's clock";
@@ -159,6 +165,22 @@ fields! {
         "share_with_others": "`true` or `false`", "`false`", "models that serin did not deploy keep their share of the traffic, and a rollout divides the rest";
         "on_cancel": "`rollback` or `hold`", "`rollback`", "what becomes of the traffic when the build is cancelled: `rollback` gives it back to the champion, `hold` leaves it as it is, and nobody watches until the next run";
         "replay": "section", "none", "test rows that are sent along while a stage is judged; what they see is held against the metrics";
+    }
+    "deploy.replicas" {
+        "min": "1 to 1000", "1", "so many machines at least; each costs from the deployment on";
+        "max": "`min` to 1000", "`min`", "so many at most";
+    }
+    "deploy.autoscale" {
+        "cpu": "1 to 100", "none", "the use of the processors in percent above which a machine is added";
+        "accelerator": "1 to 100", "none", "the same of the accelerators' duty cycle";
+    }
+    "deploy.accelerator" {
+        "type": "a type of Vertex AI's, as in `NVIDIA_TESLA_T4`", "required", "which";
+        "count": "1, 2, 4, 8 or 16", "1", "how many of each machine";
+    }
+    "deploy.log_requests" {
+        "table": "`bq://project`, `bq://project.dataset` or `bq://project.dataset.table`", "required", "where to; Vertex AI makes the dataset and the table that are not named";
+        "sample": "a share above 0, at most 1, also in percent", "`100%`", "which share of the requests; each logged row is billed by BigQuery";
     }
     "deploy.limits" {
         "error_rate": "a share from 0 to 1", "0.01", "the share of requests that may fail where no champion answers beside: all answers but 2xx, or the server's own (5xx, 429) where there never was a champion; a champion's higher rate is allowed too";

@@ -6,11 +6,12 @@ use anyhow::Result;
 
 use super::forms::{
     bigquery, bytes, files, is_bucket_name, is_date, is_endpoint_id, is_model_id, is_table_name,
-    key_location, local, service_account,
+    key_location, local, machine, service_account, share,
 };
 use super::{
     Approve, Builtin, Config, Data, Deploy, Encoding, File, Join, JoinKind, Label, Limits, Margin,
-    OnCancel, PromoteOn, Replay, Split, SplitRule, Spot, Table, Train, lint, triggers, validate,
+    OnCancel, PromoteOn, Replay, Split, SplitRule, Spot, Table, Train, lint, machine_shape, triggers,
+    validate,
 };
 use crate::error::Place;
 use crate::settings::yaml::{Scalar, Value};
@@ -421,7 +422,9 @@ fn deploy(fields: &Fields) -> Result<Deploy> {
             "an endpoint id: at most 63 of `a-z`, `0-9`, `-`, the first a letter, the last no `-`; or its number",
             is_endpoint_id,
         )?,
-        machine: machine(fields, "n1-standard-2")?,
+        resources: machine_shape::resources(fields)?,
+        log_requests: machine_shape::log_requests(fields)?,
+        dedicated_endpoint: flag(fields, "dedicated_endpoint")?,
         service_account: service_account(fields)?,
         stages: match fields.get("stages") {
             Some(stages) => read_stages(&stages)?,
@@ -531,15 +534,6 @@ fn margin(deploy: &Fields, limits: &Limits) -> Result<Margin> {
     Ok(margin)
 }
 
-/// A share from 0 to `most`, also in percent.
-fn share(text: &str, most: f64) -> Option<f64> {
-    let share = match text.strip_suffix('%') {
-        Some(percent) => percent.trim().parse::<f64>().ok()? / 100.0,
-        None => text.parse().ok()?,
-    };
-    (0.0..=most).contains(&share).then_some(share)
-}
-
 fn replay(field: Cursor) -> Result<Replay> {
     let fields = field.fields("deploy.replay")?;
     fields.need("from")?.word(&[("test", ())])?;
@@ -549,16 +543,4 @@ fn replay(field: Cursor) -> Result<Replay> {
             None => 8,
         },
     })
-}
-
-fn machine(fields: &Fields, default: &str) -> Result<String> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    match fields.get("machine") {
-        Some(field) => Ok(field
-            .text_where("a machine type such as `n1-standard-4`", |text| {
-                text.chars().all(plain)
-            })?
-            .value),
-        None => Ok(default.to_owned()),
-    }
 }

@@ -348,6 +348,80 @@ fn the_judge_of_a_rollout_is_told_what_to_hold_it_to() {
 }
 
 #[test]
+fn what_a_model_runs_on_is_read_and_told() {
+    let text = |fields: &str| {
+        let line = format!("deploy: {{endpoint: e, {fields}}}");
+        SMALL.replace("deploy: {endpoint: e}", &line)
+    };
+    let told = |fields: &str| read(&text(fields)).unwrap().deploy.resources.to_string();
+    assert_eq!(
+        told(
+            "machine: n1-standard-4, accelerator: {type: NVIDIA_TESLA_T4, count: 2}, replicas: {min: 2, max: 5}, \
+             autoscale: {cpu: 70, accelerator: 80}"
+        ),
+        "n1-standard-4 with 2 NVIDIA_TESLA_T4, 2 to 5 replicas, more from 70% of the processors on, \
+         more from 80% of the accelerators on"
+    );
+    assert_eq!(told("replicas: {min: 3}"), "n1-standard-2, 3 replicas");
+    assert_eq!(
+        told("machine: g2-standard-4, accelerator: {type: NVIDIA_L4}"),
+        "g2-standard-4 with 1 NVIDIA_L4"
+    );
+    assert_eq!(told("resource_pool: shared"), "the resource pool shared");
+    let logged = read(&text("log_requests: {table: bq://p-1.d_1.t, sample: 5%}")).unwrap();
+    let logged = logged.deploy.log_requests.unwrap();
+    assert_eq!(
+        (logged.table.as_str(), logged.sample),
+        ("bq://p-1.d_1.t", 0.05)
+    );
+    for (fields, why) in [
+        ("replicas: {min: 0}", "from 1 to 1000"),
+        (
+            "replicas: {min: 3, max: 2}",
+            "no less than `min`, which is 3",
+        ),
+        (
+            "autoscale: {cpu: 70}",
+            "nothing to scale between 1 and 1 replicas",
+        ),
+        (
+            "replicas: {max: 2}, autoscale: {}",
+            "`cpu` or `accelerator`",
+        ),
+        ("replicas: {max: 2}, autoscale: {cpu: 101}", "1 to 100"),
+        (
+            "replicas: {max: 2}, autoscale: {accelerator: 60}",
+            "needs `deploy.accelerator`",
+        ),
+        (
+            "machine: e2-standard-4, accelerator: {type: NVIDIA_TESLA_T4}",
+            "is neither",
+        ),
+        ("machine: g2-standard-4", "come with accelerators"),
+        ("accelerator: {type: t4}", "NVIDIA_TESLA_T4"),
+        (
+            "accelerator: {type: NVIDIA_TESLA_T4, count: 3}",
+            "1, 2, 4, 8 or 16",
+        ),
+        (
+            "resource_pool: shared, machine: n1-standard-2",
+            "is the pool's own",
+        ),
+        ("resource_pool: Shared", "a pool's id"),
+        ("log_requests: {table: p.d.t}", "bq://"),
+        ("log_requests: {table: bq://p.d.t.x}", "bq://"),
+        (
+            "log_requests: {table: bq://p, sample: 0}",
+            "a share above 0",
+        ),
+        ("log_requests: {sample: 0.5}", "table"),
+    ] {
+        let said = refused(&text(fields));
+        assert!(said.contains(why), "{fields}: {said}");
+    }
+}
+
+#[test]
 fn the_example_is_read() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = Config::read(&root.join("cloudbuild/churn/serin.yaml")).unwrap();
@@ -373,7 +447,8 @@ fn what_is_left_out_has_a_default() {
     assert!(config.encryption_key.is_none());
     assert!(config.validate.require.is_empty() && config.validate.slices.is_empty());
     let deploy = &config.deploy;
-    assert_eq!(deploy.machine, "n1-standard-2");
+    assert_eq!(deploy.resources.to_string(), "n1-standard-2");
+    assert!(deploy.log_requests.is_none() && !deploy.dedicated_endpoint);
     assert_eq!(deploy.stages, [5, 25, 50, 100]);
     assert_eq!(
         (deploy.bake, deploy.max_wait),

@@ -11,7 +11,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-pub(crate) use endpoints::{DeployedModel, Endpoint, NewDeployedModel, Prediction};
+pub(crate) use endpoints::{
+    CPU_UTILIZATION, DUTY_CYCLE, DeployedModel, Endpoint, NewDeployedModel, NewEndpoint,
+    NewResources, Prediction, RequestLogging,
+};
 pub(crate) use jobs::{CustomJob, JobState, NewCustomJob};
 pub(crate) use models::{Model, NewModel};
 

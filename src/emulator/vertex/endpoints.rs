@@ -513,8 +513,44 @@ pub(super) fn check_resources(core: &Core, resources: &DedicatedResources) -> Re
             format!("{field}.required_replica_count must not be more than min_replica_count."),
         );
     }
+    let machine = resources.machine_spec.as_ref();
+    let accelerated = machine.is_some_and(|machine| !machine.accelerator_type.is_empty());
+    for spec in &resources.autoscaling_metric_specs {
+        let metric = spec.metric_name.as_str();
+        if !SCALED_BY.contains(&metric) {
+            return invalid(
+                "autoscaling_metric_specs",
+                format!("{field}.autoscaling_metric_specs: \"{metric}\" is not supported."),
+            );
+        }
+        if metric == DUTY_CYCLE && !accelerated {
+            return invalid(
+                "autoscaling_metric_specs",
+                format!("{field}.autoscaling_metric_specs: \"{metric}\" needs accelerators."),
+            );
+        }
+        let of_a_share = metric == DUTY_CYCLE || metric == SCALED_BY[0];
+        if spec.target < 1 || (of_a_share && spec.target > 100) {
+            return invalid(
+                "autoscaling_metric_specs",
+                format!(
+                    "{field}.autoscaling_metric_specs: the target {} of \"{metric}\" must be in the range [1, 100].",
+                    spec.target
+                ),
+            );
+        }
+    }
     Ok(())
 }
+
+/// What replicas are added by; the first two are percentages.
+const SCALED_BY: [&str; 4] = [
+    "aiplatform.googleapis.com/prediction/online/cpu/utilization",
+    DUTY_CYCLE,
+    "aiplatform.googleapis.com/prediction/online/request_count",
+    "pubsub.googleapis.com/subscription/num_undelivered_messages",
+];
+const DUTY_CYCLE: &str = "aiplatform.googleapis.com/prediction/online/accelerator/duty_cycle";
 
 /// Fills in what is not said: the machine, and as many replicas at most as at least.
 pub(super) fn fill_resources(resources: &mut DedicatedResources) {

@@ -38,6 +38,64 @@ pub struct Endpoint {
     pub dedicated_endpoint_dns: String,
     #[serde(default)]
     pub encryption_spec: EncryptionSpec,
+    #[serde(default)]
+    pub predict_request_response_logging_config: Option<RequestLogging>,
+}
+
+/// Which requests and answers an endpoint writes to BigQuery.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestLogging {
+    #[serde(default)]
+    pub enabled: bool,
+    /// The share of the requests, above 0 and at most 1.
+    #[serde(default)]
+    pub sampling_rate: f64,
+    #[serde(default)]
+    pub bigquery_destination: BigQueryDestination,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BigQueryDestination {
+    /// `bq://PROJECT`, with `.DATASET` and `.TABLE` where they are named; Vertex AI makes those that are not.
+    #[serde(default)]
+    pub output_uri: String,
+}
+
+impl RequestLogging {
+    /// To this place, of this share of the requests.
+    pub fn to(output_uri: &str, sampling_rate: f64) -> Self {
+        Self {
+            enabled: true,
+            sampling_rate,
+            bigquery_destination: BigQueryDestination {
+                output_uri: output_uri.to_owned(),
+            },
+        }
+    }
+
+    /// Whether an endpoint that has this one logs as another one asks for: what Vertex AI made of a place that named no
+    /// table is that place too.
+    pub fn is_as(&self, wanted: &Self) -> bool {
+        let found = self.bigquery_destination.output_uri.as_str();
+        let asked = wanted.bigquery_destination.output_uri.as_str();
+        let rest = found.strip_prefix(asked);
+        self.enabled == wanted.enabled
+            && self.sampling_rate == wanted.sampling_rate
+            && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
+}
+
+/// An endpoint to make.
+#[derive(Clone, Debug, Default)]
+pub struct NewEndpoint<'a> {
+    /// Also its display name.
+    pub id: &'a str,
+    pub labels: BTreeMap<String, String>,
+    /// It answers at a host of its own.
+    pub dedicated: bool,
+    pub logging: Option<RequestLogging>,
 }
 
 impl Endpoint {
@@ -104,11 +162,69 @@ pub struct NewDeployedModel {
     /// The model's resource name with `@VERSION`.
     pub model: String,
     pub display_name: String,
-    pub machine_type: String,
-    /// At least 1.
-    pub min_replicas: u32,
-    pub max_replicas: u32,
+    pub resources: NewResources,
     pub service_account: Option<String>,
+}
+
+/// What a version is to run on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewResources {
+    Dedicated {
+        machine_type: String,
+        /// The type, and how many of each machine.
+        accelerator: Option<(String, u32)>,
+        /// At least 1.
+        min_replicas: u32,
+        max_replicas: u32,
+        /// What a machine is added by, and from which percentage on.
+        targets: Vec<(&'static str, u32)>,
+    },
+    /// The id of a pool in the endpoint's location.
+    Pool(String),
+}
+
+/// The metric of the processors' use, by which machines are added.
+pub const CPU_UTILIZATION: &str = "aiplatform.googleapis.com/prediction/online/cpu/utilization";
+/// The same of the accelerators' duty cycle.
+pub const DUTY_CYCLE: &str = "aiplatform.googleapis.com/prediction/online/accelerator/duty_cycle";
+
+impl NewResources {
+    /// The fields of a `DeployedModel`; `parent` is the location's name.
+    fn message(&self, parent: &str) -> Value {
+        let (machine_type, accelerator, min, max, targets) = match self {
+            Self::Pool(pool) => {
+                return json!({"sharedResources": format!("{parent}/deploymentResourcePools/{pool}")});
+            }
+            Self::Dedicated {
+                machine_type,
+                accelerator,
+                min_replicas,
+                max_replicas,
+                targets,
+            } => (
+                machine_type,
+                accelerator,
+                min_replicas,
+                max_replicas,
+                targets,
+            ),
+        };
+        let mut machine = json!({"machineType": machine_type});
+        if let Some((kind, count)) = accelerator {
+            machine["acceleratorType"] = json!(kind);
+            machine["acceleratorCount"] = json!(count);
+        }
+        let mut resources = json!({
+            "machineSpec": machine, "minReplicaCount": min, "maxReplicaCount": max,
+        });
+        if !targets.is_empty() {
+            let targets = targets.iter();
+            let specs =
+                targets.map(|(metric, target)| json!({"metricName": metric, "target": target}));
+            resources["autoscalingMetricSpecs"] = specs.collect();
+        }
+        json!({"dedicatedResources": resources})
+    }
 }
 
 /// An answer, and who gave it.
@@ -129,13 +245,14 @@ impl Vertex {
     /// # Errors
     /// When the cloud fails or refuses; a conflict where the id is taken, after a repeat perhaps by
     /// oneself.
-    pub async fn endpoints_create(
-        &self,
-        id: &str,
-        display_name: &str,
-        labels: &BTreeMap<String, String>,
-    ) -> Result<Operation, Error> {
-        let mut message = json!({"displayName": display_name, "labels": labels});
+    pub async fn endpoints_create(&self, new: &NewEndpoint<'_>) -> Result<Operation, Error> {
+        let mut message = json!({"displayName": new.id, "labels": new.labels});
+        if new.dedicated {
+            message["dedicatedEndpointEnabled"] = json!(true);
+        }
+        if let Some(logging) = &new.logging {
+            message["predictRequestResponseLoggingConfig"] = json!(logging);
+        }
         self.encrypt(&mut message);
         let call = self
             .call(
@@ -145,9 +262,44 @@ impl Vertex {
                 "/endpoints",
                 Idempotency::Conditional,
             )
-            .query("endpointId", id)
+            .query("endpointId", new.id)
             .json(&message)?;
         self.begin(&call).await
+    }
+
+    /// Sets which requests are logged if the endpoint's etag is still this one, which lets one sending at most take
+    /// effect. A conflict after a repeat is success if they are logged so.
+    ///
+    /// # Errors
+    /// When the cloud fails or refuses; a conflict where the etag is stale.
+    pub async fn endpoints_patch_logging(
+        &self,
+        endpoint: &Endpoint,
+        logging: &RequestLogging,
+    ) -> Result<Endpoint, Error> {
+        const FIELD: &str = "predictRequestResponseLoggingConfig";
+        let name = &endpoint.name;
+        let call = self
+            .call(
+                "endpoints.patch",
+                Method::PATCH,
+                name,
+                "",
+                Idempotency::Conditional,
+            )
+            .query("updateMask", FIELD)
+            .json(&json!({FIELD: logging, "etag": endpoint.etag}))?;
+        match self.send(&call).await {
+            Err(error) if error.is_conflict_after_repeat() => {
+                let now = self.endpoints_get(name).await?;
+                let is_so = |e: &Endpoint| {
+                    let found = e.predict_request_response_logging_config.as_ref();
+                    found.is_some_and(|found| found.is_as(logging))
+                };
+                now.filter(is_so).ok_or(error)
+            }
+            other => other,
+        }
     }
 
     /// The endpoint, or `None` where there is none. May be sent twice.
@@ -170,21 +322,14 @@ impl Vertex {
         new: &NewDeployedModel,
     ) -> Result<Operation, Error> {
         // No `trafficSplit`: one here would replace the endpoint's whole split without an etag.
-        let mut message = json!({
-            "deployedModel": {
-                "id": new.id,
-                "model": new.model,
-                "displayName": new.display_name,
-                "dedicatedResources": {
-                    "machineSpec": {"machineType": new.machine_type},
-                    "minReplicaCount": new.min_replicas,
-                    "maxReplicaCount": new.max_replicas,
-                },
-            },
-        });
+        let mut deployed = new.resources.message(&self.parent);
+        deployed["id"] = json!(new.id);
+        deployed["model"] = json!(new.model);
+        deployed["displayName"] = json!(new.display_name);
         if let Some(account) = &new.service_account {
-            message["deployedModel"]["serviceAccount"] = json!(account);
+            deployed["serviceAccount"] = json!(account);
         }
+        let message = json!({"deployedModel": deployed});
         let call = self
             .call(
                 "endpoints.deployModel",

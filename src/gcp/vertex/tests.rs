@@ -147,7 +147,10 @@ async fn a_key_goes_with_everything_that_is_made() {
     assert_eq!(created.base_output(), "gs://b/p");
     vertex.models_upload(&model(None)).await.unwrap();
     vertex
-        .endpoints_create("e", "e", &BTreeMap::new())
+        .endpoints_create(&NewEndpoint {
+            id: "e",
+            ..NewEndpoint::default()
+        })
         .await
         .unwrap();
     let asked = server.asked();
@@ -245,16 +248,23 @@ async fn a_version_is_deployed_dark() {
     let server = Scripted::start([running(), running()]).await;
     let vertex = vertex(&server);
     vertex
-        .endpoints_create("churn", "Churn", &BTreeMap::new())
+        .endpoints_create(&NewEndpoint {
+            id: "churn",
+            ..NewEndpoint::default()
+        })
         .await
         .unwrap();
     let new = NewDeployedModel {
         id: "77".into(),
         model: "projects/p/locations/l/models/m@2".into(),
         display_name: "m".into(),
-        machine_type: "n1-standard-2".into(),
-        min_replicas: 1,
-        max_replicas: 1,
+        resources: NewResources::Dedicated {
+            machine_type: "n1-standard-2".into(),
+            accelerator: None,
+            min_replicas: 1,
+            max_replicas: 1,
+            targets: Vec::new(),
+        },
         service_account: None,
     };
     vertex.endpoints_deploy_model(ENDPOINT, &new).await.unwrap();
@@ -270,6 +280,95 @@ async fn a_version_is_deployed_dark() {
         body["deployedModel"]["dedicatedResources"]["minReplicaCount"],
         1
     );
+}
+
+#[tokio::test]
+async fn machines_accelerators_and_targets_are_told_as_they_are_asked_for() {
+    let server = Scripted::start([running(), running(), running()]).await;
+    let vertex = vertex(&server);
+    let mut new = NewDeployedModel {
+        id: "77".into(),
+        model: "projects/p/locations/l/models/m@2".into(),
+        display_name: "m".into(),
+        resources: NewResources::Dedicated {
+            machine_type: "n1-standard-4".into(),
+            accelerator: Some(("NVIDIA_TESLA_T4".into(), 2)),
+            min_replicas: 1,
+            max_replicas: 3,
+            targets: vec![(CPU_UTILIZATION, 70), (DUTY_CYCLE, 80)],
+        },
+        service_account: None,
+    };
+    vertex.endpoints_deploy_model(ENDPOINT, &new).await.unwrap();
+    new.resources = NewResources::Pool("shared".into());
+    vertex.endpoints_deploy_model(ENDPOINT, &new).await.unwrap();
+    let asked = NewEndpoint {
+        id: "e",
+        dedicated: true,
+        logging: Some(RequestLogging::to("bq://p.d.t", 0.25)),
+        ..NewEndpoint::default()
+    };
+    vertex.endpoints_create(&asked).await.unwrap();
+    let asked = server.asked();
+    assert_eq!(
+        asked[0].json()["deployedModel"]["dedicatedResources"],
+        json!({
+            "machineSpec": {"machineType": "n1-standard-4", "acceleratorType": "NVIDIA_TESLA_T4", "acceleratorCount": 2},
+            "minReplicaCount": 1,
+            "maxReplicaCount": 3,
+            "autoscalingMetricSpecs": [
+                {"metricName": "aiplatform.googleapis.com/prediction/online/cpu/utilization", "target": 70},
+                {"metricName": "aiplatform.googleapis.com/prediction/online/accelerator/duty_cycle", "target": 80},
+            ],
+        })
+    );
+    let shared = asked[1].json();
+    assert_eq!(
+        shared["deployedModel"]["sharedResources"],
+        "projects/p/locations/l/deploymentResourcePools/shared"
+    );
+    assert!(shared["deployedModel"].get("dedicatedResources").is_none());
+    let endpoint = asked[2].json();
+    assert_eq!(endpoint["dedicatedEndpointEnabled"], true);
+    assert_eq!(
+        endpoint["predictRequestResponseLoggingConfig"],
+        json!({"enabled": true, "samplingRate": 0.25, "bigqueryDestination": {"outputUri": "bq://p.d.t"}})
+    );
+}
+
+#[tokio::test]
+async fn what_is_logged_is_set_under_the_etag() {
+    let before = Endpoint {
+        name: ENDPOINT.into(),
+        etag: "1".into(),
+        ..serde_json::from_str(r#"{"name":"e"}"#).unwrap()
+    };
+    let wanted = RequestLogging::to("bq://p", 0.1);
+    let patched = r#"{"name":"e","etag":"2","predictRequestResponseLoggingConfig":{"enabled":true,"samplingRate":0.1,"bigqueryDestination":{"outputUri":"bq://p.logging_e.request_response_logging"}}}"#;
+    let stale =
+        r#"{"error":{"code":400,"message":"The etag is stale.","status":"FAILED_PRECONDITION"}}"#;
+    // An answer is lost; the repeat finds that the first took effect.
+    let answers = [
+        Answer::Close,
+        Answer::code(400, stale),
+        Answer::json(patched),
+    ];
+    let server = Scripted::start(answers).await;
+    let vertex = vertex(&server);
+    let now = vertex
+        .endpoints_patch_logging(&before, &wanted)
+        .await
+        .unwrap();
+    let found = now.predict_request_response_logging_config.unwrap();
+    assert!(found.is_as(&wanted) && !wanted.is_as(&found));
+    assert!(!found.is_as(&RequestLogging::to("bq://p", 0.2)));
+    let asked = server.asked();
+    assert!(
+        asked[0]
+            .target
+            .ends_with("?updateMask=predictRequestResponseLoggingConfig")
+    );
+    assert_eq!(asked[0].json()["etag"], "1");
 }
 
 #[tokio::test]

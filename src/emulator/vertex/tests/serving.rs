@@ -437,6 +437,19 @@ async fn only_replicas_of_a_deployed_model_change() {
         ("minReplicaCount", json!(0)),
         ("machineSpec", json!({"machineType": "n1-standard-3"})),
         ("maxReplicaCount", json!(-1)),
+        (
+            "autoscalingMetricSpecs",
+            json!([{"metricName": "cpu", "target": 60}]),
+        ),
+        (
+            "autoscalingMetricSpecs",
+            json!([{"metricName": "aiplatform.googleapis.com/prediction/online/cpu/utilization", "target": 101}]),
+        ),
+        // There are no accelerators.
+        (
+            "autoscalingMetricSpecs",
+            json!([{"metricName": "aiplatform.googleapis.com/prediction/online/accelerator/duty_cycle", "target": 60}]),
+        ),
     ] {
         let mut body = deploy(1, "22");
         body["deployedModel"]["dedicatedResources"][name] = wrong;
