@@ -8,6 +8,7 @@ mod asked;
 mod bounds;
 mod by_hand;
 mod canary;
+mod dry_run;
 mod effects;
 mod endpoint;
 mod evidence;
@@ -15,6 +16,7 @@ mod forecast;
 mod journal;
 mod judge;
 mod latencies;
+mod machine_shape;
 mod observe;
 mod replay;
 mod severe;
@@ -126,12 +128,15 @@ pub(crate) fn command(flags: Flags) -> Result<u8> {
         by_hand: asked,
         format,
     } = flags;
+    let is_step = asked.word().is_none() && !asked.status && !asked.recover && !asked.dry_run;
+    if is_step {
+        return super::run_step::<Deployed>(common, deploy);
+    }
     super::run(common, async |ctx| match asked.word() {
         Some(word) => by_hand::ask(ctx, word).await,
         None if asked.status => by_hand::status(ctx, format).await,
         None if asked.recover => by_hand::recover(ctx).await,
-        None if asked.dry_run => by_hand::dry_run(ctx).await,
-        None => deploy(ctx).await,
+        None => dry_run::dry_run(ctx).await,
     })
 }
 
@@ -374,9 +379,13 @@ async fn abandon(
         error.downcast_ref(),
         Some(LeaseError::Lost { .. } | LeaseError::Held { .. })
     ) {
+        let reason = "another build has taken the rollout over";
+        tell(&mut lead, &pushed, DeployVerdict::Interrupted, reason)?;
         return Err(error);
     }
-    if error.is::<Overruled>() {
+    if let Some(overruled) = error.downcast_ref::<Overruled>() {
+        let now = ctx.clock.now();
+        lead.rollout()?.overruled_by(overruled.split.clone(), now);
         let end = End::held(format!("{error}; it is left as it is"));
         let _ = lead.conclude(end.verdict, &end.reason).await;
         lead.journal.end_rollout().await?;
@@ -384,6 +393,11 @@ async fn abandon(
         return record(ctx, &lead.target, &pushed, end, seen);
     }
     if begun.is_promoted() {
+        let reason = format!(
+            "{} is promoted and has the traffic; what follows a promotion is left to the next `serin deploy`",
+            begun.challenger
+        );
+        tell(&mut lead, &pushed, DeployVerdict::Interrupted, &reason)?;
         let _ = lead.journal.release().await;
         return Err(error);
     }
@@ -461,7 +475,9 @@ fn tell(lead: &mut Lead<'_>, pushed: &Pushed, verdict: DeployVerdict, reason: &s
         timeline: Vec::new(),
         looks: rollout.looks.clone(),
     };
-    write(lead.ctx, &lead.target, pushed, end, seen).map(drop)
+    write(lead.ctx, &lead.target, pushed, end, seen)?;
+    super::show(&lead.ctx.workspace);
+    Ok(())
 }
 
 /// What a rollout saw.

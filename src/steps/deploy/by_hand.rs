@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
+use super::MINUTE;
 use super::asked::{self, Asked, Word};
 use super::effects::{Lead, name_champion};
 use super::endpoint::{Target, is_ours};
 use super::journal::Journal;
-use super::{MINUTE, compared_with_another, is_same, kept, stages};
 use crate::error::{Input, LeaseError};
 use crate::gcp::vertex::{DeployedModel, Endpoint};
 use crate::report::terminal;
-use crate::steps::rollouts::{self, Deployment, Entry, Rollout, split, told, told_with};
+use crate::steps::rollouts::{self, Deployment, Entry, Rollout, split, told};
 use crate::steps::{Context, Format, Outcome};
 use crate::workspace::Digest;
-use crate::workspace::records::{DeployVerdict, Pushed, Validated, Verdict};
+use crate::workspace::records::DeployVerdict;
 
 /// How long a build that leads is given to do what it is asked, on the build's clock: it looks once a minute.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(600);
@@ -38,71 +38,6 @@ async fn endpoint(ctx: &Context) -> Result<Endpoint> {
             .hint("the first `serin deploy` makes it")
             .into()
     })
-}
-
-/// Tells what a rollout of the pushed version would do. Changes nothing.
-///
-/// # Errors
-/// Those of the step before its first effect.
-pub(super) async fn dry_run(ctx: &Context) -> Result<Outcome> {
-    let validated: Validated = ctx.workspace.read()?;
-    let pushed: Pushed = ctx.workspace.read()?;
-    let name = ctx.endpoint_name();
-    let Some(endpoint) = ctx.vertex().endpoints_get(&name).await? else {
-        println!("would make the endpoint {name}");
-        println!(
-            "would deploy version {} and give it all the traffic, as the first model",
-            pushed.version
-        );
-        return Ok(Outcome::Done);
-    };
-    let last = rollouts::last(ctx).await?;
-    let target = Target::choose(ctx, &endpoint, &pushed, last.as_ref()).await?;
-    println!("endpoint: {}", endpoint.name);
-    println!("traffic: {}", told(&split(&endpoint), &endpoint));
-    if target.is_settled(&endpoint, kept(ctx, last.as_ref())) {
-        println!("nothing to do: this digest serves everything already");
-        return Ok(Outcome::Done);
-    }
-    if let Some(reason) = compared_with_another(&validated, &target) {
-        println!("would hold: {reason}");
-        return Ok(Outcome::Rejected);
-    }
-    if validated.verdict != Verdict::Pass {
-        println!(
-            "would do nothing: validate ended in {}",
-            validated.verdict.as_str()
-        );
-        return Ok(Outcome::Rejected);
-    }
-    if let Some(last) = last.filter(|last| last.ended.is_none() && !is_same(last, &target, &pushed))
-    {
-        println!(
-            "would end the rollout of {} first, which nobody ended",
-            last.challenger
-        );
-    }
-    if endpoint.deployed(&target.challenger.id).is_none() {
-        println!(
-            "would deploy {} on {}",
-            target.challenger, ctx.config.deploy.machine
-        );
-    }
-    let plan = stages::plan(&ctx.config.deploy, target.champion.is_some());
-    for (i, percent) in plan.stages.iter().enumerate() {
-        let split = target.split(*percent);
-        let told = told_with(&split, &endpoint, Some(&target.challenger));
-        println!(
-            "would give, in stage {} of {}, {}",
-            i + 1,
-            plan.stages.len(),
-            told
-        );
-    }
-    if let Some(champion) = &target.champion {
-        println!("would undeploy {champion} after the promotion");
-    }
-    Ok(Outcome::Done)
 }
 
 /// Tells how the endpoint and its rollout stand. Changes nothing.
@@ -425,6 +360,7 @@ impl Lead<'_> {
             self.journal.last = Some(own);
         }
         let rollout = self.rollout()?;
+        rollout.forget_move(&found);
         rollout.split = Some(found.clone());
         let wanted = self.target.split(100);
         let nothing = found == wanted && !unfinished;

@@ -6,6 +6,8 @@ use anyhow::{Context as _, Result};
 
 use super::endpoint::{OURS, Target, is_ours};
 use super::journal::Journal;
+use super::machine_shape;
+use crate::clock::Clock;
 use crate::error::LeaseError;
 use crate::gcp;
 use crate::gcp::vertex::{DeployedModel, Endpoint, NewDeployedModel};
@@ -21,10 +23,22 @@ const DEPLOY_AT_MOST: Duration = Duration::from_secs(2 * 3600);
 const BUSY_PAUSE: Duration = Duration::from_secs(20);
 /// How long a failing cloud is asked to give the champion its traffic back, on the build's clock, and in real time at
 /// least: a fast clock does not make an outage shorter.
-const UNDO_AT_MOST: Duration = Duration::from_secs(600);
-const UNDO_AT_LEAST: Duration = Duration::from_secs(60);
-/// How long between two of these tries, in real time.
-const UNDO_PAUSE: Duration = Duration::from_secs(5);
+const UNDO: Patience = Patience {
+    at_most: Duration::from_secs(600),
+    at_least: Duration::from_secs(60),
+    pause: Duration::from_secs(5),
+};
+
+/// How long a failing cloud is tried.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// On the build's clock.
+    at_most: Duration,
+    /// In real time.
+    at_least: Duration,
+    /// Between two tries, in real time.
+    pause: Duration,
+}
 
 /// The label of a version that a rollout judged.
 const VERDICT: &str = "serin_verdict";
@@ -37,6 +51,7 @@ const VERDICT: &str = "serin_verdict";
 pub(super) struct Overruled {
     found: String,
     ours: String,
+    pub split: Split,
 }
 
 /// A rollout as this process leads it.
@@ -77,6 +92,7 @@ impl Lead<'_> {
             return Err(Overruled {
                 found: told(&split(&endpoint), &endpoint),
                 ours: told(&ours, &endpoint),
+                split: split(&endpoint),
             }
             .into());
         }
@@ -91,18 +107,22 @@ impl Lead<'_> {
         let doing = "moving the traffic";
         let end = self.ctx.clock.now() + DEPLOY_AT_MOST;
         let mut announced = false;
+        let mut sent = None;
         loop {
             let endpoint = self.read_undisturbed().await?;
-            if split(&endpoint) == wanted {
+            let found = split(&endpoint);
+            if found == wanted {
                 break;
             }
             // Told before it is done: who finds it knows whose it is.
             if self.rollout()?.next.as_ref() != Some(&wanted) {
-                self.rollout()?.next = Some(wanted.clone());
+                let now = self.ctx.clock.now();
+                self.rollout()?.about_to_move(&found, &wanted, now);
                 self.journal.write().await?;
             }
             self.journal.keep().await?;
             let vertex = self.ctx.vertex();
+            sent = Some(self.ctx.clock.now());
             let patched = vertex
                 .endpoints_patch_traffic_split(&endpoint.name, &wanted, &endpoint.etag)
                 .await;
@@ -119,6 +139,9 @@ impl Lead<'_> {
             }
         }
         let rollout = self.rollout()?;
+        if let (Some(last), Some(sent)) = (rollout.moves.last_mut(), sent) {
+            last.at = sent;
+        }
         rollout.split = Some(wanted);
         rollout.next = None;
         Ok(())
@@ -134,14 +157,15 @@ impl Lead<'_> {
             id: self.target.challenger.id.clone(),
             model: versioned(&pushed.model, &pushed.version),
             display_name: format!("{OURS}{}-{}", pushed.version, pushed.digest.short()),
-            machine_type: deploy.machine.clone(),
-            min_replicas: 1,
-            max_replicas: 1,
+            resources: machine_shape::wanted(&deploy.resources),
             service_account: deploy.service_account.as_ref().map(|a| a.to_string()),
         };
         let there = |e: &Endpoint| e.deployed(&new.id).is_some();
         if !there(&self.read().await?) {
-            println!("deploying {} without traffic", new.model);
+            println!(
+                "deploying {} without traffic, on {}",
+                new.model, deploy.resources
+            );
         }
         let (vertex, endpoint) = (self.ctx.vertex(), self.target.endpoint.clone());
         self.bring_about("deploying the model", there, async || {
@@ -242,21 +266,8 @@ impl Lead<'_> {
     /// # Errors
     /// [`Overruled`], and then nothing is moved; [`LeaseError`]; when the cloud fails for longer.
     pub(super) async fn give_back(&mut self) -> Result<()> {
-        let (began, end) = (Instant::now(), self.ctx.clock.now() + UNDO_AT_MOST);
-        let mut announced = false;
-        loop {
-            let failed = match self.try_to_give_back().await {
-                Err(e) if e.downcast_ref::<gcp::Error>().is_some_and(is_transient) => e,
-                done => return done,
-            };
-            if self.ctx.clock.now() >= end && began.elapsed() >= UNDO_AT_LEAST {
-                return Err(failed);
-            }
-            if !std::mem::replace(&mut announced, true) {
-                println!("giving the traffic back has to wait: {failed:#}");
-            }
-            tokio::time::sleep(UNDO_PAUSE).await;
-        }
+        let clock = self.ctx.clock.clone();
+        patiently(&clock, UNDO, async || self.try_to_give_back().await).await
     }
 
     async fn try_to_give_back(&mut self) -> Result<()> {
@@ -337,7 +348,7 @@ impl Lead<'_> {
     /// Notes until when the version before stays deployed, where the config asks for it, and tells which it is.
     fn keep_champion(&mut self) -> Result<Option<String>> {
         let (keep, now) = (self.ctx.config.deploy.keep, self.ctx.clock.now());
-        let machine = &self.ctx.config.deploy.machine;
+        let machine = &self.ctx.config.deploy.resources;
         let rollout = self.rollout()?;
         let Some(champion) = rollout.champion.clone().filter(|_| !keep.is_zero()) else {
             return Ok(None);
@@ -392,6 +403,32 @@ impl Lead<'_> {
     }
 }
 
+/// Tries what gives the champion its traffic back for as long as the cloud fails and there is patience.
+///
+/// # Errors
+/// The last one of a cloud that fails for longer; any other at once.
+async fn patiently<T>(
+    clock: &Clock,
+    patience: Patience,
+    mut attempt: impl AsyncFnMut() -> Result<T>,
+) -> Result<T> {
+    let (began, end) = (Instant::now(), clock.now() + patience.at_most);
+    let mut announced = false;
+    loop {
+        let failed = match attempt().await {
+            Err(e) if e.downcast_ref::<gcp::Error>().is_some_and(is_transient) => e,
+            done => return done,
+        };
+        if clock.now() >= end && began.elapsed() >= patience.at_least {
+            return Err(failed);
+        }
+        if !std::mem::replace(&mut announced, true) {
+            println!("giving the traffic back has to wait: {failed:#}");
+        }
+        tokio::time::sleep(patience.pause).await;
+    }
+}
+
 /// Names a deployed version champion, which its model's other versions then are not.
 pub(super) async fn name_champion(ctx: &Context, champion: &Deployment) -> Result<()> {
     if champion.version.is_empty() {
@@ -409,5 +446,75 @@ fn is_transient(error: &Error) -> bool {
 fn announce(announced: &mut bool, doing: &str, refused: &Error) {
     if !std::mem::replace(announced, true) {
         println!("{doing} has to wait: {}", refused.message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+
+    /// That of a rollout, with little of real time in it.
+    const QUICK: Patience = Patience {
+        at_least: Duration::from_millis(1),
+        pause: Duration::from_millis(1),
+        ..UNDO
+    };
+
+    /// A clock on which half a minute goes by in 30 ms.
+    fn fast() -> Clock {
+        Clock::starting_at(Timestamp::real_now(), 1000)
+    }
+
+    fn refused(http: u16, status: &str) -> anyhow::Error {
+        let error = Error {
+            method: "endpoints.patch",
+            resource: "e".into(),
+            http: Some(http),
+            status: status.into(),
+            reason: None,
+            message: "a fault".into(),
+            tries: 3,
+            input: None,
+        };
+        error.into()
+    }
+
+    #[tokio::test]
+    async fn an_outage_of_half_a_minute_is_outlasted() {
+        let clock = fast();
+        let began = clock.now();
+        let mut tries = 0;
+        let done = patiently(&clock, QUICK, async || {
+            tries += 1;
+            match clock.now().since(began) < Duration::from_secs(30) {
+                true => Err(refused(503, "UNAVAILABLE")),
+                false => Ok(()),
+            }
+        });
+        done.await.unwrap();
+        assert!(tries > 1);
+    }
+
+    #[tokio::test]
+    async fn a_cloud_that_is_away_for_longer_is_given_up() {
+        let clock = fast();
+        let began = clock.now();
+        let given_up = patiently(&clock, QUICK, async || {
+            Err::<(), _>(refused(503, "UNAVAILABLE"))
+        });
+        assert!(given_up.await.unwrap_err().is::<Error>());
+        assert!(clock.now().since(began) >= UNDO.at_most);
+    }
+
+    #[tokio::test]
+    async fn what_no_wait_mends_is_told_at_once() {
+        let mut tries = 0;
+        let told = patiently(&fast(), QUICK, async || {
+            tries += 1;
+            Err::<(), _>(refused(403, "PERMISSION_DENIED"))
+        });
+        told.await.unwrap_err();
+        assert_eq!(tries, 1);
     }
 }

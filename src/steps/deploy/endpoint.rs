@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use super::machine_shape;
 use crate::error::Input;
-use crate::gcp::vertex::{DeployedModel, Endpoint};
+use crate::gcp::vertex::{DeployedModel, Endpoint, NewEndpoint};
 use crate::gcp::{is_of_key, resource_id};
 use crate::steps::Context;
 use crate::steps::rollouts::{self, Deployment, Rollout, Split, base, split};
@@ -28,8 +29,8 @@ pub(super) async fn find_or_create(ctx: &Context) -> Result<Endpoint> {
     let id = &ctx.config.deploy.endpoint;
     let name = ctx.endpoint_name();
     if let Some(endpoint) = vertex.endpoints_get(&name).await? {
-        check_key(ctx, &endpoint)?;
-        return Ok(endpoint);
+        check(ctx, &endpoint)?;
+        return machine_shape::log_as_asked(ctx, endpoint).await;
     }
     // Only ids of up to nine digits can be asked for; Google generates the longer ones.
     if id.len() > 9 && id.bytes().all(|b| b.is_ascii_digit()) {
@@ -40,7 +41,13 @@ pub(super) async fn find_or_create(ctx: &Context) -> Result<Endpoint> {
             .into());
     }
     let labels = BTreeMap::from([("serin_model".to_owned(), ctx.config.model.to_string())]);
-    let taken = match vertex.endpoints_create(id, id, &labels).await {
+    let new = NewEndpoint {
+        id,
+        labels,
+        dedicated: ctx.config.deploy.dedicated_endpoint,
+        logging: machine_shape::logging(ctx),
+    };
+    let taken = match vertex.endpoints_create(&new).await {
         Ok(operation) => {
             vertex.operations_wait(&operation, CREATED_AT_MOST).await?;
             println!("created the endpoint {name}");
@@ -64,6 +71,15 @@ pub(super) async fn find_or_create(ctx: &Context) -> Result<Endpoint> {
         Some(taken) => Err(taken).context("creating the endpoint"),
         None => bail!("{name} was created and cannot be found"),
     }
+}
+
+/// Refuses an endpoint that was made as another than the config asks for, and stays so.
+///
+/// # Errors
+/// [`Input`] with the endpoint's place.
+pub(super) fn check(ctx: &Context, endpoint: &Endpoint) -> Result<(), Input> {
+    check_key(ctx, endpoint)?;
+    machine_shape::check_dedicated(ctx, endpoint)
 }
 
 /// Refuses an endpoint under another key than the config's: an endpoint keeps the key that it was made with.

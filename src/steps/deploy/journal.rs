@@ -141,6 +141,10 @@ impl<'a> Journal<'a> {
         let now = self.ctx.clock.now();
         if let Some(rollout) = self.last.as_mut() {
             rollout.ended = Some(now);
+            // What was told and is not known to have come about; the traffic is another's now.
+            if let Some(split) = rollout.split.clone() {
+                rollout.forget_move(&split);
+            }
             rollout.next = None;
         }
         self.archive().await?;

@@ -60,8 +60,6 @@ impl Stages {
     /// When the cloud fails, or the frozen rows cannot be scored.
     pub(super) async fn plan(lead: &mut Lead<'_>, rows: Option<TestRows>) -> Result<Self> {
         let (ctx, target) = (lead.ctx, lead.target.clone());
-        let deploy = &ctx.config.deploy;
-        let has_champion = target.champion.is_some();
         let replay = match rows {
             Some(rows) => {
                 let endpoint = lead.read().await?;
@@ -69,32 +67,12 @@ impl Stages {
             }
             None => None,
         };
-        let promised = replay.as_ref().and_then(Replay::promised);
-        let rules = Rules {
-            promised,
-            ..rules(deploy, has_champion)
-        };
-        let mut plan = plan(deploy, has_champion);
         let started = lead.rollout()?.started;
-        let counts = read_counts(ctx, &target, started - BEFORE, started).await?;
-        let hour = hour(&counts, &target, started);
-        let raised = match replay {
-            // The rows fill any share.
-            Some(_) => None,
-            None => {
-                let (stages, raised) = plan.raised(&rules, hour.requests as f64);
-                plan.stages = stages;
-                raised
-            }
-        };
-        let forecast = forecast::Forecast {
-            hour,
-            raised,
-            replays: replay.is_some(),
-        };
-        for line in forecast.lines(&rules, &plan) {
+        let prepared = prepare(ctx, &target, replay.as_ref(), started).await?;
+        for line in prepared.lines() {
             println!("{line}");
         }
+        let Prepared { rules, plan, .. } = prepared;
         Ok(Self {
             rules,
             plan,
@@ -409,6 +387,69 @@ fn rule(next: &Next) -> &'static str {
             Rule::Limit(Guardrail::Latency) => "limit: latency",
             Rule::Limit(Guardrail::Predictions) => "limit: predictions",
         },
+    }
+}
+
+/// A rollout as it is planned by the hour before it.
+pub(super) struct Prepared {
+    pub rules: Rules,
+    pub plan: Plan,
+    forecast: forecast::Forecast,
+}
+
+impl Prepared {
+    /// What the stages will need, and what size of harm they can then see.
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.forecast.lines(&self.rules, &self.plan)
+    }
+}
+
+/// Looks at the hour before a rollout and plans its stages. Changes nothing.
+///
+/// # Errors
+/// When the cloud fails.
+pub(super) async fn prepare(
+    ctx: &Context,
+    target: &Target,
+    replay: Option<&Replay>,
+    started: Timestamp,
+) -> Result<Prepared> {
+    let deploy = &ctx.config.deploy;
+    let has_champion = target.champion.is_some();
+    let rules = Rules {
+        promised: replay.and_then(Replay::promised),
+        ..rules(deploy, has_champion)
+    };
+    let mut plan = plan(deploy, has_champion);
+    let counts = read_counts(ctx, target, started - BEFORE, started).await?;
+    let hour = hour(&counts, target, started);
+    let raised = match replay {
+        // The rows fill any share.
+        Some(_) => None,
+        None => {
+            let (stages, raised) = plan.raised(&rules, hour.requests as f64);
+            plan.stages = stages;
+            raised
+        }
+    };
+    let forecast = forecast::Forecast {
+        hour,
+        raised,
+        replays: replay.is_some(),
+    };
+    Ok(Prepared {
+        rules,
+        plan,
+        forecast,
+    })
+}
+
+/// The forecast of an endpoint that is not there yet.
+pub(super) fn forecast_without_traffic(deploy: &config::Deploy) -> forecast::Forecast {
+    forecast::Forecast {
+        hour: Traffic::default(),
+        raised: None,
+        replays: deploy.replay.is_some(),
     }
 }
 
