@@ -450,3 +450,114 @@ fn a_model_of_others_with_all_the_traffic_is_taken_over_only_where_the_config_sa
         1
     );
 }
+
+#[test]
+fn what_served_when_is_told_from_the_rollouts() {
+    let cloud = Cloud::with_champion();
+    let mut build = cloud.start(&["-s", "_SEED=2"]);
+    build.wait_for("50% to the challenger");
+    let (_, clock) = get(&format!("{}/_serin/clock", cloud.url));
+    assert_eq!(build.wait(), Some(0), "{}", build.text());
+    cloud.reset_to("2");
+    let history = cloud.step("history").expect(0);
+    history
+        .says("version 2 took its place in rollout 2")
+        .says("promoted by rollout 2");
+    let told = cloud.step("history --format json").expect(0).stdout;
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let served = told["served"].as_array().unwrap();
+    let of = |field: &str| {
+        served
+            .iter()
+            .map(|one| one[field].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of("version"), [json!("1"), json!("2")], "{told}");
+    assert_eq!(of("verdict"), [json!("promoted"), json!("promoted")]);
+    assert_eq!(served[1]["to"], Value::Null);
+    assert_eq!(served[0]["to"], told["traffic"][3]["from"], "{told}");
+
+    // In the stage both answered.
+    let then = told["traffic"][2]["from"].as_str().unwrap();
+    let shares = cloud
+        .step(&format!("history --at {then} --format json"))
+        .expect(0)
+        .stdout;
+    let shares: Value = serde_json::from_str(&shares).unwrap();
+    let percents: Vec<&Value> = shares["shares"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| &s["percent"])
+        .collect();
+    assert_eq!(percents, [50, 50], "{shares}");
+    assert!(
+        shares["from"].as_str() <= clock["shown"].as_str(),
+        "{clock}"
+    );
+    cloud
+        .step(&format!("history --at {then}"))
+        .expect(0)
+        .says("version 1 answered 50% of the requests")
+        .says("an answer names the model that gave it");
+    cloud
+        .step("history --at 2001-01-01T00:00:00Z")
+        .expect(0)
+        .says("nothing is known of 2001-01-01T00:00:00.000000Z: the first rollout that is kept began at");
+    cloud
+        .step("history --at yesterday")
+        .expect(2)
+        .says("`yesterday` is no instant");
+    cloud
+        .step("history --at 2999-01-01T00:00:00Z")
+        .expect(2)
+        .says("has not come yet");
+}
+
+#[test]
+fn what_an_endpoint_logs_and_runs_on_follows_the_config() {
+    let cloud = Cloud::with_champion();
+    cloud.project.edit("serin.yaml", |text| {
+        text.replace(
+            "  bake: 3m",
+            "  bake: 3m\n  machine: n1-standard-4\n  replicas: {max: 3}\n  autoscale: {cpu: 70}\n  \
+             log_requests: {table: bq://local-project.churn.requests, sample: 10%}",
+        )
+    });
+    let only = [
+        "--only", "lint", "--only", "train", "--only", "validate", "--only", "push",
+    ];
+    let second: Vec<&str> = ["-s", "_SEED=2"].into_iter().chain(only).collect();
+    cloud.run(&second).expect(0);
+    cloud
+        .step("deploy --dry-run")
+        .expect(0)
+        .says("would change the endpoint: the endpoint logs 10% of its requests to bq://local-project.churn.requests")
+        .says("would deploy version 2 on n1-standard-4, 1 to 3 replicas, more from 70% of the processors on")
+        .says("the champion answered ")
+        .says("stage 1 will need ");
+    assert!(
+        cloud
+            .endpoint()
+            .get("predictRequestResponseLoggingConfig")
+            .is_none()
+    );
+    cloud.step("deploy").expect(0);
+    let endpoint = cloud.endpoint();
+    let logged = &endpoint["predictRequestResponseLoggingConfig"];
+    assert_eq!(
+        (&logged["enabled"], &logged["samplingRate"]),
+        (&json!(true), &json!(0.1)),
+        "{endpoint}"
+    );
+    let resources = &endpoint["deployedModels"][0]["dedicatedResources"];
+    assert_eq!(resources["maxReplicaCount"], 3, "{resources}");
+    assert_eq!(resources["autoscalingMetricSpecs"][0]["target"], 70);
+    cloud.project.edit("serin.yaml", |text| {
+        text.replace("  bake: 3m", "  bake: 3m\n  dedicated_endpoint: true")
+    });
+    cloud
+        .run(&["--only", "deploy"])
+        .expect(2)
+        .says("the endpoint is no dedicated one, and stays what it was made as");
+}

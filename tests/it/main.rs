@@ -22,6 +22,7 @@ mod docker;
 mod emulate;
 mod encryption;
 mod events;
+mod fault_matrix;
 mod foreign_storage;
 mod function;
 mod guard;
