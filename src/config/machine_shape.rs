@@ -109,11 +109,9 @@ pub(super) fn resources(deploy: &Fields) -> Result<Resources> {
     let (mut cpu_target, mut accelerator_target) = (None, None);
     if let Some(field) = deploy.get("autoscale") {
         let fields = field.clone().fields("deploy.autoscale")?;
-        let target = |name| {
-            fields
-                .get(name)
-                .map(|field| field.integer(1, 100))
-                .transpose()
+        let target = |name: &str| -> Result<Option<u32>> {
+            let field = fields.get(name);
+            field.map(|field| field.integer(1, 100)).transpose()
         };
         (cpu_target, accelerator_target) = (target("cpu")?, target("accelerator")?);
         if cpu_target.is_none() && accelerator_target.is_none() {
@@ -146,7 +144,7 @@ fn replicas(deploy: &Fields) -> Result<(u32, u32)> {
         return Ok((1, 1));
     };
     let fields = field.fields("deploy.replicas")?;
-    let number = |name| {
+    let number = |name: &str| -> Result<Option<u32>> {
         let field = fields.get(name);
         field
             .map(|field| field.integer(1, MOST_REPLICAS))

@@ -27,6 +27,7 @@ pub(super) fn promoted() -> Records {
         validated: Some(validated(true)),
         pushed: Some(pushed()),
         deployed: Some(deployed(true, 6)),
+        unfinished: std::collections::BTreeMap::new(),
     }
 }
 

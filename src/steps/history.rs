@@ -189,14 +189,11 @@ impl History {
         let Some(made) = self.rollouts.iter().find(|r| r.number == number) else {
             return format!("by rollout {number}");
         };
-        let build = match made.build.as_str() {
-            "" => String::new(),
-            build => format!(" of the build {build}"),
-        };
         let verdict = made.verdict.map_or("not judged yet", DeployVerdict::as_str);
-        let about = &made.challenger;
         format!(
-            "by rollout {number} of {about}{build}: {verdict} ({})",
+            "by {}, which took {} through its stages: {verdict} ({})",
+            timeline::about(made),
+            made.challenger,
             made.reason
         )
     }
@@ -234,24 +231,21 @@ impl History {
 }
 
 fn row(served: &Served) -> Row {
-    let mut why = vec![served.came.clone()];
-    if !served.build.is_empty() {
-        why.push(format!("build {}", served.build));
-    }
-    if !served.went.is_empty() {
-        why.push(served.went.clone());
-    }
-    let version = match served.version.as_str() {
-        "" => served.deployed_model_id.clone(),
-        version => version.to_owned(),
+    let deployed = match served.version.as_str() {
+        "" => format!(", deployed as {}", served.deployed_model_id),
+        _ => String::new(),
     };
+    let mut why = vec![format!("came: {}{deployed}", served.came)];
+    if !served.went.is_empty() {
+        why.push(format!("went: {}", served.went));
+    }
     Row {
-        version,
+        version: served.version.clone(),
         most_percent: served.most_percent,
         from: served.from,
         to: served.to,
         verdict: served.verdict,
-        why: why.join("; "),
+        why,
     }
 }
 

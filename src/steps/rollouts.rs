@@ -323,15 +323,20 @@ pub(super) async fn read_ended(ctx: &Context, name: &str) -> Result<Option<Rollo
     let Some((_, bytes)) = read.map_err(|e| ctx.of_bucket(e))? else {
         return Ok(None);
     };
-    let name = ctx.gs(name);
-    let found = match serde_json::from_slice::<Format>(&bytes) {
+    Ok(parse_ended(&bytes, &ctx.gs(name))?)
+}
+
+/// Reads a rollout that ended; `None`, with a warning, where it is none.
+///
+/// # Errors
+/// [`Input`] with the object's name for one of a newer serin.
+pub(super) fn parse_ended(bytes: &Bytes, name: &str) -> Result<Option<Rollout>, Input> {
+    let found = match serde_json::from_slice::<Format>(bytes) {
         Ok(Format { format }) if format > FORMAT => {
             let message = format!("{name} is of a newer serin");
-            return Err(Input::new(message)
-                .hint("read the history with that one")
-                .into());
+            return Err(Input::new(message).hint("read the history with that one"));
         }
-        Ok(_) => serde_json::from_slice::<Ended>(&bytes),
+        Ok(_) => serde_json::from_slice::<Ended>(bytes),
         Err(e) => Err(e),
     };
     match found {

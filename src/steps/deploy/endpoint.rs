@@ -42,7 +42,7 @@ pub(super) async fn find_or_create(ctx: &Context) -> Result<Endpoint> {
     }
     let labels = BTreeMap::from([("serin_model".to_owned(), ctx.config.model.to_string())]);
     let new = NewEndpoint {
-        id,
+        id: id.as_str(),
         labels,
         dedicated: ctx.config.deploy.dedicated_endpoint,
         logging: machine_shape::logging(ctx),

@@ -222,6 +222,20 @@ impl Counts {
         self.starts().into_iter().map(minute).collect()
     }
 
+    /// The minutes that began before an instant.
+    pub(super) fn before(&self, end: Timestamp) -> Self {
+        let models = self.0.iter();
+        Self(
+            models
+                .map(|(id, minutes)| {
+                    let kept = minutes.range(..end);
+                    let kept = kept.map(|(at, minute)| (*at, minute.clone()));
+                    (id.clone(), kept.collect())
+                })
+                .collect(),
+        )
+    }
+
     /// The minutes in which anything was counted, oldest first.
     fn starts(&self) -> Vec<Timestamp> {
         let mut minutes: Vec<Timestamp> = self.0.values().flat_map(|m| m.keys().copied()).collect();

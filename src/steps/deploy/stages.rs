@@ -223,34 +223,24 @@ impl Stages {
         loop {
             ctx.clock.sleep(MINUTE).await;
             lead.read_undisturbed().await?;
-            until = window_end(until, ctx.clock.now());
-            let counts = read_counts(ctx, &target, began - BEFORE, until).await?;
-            let bins = |minute| replay.map_or_else(Default::default, |replay| replay.bins(minute));
-            let champion = target.champion.as_ref().map(|c| c.id.as_str());
-            let challenger = target.challenger.id.as_str();
-            let minutes = counts.minutes(challenger, champion, began.floor_minute(), bins);
-            let seen = canary::Seen {
-                percent,
-                minutes: &minutes,
-                from: number(from),
-                covered: until.since(from),
-                replayed: replay.map(|replay| replay.answered(from, until)),
-                mismatch: replay.and_then(Replay::mismatch),
+            let end = window_end(until, ctx.clock.now());
+            let all = read_counts(ctx, &target, began - BEFORE, end).await?;
+            // Each minute is judged in its turn: a look that comes late decides as one that came in time.
+            let (mut said, counts) = loop {
+                until = end.min(until + MINUTE);
+                let counts = all.before(until);
+                let (next, said) =
+                    self.look(lead, &target, &counts, replay, (percent, from, until))?;
+                let said = match next {
+                    Next::Pass { .. } if self.waits(ctx, lead.rollout()?, percent) => {
+                        self.still_waits(ctx, &mut passed)
+                    }
+                    _ => said,
+                };
+                if said.is_some() || until >= end {
+                    break (said, counts);
+                }
             };
-            let (next, look) = canary::next(&self.rules, &self.plan, &seen);
-            let challenger = counts.total(challenger, from);
-            let champion = champion.map(|id| counts.total(id, from));
-            let failed = bounds::failed(&minutes);
-            let slow = bounds::slow(&minutes);
-            let around = Around {
-                rules: &self.rules,
-                challenger: &challenger,
-                champion: champion.as_ref(),
-                failed: failed.map(|failed| failed.ratio),
-                slow,
-                covered: seen.covered,
-            };
-            let mut said = words::verdict(&next, &look, &around);
             if let Some(end) = hear(lead, percent).await? {
                 let verdict = match end.verdict {
                     DeployVerdict::Promoted => Verdict::Pass,
@@ -258,33 +248,78 @@ impl Stages {
                 };
                 said = Some((verdict, end.reason.clone()));
                 self.by_hand = Some(end);
-            } else if matches!(next, Next::Pass { .. }) && self.waits(ctx, lead.rollout()?, percent)
-            {
-                let end = *passed.get_or_insert_with(|| {
-                    println!("the stage has passed, and waits for a person: `serin deploy --approve`, or `--resume` after `--pause`");
-                    ctx.clock.now()
-                }) + ctx.config.deploy.approve_within;
-                let is_late = ctx.clock.now() >= end;
-                said = is_late.then(|| (Verdict::Inconclusive, not_approved(ctx)));
             }
-            let kept = self.kept(ctx.clock.now(), &next, &look, &around, until, percent);
-            self.live.show(&kept);
-            lead.rollout()?.looks.push(kept);
             let Some((verdict, reason)) = said else {
                 // Nothing has changed: this only renews the lease.
                 lead.journal.write().await?;
                 continue;
             };
+            let champion = target.champion.as_ref();
             return Ok(Stage {
                 percent,
                 started,
                 ended: ctx.clock.now(),
                 verdict,
-                challenger,
-                champion,
+                challenger: counts.total(&target.challenger.id, from),
+                champion: champion.map(|champion| counts.total(&champion.id, from)),
                 reason,
             });
         }
+    }
+
+    /// What is said of a stage that has passed and waits for a person: nothing, until it has waited for too long.
+    fn still_waits(
+        &self,
+        ctx: &Context,
+        passed: &mut Option<Timestamp>,
+    ) -> Option<(Verdict, String)> {
+        let since = *passed.get_or_insert_with(|| {
+            println!("the stage has passed, and waits for a person: `serin deploy --approve`, or `--resume` after `--pause`");
+            ctx.clock.now()
+        });
+        let is_late = ctx.clock.now() >= since + ctx.config.deploy.approve_within;
+        is_late.then(|| (Verdict::Inconclusive, not_approved(ctx)))
+    }
+
+    /// Judges a stage by its minutes from the first to the one that ends `until`, and keeps the look; what it decides, with
+    /// its words where that is an end of the stage.
+    fn look(
+        &mut self,
+        lead: &mut Lead<'_>,
+        target: &Target,
+        counts: &Counts,
+        replay: Option<&Replay>,
+        (percent, from, until): (u32, Timestamp, Timestamp),
+    ) -> Result<(Next, Option<(Verdict, String)>)> {
+        let began = lead.rollout()?.started;
+        let bins = |minute| replay.map_or_else(Default::default, |replay| replay.bins(minute));
+        let champion = target.champion.as_ref().map(|c| c.id.as_str());
+        let challenger = target.challenger.id.as_str();
+        let minutes = counts.minutes(challenger, champion, began.floor_minute(), bins);
+        let seen = canary::Seen {
+            percent,
+            minutes: &minutes,
+            from: number(from),
+            covered: until.since(from),
+            replayed: replay.map(|replay| replay.answered(from, until)),
+            mismatch: replay.and_then(Replay::mismatch),
+        };
+        let (next, look) = canary::next(&self.rules, &self.plan, &seen);
+        let challenger = counts.total(challenger, from);
+        let champion = champion.map(|id| counts.total(id, from));
+        let around = Around {
+            rules: &self.rules,
+            challenger: &challenger,
+            champion: champion.as_ref(),
+            failed: bounds::failed(&minutes).map(|failed| failed.ratio),
+            slow: bounds::slow(&minutes),
+            covered: seen.covered,
+        };
+        let said = words::verdict(&next, &look, &around);
+        let kept = self.kept(lead.ctx.clock.now(), &next, &look, &around, until, percent);
+        self.live.show(&kept);
+        lead.rollout()?.looks.push(kept);
+        Ok((next, said))
     }
 
     /// A look as it is kept in the decision log.

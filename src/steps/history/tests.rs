@@ -1,6 +1,6 @@
 use super::timeline::{By, Served, Span, names, served, spans};
 use crate::clock::Timestamp;
-use crate::steps::rollouts::{Deployment, Move, Rollout, Split};
+use crate::steps::rollouts::{Deployment, Move, Rollout, Split, parse_ended};
 use crate::workspace::Digest;
 use crate::workspace::records::DeployVerdict;
 
@@ -103,9 +103,9 @@ fn each_model_is_told_from_when_to_when_and_why() {
     assert_eq!(
         told(&served),
         [
-            "1 11..60 100% promoted by rollout 1: the first / version 3 took its place in rollout 3",
-            "2 31..40 25% tried by rollout 2 / rolled_back: errors",
-            "3 51..now 100% promoted by rollout 3: no harm / ",
+            "1 11..60 100% promoted by rollout 1 of the build b1: the first / version 3 took its place in rollout 3 of the build b3",
+            "2 31..40 25% tried by rollout 2 of the build b2 / rolled_back: errors",
+            "3 51..now 100% promoted by rollout 3 of the build b3: no harm / ",
         ]
     );
     assert_eq!(
@@ -169,4 +169,30 @@ fn a_rollout_of_before_moves_were_kept_is_told_by_its_end() {
     let spans = spans(&[old], &shares(&[(2, 100)]), at(100));
     assert_eq!(spans.len(), 2);
     assert_eq!((spans[1].from, spans[1].to), (at(40), None));
+}
+
+/// As serin 0.1.0 keeps it.
+const KEPT: &str = r#"{"format":3,"number":2,"digest":"2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881",
+"challenger":{"id":"22","model":"projects/1/locations/l/models/m","version":"2"},
+"champion":{"id":"11","model":"projects/1/locations/l/models/m","version":"1"},
+"build":"b","started":"2026-01-02T03:04:05.000000Z","before":{"11":100},"split":{"22":100},
+"moves":[{"at":"2026-01-02T03:10:05.000000Z","split":{"11":50,"22":50}},{"at":"2026-01-02T03:20:05.000000Z","split":{"22":100}}],
+"stages":[],"looks":[],"paused":false,"verdict":"promoted","reason":"no harm seen","ended":"2026-01-02T03:30:05.000000Z"}"#;
+
+#[test]
+fn a_rollout_as_it_is_kept_now_stays_readable() {
+    let read = |text: &str| parse_ended(&text.to_owned().into(), "gs://b/2.json");
+    let rollout = read(KEPT).unwrap().unwrap();
+    assert_eq!((rollout.number, rollout.moves.len()), (2, 2));
+    assert_eq!(rollout.moves[1].split, Split::from([("22".into(), 100)]));
+    // Before moves were kept.
+    let (before, rest) = KEPT.split_once("\"moves\"").unwrap();
+    let (_, after) = rest.split_once("\"stages\"").unwrap();
+    let earlier = format!("{before}\"stages\"{after}");
+    assert_eq!(read(&earlier).unwrap().unwrap().moves, []);
+    // What is no rollout is left out, and what is newer is refused.
+    assert!(read("{}").unwrap().is_none());
+    let newer = KEPT.replace("\"format\":3", "\"format\":4");
+    let refused = read(&newer).unwrap_err();
+    assert_eq!(refused.to_string(), "gs://b/2.json is of a newer serin");
 }

@@ -197,7 +197,7 @@ fn begin(id: &str, span: &Span, rollouts: &[Rollout], names: &Names) -> Served {
     let own = match span.by {
         By::Rollout(number) => {
             let made = rollouts.iter().find(|r| r.number == number);
-            made.filter(|made| made.challenger.id == id)
+            made.filter(|made| made.challenger.id == id && !is_recovery(made))
         }
         By::Found | By::Hand => None,
     };
@@ -223,11 +223,13 @@ fn came(id: &str, by: By, rollouts: &[Rollout]) -> String {
         By::Rollout(number) => number,
     };
     match rollouts.iter().find(|r| r.number == number) {
+        Some(made) if is_recovery(made) => RECOVERED.to_owned(),
         Some(made) if made.challenger.id == id && made.is_promoted() => {
-            format!("promoted by rollout {number}: {}", made.reason)
+            format!("promoted by {}: {}", about(made), made.reason)
         }
-        Some(made) if made.challenger.id == id => format!("tried by rollout {number}"),
-        _ => format!("rollout {number} gave it its traffic back"),
+        Some(made) if made.challenger.id == id => format!("tried by {}", about(made)),
+        Some(made) => format!("{} gave it its traffic back", about(made)),
+        None => format!("rollout {number} gave it its traffic back"),
     }
 }
 
@@ -237,11 +239,28 @@ fn went(id: &str, by: By, rollouts: &[Rollout]) -> String {
         By::Rollout(number) => number,
     };
     match rollouts.iter().find(|r| r.number == number) {
+        Some(made) if is_recovery(made) => RECOVERED.to_owned(),
         Some(made) if made.challenger.id == id => {
             let verdict = made.verdict.map_or("ended", DeployVerdict::as_str);
             format!("{verdict}: {}", made.reason)
         }
-        Some(made) => format!("{} took its place in rollout {number}", made.challenger),
+        Some(made) => format!("{} took its place in {}", made.challenger, about(made)),
         None => format!("rollout {number} took its traffic"),
+    }
+}
+
+const RECOVERED: &str = "`serin deploy --recover` gave the champion all the traffic";
+
+/// Whether a rollout is only the record of what `--recover` did, in which the champion takes its own place.
+fn is_recovery(rollout: &Rollout) -> bool {
+    let champion = rollout.champion.as_ref();
+    champion.is_some_and(|champion| champion.id == rollout.challenger.id)
+}
+
+/// A rollout by its number and build.
+pub(super) fn about(rollout: &Rollout) -> String {
+    match rollout.build.as_str() {
+        "" => format!("rollout {}", rollout.number),
+        build => format!("rollout {} of the build {build}", rollout.number),
     }
 }

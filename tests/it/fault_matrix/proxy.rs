@@ -114,7 +114,7 @@ impl Proxy {
         self.shared.killed.load(Ordering::SeqCst)
     }
 
-    /// The requests in order, each as its method and path.
+    /// The requests in order but for predictions, each as its method and path.
     pub fn asked(&self) -> Vec<String> {
         self.shared.asked.lock().unwrap().clone()
     }
@@ -155,6 +155,12 @@ fn serve(stream: TcpStream, shared: &Shared) {
     let Some(asked) = read(&mut reader) else {
         return;
     };
+    // Rows of the test part that a step sends along are clients' requests, and judged as such.
+    if asked.line.ends_with(":predict") {
+        give(&stream, &pass(shared, &asked));
+        let _ended = stream.shutdown(Shutdown::Both);
+        return;
+    }
     let number = {
         let mut all = shared.asked.lock().unwrap();
         all.push(asked.line.clone());
