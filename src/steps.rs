@@ -41,7 +41,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, Spot};
 use crate::defaults;
 use crate::error::Input;
-use crate::exit::code;
+use crate::exit::{self, code};
 use crate::gcp::vertex::Vertex;
 use crate::gcp::{Client, Storage};
 use crate::signals::Interrupted;
@@ -135,10 +135,29 @@ fn run_step<T: Record>(
         let begun = Unfinished::begun(ctx.clock.now());
         ctx.workspace.write_unfinished::<T>(&begun)?;
         show(&ctx.workspace);
+        if !HEARING.contains(&T::STEP) {
+            end_when_asked::<T>(ctx);
+        }
         let ended = step(ctx).await;
         settle::<T>(ctx, &ended);
         ended
     })
+}
+
+/// The steps that hear signals themselves, for what they have to undo in the cloud.
+const HEARING: [&str; 2] = ["train", "deploy"];
+
+/// Ends the process when a signal asks for it, which a step that computes does not hear, and tells so in the record's place.
+fn end_when_asked<T: Record>(ctx: &Context) {
+    let ctx = ctx.clone();
+    std::thread::spawn(move || {
+        let Ok(runtime) = one_thread() else { return };
+        let signal = runtime.block_on(crate::signals::interrupted());
+        let error = anyhow::Error::new(signal);
+        eprintln!("{}", exit::render(&error));
+        settle::<T>(&ctx, &Err(error));
+        std::process::exit(exit::interrupted_by(signal).into());
+    });
 }
 
 /// Tells in the record's place how a step ended that left no record.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
-use crate::clock::{CLOCK_VARIABLE, Clock, Course, waits_at};
+use crate::clock::{CLOCK_VARIABLE, Clock, Course, Timestamp, waits_at};
 use crate::error::{EmulatorError, Input};
 use crate::printable::sh_word;
 
@@ -101,6 +101,13 @@ pub(crate) async fn clock_export(url: &str) -> String {
     match course.filter(|course| course.scale > 1) {
         // No worker has this number: it is a stranger that waits.
         Some(course) => {
+            // The text does not tell the pace, at which the clock has gone since its course began: it begins now.
+            let (real, shown) = (Timestamp::real_now(), Clock::new(course, None).now());
+            let course = Course {
+                real,
+                shown,
+                ..course
+            };
             let clock = Clock::new(course, Some(waits_at(url, 0)));
             format!("export {CLOCK_VARIABLE}={}\n", sh_word(&clock.to_string()))
         }

@@ -184,9 +184,11 @@ pub enum NewResources {
 }
 
 /// The metric of the processors' use, by which machines are added.
-pub const CPU_UTILIZATION: &str = "aiplatform.googleapis.com/prediction/online/cpu/utilization";
+pub(crate) const CPU_UTILIZATION: &str =
+    "aiplatform.googleapis.com/prediction/online/cpu/utilization";
 /// The same of the accelerators' duty cycle.
-pub const DUTY_CYCLE: &str = "aiplatform.googleapis.com/prediction/online/accelerator/duty_cycle";
+pub(crate) const DUTY_CYCLE: &str =
+    "aiplatform.googleapis.com/prediction/online/accelerator/duty_cycle";
 
 impl NewResources {
     /// The fields of a `DeployedModel`; `parent` is the location's name.

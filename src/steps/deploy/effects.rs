@@ -510,7 +510,8 @@ mod tests {
     #[tokio::test]
     async fn what_no_wait_mends_is_told_at_once() {
         let mut tries = 0;
-        let told = patiently(&fast(), QUICK, async || {
+        let clock = fast();
+        let told = patiently(&clock, QUICK, async || {
             tries += 1;
             Err::<(), _>(refused(403, "PERMISSION_DENIED"))
         });
