@@ -245,9 +245,17 @@ impl<'a> Test<'a> {
     /// What a model says of the rows, or why it cannot.
     fn score(&self, predictor: &Predictor, label: &LabelColumn) -> Result<Scored, String> {
         let manifest = predictor.manifest();
-        if manifest.task != label.task || manifest.label.classes != label.classes {
+        let classes = &manifest.label.classes;
+        // Where each class of the data is among the model's.
+        let places = label
+            .classes
+            .iter()
+            .map(|class| classes.iter().position(|c| c == class));
+        let places: Option<Vec<usize>> = places.collect();
+        let places = places.filter(|places| places.len() == classes.len());
+        let Some(places) = places.filter(|_| manifest.task == label.task) else {
             return Err("it predicts another label or other classes than the data has".to_owned());
-        }
+        };
         let mut scores = Vec::new();
         for batch in &self.batches {
             let batch = completed(batch, &manifest.features).map_err(|e| e.to_string())?;
@@ -255,7 +263,14 @@ impl<'a> Test<'a> {
                 .encoder()
                 .batch(&batch)
                 .map_err(|e| e.to_string())?;
-            scores.extend(predictor.scores(&rows).map_err(|e| format!("{e:#}"))?);
+            let of_batch = predictor.scores(&rows).map_err(|e| format!("{e:#}"))?;
+            if places.is_sorted() {
+                scores.extend(of_batch);
+                continue;
+            }
+            for row in of_batch.chunks(predictor.width()) {
+                scores.extend(places.iter().map(|place| row[*place]));
+            }
         }
         let scores = part::ordered(self.order.as_ref(), scores, predictor.width());
         Ok(Scored::new(

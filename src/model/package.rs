@@ -1,25 +1,28 @@
 //! The model directory: `model.bst` (XGBoost's format), `model.json` (what its columns and classes mean).
 //!
 //! Nothing in it is executed when it is loaded, and nothing in it changes from run to run for the same
-//! input. A model trained elsewhere is served too: beside its `model.bst` it needs a `model.json` with
-//! `schema`, `task`, `label` and `features`.
+//! input. A model by others is read too, with a `model.json` that has `schema`, `task`, `label` and `features` or
+//! without one: what is not said then comes from the booster ([`foreign`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use hessboost::model::BoostedModel;
 use serde::{Deserialize, Serialize};
 
 use super::encode::ModelFeature;
-use super::xgboost;
+use super::foreign::{self, Given};
+use super::xgboost::{self, Booster};
 use crate::error::Input;
 use crate::workspace::records::{ColumnType, ModelFiles, Task};
 use crate::workspace::{Digest, InputFile, write_atomically};
 
 /// The booster's file.
 pub(crate) const BOOSTER: &str = "model.bst";
+/// What the booster's file may be called; `model.json` may be one, too.
+const BOOSTERS: [&str; 3] = [BOOSTER, "model.ubj", "model.xgb"];
 /// The file that says what the booster's columns and outputs are.
 pub(crate) const MANIFEST: &str = "model.json";
 
@@ -37,6 +40,7 @@ pub struct Manifest {
     /// The metric that early stopping watched, at the best round.
     #[serde(default)]
     pub metrics: BTreeMap<String, f64>,
+    /// The first so many rounds of the booster count; 0 leaves that to the booster.
     #[serde(default)]
     pub rounds: usize,
     /// By XGBoost's names.
@@ -65,8 +69,22 @@ pub struct Label {
 impl Manifest {
     pub const SCHEMA: &'static str = "serin/model/v1";
 
+    /// The description in a document, or what is wrong with it.
+    fn read(document: serde_json::Value) -> Result<Self, String> {
+        let manifest: Self = serde_json::from_value(document)
+            .map_err(|e| format!("is no description of a model: {e}"))?;
+        if manifest.schema != Self::SCHEMA {
+            let (found, known) = (&manifest.schema, Self::SCHEMA);
+            return Err(format!("has schema `{found}`, not `{known}`"));
+        }
+        match manifest.wrong() {
+            Some(message) => Err(message),
+            None => Ok(manifest),
+        }
+    }
+
     /// What cannot be, in words.
-    fn wrong(&self) -> Option<String> {
+    pub(super) fn wrong(&self) -> Option<String> {
         let classes = self.label.classes.len();
         let needed = match self.task {
             Task::Binary => classes == 2,
@@ -107,7 +125,7 @@ impl Manifest {
 #[derive(Debug)]
 pub(crate) struct Model {
     pub manifest: Manifest,
-    pub booster: BoostedModel,
+    pub booster: Booster,
 }
 
 /// Writes a model directory; the manifest's `files` are filled in here.
@@ -115,73 +133,178 @@ pub(crate) struct Model {
 /// # Errors
 /// When the booster has no form in XGBoost's format or a file cannot be written.
 pub(crate) fn save(dir: &Path, mut manifest: Manifest, booster: &BoostedModel) -> Result<()> {
-    let bytes = xgboost::encode(booster)?;
-    manifest.files = BTreeMap::from([(BOOSTER.to_owned(), Digest::of(&bytes))]);
-    let mut text = serde_json::to_string_pretty(&manifest).context("writing JSON")?;
+    write(dir, &mut manifest, &xgboost::encode(booster)?)
+}
+
+/// Reads a model directory, or the file of a booster, and checks that its files are those it names and fit each other.
+///
+/// # Errors
+/// [`Input`] with the file and what is wrong with it.
+pub(crate) fn load(place: &Path) -> Result<Model> {
+    Files::read(place)?.model(&Given::default())
+}
+
+/// Files as they were found.
+pub(crate) struct Files {
+    /// The description and its place, where there is one.
+    manifest: Option<(PathBuf, Manifest)>,
+    booster: PathBuf,
+    pub bytes: Vec<u8>,
+}
+
+impl Files {
+    /// Reads the files of a model directory, or the file of a booster.
+    ///
+    /// # Errors
+    /// [`Input`] for a file that cannot be read, or is none of a model.
+    pub(crate) fn read(place: &Path) -> Result<Self> {
+        if place.is_file() {
+            return Ok(Self {
+                manifest: None,
+                booster: place.to_owned(),
+                bytes: read(place)?,
+            });
+        }
+        let manifest = place.join(MANIFEST);
+        let mut found = None;
+        if manifest.exists() {
+            let bytes = read(&manifest)?;
+            let foreign = |message: String| wrong(&manifest, message);
+            let document: serde_json::Value = serde_json::from_slice(&bytes)
+                .map_err(|e| foreign(format!("is no description of a model: {e}")))?;
+            if xgboost::is_booster(&document) {
+                return Ok(Self {
+                    manifest: None,
+                    booster: manifest,
+                    bytes,
+                });
+            }
+            let read = Manifest::read(document).map_err(foreign)?;
+            found = Some((manifest.clone(), read));
+        }
+        let names = BOOSTERS.map(|name| place.join(name));
+        let booster = names.iter().find(|path| path.exists()).or(names.first());
+        let booster = booster.cloned().unwrap_or_default();
+        Ok(Self {
+            manifest: found,
+            bytes: read(&booster)?,
+            booster,
+        })
+    }
+
+    /// The model of the files, and of what is given beside them.
+    ///
+    /// # Errors
+    /// [`Input`] with the file and what is wrong with it.
+    pub(crate) fn model(&self, given: &Given) -> Result<Model> {
+        let wrong = |message: String| wrong(&self.booster, message);
+        let described = self.manifest.as_ref().map(|(_, manifest)| manifest);
+        if let Some(named) = described.and_then(|manifest| manifest.files.get(BOOSTER)) {
+            let found = Digest::of(&self.bytes);
+            if found != *named {
+                let (named, found) = (named.short(), found.short());
+                let message = format!("has sha256 {found}, and `{MANIFEST}` names {named}");
+                return Err(wrong(message));
+            }
+        }
+        let rounds = described.map(|manifest| manifest.rounds);
+        let rounds = given.rounds.or(rounds.filter(|rounds| *rounds > 0));
+        let booster = xgboost::decode(&self.bytes, rounds)
+            .map_err(|e| wrong(format!("is no model that can be read: {e}")))?;
+        let manifest = match described {
+            Some(manifest) => Manifest {
+                rounds: given.rounds.unwrap_or(manifest.rounds),
+                ..manifest.clone()
+            },
+            None => foreign::describe(&booster, given).map_err(|mistake| self.mistake(mistake))?,
+        };
+        let model = Model { manifest, booster };
+        match model.misfit() {
+            Some(message) => Err(wrong(message)),
+            None => Ok(model),
+        }
+    }
+
+    /// An error about the booster.
+    fn mistake(&self, (message, hint): (String, Option<String>)) -> anyhow::Error {
+        let error = Input::new(message).at_file(&self.booster);
+        match hint {
+            Some(hint) => error.hint(hint).into(),
+            None => error.into(),
+        }
+    }
+
+    /// Makes a model directory of a model by others that is to be scored on some data; gives its description.
+    ///
+    /// # Errors
+    /// [`Input`] for a model that cannot be read, or does not fit the data.
+    pub(crate) fn adopt(&self, given: &Given, out: &Path) -> Result<Manifest> {
+        let said =
+            !(given.features.is_empty() && given.levels.is_empty() && given.classes.is_empty());
+        if said && let Some((place, _)) = &self.manifest {
+            let message = "says what the model's features and classes are";
+            let hint = "leave `features`, `levels` and `classes` of `train.existing` out";
+            return Err(Input::new(message).at_file(place).hint(hint).into());
+        }
+        let Model { mut manifest, .. } = self.model(given)?;
+        if let Some(data) = &given.data {
+            foreign::fits(&manifest, data).map_err(|mistake| self.mistake(mistake))?;
+        }
+        write(out, &mut manifest, &self.bytes)?;
+        Ok(manifest)
+    }
+}
+
+/// Writes a model directory; the description's `files` are filled in here.
+fn write(dir: &Path, manifest: &mut Manifest, booster: &[u8]) -> Result<()> {
+    manifest.files = BTreeMap::from([(BOOSTER.to_owned(), Digest::of(booster))]);
+    let mut text = serde_json::to_string_pretty(manifest).context("writing JSON")?;
     text.push('\n');
-    for (name, bytes) in [(BOOSTER, &*bytes), (MANIFEST, text.as_bytes())] {
+    for (name, bytes) in [(BOOSTER, booster), (MANIFEST, text.as_bytes())] {
         let path = dir.join(name);
         write_atomically(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(())
 }
 
-/// Reads a model directory, and checks that its files are those it names and fit each other.
-///
-/// # Errors
-/// [`Input`] with the file and what is wrong with it.
-pub(crate) fn load(dir: &Path) -> Result<Model> {
-    let wrong = |name: &str, message: String| {
-        anyhow::Error::from(Input::new(message).at_file(&dir.join(name)))
-    };
-    let read = |name: &str| {
-        fs::read(dir.join(name)).map_err(|e| wrong(name, format!("cannot be read: {e}")))
-    };
-    let manifest: Manifest = serde_json::from_slice(&read(MANIFEST)?)
-        .map_err(|e| wrong(MANIFEST, format!("is no description of a model: {e}")))?;
-    if manifest.schema != Manifest::SCHEMA {
-        let message = format!(
-            "has schema `{}`, not `{}`",
-            manifest.schema,
-            Manifest::SCHEMA
-        );
-        return Err(wrong(MANIFEST, message));
-    }
-    if let Some(message) = manifest.wrong() {
-        return Err(wrong(MANIFEST, message));
-    }
-    let bytes = read(BOOSTER)?;
-    if let Some(named) = manifest.files.get(BOOSTER) {
-        let found = Digest::of(&bytes);
-        if found != *named {
-            let (named, found) = (named.short(), found.short());
-            let message = format!("has sha256 {found}, and `{MANIFEST}` names {named}");
-            return Err(wrong(BOOSTER, message));
-        }
-    }
-    let booster = xgboost::decode(&bytes)
-        .map_err(|e| wrong(BOOSTER, format!("is no model that can be read: {e}")))?;
-    let model = Model { manifest, booster };
-    match model.misfit() {
-        Some(message) => Err(wrong(BOOSTER, message)),
-        None => Ok(model),
-    }
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|e| wrong(path, format!("cannot be read: {e}")))
+}
+
+fn wrong(path: &Path, message: String) -> anyhow::Error {
+    Input::new(message).at_file(path).into()
 }
 
 impl Model {
     /// How the booster is not what the manifest says, in words.
     fn misfit(&self) -> Option<String> {
         let features = self.manifest.features.len();
-        if self.booster.n_features() != features {
-            let found = self.booster.n_features();
+        if self.booster.features() != features {
+            let found = self.booster.features();
             return Some(format!(
                 "has {found} features, and `{MANIFEST}` names {features}"
             ));
         }
-        let objective = self.booster.objective().name();
+        for (i, feature) in self.manifest.features.iter().enumerate() {
+            let name = &feature.name;
+            if let Some(other) = self.booster.names.get(i)
+                && other != name
+            {
+                return Some(format!(
+                    "has `{other}` as feature {}, and `{MANIFEST}` names `{name}` there",
+                    i + 1
+                ));
+            }
+            if self.booster.splits_by_category(i) && feature.levels.is_none() {
+                return Some(format!(
+                    "splits `{name}` by categories, and `{MANIFEST}` has it as no category"
+                ));
+            }
+        }
+        let objective = self.booster.objective.as_str();
         let fits = match self.manifest.task {
             Task::Binary => matches!(objective, "binary:logistic" | "reg:logistic"),
-            Task::Multiclass => objective == "multi:softprob",
+            Task::Multiclass => matches!(objective, "multi:softprob" | "multi:softmax"),
             Task::Regression => objective.starts_with("reg:") || objective.starts_with("count:"),
         };
         let task = format!("{:?}", self.manifest.task).to_lowercase();
@@ -194,8 +317,8 @@ impl Model {
             Task::Multiclass => self.manifest.label.classes.len(),
             Task::Binary | Task::Regression => 1,
         };
-        if self.booster.prediction_width() != outputs {
-            let found = self.booster.prediction_width();
+        if self.booster.outputs() != outputs {
+            let found = self.booster.outputs();
             return Some(format!(
                 "predicts {found} values a row, and a {task} task of this label needs {outputs}"
             ));
@@ -284,7 +407,7 @@ mod tests {
     #[test]
     fn a_missing_or_foreign_file_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(refusal(folder.path()).starts_with("model.json: cannot be read"));
+        assert!(refusal(folder.path()).starts_with("model.bst: cannot be read"));
         fs::write(folder.path().join(MANIFEST), "[1]").unwrap();
         assert!(refusal(folder.path()).starts_with("model.json: is no description"));
         let folder = made();

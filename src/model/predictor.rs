@@ -2,18 +2,18 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use hessboost::model::{BoostedModel, Iterations};
+use anyhow::{Result, bail};
 
 use super::encode::Encoder;
 use super::package::{self, Manifest};
+use super::xgboost::Booster;
 use crate::workspace::records::Task;
 
 /// A loaded model. It is shared between threads as it is.
 pub struct Predictor {
     manifest: Manifest,
     encoder: Encoder,
-    booster: BoostedModel,
+    booster: Booster,
 }
 
 impl Predictor {
@@ -53,19 +53,10 @@ impl Predictor {
     /// # Errors
     /// When the rows are not whole; [`Encoder`] makes no such rows.
     pub fn scores(&self, rows: &[f32]) -> Result<Vec<f32>> {
-        let raw = if rows.len() == self.encoder.width() {
-            // One row needs no matrix.
-            let mut out = vec![0.0; self.booster.prediction_width()];
-            self.booster
-                .predict_row_into(rows, Iterations::Best, &mut out)
-                .context("scoring a row")?;
-            out
-        } else {
-            self.booster
-                .predict_rows(rows, Iterations::Best)
-                .context("scoring rows")?
-                .into_vec()
-        };
+        if rows.len() % self.encoder.width().max(1) != 0 {
+            bail!("{} values are no whole rows", rows.len());
+        }
+        let raw = self.booster.scores(rows);
         Ok(match self.manifest.task {
             Task::Binary => raw.into_iter().flat_map(|p| [1.0 - p, p]).collect(),
             Task::Multiclass | Task::Regression => raw,
