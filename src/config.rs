@@ -10,6 +10,7 @@ use crate::error::Place;
 use crate::settings::File;
 
 mod encoding;
+mod existing;
 mod fields;
 mod forms;
 mod lint;
@@ -23,6 +24,7 @@ mod validate;
 
 pub use crate::settings::Spot;
 pub use encoding::{Encoding, encoding, encoding_hint};
+pub use existing::Existing;
 pub(crate) use forms::{bytes, key_location};
 pub use lint::{Baseline, Drift, DriftColumn, DriftLimits, Freshness, Lint, Volume};
 pub use machine_shape::{Accelerator, LogRequests, Machines, Resources};
@@ -131,6 +133,8 @@ pub enum SplitRule {
 #[derive(Clone, Debug)]
 pub struct Train {
     pub builtin: Builtin,
+    /// The model that is taken, in place of training one.
+    pub existing: Option<Existing>,
     pub machine: String,
     /// The service account that the job runs as; the project's default where absent.
     pub service_account: Option<Spot<String>>,

@@ -100,7 +100,8 @@ fields! {
         "kolmogorov_smirnov": "above 0, at most 1", "that of `lint.drift`", "as there, for this column";
     }
     "train" {
-        "builtin": "section; `{}` takes the defaults", "required", "the built-in learner, gradient boosting";
+        "builtin": "section; `{}` takes the defaults", "one of two is required", "the built-in learner, gradient boosting";
+        "existing": "a file, a folder, or the same as a `gs://` URI; or a section", "one of two is required", "a model of XGBoost's that was made elsewhere: [models.md](models.md)";
         "container": "–", "–", "refused: comes later";
         "python": "–", "–", "refused: comes later";
         "pipeline": "–", "–", "refused: comes later";
@@ -118,6 +119,13 @@ fields! {
         "min_child_weight": "a number from 0", "1", "the weight that a leaf needs";
         "early_stopping_rounds": "1 to 100,000", "30", "after so many rounds without a better one the learner stops";
         "validation": "a share between 0 and 1", "0.2", "the share of the training rows that early stopping watches";
+    }
+    "train.existing" {
+        "model": "a file, a folder, or the same as a `gs://` URI", "required", "the model";
+        "features": "a list of columns", "the names in the file", "the features in the model's order";
+        "levels": "for a category a list of texts", "those in the file", "the texts of the category's codes, in the order of the codes from 0 on";
+        "classes": "a list of the label's values", "rising; for two the positive one last", "the classes in the order of the model's outputs";
+        "rounds": "1 to 1,000,000", "as many as Python's XGBoost takes", "so many rounds count, from the first on";
     }
     "validate" {
         "require": "a list of the section below, or `none`", "required", "the gates: requirements on metrics of the test rows, all of which have to pass; `none` lets every model pass";

@@ -10,8 +10,8 @@ use super::forms::{
 };
 use super::{
     Approve, Builtin, Config, Data, Deploy, Encoding, File, Join, JoinKind, Label, Limits, Margin,
-    OnCancel, PromoteOn, Replay, Split, SplitRule, Spot, Table, Train, lint, machine_shape, triggers,
-    validate,
+    OnCancel, PromoteOn, Replay, Split, SplitRule, Spot, Table, Train, existing::existing, lint,
+    machine_shape, triggers, validate,
 };
 use crate::error::Place;
 use crate::settings::yaml::{Scalar, Value};
@@ -324,13 +324,18 @@ fn split(fields: &Fields, label: &str) -> Result<Split> {
 }
 
 fn train(fields: &Fields) -> Result<Train> {
-    let ways = ["builtin", "container", "python", "pipeline"];
+    let ways = ["builtin", "existing", "container", "python", "pipeline"];
     let chosen: Vec<&str> = ways
         .into_iter()
         .filter(|way| fields.key(way).is_some())
         .collect();
     match chosen[..] {
         ["builtin"] => {}
+        ["existing"] => {
+            for field in ["machine", "service_account", "timeout", "max_queue"] {
+                fields.refuse(field, "is about a job, and `train.existing` needs none")?;
+            }
+        }
         [way] => {
             let path = format!("`train.{way}` comes later: this version trains with `builtin`");
             return Err(fields.error_at(way, path).into());
@@ -355,6 +360,7 @@ fn train(fields: &Fields) -> Result<Train> {
             Some(field) => builtin(&field.fields("train.builtin")?)?,
             None => Builtin::default(),
         },
+        existing: fields.get("existing").map(existing).transpose()?,
         machine: machine(fields, "n1-standard-4")?,
         service_account: service_account(fields)?,
         timeout,

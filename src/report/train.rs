@@ -42,22 +42,29 @@ fn job(trained: &Trained) -> Markup {
     if let Some(round) = verdicts::best_round(trained) {
         list.push(("Best round", html! { (number::count(round)) }));
     }
-    list.push(("Seed", html! { (trained.seed) }));
+    // A model that was made elsewhere has no job.
+    let has_job = !trained.job.is_empty();
+    if has_job {
+        list.push(("Seed", html! { (trained.seed) }));
+    }
     if let (Some(started), Some(ended)) = (trained.started, trained.ended) {
         list.push(("Took", html! { (number::duration(ended.since(started))) }));
     }
     if let Some(started) = trained.started {
         list.push(("Started", time(started)));
     }
+    let mut places = Vec::new();
+    if has_job {
+        places.push(("Image", html! { code { (name(&trained.image)) } }));
+        places.push(("Job", html! { code { (name(&trained.job)) } }));
+    }
+    let written = if has_job { "Written to" } else { "Taken from" };
+    places.push((written, html! { code { (name(&trained.output_uri)) } }));
+    places.push(("Made from", digest(&trained.key)));
+    places.push(("Model", digest(&trained.model.digest)));
     html! {
         (facts(&list))
-        (names(&[
-            ("Image", html! { code { (name(&trained.image)) } }),
-            ("Job", html! { code { (name(&trained.job)) } }),
-            ("Written to", html! { code { (name(&trained.output_uri)) } }),
-            ("Made from", digest(&trained.key)),
-            ("Model", digest(&trained.model.digest)),
-        ]))
+        (names(&places))
     }
 }
 

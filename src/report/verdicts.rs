@@ -234,7 +234,11 @@ fn of_train(trained: &Trained) -> Judged {
     if let Some(round) = best_round(trained) {
         parts.push(format!("best round {round}"));
     }
-    parts.push(format!("seed {}", trained.seed));
+    if trained.job.is_empty() {
+        parts.push("made elsewhere".to_owned());
+    } else {
+        parts.push(format!("seed {}", trained.seed));
+    }
     parts.push(format!("model {}", trained.model.digest.short()));
     if let (Some(started), Some(ended)) = (trained.started, trained.ended) {
         parts.push(number::duration(ended.since(started)));

@@ -154,14 +154,17 @@ fn describe(trained: &Trained, validated: &Validated, dataset: &Dataset) -> Stri
         .iter()
         .map(|note| format!("; {note}"))
         .collect();
+    // A model that was made elsewhere has no job.
+    let made = match resource_id(&trained.job) {
+        "" => format!("taken from {}", trained.output_uri),
+        job => format!("trained by {job} with seed {}", trained.seed),
+    };
     format!(
-        "{}passed {} gates on {} test rows: {}{notes}; trained by {} with seed {} {}",
+        "{}passed {} gates on {} test rows: {}{notes}; {made} {}",
         reason.unwrap_or_default(),
         validated.gates.len(),
         validated.rows,
         metrics.join(", "),
-        resource_id(&trained.job),
-        trained.seed,
         champion::on_snapshot(&dataset.digest)
     )
 }

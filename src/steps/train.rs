@@ -1,5 +1,7 @@
-//! `serin train`: a Vertex AI custom job on the snapshot, followed to its end, and the model it made.
+//! `serin train`: a Vertex AI custom job on the snapshot, followed to its end, and the model it made; or a model that is
+//! there already.
 
+mod existing;
 mod job;
 
 use std::cell::OnceCell;
@@ -21,8 +23,9 @@ use crate::workspace::{Digest, Record, Workspace};
 /// Train the model of the snapshot in a Vertex AI custom job
 ///
 /// Reads .serin/dataset.json. Uploads the snapshot, runs `serin fit` in a job or finds the job that an
-/// equal build ran, follows its log and writes .serin/train.json and .serin/model/. Until it is done
-/// .serin/train.json tells how it stands: running, failed or cancelled, and by which job.
+/// equal build ran, follows its log and writes .serin/train.json and .serin/model/. With `train.existing` it takes
+/// the model named there instead. Until it is done .serin/train.json tells how it stands: running, failed or
+/// cancelled, and by which job.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flags {
     #[command(flatten)]
@@ -74,6 +77,9 @@ async fn run(ctx: &Context, args: &Flags, running: &OnceCell<String>) -> Result<
         return Ok(Outcome::Rejected);
     }
     let dataset: Dataset = ctx.workspace.read()?;
+    if let Some(existing) = &ctx.config.train.existing {
+        return self::existing::take(ctx, existing, &dataset).await;
+    }
     let mut parameters = ctx.config.train.builtin.clone();
     parameters.max_depth = args.max_depth.unwrap_or(parameters.max_depth);
     let specification = Specification {
@@ -145,16 +151,21 @@ async fn run(ctx: &Context, args: &Flags, running: &OnceCell<String>) -> Result<
         started: job.start_time,
         ended: job.end_time,
     };
-    let dataset_file = Workspace::relative(Dataset::FILE);
-    let config = ctx.config_path();
-    let mut inputs = vec![config.as_str(), dataset_file.as_str()];
-    inputs.extend(trained.model.files.iter().map(|f| f.path.as_str()));
-    ctx.workspace.write(&trained, &inputs)?;
     println!(
         "model {} with seed {}",
         trained.model.digest.short(),
         trained.seed
     );
+    end(ctx, &trained)
+}
+
+/// Writes the step's record and what every step writes at its end.
+fn end(ctx: &Context, trained: &Trained) -> Result<Outcome> {
+    let dataset_file = Workspace::relative(Dataset::FILE);
+    let config = ctx.config_path();
+    let mut inputs = vec![config.as_str(), dataset_file.as_str()];
+    inputs.extend(trained.model.files.iter().map(|f| f.path.as_str()));
+    ctx.workspace.write(trained, &inputs)?;
     let facts = json!({ "job": trained.job, "digest": trained.model.digest });
     finish(&ctx.workspace, "train", Outcome::Done, &facts)?;
     Ok(Outcome::Done)

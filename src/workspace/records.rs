@@ -282,7 +282,7 @@ impl Record for LintReport {
 /// `train.json`: the job and the model it made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trained {
-    /// The job's resource name.
+    /// The job's resource name; empty for a model that was made elsewhere.
     pub job: String,
     /// What the job was made from: the digest of snapshot, image, parameters and seed.
     pub key: Digest,
@@ -290,7 +290,7 @@ pub struct Trained {
     pub seed: u64,
     /// The learner's parameters as they were used.
     pub parameters: BTreeMap<String, serde_json::Value>,
-    /// Where the job wrote the model.
+    /// Where the job wrote the model, or where it was found.
     pub output_uri: String,
     pub model: ModelFiles,
     pub started: Option<Timestamp>,
