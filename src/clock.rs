@@ -5,6 +5,7 @@
 //! as real time does. So windows, leases and time-outs see waits in full and work as it is. Time-outs of requests are
 //! measured by the operating system's clock.
 
+mod moment;
 mod remote;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
+pub(crate) use moment::{Moment, moment};
 pub use remote::{Work, follow, waits_at};
 
 /// The variable in which a build hands its clock to the steps.

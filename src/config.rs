@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
-use serde::{Deserialize, Serialize};
 
 use crate::error::Place;
 use crate::settings::File;
@@ -13,6 +12,7 @@ mod encoding;
 mod existing;
 mod fields;
 mod forms;
+mod learner;
 mod lint;
 mod machine_shape;
 pub(crate) mod metrics;
@@ -26,6 +26,7 @@ pub use crate::settings::Spot;
 pub use encoding::{Encoding, encoding, encoding_hint};
 pub use existing::Existing;
 pub(crate) use forms::{bytes, key_location};
+pub use learner::{Builtin, GrowPolicy, Monotone, PositiveWeight, Times};
 pub use lint::{Baseline, Drift, DriftColumn, DriftLimits, Freshness, Lint, Volume};
 pub use machine_shape::{Accelerator, LogRequests, Machines, Resources};
 pub use triggers::{
@@ -72,6 +73,8 @@ pub struct Data {
     pub max_bytes_billed: u64,
     pub label: Label,
     pub drop: Vec<Spot<String>>,
+    /// What a model makes of times.
+    pub times: Times,
     pub split: Split,
 }
 
@@ -135,6 +138,8 @@ pub struct Train {
     pub builtin: Builtin,
     /// The model that is taken, in place of training one.
     pub existing: Option<Existing>,
+    /// The columns that `builtin` names, each with its field.
+    pub columns: Vec<(Spot<String>, &'static str)>,
     pub machine: String,
     /// The service account that the job runs as; the project's default where absent.
     pub service_account: Option<Spot<String>>,
@@ -144,34 +149,6 @@ pub struct Train {
     pub max_queue: Duration,
 }
 
-/// Gradient boosting. Names and meanings are XGBoost's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Builtin {
-    pub max_depth: u32,
-    pub learning_rate: f64,
-    /// At most this many; early stopping usually ends sooner.
-    pub rounds: u32,
-    pub subsample: f64,
-    pub colsample_bytree: f64,
-    pub min_child_weight: f64,
-    pub early_stopping_rounds: u32,
-    /// The share of the training part that early stopping watches.
-    pub validation: f64,
-}
-
-impl Default for Builtin {
-    fn default() -> Self {
-        Self {
-            max_depth: 6,
-            learning_rate: 0.1,
-            rounds: 500,
-            subsample: 0.8,
-            colsample_bytree: 0.8,
-            min_child_weight: 1.0,
-            early_stopping_rounds: 30,
-            validation: 0.2,
-        }
-    }
 }
 
 #[derive(Clone, Debug)]

@@ -4,8 +4,8 @@
 //! table holds is the business of `data`; what a verdict leads to is that of the steps.
 
 pub(crate) mod encode;
-mod forest;
 pub(crate) mod foreign;
+mod forest;
 pub(crate) mod gate;
 mod interval;
 pub(crate) mod learner;

@@ -38,6 +38,7 @@ fields! {
         "join": "section", "required for several tables", "how the tables become one";
         "label": "section", "required", "what is predicted";
         "drop": "a column or a list", "none", "columns that are no features";
+        "times": "`number` or `parts`", "`number`", "what the built-in learner makes of a date or a time: its seconds, or `parts`: also the day of the week, the month and the hour, in UTC";
         "split": "section", "a fifth of the rows to test", "which rows are for testing";
     }
     "data.tables.*" {
@@ -112,13 +113,31 @@ fields! {
     }
     "train.builtin" {
         "max_depth": "1 to 32", "6", "the depth of a tree at most";
-        "learning_rate": "above 0, at most 1", "0.1", "how much of a tree's answer is taken";
+        "learning_rate": "above 0, at most 1", "0.1", "how much of a tree's answer is taken; also `eta`";
         "rounds": "1 to 100,000", "500", "trees at most; early stopping usually ends sooner";
         "subsample": "above 0, at most 1", "0.8", "the share of the rows that a tree sees";
         "colsample_bytree": "above 0, at most 1", "0.8", "the share of the features that a tree sees";
+        "colsample_bylevel": "above 0, at most 1", "1", "the share of those that a level of a tree sees";
+        "colsample_bynode": "above 0, at most 1", "1", "the share of those that a split sees";
         "min_child_weight": "a number from 0", "1", "the weight that a leaf needs";
+        "gamma": "a number from 0", "0", "the gain that a split needs; also `min_split_loss`";
+        "lambda": "a number from 0", "1", "how much large leaves are held back, by their square; also `reg_lambda`";
+        "alpha": "a number from 0", "0", "the same by their size; also `reg_alpha`";
+        "max_delta_step": "a number from 0", "0", "a leaf's answer is no larger; 0 is no bound";
+        "max_bin": "2 to 65,535", "256", "the bins that a number's values are divided into";
+        "grow_policy": "`depthwise` or `lossguide`", "`depthwise`", "what is split first: what is nearest to the root, or what gains most";
+        "max_leaves": "0 to 1,048,576", "0", "the leaves of a tree at most, with `lossguide`; 0 is no bound";
+        "scale_pos_weight": "`auto`, or above 0, at most 1e9", "1", "how much a row of `data.label.positive` counts beside one of the other class; `auto`: so much that both classes count the same, which shifts the probabilities";
+        "monotone_constraints": "columns to `increasing`, `decreasing` or `0`, or to 1 or -1", "none", "where the column rises, predictions never fall, or never rise; not for categories";
+        "weight": "a column", "none", "the column of numbers that says how much a row counts in training; it is no feature";
+        "eta": "above 0, at most 1", "–", "another name of `learning_rate`";
+        "min_split_loss": "a number from 0", "–", "another name of `gamma`";
+        "reg_lambda": "a number from 0", "–", "another name of `lambda`";
+        "reg_alpha": "a number from 0", "–", "another name of `alpha`";
         "early_stopping_rounds": "1 to 100,000", "30", "after so many rounds without a better one the learner stops";
         "validation": "a share between 0 and 1", "0.2", "the share of the training rows that early stopping watches";
+        "refit": "`true` or `false`", "`true`", "after early stopping, fit again on all training rows with the rounds it found; figures of watched rows stay those of the first fit";
+        "calibrate": "`true` or `false`", "`false`", "fit the probabilities to the watched rows: by a sigmoid for two classes, by a temperature for several";
     }
     "train.existing" {
         "model": "a file, a folder, or the same as a `gs://` URI", "required", "the model";

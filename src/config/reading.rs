@@ -8,9 +8,10 @@ use super::forms::{
     bigquery, bytes, files, is_bucket_name, is_date, is_endpoint_id, is_model_id, is_table_name,
     key_location, local, machine, service_account, share,
 };
+use super::learner::builtin;
 use super::{
-    Approve, Builtin, Config, Data, Deploy, Encoding, File, Join, JoinKind, Label, Limits, Margin,
-    OnCancel, PromoteOn, Replay, Split, SplitRule, Spot, Table, Train, existing::existing, lint,
+    Approve, Config, Data, Deploy, Encoding, File, Join, JoinKind, Label, Limits, Margin, OnCancel,
+    PromoteOn, Replay, Split, SplitRule, Spot, Table, Times, Train, existing::existing, lint,
     machine_shape, triggers, validate,
 };
 use crate::error::Place;
@@ -49,6 +50,7 @@ pub(super) fn config(file: &File) -> Result<Config> {
     {
         registry.word(&[("vertex", ())])?;
     }
+    let data = data(&top.need("data")?.fields("data")?)?;
     Ok(Config {
         path: file.path.clone(),
         model: top.need("model")?.text_where(
@@ -64,13 +66,13 @@ pub(super) fn config(file: &File) -> Result<Config> {
             .get("encryption_key")
             .map(|key| key.text_where(KEY, |text| key_location(text).is_some()))
             .transpose()?,
-        data: data(&top.need("data")?.fields("data")?)?,
+        train: train(&top.need("train")?.fields("train")?, &data.label.column)?,
+        data,
         lint: top
             .get("lint")
             .map(lint::lint)
             .transpose()?
             .unwrap_or_default(),
-        train: train(&top.need("train")?.fields("train")?)?,
         validate: validate::validate(top.need("validate")?)?,
         deploy: deploy(&top.need("deploy")?.fields("deploy")?)?,
         triggers: top.get("triggers").map(triggers::triggers).transpose()?,
@@ -158,6 +160,10 @@ fn data(fields: &Fields) -> Result<Data> {
         })?,
         label,
         drop,
+        times: match fields.get("times") {
+            Some(times) => times.word(&[("number", Times::Number), ("parts", Times::Parts)])?,
+            None => Times::Number,
+        },
         split,
     })
 }
@@ -323,7 +329,7 @@ fn split(fields: &Fields, label: &str) -> Result<Split> {
     Ok(Split { seed, rule })
 }
 
-fn train(fields: &Fields) -> Result<Train> {
+fn train(fields: &Fields, label: &str) -> Result<Train> {
     let ways = ["builtin", "existing", "container", "python", "pipeline"];
     let chosen: Vec<&str> = ways
         .into_iter()
@@ -355,11 +361,13 @@ fn train(fields: &Fields) -> Result<Train> {
         Some(timeout) => timeout.duration(LONGEST_JOB, "7 days")?,
         None => Duration::from_secs(4 * 3600),
     };
+    let (builtin, columns) = match fields.get("builtin") {
+        Some(field) => builtin(&field.fields("train.builtin")?, label)?,
+        None => Default::default(),
+    };
     Ok(Train {
-        builtin: match fields.get("builtin") {
-            Some(field) => builtin(&field.fields("train.builtin")?)?,
-            None => Builtin::default(),
-        },
+        builtin,
+        columns,
         existing: fields.get("existing").map(existing).transpose()?,
         machine: machine(fields, "n1-standard-4")?,
         service_account: service_account(fields)?,
@@ -367,38 +375,6 @@ fn train(fields: &Fields) -> Result<Train> {
         max_queue: match fields.get("max_queue") {
             Some(field) => field.duration(LONGEST_STAGE, "24 hours")?,
             None => USUAL_QUEUE,
-        },
-    })
-}
-
-fn builtin(fields: &Fields) -> Result<Builtin> {
-    let default = Builtin::default();
-    let integer = |name: &str, high, default| match fields.get(name) {
-        Some(field) => field.integer(1, high),
-        None => Ok(default),
-    };
-    let share = |name: &str, default| match fields.get(name) {
-        Some(field) => field.number("a number above 0, at most 1", |x| x > 0.0 && x <= 1.0),
-        None => Ok(default),
-    };
-    Ok(Builtin {
-        max_depth: integer("max_depth", 32, default.max_depth)?,
-        learning_rate: share("learning_rate", default.learning_rate)?,
-        rounds: integer("rounds", 100_000, default.rounds)?,
-        subsample: share("subsample", default.subsample)?,
-        colsample_bytree: share("colsample_bytree", default.colsample_bytree)?,
-        min_child_weight: match fields.get("min_child_weight") {
-            Some(field) => field.number("a number of at least 0", |x| x >= 0.0)?,
-            None => default.min_child_weight,
-        },
-        early_stopping_rounds: integer(
-            "early_stopping_rounds",
-            100_000,
-            default.early_stopping_rounds,
-        )?,
-        validation: match fields.get("validation") {
-            Some(field) => field.number("a share between 0 and 1", |x| x > 0.0 && x < 1.0)?,
-            None => default.validation,
         },
     })
 }

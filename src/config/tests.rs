@@ -89,6 +89,56 @@ fn values<T: Clone>(spots: &[Spot<T>]) -> Vec<T> {
 }
 
 #[test]
+fn the_learners_parameters_have_xgboosts_names() {
+    let of = |text: &str| {
+        let text = WHOLE.replace("max_depth: 4", text);
+        read(&text).unwrap().train
+    };
+    let train = of(
+        "eta: 0.3, reg_lambda: 2, reg_alpha: 0.5, min_split_loss: 1, max_bin: 64, colsample_bynode: 0.5, \
+         grow_policy: lossguide, max_leaves: 31, max_delta_step: 0.7, scale_pos_weight: auto, refit: false, \
+         monotone_constraints: {age: 1, month: decreasing, other: 0}, weight: w, calibrate: true",
+    );
+    let expected = Builtin {
+        learning_rate: 0.3,
+        lambda: 2.0,
+        alpha: 0.5,
+        gamma: 1.0,
+        max_bin: 64,
+        colsample_bynode: 0.5,
+        grow_policy: GrowPolicy::LossGuide,
+        max_leaves: 31,
+        max_delta_step: 0.7,
+        scale_pos_weight: PositiveWeight::Auto,
+        refit: false,
+        monotone_constraints: [
+            ("age".to_owned(), Monotone::Increasing),
+            ("month".to_owned(), Monotone::Decreasing),
+        ]
+        .into(),
+        weight: Some("w".to_owned()),
+        calibrate: true,
+        ..Builtin::default()
+    };
+    assert_eq!(train.builtin, expected);
+    let named: Vec<&str> = train
+        .columns
+        .iter()
+        .map(|(column, _)| column.as_str())
+        .collect();
+    assert_eq!(named, ["age", "month", "w"]);
+    let fixed = of("scale_pos_weight: 3.5").builtin;
+    assert_eq!(fixed.scale_pos_weight, PositiveWeight::Times(3.5));
+    // What a specification says comes back.
+    for builtin in [expected, fixed] {
+        let text = serde_json::to_string(&builtin).unwrap();
+        assert_eq!(serde_json::from_str::<Builtin>(&text).unwrap(), builtin);
+    }
+    let older = r#"{"max_depth": 3, "rounds": 10}"#;
+    assert_eq!(serde_json::from_str::<Builtin>(older).unwrap().max_depth, 3);
+}
+
+#[test]
 fn a_whole_file_is_read() {
     let config = read(WHOLE).unwrap();
     assert_eq!(config.model.value, "customer-churn");
@@ -607,6 +657,17 @@ const WRONG: &[(&str, &str)] = &[
     ("max_depth: 4", "max_depth: 0"),
     ("max_depth: 4", "maxdepth: 4"),
     ("max_depth: 4", "learning_rate: fast"),
+    ("max_depth: 4", "eta: 1.5"),
+    ("max_depth: 4", "eta: 0.1, learning_rate: 0.1"),
+    ("max_depth: 4", "gamma: -1"),
+    ("max_depth: 4", "max_bin: 1"),
+    ("max_depth: 4", "grow_policy: depth"),
+    ("max_depth: 4", "scale_pos_weight: 0"),
+    ("max_depth: 4", "scale_pos_weight: balanced"),
+    ("max_depth: 4", "monotone_constraints: [1, 0]"),
+    ("max_depth: 4", "monotone_constraints: {age: up}"),
+    ("max_depth: 4", "weight: churn"),
+    ("max_depth: 4", "calibrate: sigmoid"),
     ("timeout: 1h30m", "timeout: 90"),
     ("timeout: 1h30m", "timeout: 200h"),
     ("max_queue: 20m", "max_queue: 0s"),

@@ -1,5 +1,10 @@
 //! What a cell's text means as a number, a boolean or a time; quick, because every cell is read.
 
+use crate::clock::moment;
+
+/// A time of a cell.
+pub(super) use crate::clock::Moment as Time;
+
 /// A cell of a column of one type.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Cell<T> {
@@ -216,15 +221,7 @@ pub(super) fn boolean(text: &[u8]) -> Cell<bool> {
     }
 }
 
-/// A moment in microseconds since 1970 in UTC, and whether it is a date without a time of day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Time {
-    pub micros: i64,
-    pub date: bool,
-}
-
-/// `2026-11-24`, or with a time of day behind `T` or a space: `09:30`, `09:30:15`, `09:30:15.25`, and then
-/// perhaps `Z` or an offset such as `+01:00`; without one it is taken for UTC. Years from 0001 to 9999.
+/// `2026-11-24`, or with a time of day, as [`moment`] reads them.
 #[inline]
 pub(super) fn time(text: &[u8]) -> Cell<Time> {
     let text = trim(text);
@@ -232,95 +229,6 @@ pub(super) fn time(text: &[u8]) -> Cell<Time> {
         (_, Some(time)) => Cell::Value(time),
         (_, None) => word(text),
     }
-}
-
-fn moment(text: &[u8]) -> Option<Time> {
-    let (date, rest) = text.split_at_checked(10)?;
-    let [a, b, c, d, b'-', m, n, b'-', s, t] = *date else {
-        return None;
-    };
-    let year = two(a, b)? * 100 + two(c, d)?;
-    let (month, day) = (two(m, n)?, two(s, t)?);
-    let days = days(year, month, day)?;
-    if rest.is_empty() {
-        return Some(Time {
-            micros: days * 86_400_000_000,
-            date: true,
-        });
-    }
-    let (clock, zone) = match rest {
-        [b'T' | b't' | b' ', h1, h2, b':', m1, m2, rest @ ..] => {
-            let minutes = within(two(*h1, *h2)?, 23)? * 60 + within(two(*m1, *m2)?, 59)?;
-            let (micros, rest) = seconds(rest)?;
-            (minutes * 60_000_000 + micros, rest)
-        }
-        _ => return None,
-    };
-    let offset = match zone {
-        [] | [b'Z' | b'z'] => 0,
-        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] | [sign @ (b'+' | b'-'), h1, h2, m1, m2] => {
-            let minutes = within(two(*h1, *h2)?, 23)? * 60 + within(two(*m1, *m2)?, 59)?;
-            if *sign == b'-' { -minutes } else { minutes }
-        }
-        _ => return None,
-    };
-    Some(Time {
-        micros: days * 86_400_000_000 + clock - offset * 60_000_000,
-        date: false,
-    })
-}
-
-/// `:SS` with a fraction perhaps, in microseconds, and what follows; further digits are cut off.
-fn seconds(text: &[u8]) -> Option<(i64, &[u8])> {
-    let [b':', a, b, rest @ ..] = text else {
-        return Some((0, text));
-    };
-    let whole = within(two(*a, *b)?, 59)? * 1_000_000;
-    let [b'.', rest @ ..] = rest else {
-        return Some((whole, rest));
-    };
-    let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
-    if digits == 0 || digits > 9 {
-        return None;
-    }
-    let (fraction, rest) = rest.split_at_checked(digits)?;
-    let mut micros = 0;
-    for place in 0..6 {
-        let digit = fraction.get(place).map_or(0, |b| i64::from(b - b'0'));
-        micros = micros * 10 + digit;
-    }
-    Some((whole + micros, rest))
-}
-
-#[inline]
-fn two(a: u8, b: u8) -> Option<i64> {
-    let (a, b) = (a.wrapping_sub(b'0'), b.wrapping_sub(b'0'));
-    (a < 10 && b < 10).then(|| i64::from(a) * 10 + i64::from(b))
-}
-
-#[inline]
-fn within(n: i64, most: i64) -> Option<i64> {
-    (n <= most).then_some(n)
-}
-
-/// Days since 1970 of a date of the Gregorian calendar (Hinnant's days_from_civil).
-fn days(year: i64, month: i64, day: i64) -> Option<i64> {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let length = match month {
-        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
-        4 | 6 | 9 | 11 => 30,
-        2 if leap => 29,
-        2 => 28,
-        _ => return None,
-    };
-    if !(1..=length).contains(&day) || year == 0 {
-        return None;
-    }
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year / 400;
-    let of_era = year - era * 400;
-    let of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
-    Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)
 }
 
 #[cfg(test)]

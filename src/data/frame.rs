@@ -8,7 +8,7 @@ use super::cell::{self, Cell};
 use super::stats;
 use super::table::{Column, Kind, Table};
 use super::types;
-use crate::workspace::records::ColumnType;
+use crate::workspace::records::{ColumnType, FeatureType};
 use crate::workspace::table_profile::ValueType;
 
 /// Rows of one table, or of several joined; all of them, or a stretch.
@@ -34,6 +34,14 @@ impl FrameColumn {
     /// The table that it comes from, and its place there: for a key the first.
     pub(crate) fn source(&self) -> Option<(usize, usize)> {
         self.sources.first().copied()
+    }
+
+    /// The type that a model takes it for.
+    pub(crate) fn feature_type(&self) -> FeatureType {
+        match (self.kind, self.values) {
+            (ColumnType::Category, Some(ValueType::Time)) => FeatureType::Time,
+            (kind, _) => kind.into(),
+        }
     }
 }
 

@@ -104,7 +104,7 @@ mod tests {
     use arrow_array::{ArrayRef, Int64Array};
     use parquet::arrow::ArrowWriter;
 
-    use crate::workspace::records::ColumnType;
+    use crate::workspace::records::FeatureType;
 
     fn write(path: &Path, column: ArrayRef) {
         let batch = RecordBatch::try_from_iter([("x", column)]).unwrap();
@@ -117,7 +117,7 @@ mod tests {
     fn features() -> Vec<Feature> {
         vec![Feature {
             name: "x".into(),
-            kind: ColumnType::Number,
+            kind: FeatureType::Number,
         }]
     }
 

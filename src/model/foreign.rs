@@ -11,7 +11,7 @@ use super::encode::ModelFeature;
 use super::package::{Label, Manifest};
 use super::xgboost::Booster;
 use crate::settings::did_you_mean;
-use crate::workspace::records::{ColumnType, Feature, LabelColumn, Task};
+use crate::workspace::records::{Feature, FeatureType, LabelColumn, Task};
 
 /// What is said of a model beside its files; what is empty is not said.
 #[derive(Debug, Default)]
@@ -69,7 +69,11 @@ pub(super) fn describe(booster: &Booster, given: &Given) -> Result<Manifest, Mis
         features,
         dropped: unused(&names, given.data),
         metrics: BTreeMap::new(),
+        held_out: None,
         rounds: booster.rounds,
+        importance: BTreeMap::new(),
+        curve: None,
+        calibration: None,
         parameters: BTreeMap::from([
             ("objective".to_owned(), text(&booster.objective)),
             ("rounds_in_file".to_owned(), booster.rounds_in_file.into()),
@@ -124,12 +128,13 @@ pub(crate) fn fits(manifest: &Manifest, data: &Data) -> Result<(), Mistake> {
             return Err(no_column(name, label, names()));
         };
         let fits = match feature.kind {
-            ColumnType::Number => column.kind == ColumnType::Number,
-            ColumnType::Boolean => column.kind == ColumnType::Boolean,
-            ColumnType::Category => true,
+            FeatureType::Number => column.kind == FeatureType::Number,
+            FeatureType::Boolean => column.kind == FeatureType::Boolean,
+            FeatureType::Time => column.kind == FeatureType::Time,
+            FeatureType::Category => true,
         };
         if !fits {
-            let [expected, found] = [feature.kind, column.kind].map(word);
+            let [expected, found] = [feature.kind, column.kind].map(FeatureType::as_str);
             return Err((
                 format!(
                     "has the feature `{name}` as a {expected}, and the data has it as a {found}"
@@ -139,14 +144,6 @@ pub(crate) fn fits(manifest: &Manifest, data: &Data) -> Result<(), Mistake> {
         }
     }
     Ok(())
-}
-
-fn word(kind: ColumnType) -> &'static str {
-    match kind {
-        ColumnType::Number => "number",
-        ColumnType::Category => "category",
-        ColumnType::Boolean => "boolean",
-    }
 }
 
 fn no_column<'a>(
@@ -219,33 +216,34 @@ fn feature(
         .copied()
         .or_else(|| booster.levels(i));
     let kind = if levels.is_some() || booster.is_category(i) {
-        ColumnType::Category
-    } else if booster.is_boolean(i) || column == Some(ColumnType::Boolean) {
-        ColumnType::Boolean
+        FeatureType::Category
+    } else if booster.is_boolean(i) || column == Some(FeatureType::Boolean) {
+        FeatureType::Boolean
     } else {
-        ColumnType::Number
+        FeatureType::Number
     };
     let hint = || {
         format!(
             "name them in the order of their codes, in a build as in `train: {{existing: {{levels: {{{name}: [a, b]}}}}}}`, elsewhere in a `model.json`; from XGBoost 3.1 on the file has them"
         )
     };
-    if kind == ColumnType::Category && levels.is_none() {
+    if kind == FeatureType::Category && levels.is_none() {
         return Err((
             format!("has the category `{name}` without the texts of its codes"),
             Some(hint()),
         ));
     }
-    if kind == ColumnType::Number && column == Some(ColumnType::Category) {
+    if kind == FeatureType::Number
+        && matches!(column, Some(FeatureType::Category | FeatureType::Time))
+    {
         return Err((
             format!("has the feature `{name}` as a number, and the data has texts"),
             Some(format!("where the number is a category's code, {}", hint())),
         ));
     }
     Ok(ModelFeature {
-        name: name.to_owned(),
-        kind,
         levels: levels.map(<[String]>::to_vec),
+        ..ModelFeature::new(name, kind)
     })
 }
 

@@ -16,7 +16,7 @@ use super::encode::ModelFeature;
 use super::foreign::{self, Given};
 use super::xgboost::{self, Booster};
 use crate::error::Input;
-use crate::workspace::records::{ColumnType, ModelFiles, Task};
+use crate::workspace::records::{FeatureType, ModelFiles, Task};
 use crate::workspace::{Digest, InputFile, write_atomically};
 
 /// The booster's file.
@@ -37,12 +37,23 @@ pub struct Manifest {
     /// Columns of the data that are no features; the prediction server ignores them.
     #[serde(default)]
     pub dropped: Vec<String>,
-    /// The metric that early stopping watched, at the best round.
+    /// The metric that early stopping watched, at the best round of the first fit.
     #[serde(default)]
     pub metrics: BTreeMap<String, f64>,
+    /// Which rows `metrics`, permutations and `curve` are of; none where nothing was watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<HeldOut>,
     /// The first so many rounds of the booster count; 0 leaves that to the booster.
     #[serde(default)]
     pub rounds: usize,
+    /// By feature; see [`Manifest::importances`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub importance: BTreeMap<String, Importance>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curve: Option<Curve>,
+    /// What the booster's probabilities were moved by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
     /// By XGBoost's names.
     #[serde(default)]
     pub parameters: BTreeMap<String, serde_json::Value>,
@@ -66,16 +77,80 @@ pub struct Label {
     pub classes: Vec<String>,
 }
 
+/// The rows of the first fit, whose figures are told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldOut {
+    /// Rows that its trees were grown on.
+    pub grown_rows: usize,
+    /// Rows that early stopping watched.
+    pub watched_rows: usize,
+    /// Whether the booster is not that of the first fit, but of a second one on all rows.
+    pub refitted: bool,
+}
+
+/// What a model makes of a feature.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Importance {
+    /// The share of all gain that splits by the feature have, from 0 to 1.
+    pub gain: f64,
+    /// By how much the metric of the watched rows gets worse with the feature's values shuffled, in its unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permutation: Option<f64>,
+}
+
+/// How the metric changed from round to round of the first fit; not all rounds are told.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Curve {
+    pub metric: String,
+    /// From 1, rising.
+    pub rounds: Vec<usize>,
+    /// At these rounds, of rows that trees were grown on.
+    pub grown: Vec<f64>,
+    /// At these rounds, of the watched rows.
+    pub watched: Vec<f64>,
+}
+
+/// The line by which margins were moved; it is part of the leaves and the base score.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// `sigmoid` or `temperature`.
+    pub method: String,
+    pub scale: f64,
+    pub shift: f64,
+    /// Of the watched rows, before and after.
+    pub log_loss: [f64; 2],
+}
+
 impl Manifest {
-    pub const SCHEMA: &'static str = "serin/model/v1";
+    /// The second knows times, which the first took for categories; what this version writes.
+    pub const SCHEMA: &'static str = "serin/model/v2";
+    const OLDER: &'static str = "serin/model/v1";
+
+    /// How much the model makes of each feature, as shares that sum to one: what watched rows lose without it, or
+    /// the gain of its splits where nothing was watched. None where the model does not say.
+    pub fn importances(&self) -> Option<BTreeMap<&str, f64>> {
+        let permuted = self.importance.values().any(|i| i.permutation.is_some());
+        let of = |importance: &Importance| match permuted {
+            // Noise may look better shuffled.
+            true => importance.permutation.unwrap_or(0.0).max(0.0),
+            false => importance.gain,
+        };
+        let total: f64 = self.importance.values().map(of).sum();
+        (total > 0.0).then(|| {
+            let shares = self.importance.iter();
+            shares
+                .map(|(name, importance)| (name.as_str(), of(importance) / total))
+                .collect()
+        })
+    }
 
     /// The description in a document, or what is wrong with it.
     fn read(document: serde_json::Value) -> Result<Self, String> {
         let manifest: Self = serde_json::from_value(document)
             .map_err(|e| format!("is no description of a model: {e}"))?;
-        if manifest.schema != Self::SCHEMA {
-            let (found, known) = (&manifest.schema, Self::SCHEMA);
-            return Err(format!("has schema `{found}`, not `{known}`"));
+        if ![Self::SCHEMA, Self::OLDER].contains(&&*manifest.schema) {
+            let (found, older, known) = (&manifest.schema, Self::OLDER, Self::SCHEMA);
+            return Err(format!("has schema `{found}`, not `{older}` or `{known}`"));
         }
         match manifest.wrong() {
             Some(message) => Err(message),
@@ -106,8 +181,14 @@ impl Manifest {
                 return Some(format!("names the feature `{name}` twice"));
             }
             match (&feature.levels, feature.kind) {
-                (None, ColumnType::Category) => {
+                (None, FeatureType::Category) => {
                     return Some(format!("names no `levels` for the category `{name}`"));
+                }
+                _ if feature.kind == FeatureType::Time && feature.origin.is_none() => {
+                    return Some(format!("names no `origin` for the time `{name}`"));
+                }
+                _ if feature.kind != FeatureType::Time && !feature.parts.is_empty() => {
+                    return Some(format!("names `parts` for `{name}`, which is no time"));
                 }
                 (Some(levels), _)
                     if levels.iter().collect::<BTreeSet<_>>().len() < levels.len() =>
@@ -278,24 +359,28 @@ fn wrong(path: &Path, message: String) -> anyhow::Error {
 impl Model {
     /// How the booster is not what the manifest says, in words.
     fn misfit(&self) -> Option<String> {
-        let features = self.manifest.features.len();
+        let features = self.manifest.features.iter();
+        let features: usize = features.map(ModelFeature::columns).sum();
         if self.booster.features() != features {
             let found = self.booster.features();
             return Some(format!(
                 "has {found} features, and `{MANIFEST}` names {features}"
             ));
         }
-        for (i, feature) in self.manifest.features.iter().enumerate() {
+        let mut next = 0;
+        for feature in &self.manifest.features {
             let name = &feature.name;
-            if let Some(other) = self.booster.names.get(i)
+            let column = next;
+            next += feature.columns();
+            if let Some(other) = self.booster.names.get(column)
                 && other != name
             {
                 return Some(format!(
                     "has `{other}` as feature {}, and `{MANIFEST}` names `{name}` there",
-                    i + 1
+                    column + 1
                 ));
             }
-            if self.booster.splits_by_category(i) && feature.levels.is_none() {
+            if self.booster.splits_by_category(column) && feature.levels.is_none() {
                 return Some(format!(
                     "splits `{name}` by categories, and `{MANIFEST}` has it as no category"
                 ));

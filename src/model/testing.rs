@@ -7,18 +7,19 @@ use anyhow::Result;
 use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt64Array};
 use parquet::arrow::ArrowWriter;
 
-use super::learner::{self, FitReport};
+use super::learner::{self, FitReport, Lesson};
 use super::part::Part;
 use super::random::Random;
 use super::table;
-use crate::config::Builtin;
-use crate::workspace::records::{ColumnType, Feature, LabelColumn, Task};
+use crate::config::{Builtin, Times};
+use crate::workspace::records::{Feature, FeatureType, LabelColumn, Task};
 
 pub(crate) struct Made {
     folder: tempfile::TempDir,
     pub(crate) label: LabelColumn,
     pub(crate) features: Vec<Feature>,
-    columns: Vec<(&'static str, ArrayRef)>,
+    pub(crate) times: Times,
+    pub(crate) columns: Vec<(&'static str, ArrayRef)>,
     /// The label's texts; numbers as texts for a number to predict.
     pub(crate) truth: Vec<String>,
 }
@@ -77,17 +78,34 @@ impl Made {
     }
 
     pub(crate) fn fit(&self, seed: u64, out: &Path) -> Result<FitReport> {
-        let parameters = Builtin::default();
-        let dropped = ["id".to_owned()];
-        learner::fit(
-            &self.part(),
-            &self.label,
-            &self.features,
-            &dropped,
-            &parameters,
+        self.fit_with(&Builtin::default(), seed, out)
+    }
+
+    pub(crate) fn fit_with(
+        &self,
+        parameters: &Builtin,
+        seed: u64,
+        out: &Path,
+    ) -> Result<FitReport> {
+        self.fit_part(&self.part(), parameters, seed, out)
+    }
+
+    pub(crate) fn fit_part(
+        &self,
+        part: &Part,
+        parameters: &Builtin,
+        seed: u64,
+        out: &Path,
+    ) -> Result<FitReport> {
+        let lesson = Lesson {
+            label: &self.label,
+            features: &self.features,
+            dropped: &["id".to_owned()],
+            times: self.times,
+            parameters,
             seed,
-            out,
-        )
+        };
+        learner::fit(part, lesson, out, &mut |_| {})
     }
 }
 
@@ -148,11 +166,12 @@ fn make(rows: usize, task: Task, classes: &[&str], seed: u64) -> Made {
             classes: classes.iter().map(|c| (*c).to_owned()).collect(),
         },
         features: vec![
-            feature("minutes", ColumnType::Number),
-            feature("area", ColumnType::Category),
-            feature("plan", ColumnType::Boolean),
-            feature("noise", ColumnType::Number),
+            feature("minutes", FeatureType::Number),
+            feature("area", FeatureType::Category),
+            feature("plan", FeatureType::Boolean),
+            feature("noise", FeatureType::Number),
         ],
+        times: Times::Number,
         columns: vec![
             ("noise", Arc::new(Float64Array::from(y)) as ArrayRef),
             ("minutes", Arc::new(Float64Array::from(x))),

@@ -130,7 +130,9 @@ fn plain(list: &str) -> Option<String> {
     let inner = list.strip_prefix('[')?.strip_suffix(']')?;
     let mut values = inner.split(',');
     let first = values.next()?;
-    values.all(|v| v == first).then(|| first.to_owned())
+    let score: f32 = first.parse().ok()?;
+    // With an exponent: XGBoost reads digits alone as a 64-bit integer, of which large ones become others.
+    values.all(|v| v == first).then(|| format!("{score:E}"))
 }
 
 /// The places of the base score's string (its length included) and its text.
@@ -241,7 +243,8 @@ mod tests {
 
     #[test]
     fn only_equal_numbers_have_a_plain_form() {
-        assert_eq!(plain("[0.5,0.5]").as_deref(), Some("0.5"));
+        assert_eq!(plain("[0.5,0.5]").as_deref(), Some("5E-1"));
+        assert_eq!(plain("[10000000000000000000]").as_deref(), Some("1E19"));
         assert_eq!(plain("[0.5,0.4]"), None);
     }
 

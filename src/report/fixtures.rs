@@ -315,11 +315,11 @@ fn dataset() -> Dataset {
         watched: None,
         tables: vec![table("account"), table("usage")],
         features: [
-            ("state", ColumnType::Category),
-            ("area_code", ColumnType::Category),
-            ("international_plan", ColumnType::Boolean),
-            ("total_day_minutes", ColumnType::Number),
-            ("number_vmail_messages", ColumnType::Number),
+            ("state", FeatureType::Category),
+            ("area_code", FeatureType::Category),
+            ("international_plan", FeatureType::Boolean),
+            ("total_day_minutes", FeatureType::Number),
+            ("number_vmail_messages", FeatureType::Number),
         ]
         .map(|(name, kind)| Feature {
             name: name.into(),

@@ -42,11 +42,11 @@ impl Scorer {
         let predictor = Predictor::load(model)?;
         let manifest = predictor.manifest();
         let names = std::iter::once(&manifest.label.column).chain(&manifest.dropped);
-        let width = predictor.encoder().width();
+        let features = predictor.encoder().features();
         Ok(Self {
             ignored: names
                 .enumerate()
-                .map(|(i, name)| (name.clone(), width + i))
+                .map(|(i, name)| (name.clone(), features + i))
                 .collect(),
             most_instances: (MOST_SCORES / predictor.width().max(1)).clamp(1, MOST_INSTANCES),
             predictor,
@@ -60,7 +60,7 @@ impl Scorer {
             refusal: None,
             has_instances: false,
             rows: Vec::new(),
-            seen: vec![0; self.predictor.encoder().width() + self.ignored.len() + 1],
+            seen: vec![0; self.predictor.encoder().features() + self.ignored.len() + 1],
             instances: 0,
             at: None,
             answer: br#"{"predictions":["#.to_vec(),
@@ -170,12 +170,9 @@ impl Reading<'_> {
                 return Err(self.refuse_instance(&twice(&name)));
             }
         };
-        match encoder.json(feature, &value) {
-            Ok(number) => {
-                let row = self.rows.len() - encoder.width();
-                self.rows[row + feature] = number;
-                Ok(())
-            }
+        let row = self.rows.len() - encoder.width();
+        match encoder.json(feature, &value, &mut self.rows[row..]) {
+            Ok(()) => Ok(()),
             Err(expected) => {
                 let shown =
                     kind.map_or_else(|| printable::shown(&value.to_string()), str::to_owned);
@@ -350,7 +347,7 @@ impl<'de> Visitor<'de> for Instance<'_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
         let reading = self.0;
-        let width = reading.scorer.predictor.encoder().width();
+        let width = reading.scorer.predictor.encoder().features();
         while let Some(name) = fields.next_key::<String>()? {
             let Some(field) = reading.scorer.field(&name) else {
                 let message = reading.scorer.unknown(&name);
@@ -376,7 +373,7 @@ impl<'de> Visitor<'de> for Instance<'_, '_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<(), A::Error> {
         let reading = self.0;
-        let width = reading.scorer.predictor.encoder().width();
+        let width = reading.scorer.predictor.encoder().features();
         let mut count = 0;
         while count < width {
             reading.at = Some(count);

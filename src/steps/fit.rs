@@ -5,6 +5,7 @@
 //! `serin train` uploads beside the job's output. Training data in several files is given as a pattern, as Vertex AI
 //! gives that of its managed datasets.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -12,13 +13,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{one_thread, snapshot_files};
 use crate::clock::Clock;
-use crate::config::Builtin;
+use crate::config::{Builtin, Times};
 use crate::error::Input;
 use crate::exit::code;
 use crate::gcp::{Client, GsUri, Precondition, Storage};
 use crate::log;
-use crate::model::learner;
+use crate::model::learner::{self, FitReport, Lesson, Round};
 use crate::model::part::Part;
+use crate::report::progress::Progress;
 use crate::workspace::Digest;
 use crate::workspace::records::{Feature, LabelColumn};
 
@@ -30,6 +32,8 @@ pub struct Specification {
     pub label: LabelColumn,
     pub features: Vec<Feature>,
     pub dropped: Vec<String>,
+    #[serde(default)]
+    pub times: Times,
     pub parameters: Builtin,
     pub seed: u64,
 }
@@ -104,30 +108,23 @@ async fn fit(flags: &Flags) -> Result<()> {
     let job = (specification.clone(), train, out.clone());
     let report = tokio::task::spawn_blocking(move || {
         let (s, train, out) = job;
-        learner::fit(
-            &train,
-            &s.label,
-            &s.features,
-            &s.dropped,
-            &s.parameters,
-            s.seed,
-            &out,
-        )
+        let lesson = Lesson {
+            label: &s.label,
+            features: &s.features,
+            dropped: &s.dropped,
+            times: s.times,
+            parameters: &s.parameters,
+            seed: s.seed,
+        };
+        let shown = Shown::new(&s.parameters);
+        learner::fit(&train, lesson, &out, &mut |round| shown.round(round))
     })
     .await
     .context("fitting the model")??;
-    log::info(&format!(
-        "fitted {} rounds on {} rows and {} features, {} rows watched{}",
-        report.rounds,
-        report.rows,
-        specification.features.len(),
-        report.validation_rows,
-        report
-            .metrics
-            .iter()
-            .map(|(name, v)| format!(", {name} {v:.5}"))
-            .collect::<String>()
-    ));
+    for note in &report.notes {
+        log::info(note);
+    }
+    log::info(&summary(&report, specification.features.len()));
 
     if let Ok(uri) = flags.model_dir.parse::<GsUri>() {
         // `model.json` names the digest of the others, so it goes last: with it the model is whole.
@@ -148,6 +145,52 @@ async fn fit(flags: &Flags) -> Result<()> {
     }
     log::info(&format!("wrote the model to {}", flags.model_dir));
     Ok(())
+}
+
+/// One line on what training came to.
+fn summary(report: &FitReport, features: usize) -> String {
+    let metrics = report.metrics.iter();
+    let metrics: String = metrics
+        .map(|(name, v)| format!(", {name} {v:.5}"))
+        .collect();
+    let watched = match (report.watched, report.refitted) {
+        (0, _) => ", none watched".to_owned(),
+        (watched, true) => {
+            format!(", after a first fit without the {watched} of them that were watched{metrics}")
+        }
+        (watched, false) => format!(", {watched} others watched{metrics}"),
+    };
+    format!(
+        "fitted {} rounds on {} rows and {features} features{watched}",
+        report.rounds, report.rows
+    )
+}
+
+/// The rounds as they come: a bar on a terminal, else a line now and then.
+struct Shown(Option<Progress>);
+
+/// Rounds between two lines.
+const ROUNDS_OF_A_LINE: usize = 100;
+
+impl Shown {
+    fn new(parameters: &Builtin) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        Self(terminal.then(|| Progress::new("rounds", Some(parameters.rounds.into()))))
+    }
+
+    fn round(&self, round: Round) {
+        let Round { round, most, score } = round;
+        match &self.0 {
+            Some(bar) => bar.set(round as u64),
+            None if round.is_multiple_of(ROUNDS_OF_A_LINE) && round < most => {
+                let score = score.map_or(String::new(), |score| {
+                    format!(", {score:.5} on the watched rows")
+                });
+                log::info(&format!("round {round} of {most} at most{score}"));
+            }
+            None => {}
+        }
+    }
 }
 
 /// Whether training data is given as a pattern of files; one that is called like a pattern is itself.

@@ -480,7 +480,7 @@ impl Lint<'_> {
             features: features
                 .map(|column| Feature {
                     name: column.name.clone(),
-                    kind: column.kind,
+                    kind: column.feature_type(),
                 })
                 .collect(),
             dropped,

@@ -87,6 +87,7 @@ async fn run(ctx: &Context, args: &Flags, running: &OnceCell<String>) -> Result<
         label: dataset.label.clone(),
         features: dataset.features.clone(),
         dropped: dataset.dropped.clone(),
+        times: ctx.config.data.times,
         parameters,
         seed: args.seed,
     };

@@ -193,26 +193,58 @@ pub struct SourceTable {
 pub struct Feature {
     pub name: String,
     #[serde(rename = "type")]
-    pub kind: ColumnType,
+    pub kind: FeatureType,
 }
 
 /// The type of a column as a model sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FeatureType {
+    Number,
+    Category,
+    Boolean,
+    /// A date or a time, which a snapshot keeps as the source's text.
+    Time,
+}
+
+impl FeatureType {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Number => "number",
+            Self::Category => "category",
+            Self::Boolean => "boolean",
+            Self::Time => "time",
+        }
+    }
+
+    /// What a feature of this type is, with its article.
+    pub fn described(self) -> &'static str {
+        match self {
+            Self::Number => "a number",
+            Self::Category => "a category",
+            Self::Boolean => "a boolean",
+            Self::Time => "a time",
+        }
+    }
+}
+
+impl From<ColumnType> for FeatureType {
+    fn from(kind: ColumnType) -> Self {
+        match kind {
+            ColumnType::Number => Self::Number,
+            ColumnType::Category => Self::Category,
+            ColumnType::Boolean => Self::Boolean,
+        }
+    }
+}
+
+/// The type of a column as a snapshot has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ColumnType {
     Number,
     Category,
     Boolean,
-}
-
-impl ColumnType {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Number => "number",
-            Self::Category => "category",
-            Self::Boolean => "boolean",
-        }
-    }
 }
 
 impl Record for Dataset {

@@ -35,6 +35,9 @@ fn column(scope: &TablesScope, reporter: &mut Reporter) {
             expect(column, "data.split.time.column");
         }
     }
+    for (column, field) in &scope.config.train.columns {
+        expect(column, field);
+    }
     for column in &scope.config.validate.slices {
         expect(column, "validate.slices");
     }

@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::gcp::Client;
 use crate::printable::printed;
-use crate::workspace::records::{ColumnType, Task};
+use crate::workspace::records::{FeatureType, Task};
 
 const ACCOUNT: &str = "id,state,churn\n1,KS,no\n2,OH,yes\n3,NJ,no\n4,OH,yes\n5,KS,no\n6,NJ,yes\n";
 const USAGE: &str = "id,minutes,calls\n6,1.5,3\n5,2,4\n4,2.5,5\n3,3,6\n2,NA,7\n1,4,8\n";
@@ -131,9 +131,9 @@ fn tables_are_joined_and_frozen() {
         .map(|f| (f.name.as_str(), f.kind))
         .collect();
     let expected = [
-        ("state", ColumnType::Category),
-        ("minutes", ColumnType::Number),
-        ("calls", ColumnType::Number),
+        ("state", FeatureType::Category),
+        ("minutes", FeatureType::Number),
+        ("calls", FeatureType::Number),
     ];
     assert_eq!(features, expected);
     let profile: Profile = workspace.read().unwrap();
