@@ -9,6 +9,7 @@ mod forest;
 pub(crate) mod gate;
 mod interval;
 pub(crate) mod learner;
+pub(crate) mod load;
 mod metrics;
 pub(crate) mod offline;
 pub(crate) mod package;

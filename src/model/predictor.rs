@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use super::encode::Encoder;
-use super::package::{self, Manifest};
+use super::load;
+use super::package::Manifest;
 use super::xgboost::Booster;
 use crate::workspace::records::Task;
 
@@ -22,7 +23,7 @@ impl Predictor {
     /// # Errors
     /// [`crate::error::Input`] with the file and what is wrong with it.
     pub fn load(dir: &Path) -> Result<Self> {
-        let model = package::load(dir)?;
+        let model = load::load(dir)?;
         Ok(Self {
             encoder: Encoder::new(&model.manifest.features),
             manifest: model.manifest,

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::clock::Clock;
 use crate::error::Input;
 use crate::gcp::{Client, GsUri, Storage};
-use crate::model::package;
+use crate::model::load;
 use crate::workspace::temporary;
 
 /// The local place of a model given as a path or a `gs://` URI; the second is kept while the model is used.
@@ -72,7 +72,7 @@ pub(super) async fn fetch(storage: &Storage, from: &GsUri, folder: &Path) -> Res
 pub(crate) async fn download(storage: &Storage, from: &GsUri, place: &Path) -> Result<()> {
     let (scratch, _lock) = beside(place)?;
     fetch(storage, from, scratch.path()).await?;
-    package::load(scratch.path()).with_context(|| format!("reading the model at {from}"))?;
+    load::load(scratch.path()).with_context(|| format!("reading the model at {from}"))?;
     replace(scratch.keep(), place)
 }
 

@@ -16,7 +16,7 @@ use super::{CommonFlags, Context, Outcome, finish, model_files, snapshot_files};
 use crate::data::counted;
 use crate::gcp::vertex::NewCustomJob;
 use crate::gcp::{GsUri, Precondition};
-use crate::model::package;
+use crate::model::{load, package};
 use crate::workspace::records::{Dataset, LintReport, Profile, Trained, Verdict};
 use crate::workspace::{Digest, Record, Workspace};
 
@@ -138,7 +138,7 @@ async fn run(ctx: &Context, args: &Flags, running: &OnceCell<String>) -> Result<
     model_files::download(&ctx.storage(), &output, &ctx.workspace.model_dir()).await?;
 
     let model = package::digest(&ctx.workspace.model_dir(), &Workspace::relative("model"))?;
-    let manifest = package::load(&ctx.workspace.model_dir())?.manifest;
+    let manifest = load::load(&ctx.workspace.model_dir())?.manifest;
     let mut parameters = manifest.parameters;
     parameters.insert("best_iteration".to_owned(), json!(manifest.rounds));
     let trained = Trained {

@@ -12,6 +12,7 @@ use crate::data::counted;
 use crate::error::Input;
 use crate::gcp::GsUri;
 use crate::model::foreign::{Data, Given};
+use crate::model::load::Files;
 use crate::model::package::{self, Manifest};
 use crate::steps::{Context, Outcome, model_files};
 use crate::workspace::records::{Dataset, Trained};
@@ -85,7 +86,7 @@ async fn adopt(
             let message = format!("there is no model at `{}`", place.display());
             return Err(Input::new(message).at(named.place.clone()).into());
         }
-        let manifest = package::Files::read(&place)?.adopt(given, out)?;
+        let manifest = Files::read(&place)?.adopt(given, out)?;
         return Ok((manifest, named.value.clone()));
     }
     let uri: GsUri = named
@@ -95,7 +96,7 @@ async fn adopt(
     let place = model_files::fetch(&ctx.storage(), &uri, folder.path())
         .await
         .with_context(|| format!("fetching {uri}"))?;
-    let manifest = package::Files::read(&place)?
+    let manifest = Files::read(&place)?
         .adopt(given, out)
         .with_context(|| format!("reading the model at {uri}"))?;
     Ok((manifest, uri.to_string()))
