@@ -13,6 +13,7 @@
 //! - The memory of all requests together is bounded: what does not fit is answered with 429.
 
 mod address;
+mod cell;
 mod scorer;
 
 use std::future::Future;

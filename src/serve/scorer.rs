@@ -3,16 +3,17 @@
 //! Instances are read, encoded and scored block by block as the JSON is read, so that neither a tree of the
 //! request nor all of its rows are ever held.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
 use anyhow::Result;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use super::cell::{Cell, scalars};
 use crate::model::encode::{IN_RANGE, MISSING};
 use crate::model::predictor::Predictor;
 use crate::printable;
@@ -30,6 +31,8 @@ pub(super) struct Scorer {
     predictor: Predictor,
     /// The fields that are ignored, by name, numbered after the features.
     ignored: HashMap<String, usize>,
+    /// The names of all fields, by their numbers.
+    names: Vec<String>,
     most_instances: usize,
 }
 
@@ -42,11 +45,15 @@ impl Scorer {
         let predictor = Predictor::load(model)?;
         let manifest = predictor.manifest();
         let names = std::iter::once(&manifest.label.column).chain(&manifest.dropped);
-        let features = predictor.encoder().features();
+        let width = predictor.encoder().features();
+        let ignored: Vec<&String> = names.collect();
+        let features = manifest.features.iter().map(|feature| &feature.name);
         Ok(Self {
-            ignored: names
+            names: features.chain(ignored.iter().copied()).cloned().collect(),
+            ignored: ignored
+                .into_iter()
                 .enumerate()
-                .map(|(i, name)| (name.clone(), features + i))
+                .map(|(i, name)| (name.clone(), width + i))
                 .collect(),
             most_instances: (MOST_SCORES / predictor.width().max(1)).clamp(1, MOST_INSTANCES),
             predictor,
@@ -60,7 +67,9 @@ impl Scorer {
             refusal: None,
             has_instances: false,
             rows: Vec::new(),
-            seen: vec![0; self.predictor.encoder().features() + self.ignored.len() + 1],
+            seen: vec![0; self.names.len()],
+            order: Vec::new(),
+            place: 0,
             instances: 0,
             at: None,
             answer: br#"{"predictions":["#.to_vec(),
@@ -117,6 +126,11 @@ struct Reading<'s> {
     rows: Vec<f32>,
     /// For each field, the last instance that had it, counted from 1.
     seen: Vec<usize>,
+    /// The fields in the order in which instances had them: what writes one writes the next alike, so that a field
+    /// is mostly known without looking it up.
+    order: Vec<usize>,
+    /// How many fields of the instance have been read.
+    place: usize,
     /// How many have been read.
     instances: usize,
     /// The field whose value is being read, where that is a feature.
@@ -300,33 +314,42 @@ impl<'de> DeserializeSeed<'de> for Instance<'_, '_> {
     }
 }
 
-/// The methods of a visitor for values without parts, which hand them to the method `$take`.
-macro_rules! scalars {
-    ($take:ident) => {
-        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-            self.$take(Value::Null)
-        }
+/// The name of a field to its number.
+struct Field<'r, 's>(&'r mut Reading<'s>);
 
-        fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
-            self.$take(value.into())
-        }
+impl<'de> DeserializeSeed<'de> for Field<'_, '_> {
+    type Value = usize;
 
-        fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
-            self.$take(value.into())
-        }
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<usize, D::Error> {
+        json.deserialize_str(self)
+    }
+}
 
-        fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
-            self.$take(value.into())
-        }
+impl Visitor<'_> for Field<'_, '_> {
+    type Value = usize;
 
-        fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
-            self.$take(value.into())
-        }
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a field's name")
+    }
 
-        fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
-            self.$take(value.into())
+    fn visit_str<E: Error>(self, name: &str) -> Result<usize, E> {
+        let Self(reading) = self;
+        let place = reading.place;
+        reading.place += 1;
+        let scorer = reading.scorer;
+        let usual = reading.order.get(place).copied();
+        if let Some(field) = usual.filter(|field| scorer.names[*field] == name) {
+            return Ok(field);
         }
-    };
+        let Some(field) = scorer.field(name) else {
+            return Err(reading.refuse_instance(&scorer.unknown(name)));
+        };
+        reading.order.truncate(place);
+        if reading.order.len() == place {
+            reading.order.push(field);
+        }
+        Ok(field)
+    }
 }
 
 impl Instance<'_, '_> {
@@ -348,15 +371,13 @@ impl<'de> Visitor<'de> for Instance<'_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
         let reading = self.0;
         let width = reading.scorer.predictor.encoder().features();
-        while let Some(name) = fields.next_key::<String>()? {
-            let Some(field) = reading.scorer.field(&name) else {
-                let message = reading.scorer.unknown(&name);
-                return Err(reading.refuse_instance(&message));
-            };
+        reading.place = 0;
+        while let Some(field) = fields.next_key_seed(Field(&mut *reading))? {
             // From 1, so that 0 is none.
             let instance = reading.instances + 1;
             if reading.seen[field] == instance {
-                return Err(reading.refuse_instance(&twice(&name)));
+                let name = &reading.scorer.names[field];
+                return Err(reading.refuse_instance(&twice(name)));
             }
             reading.seen[field] = instance;
             reading.at = (field < width).then_some(field);
@@ -396,69 +417,6 @@ impl<'de> Visitor<'de> for Instance<'_, '_> {
     }
 
     scalars!(neither);
-}
-
-/// A value of an instance: one without parts as it is, of another only the kind, and the name of a field that stands
-/// somewhere in it twice.
-enum Cell {
-    Scalar(Value),
-    Array(Option<String>),
-    Object(Option<String>),
-}
-
-impl Cell {
-    fn twice(self) -> Option<String> {
-        match self {
-            Self::Scalar(_) => None,
-            Self::Array(name) | Self::Object(name) => name,
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Cell {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        json.deserialize_any(AnyCell)
-    }
-}
-
-struct AnyCell;
-
-impl AnyCell {
-    fn scalar<E: Error>(self, value: Value) -> Result<Cell, E> {
-        Ok(Cell::Scalar(value))
-    }
-}
-
-impl<'de> Visitor<'de> for AnyCell {
-    type Value = Cell;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Cell, A::Error> {
-        let mut twice = None;
-        while let Some(part) = parts.next_element::<Cell>()? {
-            twice = twice.or(part.twice());
-        }
-        Ok(Cell::Array(twice))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Cell, A::Error> {
-        let mut twice = None;
-        let mut names = HashSet::new();
-        while let Some(name) = fields.next_key::<String>()? {
-            if names.contains(&name) {
-                twice = twice.or(Some(name));
-            } else {
-                names.insert(name);
-            }
-            twice = twice.or(fields.next_value::<Cell>()?.twice());
-        }
-        Ok(Cell::Object(twice))
-    }
-
-    scalars!(scalar);
 }
 
 #[derive(Serialize)]
