@@ -79,3 +79,62 @@ fn texts(field: &Cursor, what: &str) -> Result<Vec<String>> {
     }
     Ok(texts)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn read(train: &str) -> Result<Existing> {
+        let text = format!(
+            "model: churn\nbucket: gs://my-bucket\ndata: {{tables: {{t: {{local: t.csv}}}}, label: {{column: y}}}}\ntrain: {train}\ndeploy: {{endpoint: churn}}\n"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("serin.yaml");
+        std::fs::write(&path, text).unwrap();
+        Ok(Config::read(&path)?.train.existing.unwrap())
+    }
+
+    #[test]
+    fn a_place_alone_is_a_model() {
+        for place in ["models/churn.ubj", "gs://my-models/churn"] {
+            let existing = read(&format!("{{existing: {place}}}")).unwrap();
+            assert_eq!(existing.model.value, place);
+            assert!(existing.features.is_empty() && existing.rounds.is_none());
+        }
+    }
+
+    #[test]
+    fn a_section_says_what_the_file_does_not() {
+        let existing = read(
+            "{existing: {model: m.json, features: [plan, minutes], levels: {plan: [basic, 408]}, classes: [a, b, c], rounds: 35}}",
+        )
+        .unwrap();
+        assert_eq!(existing.features, ["plan", "minutes"]);
+        assert_eq!(existing.levels["plan"], ["basic", "408"]);
+        assert_eq!(existing.classes, ["a", "b", "c"]);
+        assert_eq!(existing.rounds, Some(35));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for (train, word) in [
+            (
+                "{existing: {features: [a]}}",
+                "`train.existing.model` is missing",
+            ),
+            (
+                "{existing: {model: m, levels: {plan: basic}}}",
+                "a list of texts",
+            ),
+            ("{existing: {model: m, classes: [a, a]}}", "named twice"),
+            ("{existing: {model: m, rounds: 0}}", "from 1 to"),
+            ("{existing: m, builtin: {}}", "expected one of them"),
+            ("{existing: m, machine: n1-standard-4}", "needs none"),
+            ("{existing: s3://bucket/m}", "`s3://` address"),
+        ] {
+            let error = read(train).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+}

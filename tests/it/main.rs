@@ -23,6 +23,7 @@ mod emulate;
 mod encryption;
 mod events;
 mod fault_matrix;
+mod existing;
 mod foreign_storage;
 mod function;
 mod guard;
