@@ -21,7 +21,7 @@ use crate::steps::model_files;
 /// health route is answered all the same.
 #[derive(Debug, Args)]
 pub(super) struct Flags {
-    /// The model directory; a path or gs:// URI
+    /// The model directory, or a file of XGBoost's; a path or gs:// URI
     #[arg(long, value_name = "URI", env = "AIP_STORAGE_URI")]
     pub model: String,
     #[arg(long, default_value_t = 8080, env = "AIP_HTTP_PORT")]

@@ -73,8 +73,16 @@ impl Files {
             found = Some((manifest.clone(), read));
         }
         let names = BOOSTERS.map(|name| place.join(name));
-        let booster = names.iter().find(|path| path.exists()).or(names.first());
-        let booster = booster.cloned().unwrap_or_default();
+        let Some(booster) = names.into_iter().find(|path| path.exists()) else {
+            let names = BOOSTERS.join("`, `");
+            let hint = format!("a model's file is called `{names}` or `{MANIFEST}`");
+            let what = if place.exists() {
+                "holds no model"
+            } else {
+                "is not there"
+            };
+            return Err(Input::new(what).at_file(place).hint(hint).into());
+        };
         Ok(Self {
             manifest: found,
             bytes: read(&booster)?,
@@ -238,7 +246,9 @@ mod tests {
     #[test]
     fn a_missing_or_foreign_file_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(refusal(folder.path()).starts_with("model.bst: cannot be read"));
+        assert!(refusal(folder.path()).contains("holds no model"));
+        let gone = folder.path().join("gone");
+        assert!(refusal(&gone).contains("is not there"));
         fs::write(folder.path().join(MANIFEST), "[1]").unwrap();
         assert!(refusal(folder.path()).starts_with("model.json: is no description"));
         let folder = made();

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 use crate::config::Existing;
 use crate::data::counted;
-use crate::error::Input;
+use crate::error::{Input, Place};
 use crate::gcp::GsUri;
 use crate::model::foreign::{Data, Given};
 use crate::model::load::Files;
@@ -57,12 +57,14 @@ pub(super) async fn take(ctx: &Context, existing: &Existing, dataset: &Dataset) 
             .and_then(|v| v.as_str())
             .unwrap_or("?"),
     );
+    let mut parameters = manifest.parameters;
+    parameters.insert("rounds".to_owned(), manifest.rounds.into());
     let trained = Trained {
         job: String::new(),
         key: Digest::of(format!("existing\n{}\n{}", dataset.digest, model.digest).as_bytes()),
         image: String::new(),
         seed: manifest.seed,
-        parameters: manifest.parameters,
+        parameters,
         output_uri: from,
         model,
         started: None,
@@ -93,11 +95,17 @@ async fn adopt(
         .parse()
         .map_err(|e: Input| e.at(named.place.clone()))?;
     let folder = tempfile::tempdir().context("making a temporary folder")?;
-    let place = model_files::fetch(&ctx.storage(), &uri, folder.path())
-        .await
-        .with_context(|| format!("fetching {uri}"))?;
-    let manifest = Files::read(&place)?
-        .adopt(given, out)
-        .with_context(|| format!("reading the model at {uri}"))?;
+    let place = model_files::fetch(&ctx.storage(), &uri, folder.path()).await?;
+    let manifest = Files::read(&place)
+        .and_then(|files| files.adopt(given, out))
+        .map_err(|e| at_home(e, &uri))?;
     Ok((manifest, uri.to_string()))
+}
+
+/// An error about a file that was fetched, with its place in the cloud instead.
+fn at_home(error: anyhow::Error, uri: &GsUri) -> anyhow::Error {
+    match error.downcast::<Input>() {
+        Ok(input) => input.at(Place::Resource(uri.to_string())).into(),
+        Err(error) => error,
+    }
 }
