@@ -149,8 +149,6 @@ pub struct Train {
     pub max_queue: Duration,
 }
 
-}
-
 #[derive(Clone, Debug)]
 pub struct Deploy {
     /// The endpoint's id.

@@ -32,7 +32,7 @@ use crate::config::{By, Gate, GateBound, GateRule, Judged, Rival, Ruling, Valida
 use crate::error::Input;
 use crate::settings::did_you_mean;
 use crate::workspace::records::{
-    ColumnType, GateResult, LabelColumn, MetricSets, MetricValue, Metrics, SliceMetrics, Task,
+    FeatureType, GateResult, LabelColumn, MetricSets, MetricValue, Metrics, SliceMetrics, Task,
     Verdict,
 };
 
@@ -310,9 +310,9 @@ fn completed(batch: &RecordBatch, features: &[ModelFeature]) -> Result<RecordBat
     for feature in features {
         if batch.column_by_name(&feature.name).is_none() {
             let missing: ArrayRef = match feature.kind {
-                ColumnType::Number => Arc::new(Float64Array::new_null(rows)),
-                ColumnType::Category => Arc::new(StringArray::new_null(rows)),
-                ColumnType::Boolean => Arc::new(BooleanArray::new_null(rows)),
+                FeatureType::Number => Arc::new(Float64Array::new_null(rows)),
+                FeatureType::Category | FeatureType::Time => Arc::new(StringArray::new_null(rows)),
+                FeatureType::Boolean => Arc::new(BooleanArray::new_null(rows)),
             };
             let field = Field::new(&feature.name, missing.data_type().clone(), true);
             fields.push(Arc::new(field));
