@@ -200,7 +200,7 @@ mod tests {
         let mut random = Random::new(3);
         let mut unit = move || (random.next() >> 11) as f64 / (1u64 << 53) as f64;
         let (mut margins, mut truth) = (Vec::new(), Vec::new());
-        for _ in 0..20_000 {
+        for _ in 0..5000 {
             let true_margins: Vec<f64> = (0..classes).map(|_| unit() * 6.0 - 3.0).collect();
             let weights: Vec<f64> = match classes {
                 1 => vec![1.0, true_margins[0].exp()],
@@ -231,7 +231,7 @@ mod tests {
         let two = rows(1, off);
         let line = two.sigmoid();
         assert!(
-            (line.scale - 0.5).abs() < 0.02 && (line.shift + 1.0).abs() < 0.03,
+            (line.scale - 0.5).abs() < 0.05 && (line.shift + 1.0).abs() < 0.06,
             "{line:?}"
         );
         assert!(two.log_loss(line) < two.log_loss(Affine::IDENTITY));
@@ -243,7 +243,7 @@ mod tests {
             },
         );
         let temperature = three.temperature();
-        assert!((temperature.scale - 0.5).abs() < 0.02, "{temperature:?}");
+        assert!((temperature.scale - 0.5).abs() < 0.05, "{temperature:?}");
         assert!(three.log_loss(temperature) < three.log_loss(Affine::IDENTITY));
     }
 

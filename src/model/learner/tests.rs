@@ -235,8 +235,12 @@ fn a_regression_is_the_same_in_any_unit_of_its_label() {
         let label = move |x: &[f64], noise: f64| {
             offset + factor * (x[0] * 4.0 + (x[1] * 9.0).sin() + 0.2 * noise)
         };
-        let made = numbers(600, &["a", "b"], label);
-        let (report, predictor) = fitted(&made, &Builtin::default());
+        let made = numbers(400, &["a", "b"], label);
+        let few = Builtin {
+            rounds: 60,
+            ..Builtin::default()
+        };
+        let (report, predictor) = fitted(&made, &few);
         let scores = scores(&made, &predictor);
         (
             report.rounds,
