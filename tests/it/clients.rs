@@ -171,14 +171,13 @@ fn xgboost_2_and_3_predict_what_serin_predicts() {
     let predictor = Predictor::load(&folder).unwrap();
     let encode = |row: &Value| -> Vec<f32> {
         let encoder = predictor.encoder();
-        let names = (0..encoder.width()).map(|i| encoder.name(i).unwrap());
-        names
-            .enumerate()
-            .map(|(i, name)| {
-                row.get(name)
-                    .map_or(f32::NAN, |v| encoder.json(i, v).unwrap())
-            })
-            .collect()
+        let mut cells = vec![f32::NAN; encoder.width()];
+        for i in 0..encoder.width() {
+            if let Some(value) = encoder.name(i).and_then(|name| row.get(name)) {
+                encoder.json(i, value, &mut cells).unwrap();
+            }
+        }
+        cells
     };
     let scores: Vec<Vec<f32>> = rows
         .iter()

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
-use serin::config::Builtin;
+use serin::config::{Builtin, Times};
 use serin::data::instances::instances;
 use serin::steps::fit::Specification;
 use serin::workspace::records::Dataset;
@@ -98,6 +98,7 @@ fn the_image_fits_a_model_and_serves_it() {
         label: dataset.label,
         features: dataset.features,
         dropped: dataset.dropped,
+        times: Times::default(),
         parameters: Builtin {
             rounds: 20,
             ..Builtin::default()

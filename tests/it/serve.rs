@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use serin::config::Builtin;
+use serin::config::{Builtin, Times};
 use serin::steps::fit::Specification;
 use serin::workspace::records::Dataset;
 
@@ -52,6 +52,7 @@ fn fitted() -> Project {
         label: dataset.label,
         features: dataset.features,
         dropped: dataset.dropped,
+        times: Times::default(),
         parameters: Builtin {
             rounds: 3,
             ..Builtin::default()
