@@ -159,6 +159,28 @@ pub(super) fn service_account(fields: &Fields) -> Result<Option<Spot<String>>> {
         .transpose()
 }
 
+/// A share from 0 to `most`, also in percent.
+pub(super) fn share(text: &str, most: f64) -> Option<f64> {
+    let share = match text.strip_suffix('%') {
+        Some(percent) => percent.trim().parse::<f64>().ok()? / 100.0,
+        None => text.parse().ok()?,
+    };
+    (0.0..=most).contains(&share).then_some(share)
+}
+
+/// The field `machine`, or a machine where it is not there.
+pub(super) fn machine(fields: &Fields, default: &str) -> Result<String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    match fields.get("machine") {
+        Some(field) => Ok(field
+            .text_where("a machine type such as `n1-standard-4`", |text| {
+                text.chars().all(plain)
+            })?
+            .value),
+        None => Ok(default.to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,27 +260,5 @@ mod tests {
         ] {
             assert!(!is_date(text), "{text}");
         }
-    }
-}
-
-/// A share from 0 to `most`, also in percent.
-pub(super) fn share(text: &str, most: f64) -> Option<f64> {
-    let share = match text.strip_suffix('%') {
-        Some(percent) => percent.trim().parse::<f64>().ok()? / 100.0,
-        None => text.parse().ok()?,
-    };
-    (0.0..=most).contains(&share).then_some(share)
-}
-
-/// The field `machine`, or a machine where it is not there.
-pub(super) fn machine(fields: &Fields, default: &str) -> Result<String> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    match fields.get("machine") {
-        Some(field) => Ok(field
-            .text_where("a machine type such as `n1-standard-4`", |text| {
-                text.chars().all(plain)
-            })?
-            .value),
-        None => Ok(default.to_owned()),
     }
 }

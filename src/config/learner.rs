@@ -114,11 +114,11 @@ impl Default for Builtin {
 /// Numbers beyond are none that 32-bit floats, in which trees are grown, tell apart from infinity.
 const MOST: f64 = 1e30;
 
-/// The parameters, and the columns that they name, each with its field.
-pub(super) fn builtin(
-    fields: &Fields,
-    label: &str,
-) -> Result<(Builtin, Vec<(Spot<String>, &'static str)>)> {
+/// A column that a parameter names, with the parameter's field.
+pub(super) type Named = (Spot<String>, &'static str);
+
+/// The parameters, and the columns that they name.
+pub(super) fn builtin(fields: &Fields, label: &str) -> Result<(Builtin, Vec<Named>)> {
     let default = Builtin::default();
     let integer = |name, low, high, default| match fields.get(name) {
         Some(field) => field.integer(low, high),

@@ -67,7 +67,7 @@ pub(super) fn describe(booster: &Booster, given: &Given) -> Result<Manifest, Mis
         task,
         label,
         features,
-        dropped: unused(&names, given.data),
+        dropped: unused(names, given.data),
         metrics: BTreeMap::new(),
         held_out: None,
         rounds: booster.rounds,

@@ -54,7 +54,7 @@ impl Predictor {
     /// # Errors
     /// When the rows are not whole; [`Encoder`] makes no such rows.
     pub fn scores(&self, rows: &[f32]) -> Result<Vec<f32>> {
-        if rows.len() % self.encoder.width().max(1) != 0 {
+        if !rows.len().is_multiple_of(self.encoder.width().max(1)) {
             bail!("{} values are no whole rows", rows.len());
         }
         let raw = self.booster.scores(rows);

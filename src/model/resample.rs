@@ -24,8 +24,11 @@ const SEED: u64 = 0x5e71;
 pub(super) struct Statistic<'a> {
     /// How many figures it has.
     pub(super) width: usize,
-    pub(super) compute: Box<dyn Fn(&[u32]) -> Vec<Option<f64>> + Sync + 'a>,
+    pub(super) compute: Compute<'a>,
 }
+
+/// The figures of rows that count so many times each.
+type Compute<'a> = Box<dyn Fn(&[u32]) -> Vec<Option<f64>> + Sync + 'a>;
 
 /// The values of a figure over the resamples, rising.
 #[derive(Clone, Debug, PartialEq)]

@@ -138,9 +138,8 @@ impl Encoding {
         }
         let bytes: Option<Vec<u8>> = self.values.iter().map(byte).collect();
         let bytes = bytes?;
-        let names = self.offsets.array_windows::<2>();
-        names
-            .map(|[from, to]| String::from_utf8(bytes.get(*from..*to)?.to_vec()).ok())
+        let ends = self.offsets.iter().zip(self.offsets.iter().skip(1));
+        ends.map(|(from, to)| String::from_utf8(bytes.get(*from..*to)?.to_vec()).ok())
             .collect()
     }
 
