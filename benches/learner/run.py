@@ -8,7 +8,7 @@ Each learner has the same rows, the same seed, depth, rate and shares, and its d
 each stops early by a fifth of the training rows; with --rounds N all boost N rounds on all of them. `FOLDER` holds
 `mlc_churn.csv`, `ames.csv` and `hpc_data.csv` of R's package modeldata. Prints for each table the metric of serin's
 model, as `serin serve` answers, and by how much it is better than each other's: the mean over the seeds and its
-standard error. The peers come from PyPI into target/learner-bench. With --million one large table: seconds of the
+standard error. What the peers reach is kept for the next time. They come from PyPI into target/learner-bench. With --million one large table: seconds of the
 whole process, memory, AUC.
 """
 
@@ -204,7 +204,8 @@ def frames(table):
     for column in features.columns:
         if not pd.api.types.is_numeric_dtype(features[column]):
             levels = sorted(features[column][~table.test].dropna().unique())
-            features[column] = pd.Categorical(features[column], categories=levels)
+            known = features[column].where(features[column].isin(levels))
+            features[column] = pd.Categorical(known, categories=levels)
     label = table.frame.label
     if table.task != "regression":
         label = label.map({name: code for code, name in enumerate(sorted(label.unique()))})
@@ -243,7 +244,7 @@ def fit_xgboost(x, y, task, seed, rounds):
         parameters,
         data(x.iloc[grow], y.iloc[grow]),
         500,
-        [(data(x.iloc[watch], y.iloc[watch]), "watched")],
+        evals=[(data(x.iloc[watch], y.iloc[watch]), "watched")],
         early_stopping_rounds=30,
         verbose_eval=False,
     )
@@ -311,6 +312,25 @@ def difference(values):
     return f"{statistics.mean(values):+.5f} ± {error:.5f}"
 
 
+def peers(table, seed, rounds):
+    """The metrics of the others, which are kept: they change with the table, the seed and their own versions only."""
+    import pandas as pd
+
+    digest = hashlib.sha256(pd.util.hash_pandas_object(table.frame).to_numpy().tobytes())
+    digest.update(table.test.tobytes())
+    digest.update(json.dumps([PACKAGES, seed, rounds, table.task, table.parts]).encode())
+    file = FOLDER / "peers" / f"{digest.hexdigest()[:24]}.json"
+    if not file.exists():
+        x, y, test, _ = frames(table)
+        found = []
+        for peer in (fit_xgboost, fit_lightgbm):
+            predict = peer(x, y, table.task, seed, rounds)
+            found.append(metrics(table, predict(test)))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(found))
+    return json.loads(file.read_text())
+
+
 def compare(options):
     import numpy as np
 
@@ -334,11 +354,7 @@ def compare(options):
             scale = np.abs(np.asarray(ours)).max()
             farthest = max(farthest, float(np.abs(np.asarray(ours) - python).max() / max(scale, 1e-300)))
             ours = metrics(table, ours)
-            x, y, test, _ = frames(table)
-            others = []
-            for peer in (fit_xgboost, fit_lightgbm):
-                predict = peer(x, y, table.task, seed, options.rounds)
-                others.append(metrics(table, predict(test)))
+            others = peers(table, seed, options.rounds)
             for metric, value in ours.items():
                 row = found.setdefault(metric, ([], [], []))
                 row[0].append(value)
@@ -400,6 +416,9 @@ def main():
     options = arguments()
     if os.environ.get("SERIN_BENCH") != "inside":
         environment = {**os.environ, "SERIN_BENCH": "inside"}
+        if not options.million:
+            # Small tables on a busy machine: threads that wait for each other take longer than one alone.
+            environment["OMP_NUM_THREADS"] = "1"
         sys.exit(subprocess.run([python(), __file__, *sys.argv[1:]], env=environment).returncode)
     sys.path.insert(0, str(HERE))
     if options.million:
