@@ -59,16 +59,16 @@ impl Files {
         let mut found = None;
         if manifest.exists() {
             let bytes = read(&manifest)?;
-            let foreign = |message: String| wrong(&manifest, message);
-            let document: serde_json::Value = serde_json::from_slice(&bytes)
-                .map_err(|e| foreign(format!("is no description of a model: {e}")))?;
-            if xgboost::is_booster(&document) {
+            if xgboost::is_booster(&bytes) {
                 return Ok(Self {
                     manifest: None,
                     booster: manifest,
                     bytes,
                 });
             }
+            let foreign = |message: String| wrong(&manifest, message);
+            let document = serde_json::from_slice(&bytes)
+                .map_err(|e| foreign(format!("is no description of a model: {e}")))?;
             let read = Manifest::read(document).map_err(foreign)?;
             found = Some((manifest.clone(), read));
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::read::{Booster, decode};
+use super::read::{Booster, decode, is_booster};
 
 const VERSIONS: [&str; 3] = ["1.7.6", "2.1.4", "3.2.0"];
 
@@ -139,6 +139,35 @@ fn what_is_no_probability_or_number_is_refused_by_name() {
         let error = decode(bytes, None).unwrap_err();
         assert!(error.contains(word), "{error}");
     }
+}
+
+#[test]
+fn a_booster_is_told_from_a_description() {
+    for version in VERSIONS {
+        assert!(is_booster(&file(version, "three.json")));
+        assert!(is_booster(&file(version, "stopped.ubj")));
+    }
+    for other in ["{\"schema\": \"serin/model/v2\"}", "[1]", "{}", ""] {
+        assert!(!is_booster(other.as_bytes()), "{other}");
+    }
+}
+
+#[test]
+fn numbers_that_json_has_no_word_for_are_read() {
+    let text = String::from_utf8(file("3.2.0", "three.json")).unwrap();
+    let booster = decode(text.as_bytes(), None).unwrap();
+    // The fourth node of the first tree splits by categories.
+    let (before, rest) = text.split_once("\"split_conditions\":[").unwrap();
+    let mut thresholds: Vec<&str> = rest.split(',').collect();
+    thresholds[3] = "NaN";
+    let other = format!("{before}\"split_conditions\":[{}", thresholds.join(","));
+    let other = decode(other.as_bytes(), None).unwrap();
+    let rows = rows(&expected("3.2.0"), "mixed");
+    assert_eq!(other.scores(&rows), booster.scores(&rows));
+    thresholds[0] = "-Infinity";
+    let other = format!("{before}\"split_conditions\":[{}", thresholds.join(","));
+    let other = decode(other.as_bytes(), None).unwrap();
+    assert_ne!(other.scores(&rows), booster.scores(&rows));
 }
 
 #[test]

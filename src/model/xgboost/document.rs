@@ -82,6 +82,7 @@ pub(super) struct Tree {
     pub left_children: Vec<i32>,
     pub right_children: Vec<i32>,
     pub split_indices: Vec<u32>,
+    #[serde(deserialize_with = "floats")]
     pub split_conditions: Vec<f32>,
     #[serde(deserialize_with = "flags")]
     pub default_left: Vec<bool>,
@@ -159,6 +160,12 @@ impl Encoding {
 fn byte(value: &serde_json::Number) -> Option<u8> {
     let value = value.as_i64()?;
     (-128..256).contains(&value).then_some(value as u8)
+}
+
+/// Numbers of any size; what `f32` does not hold is infinite.
+fn floats<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<f32>, D::Error> {
+    let wide = Vec::<f64>::deserialize(from)?;
+    Ok(wide.into_iter().map(|number| number as f32).collect())
 }
 
 /// `true` and `false` as they are, or as 1 and 0.

@@ -7,8 +7,6 @@
 //! - A round has a tree for each output, times `num_parallel_tree`; from XGBoost 2 on the file says where each begins.
 //! - Where a split by categories has its threshold, some write NaN, which JSON has no word for.
 
-use serde_json::Value;
-
 use super::document::{Document, Tree, Trees};
 use super::ubjson;
 use crate::model::forest::{Columns, Forest, Kind};
@@ -61,9 +59,13 @@ pub(crate) fn decode(bytes: &[u8], rounds: Option<usize>) -> Result<Booster, Str
     booster(document, rounds)
 }
 
-/// Whether a JSON document is a booster and no other file with the same name.
-pub(crate) fn is_booster(document: &Value) -> bool {
-    document.get("learner").is_some()
+/// Whether a file begins as a booster and no other one with the same name: with the learner, or as UBJSON.
+pub(crate) fn is_booster(bytes: &[u8]) -> bool {
+    let Some(inside) = bytes.trim_ascii_start().strip_prefix(b"{") else {
+        return false;
+    };
+    let ubjson = matches!(inside.first(), Some(b'L' | b'l' | b'I' | b'i' | b'U'));
+    ubjson || inside.trim_ascii_start().starts_with(b"\"learner\"")
 }
 
 /// Whether the bytes may be JSON: an object of UBJSON begins with a key's length instead of a quote.
