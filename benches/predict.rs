@@ -3,6 +3,8 @@
 //! MODEL is a model directory, or a file of XGBoost's. `benches/predict/run.py` makes models, and times XGBoost and LightGBM on
 //! as many rows in the same minutes.
 
+#![allow(clippy::unwrap_used, reason = "a bench that cannot measure may panic")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
