@@ -176,7 +176,11 @@ fn gates(simulations: u64) {
         let noises = [0.0, 0.5, 1.0, 1.5, 2.0].map(|share| world.noise_for(metric, share * margin));
         // What is resampled takes as long as all rows times all resamples.
         let resampled = matches!(name, "average_precision" | "f1");
-        let rows: &[usize] = if resampled { &[300, 1000] } else { &[300, 1000, 5000] };
+        let rows: &[usize] = if resampled {
+            &[300, 1000]
+        } else {
+            &[300, 1000, 5000]
+        };
         for &n in rows {
             let cells = noises.map(|noise| {
                 let (mut passed, mut rejected) = (0, 0);
