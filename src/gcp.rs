@@ -34,7 +34,7 @@ pub use client::Client;
 pub(crate) use endpoint::Api;
 pub use endpoint::Redirect;
 pub use error::{Error, Status};
-pub use logging::Logging;
+pub use logging::{LogEntry, Logging};
 pub use monitoring::Monitoring;
 pub use names::{GsUri, is_of_key, resource_id, resource_version, same_resource};
 pub use operations::Operation;

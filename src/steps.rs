@@ -28,6 +28,7 @@ pub(crate) mod schema;
 pub(crate) mod snapshot_files;
 pub(crate) mod summary;
 pub(crate) mod tables;
+mod tail;
 pub(crate) mod train;
 pub(crate) mod trigger;
 pub(crate) mod validate;

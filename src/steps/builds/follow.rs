@@ -1,7 +1,6 @@
 //! A build's log as it grows, and how the build ended.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -10,14 +9,15 @@ use crate::clock::Timestamp;
 use crate::error::Input;
 use crate::exit::code;
 use crate::gcp::cloud_build::{Build, BuildStatus};
-use crate::gcp::{Error, GsUri, Logging, Storage};
+use crate::gcp::{Error, GsUri, LogEntry, Storage};
 use crate::image::SelfImages;
+use crate::steps::tail::{LATENESS, Tail};
 
 const POLL: Duration = Duration::from_secs(2);
-/// Entries of Cloud Logging arrive late and out of order: look back so far.
-const LOOK_BACK: Duration = Duration::from_secs(15);
-/// So long after the build's end the rest of its log is waited for, on the build's clock.
-const AFTER_END: Duration = Duration::from_secs(6);
+/// The last part of a log in Cloud Storage is there after this long.
+const OBJECT_LATENESS: Duration = Duration::from_secs(6);
+/// In real time: a clock that goes fast does not outrun who writes the log.
+const LEAST_LATENESS: Duration = Duration::from_millis(300);
 
 /// Prints the log of a build until it ends, and gives the exit code that stands for its end.
 ///
@@ -52,12 +52,17 @@ pub(super) async fn follow(builds: &Builds, id: Option<String>) -> Result<u8> {
         let seen = seen.map_err(|error| builds.refused(error))?;
         build = seen.ok_or_else(|| Input::new(format!("the build `{}` is gone", build.id)))?;
     }
-    // The last lines come late.
-    let ended = clock.now();
-    while log.print_new().await || clock.now().since(ended) < AFTER_END {
+    // The last lines come late, but of a build that ended long ago they are there.
+    let now = clock.now();
+    let ended = build.finish_time.map_or(now, |at| at.min(now));
+    let really_ended = Instant::now();
+    while log.print_new().await
+        || clock.now().since(ended) < log.lateness()
+        || really_ended.elapsed() < LEAST_LATENESS
+    {
         clock.sleep(POLL).await;
     }
-    log.end();
+    log.print_rest().await;
     let detail = &build.failure_info.detail;
     let detail = if detail.is_empty() {
         String::new()
@@ -90,24 +95,12 @@ pub(super) fn exit_code(build: &Build) -> u8 {
 /// A log that is read from where it was left.
 struct Log {
     place: Place,
-    /// What came of a line whose end did not.
-    rest: Vec<u8>,
     warned: bool,
 }
 
 enum Place {
-    Object {
-        storage: Storage,
-        bucket: String,
-        name: String,
-        read: u64,
-    },
-    Entries {
-        logging: Logging,
-        id: String,
-        since: Timestamp,
-        seen: BTreeSet<String>,
-    },
+    Object(GrowingObject),
+    Entries(Tail),
 }
 
 impl Log {
@@ -119,96 +112,107 @@ impl Log {
         });
         let place = match folder {
             Ok(folder) if !elsewhere.contains(&build.options.logging.as_str()) => {
-                let object = folder.join(&format!("log-{}.txt", build.id));
-                Place::Object {
+                Place::Object(GrowingObject {
                     storage: Storage::new(&builds.client),
-                    bucket: object.bucket,
-                    name: object.name,
+                    object: folder.join(&format!("log-{}.txt", build.id)),
                     read: 0,
-                }
+                    rest: Vec::new(),
+                })
             }
-            _ => Place::Entries {
-                logging: Logging::new(&builds.client, &builds.project),
-                id: build.id.clone(),
-                since: build.create_time.unwrap_or(now),
-                seen: BTreeSet::new(),
-            },
+            _ => {
+                let id = &build.id;
+                let filter =
+                    format!("resource.type=\"build\" AND resource.labels.build_id=\"{id}\"");
+                let since = build.create_time.unwrap_or(now);
+                let (client, project) = (&builds.client, &builds.project);
+                Place::Entries(Tail::new(client, project, filter, since))
+            }
         };
         Self {
             place,
-            rest: Vec::new(),
             warned: false,
         }
     }
 
-    /// Prints what is new, and says whether there was something. A log that cannot be read is a warning: the
-    /// build's end can be told without it.
+    /// So long after the build's end the rest of its log is waited for, on the build's clock.
+    fn lateness(&self) -> Duration {
+        match &self.place {
+            Place::Object(_) => OBJECT_LATENESS,
+            Place::Entries(_) => LATENESS,
+        }
+    }
+
+    /// Prints what is new, and says whether there was something.
     async fn print_new(&mut self) -> bool {
-        let new = match self.read_new().await {
-            Ok(new) => new,
-            Err(error) => {
-                if !std::mem::replace(&mut self.warned, true) {
-                    eprintln!("warning: the build's log cannot be read: {error}");
-                }
-                return false;
-            }
+        let lines = match &mut self.place {
+            Place::Object(object) => object.next().await,
+            Place::Entries(tail) => tail.next().await.map(texts),
         };
+        self.print(lines)
+    }
+
+    /// Prints what is left once the build has ended.
+    async fn print_rest(&mut self) {
+        let lines = match &mut self.place {
+            Place::Object(object) => object.rest().await,
+            Place::Entries(tail) => tail.rest().await.map(texts),
+        };
+        self.print(lines);
+    }
+
+    /// A log that cannot be read is a warning: the build's end can be told without it.
+    fn print(&mut self, lines: Result<Vec<String>, Error>) -> bool {
+        let lines = lines.unwrap_or_else(|error| {
+            if !std::mem::replace(&mut self.warned, true) {
+                eprintln!("warning: the build's log cannot be read: {error}");
+            }
+            Vec::new()
+        });
+        for line in &lines {
+            println!("{line}");
+        }
+        !lines.is_empty()
+    }
+}
+
+fn texts(entries: Vec<LogEntry>) -> Vec<String> {
+    entries.into_iter().map(|entry| entry.text).collect()
+}
+
+/// A text in Cloud Storage to which its writer adds lines.
+struct GrowingObject {
+    storage: Storage,
+    object: GsUri,
+    /// So many bytes were read.
+    read: u64,
+    /// What came of a line whose end did not.
+    rest: Vec<u8>,
+}
+
+impl GrowingObject {
+    /// The lines that are new and whole.
+    async fn next(&mut self) -> Result<Vec<String>, Error> {
+        let GsUri { bucket, name } = &self.object;
+        let new = self.storage.objects_read_from(bucket, name, self.read);
+        let new = new.await?.unwrap_or_default();
+        self.read += new.len() as u64;
         self.rest.extend_from_slice(&new);
-        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.rest.drain(..=end).collect();
-            let line = String::from_utf8_lossy(&line);
-            println!("{}", line.trim_end_matches(['\r', '\n']));
-        }
-        !new.is_empty()
+        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else {
+            return Ok(Vec::new());
+        };
+        let whole: Vec<u8> = self.rest.drain(..=end).collect();
+        Ok(lines(&whole))
     }
 
-    async fn read_new(&mut self) -> Result<Vec<u8>, Error> {
-        match &mut self.place {
-            Place::Object {
-                storage,
-                bucket,
-                name,
-                read,
-            } => {
-                let new = storage.objects_read_from(bucket, name, *read).await?;
-                let new = new.unwrap_or_default();
-                *read += new.len() as u64;
-                Ok(new.into())
-            }
-            Place::Entries {
-                logging,
-                id,
-                since,
-                seen,
-            } => {
-                let filter = format!(
-                    "resource.type=\"build\" AND resource.labels.build_id=\"{id}\" AND timestamp>=\"{}\"",
-                    *since - LOOK_BACK
-                );
-                let (mut text, mut token) = (Vec::new(), None);
-                loop {
-                    let (entries, next) = logging.entries_list(&filter, token.as_deref()).await?;
-                    for entry in entries {
-                        if seen.insert(entry.insert_id.clone()) {
-                            text.extend_from_slice(entry.text.as_bytes());
-                            text.push(b'\n');
-                            *since = (*since).max(entry.timestamp);
-                        }
-                    }
-                    token = next;
-                    if token.is_none() {
-                        return Ok(text);
-                    }
-                }
-            }
-        }
+    /// As [`Self::next`], and the last line where no line's end came.
+    async fn rest(&mut self) -> Result<Vec<String>, Error> {
+        let mut all = self.next().await?;
+        all.extend(lines(&std::mem::take(&mut self.rest)));
+        Ok(all)
     }
+}
 
-    /// Prints the last line where no line's end came.
-    fn end(&mut self) {
-        if !self.rest.is_empty() {
-            println!("{}", String::from_utf8_lossy(&self.rest));
-            self.rest.clear();
-        }
-    }
+fn lines(text: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(text);
+    text.lines().map(str::to_owned).collect()
 }

@@ -4,18 +4,17 @@
 //! job. Therefore an intent object is written first (only one writer can), and before any create jobs are
 //! listed by a label and told by their output directory, which holds the whole key.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use serde_json::json;
 
-use crate::clock::Timestamp;
 use crate::gcp::vertex::{CustomJob, JobState, NewCustomJob};
-use crate::gcp::{Error, Logging, Precondition, resource_id};
+use crate::gcp::{Error, LogEntry, Precondition, resource_id};
 use crate::settings::write_duration;
 use crate::steps::Context;
+use crate::steps::tail::{LATENESS, Tail};
 use crate::workspace::Digest;
 
 /// The label that makes an equal job easy to find. It holds a part of the key, so it proves nothing: the
@@ -29,9 +28,6 @@ const POLL: Duration = Duration::from_secs(10);
 const LOST_CREATES: u32 = 3;
 /// How long a cancelled job may take to end.
 const CANCEL_AT_MOST: Duration = Duration::from_secs(5 * 60);
-/// Logs arrive late and out of order: look back so far, and go on so long after the end.
-const LOG_LOOK_BACK: Duration = Duration::from_secs(15);
-const LOG_AFTER_END: Duration = Duration::from_secs(30);
 
 /// The job of this key that succeeded or still runs; else a new one.
 pub(super) async fn find_or_create(
@@ -177,11 +173,12 @@ pub(super) async fn follow(ctx: &Context, name: &str) -> Result<CustomJob> {
         log.print_new().await;
         job = vertex.custom_jobs_get(name).await?;
     }
-    let end = ctx.clock.now() + LOG_AFTER_END;
+    let end = ctx.clock.now() + LATENESS;
     while ctx.clock.now() < end {
         ctx.clock.sleep(POLL).await;
         log.print_new().await;
     }
+    log.print_rest().await;
     if job.state == JobState::Succeeded {
         return Ok(job);
     }
@@ -260,54 +257,47 @@ fn failed(job: &CustomJob, message: String) -> anyhow::Error {
 
 /// The part of Cloud Logging that belongs to one job, printed once a line.
 struct JobLog {
-    logging: Logging,
+    tail: Tail,
     job_id: String,
-    since: Timestamp,
-    seen: BTreeSet<String>,
     warned: bool,
 }
 
 impl JobLog {
     fn new(ctx: &Context, job: &CustomJob) -> Self {
+        let job_id = resource_id(&job.name).to_owned();
+        let filter =
+            format!("resource.type=\"ml_job\" AND resource.labels.job_id=\"{job_id}\"");
+        let since = job.create_time.unwrap_or_else(|| ctx.clock.now());
         Self {
-            logging: Logging::new(&ctx.client, &ctx.project),
-            job_id: resource_id(&job.name).to_owned(),
-            since: job.create_time.unwrap_or_else(|| ctx.clock.now()),
-            seen: BTreeSet::new(),
+            tail: Tail::new(&ctx.client, &ctx.project, filter, since),
+            job_id,
             warned: false,
         }
     }
 
-    /// Prints what is new. A log that cannot be read is a warning: the job does not depend on it.
+    /// Prints what is new.
     async fn print_new(&mut self) {
-        let filter = format!(
-            "resource.type=\"ml_job\" AND resource.labels.job_id=\"{}\" AND timestamp>=\"{}\"",
-            self.job_id,
-            self.since - LOG_LOOK_BACK
-        );
-        let mut token = None;
-        loop {
-            let page = self.logging.entries_list(&filter, token.as_deref()).await;
-            let (entries, next) = match page {
-                Ok(page) => page,
-                Err(e) => {
-                    if !std::mem::replace(&mut self.warned, true) {
-                        eprintln!("warning: the job's log cannot be read: {e}");
-                    }
-                    return;
-                }
-            };
-            for entry in entries {
-                if self.seen.insert(entry.insert_id.clone()) {
-                    for line in entry.text.lines() {
-                        println!("job {}: {line}", self.job_id);
-                    }
-                    self.since = self.since.max(entry.timestamp);
-                }
+        let entries = self.tail.next().await;
+        self.print(entries);
+    }
+
+    /// Prints what is left.
+    async fn print_rest(&mut self) {
+        let entries = self.tail.rest().await;
+        self.print(entries);
+    }
+
+    /// A log that cannot be read is a warning: the job does not depend on it.
+    fn print(&mut self, entries: Result<Vec<LogEntry>, Error>) {
+        let entries = entries.unwrap_or_else(|e| {
+            if !std::mem::replace(&mut self.warned, true) {
+                eprintln!("warning: the job's log cannot be read: {e}");
             }
-            match next {
-                Some(next) => token = Some(next),
-                None => return,
+            Vec::new()
+        });
+        for entry in entries {
+            for line in entry.text.lines() {
+                println!("job {}: {line}", self.job_id);
             }
         }
     }
