@@ -42,9 +42,10 @@ impl Client {
     /// A client for Google Cloud, or for what the variables that redirect Google's tools name:
     /// `STORAGE_EMULATOR_HOST`, `BIGQUERY_EMULATOR_HOST` and
     /// `CLOUDSDK_API_ENDPOINT_OVERRIDES_{AIPLATFORM,BIGQUERY,MONITORING,LOGGING}`, and those of [`Api`].
+    /// `CLOUDSDK_CORE_HTTP_TIMEOUT` says how long an answer is waited for.
     ///
     /// # Errors
-    /// An [`Input`](crate::error::Input) that names the variable which is no address.
+    /// An [`Input`](crate::error::Input) that names the variable which is no address, or no time-out.
     pub fn from_env(clock: Clock) -> anyhow::Result<Self> {
         Self::from_variables(clock, |name| std::env::var(name).ok())
     }
@@ -59,7 +60,7 @@ impl Client {
     ) -> anyhow::Result<Self> {
         let bases = Bases::from_variables(variable)?;
         let tokens = Tokens::at(Places::from_variables(variable));
-        let connections = Connections::new(Limits::USUAL);
+        let connections = Connections::new(Limits::from_variables(variable)?);
         Ok(Self::new(clock, bases, tokens, connections, Budget::USUAL))
     }
 

@@ -3,6 +3,8 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use crate::error::Input;
+
 /// Time-outs, in real time.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
@@ -37,6 +39,37 @@ impl Limits {
         probe: Duration::from_secs(1),
         program: Duration::from_secs(30),
     };
+}
+
+/// The property `core/http_timeout` of gcloud's: seconds without an answer, after which a request is given up.
+const TIMEOUT_VARIABLE: &str = "CLOUDSDK_CORE_HTTP_TIMEOUT";
+
+impl Limits {
+    /// The usual ones, with the patience that [`TIMEOUT_VARIABLE`] names; 0 is as if it were not set.
+    ///
+    /// # Errors
+    /// [`Input`] where it is no number of seconds.
+    pub(super) fn from_variables(
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Input> {
+        let text = variable(TIMEOUT_VARIABLE).unwrap_or_default();
+        let text = text.trim();
+        if matches!(text, "" | "0") {
+            return Ok(Self::USUAL);
+        }
+        let seconds = text.parse::<u64>().ok().filter(|n| (1..=3600).contains(n));
+        let patience = Duration::from_secs(seconds.ok_or_else(|| {
+            Input::new(format!(
+                "`{TIMEOUT_VARIABLE}` is {text:?}: expected whole seconds, 3600 at most"
+            ))
+        })?);
+        Ok(Self {
+            message: patience,
+            object: patience.max(Self::USUAL.object),
+            silence: patience,
+            ..Self::USUAL
+        })
+    }
 }
 
 /// The HTTP clients. Each is made at its first use, since reading the platform's root certificates
@@ -116,4 +149,31 @@ pub(super) fn causes(error: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_long_an_answer_is_waited_for_may_be_told_as_to_gcloud() {
+        let limits = |text: &str| {
+            Limits::from_variables(|name| {
+                assert_eq!(name, TIMEOUT_VARIABLE);
+                Some(text.to_owned())
+            })
+        };
+        let seconds = |text: &str| {
+            let limits = limits(text).unwrap();
+            [limits.message, limits.object, limits.silence].map(|limit| limit.as_secs())
+        };
+        assert_eq!(seconds(""), [60, 300, 60]);
+        assert_eq!(seconds("0"), [60, 300, 60]);
+        assert_eq!(seconds(" 5 "), [5, 300, 5]);
+        assert_eq!(seconds("600"), [600, 600, 600]);
+        for wrong in ["soon", "-1", "1.5", "3601", "5s"] {
+            let error = limits(wrong).err().unwrap().to_string();
+            assert!(error.contains("`CLOUDSDK_CORE_HTTP_TIMEOUT` is"), "{error}");
+        }
+    }
 }
