@@ -27,7 +27,8 @@ use token::{Expected, Trust};
 /// A caller shows an ID token of Google's: of `triggers.listen.service_account`, for `triggers.listen.audience`. A wrong
 /// one is answered with 401, one of another account with 403, a body beyond 1 MiB with 413. An authenticated request
 /// that is not understood is answered with 204 and counted, since Pub/Sub would send it again for days. 200 is answered
-/// once the decision is recorded in the bucket, 500 where that failed.
+/// once the decision is recorded in the bucket, 500 where that failed, and 503 while a build was decided on and is not
+/// known to be started.
 ///
 /// Listens on 127.0.0.1, and in Cloud Run on 0.0.0.0. Ends with SIGTERM after the open requests.
 #[derive(Debug, Args)]

@@ -59,6 +59,8 @@ pub(crate) struct OidcToken {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct RetryConfig {
     pub retry_count: u32,
+    /// Before the second attempt, as in `5s`; it doubles from one to the next.
+    pub min_backoff_duration: String,
 }
 
 #[derive(Deserialize)]

@@ -162,6 +162,11 @@ impl Open {
             let message = "the decision failed; the log says why";
             return refusal(StatusCode::INTERNAL_SERVER_ERROR, message);
         };
+        // Who was to start the build may be gone: the sender comes again, until it is started.
+        if checked.is_starting() {
+            let message = "a build was decided on and is not started yet";
+            return refusal(StatusCode::SERVICE_UNAVAILABLE, message);
+        }
         if let Some(key) = &event.key
             && let Err(e) = events.record(key, &checked).await
         {

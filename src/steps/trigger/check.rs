@@ -23,6 +23,17 @@ pub(crate) struct Checked {
     pub finished: Vec<Firing>,
 }
 
+impl Checked {
+    /// Whether a build was decided on, here or before, and is not known to be started: whoever started it may have
+    /// been killed, and a check two minutes later goes on with it.
+    pub(crate) fn is_starting(&self) -> bool {
+        let known = self.started.as_ref();
+        let is_starting = |finding: &Finding| matches!(finding, Finding::Starting { .. });
+        known.is_some_and(|firing| firing.build.is_none())
+            || self.findings.iter().any(is_starting)
+    }
+}
+
 /// The section `triggers` of the config.
 ///
 /// # Errors

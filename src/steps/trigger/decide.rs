@@ -85,6 +85,8 @@ pub(crate) enum Finding {
     },
     /// Nothing changed since a build was started for it.
     Known { due: Due, sentence: String },
+    /// A build was decided on for it and has not been started yet, as far as is known.
+    Starting { due: Due, sentence: String },
     /// It asks for nothing.
     Quiet { cause: Cause, sentence: String },
 }
@@ -142,6 +144,13 @@ pub(super) fn decide(looks: &[Look], held: &Held) -> Vec<Finding> {
                 }
                 Look::Due(due) => due.clone(),
             };
+            if let Some(firing) = held.of_ledger(&due.key).filter(|f| f.is_starting(held.now)) {
+                let sentence = format!(
+                    "{}; a build for that was decided on at {} and is not started yet",
+                    due.reason, firing.decided_at
+                );
+                return Finding::Starting { due, sentence };
+            }
             if let Some(at) = held.fired(&due.key) {
                 let sentence = format!(
                     "{}; nothing changed since a build was started for that at {at}",
@@ -159,9 +168,13 @@ pub(super) fn decide(looks: &[Look], held: &Held) -> Vec<Finding> {
 }
 
 impl Held<'_> {
+    fn of_ledger(&self, key: &str) -> Option<&Firing> {
+        self.firings.iter().find(|f| f.is(self.model, key))
+    }
+
     /// When a build was started for a key of this model.
     fn fired(&self, key: &str) -> Option<Timestamp> {
-        let of_ledger = self.firings.iter().find(|f| f.is(self.model, key));
+        let of_ledger = self.of_ledger(key);
         let known = self.known.iter().find(|(known, _)| known == key);
         of_ledger.map(|f| f.decided_at).or(known.map(|(_, at)| *at))
     }

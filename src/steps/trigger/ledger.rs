@@ -72,10 +72,15 @@ impl Firing {
         self.ended.is_none() && now.since(self.decided_at) < most
     }
 
+    /// Whether it was decided on and no build is known, though one is still to come.
+    pub(super) fn is_starting(&self, now: Timestamp) -> bool {
+        self.build.is_none() && self.is_running(now)
+    }
+
     /// Whether its start was begun and left, and another check is to go on with it.
     pub(super) fn is_left(&self, now: Timestamp) -> bool {
         let begun = self.attempted_at.unwrap_or(self.decided_at);
-        self.build.is_none() && self.is_running(now) && now.since(begun) >= STALE
+        self.is_starting(now) && now.since(begun) >= STALE
     }
 }
 

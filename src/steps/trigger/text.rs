@@ -24,6 +24,9 @@ pub(crate) fn lines(checked: &Checked) -> Vec<String> {
             Finding::Known { due, sentence } => {
                 format!("{}: quiet: {sentence}", due.cause.as_str())
             }
+            Finding::Starting { due, sentence } => {
+                format!("{}: starting: {sentence}", due.cause.as_str())
+            }
             Finding::Quiet { cause, sentence } => {
                 format!("{}: quiet: {sentence}", cause.as_str())
             }
@@ -69,6 +72,9 @@ fn finding(finding: &Finding) -> Value {
         }),
         Finding::Known { due, sentence } => json!({
             "cause": due.cause, "decision": "quiet", "key": due.key, "sentence": sentence,
+        }),
+        Finding::Starting { due, sentence } => json!({
+            "cause": due.cause, "decision": "starting", "key": due.key, "sentence": sentence,
         }),
         Finding::Quiet { cause, sentence } => json!({
             "cause": cause, "decision": "quiet", "sentence": sentence,

@@ -23,8 +23,11 @@ use crate::gcp::storage::Notification;
 
 /// How long a call of `listen` may take: a look at the data may read tables.
 const PATIENCE: u32 = 600;
-/// Calls of the Scheduler after one that failed.
+/// Calls of the Scheduler after one that failed: after one, three and seven minutes, since a build that was left
+/// half-started is taken over after two.
 const RETRIES: u32 = 3;
+/// Seconds.
+const FIRST_RETRY: u32 = 60;
 
 /// What stands in the cloud already and is asked there.
 pub(super) struct Surroundings<'a> {
@@ -185,6 +188,7 @@ fn job(
         },
         retry_config: RetryConfig {
             retry_count: RETRIES,
+            min_backoff_duration: format!("{FIRST_RETRY}s"),
         },
         state: String::new(),
     })

@@ -319,6 +319,40 @@ fn a_schedule_and_a_person_ask_for_builds() {
 }
 
 #[test]
+fn a_build_that_was_decided_on_and_not_started_is_told_apart() {
+    let facts = with_rows(NewData::Rows(5000), 30_000);
+    let (key, _) = fires(&decided(&facts, &limits(), &[]));
+    let left = |ago| Firing {
+        build: None,
+        ended: None,
+        ..firing("churn", &key, ago)
+    };
+    let found = decided(&facts, &limits(), &[left(hours(1))]);
+    let [Finding::Starting { sentence, .. }] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert!(sentence.ends_with("is not started yet"), "{sentence}");
+    // After a day nobody starts it any more.
+    assert!(quiet(&decided(&facts, &limits(), &[left(hours(25))])).contains("nothing changed"));
+    // Nor does one of another model matter.
+    let other = Firing {
+        model: "other".into(),
+        ..left(hours(1))
+    };
+    assert_eq!(held(&decided(&facts, &limits(), &[other])).0, HeldBy::OneAtATime);
+}
+
+#[test]
+fn no_cool_down_holds_nothing_back() {
+    let facts = with_rows(NewData::Rows(5000), 30_000);
+    let none = StartLimits {
+        cool_down: Duration::ZERO,
+        ..limits()
+    };
+    fires(&decided(&facts, &none, &[firing("other", "k", hours(0))]));
+}
+
+#[test]
 fn each_limit_holds_a_build_back() {
     let facts = with_rows(NewData::Rows(5000), 30_000);
     // The cool-down counts builds of every model of the bucket.
