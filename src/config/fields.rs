@@ -303,7 +303,7 @@ fields! {
         "kolmogorov_smirnov": "above 0, at most 1", "that of `triggers.drift`", "as there, for this column";
     }
     "triggers.limits" {
-        "cool_down": "a duration, at most 366 days", "`6h`", "so long after a build's start no other is started";
+        "cool_down": "a duration, at most 366 days, or `0s`", "`6h`", "so long after a build's start no other is started";
         "per_day": "1 to 1000", "4", "so many builds are started in 24 hours, of all models that share the bucket";
         "one_at_a_time": "`true` or `false`", "`true`", "no build is started while another of them runs";
     }

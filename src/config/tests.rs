@@ -771,7 +771,7 @@ const WRONG: &[(&str, &str)] = &[
     ("weighted_by: importance", "weighted_by: gain"),
     ("psi: 0.22", "psi: -1"),
     ("{usage: off}", "{usage: {jsd: 1}}"),
-    ("cool_down: 1d12h", "cool_down: 0s"),
+    ("cool_down: 1d12h", "cool_down: 367d"),
     ("per_day: 2", "per_day: 0"),
     ("one_at_a_time: false", "one_at_a_time: no"),
 ];

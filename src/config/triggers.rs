@@ -390,7 +390,7 @@ fn labels(fields: &Fields) -> Result<Labels> {
         key: names,
         column: column.transpose()?,
         delay: match fields.get("delay") {
-            Some(field) => field.duration(LONGEST, "366 days")?,
+            Some(field) => field.duration_or_none(LONGEST, "366 days")?,
             None => Duration::ZERO,
         },
     })
@@ -419,7 +419,7 @@ fn limits(field: Option<Cursor>) -> Result<StartLimits> {
     };
     let fields = field.fields("triggers.limits")?;
     if let Some(field) = fields.get("cool_down") {
-        limits.cool_down = field.duration(LONGEST, "366 days")?;
+        limits.cool_down = field.duration_or_none(LONGEST, "366 days")?;
     }
     if let Some(field) = fields.get("per_day") {
         limits.per_day = field.integer(1, 1000)?;

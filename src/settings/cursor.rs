@@ -244,13 +244,22 @@ impl<'a> Cursor<'a> {
 
     /// A duration above zero; `longest` is worded for a person in `words`.
     pub(crate) fn duration(&self, longest: Duration, words: &str) -> Result<Duration> {
+        let shortest = Duration::from_millis(1);
+        self.duration_between(shortest, longest, &format!("above 0, at most {words}"))
+    }
+
+    /// As [`Self::duration`], where `0s` means none.
+    pub(crate) fn duration_or_none(&self, longest: Duration, words: &str) -> Result<Duration> {
+        self.duration_between(Duration::ZERO, longest, &format!("of at most {words}"))
+    }
+
+    fn duration_between(&self, from: Duration, to: Duration, words: &str) -> Result<Duration> {
         let duration = self.value(
             "a duration such as `90s`, `10m`, `1h30m` or `30d`",
             parse_duration,
         )?;
-        if duration.is_zero() || duration > longest {
-            let what = format!("a duration above 0, at most {words}");
-            return Err(self.expected(&what).into());
+        if duration < from || duration > to {
+            return Err(self.expected(&format!("a duration {words}")).into());
         }
         Ok(duration)
     }
