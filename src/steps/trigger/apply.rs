@@ -87,7 +87,9 @@ pub(super) async fn apply(ctx: &Context, flags: &ApplyFlags) -> Result<u8> {
         region: &ctx.region,
         accounts: accounts(triggers),
     };
-    let there = cloud.look(&wanted, &owner.bucket).await?;
+    let there = cloud
+        .look(&wanted, &told_of(triggers, &owner.bucket))
+        .await?;
     let rows = plan::plan(&wanted, &there, &owner, flags.prune);
     let text = flags.format == Format::Text;
     if text {
@@ -171,6 +173,17 @@ fn whole_or_not_emulated(client: &Client) -> Result<(), Input> {
     };
     Err(Input::new(message)
         .hint("`eval \"$(serin emulate env)\"` points all of them at the emulator"))
+}
+
+/// The buckets that may have notifications: that of new objects, however they are told of now, and the model's.
+fn told_of<'a>(triggers: &'a Triggers, own: &'a str) -> Vec<&'a str> {
+    let mut buckets = Vec::new();
+    if let Some(NewData::Objects { bucket, .. }) = &triggers.new_data {
+        buckets.push(bucket.as_str());
+    }
+    buckets.push(own);
+    buckets.dedup();
+    buckets
 }
 
 /// The accounts that the config names, each once.

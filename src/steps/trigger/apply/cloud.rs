@@ -33,11 +33,16 @@ pub(super) struct Cloud<'a> {
 
 impl Cloud<'_> {
     /// What is there of what is wanted, and of what the owner has beside it. Services that nothing is wanted of
-    /// may be switched off, or closed to this account: then nothing is found there, and a line says so.
+    /// may be switched off, or closed to this account: then nothing is found there, and a line says so. `buckets` are
+    /// those that may have notifications.
     ///
     /// # Errors
     /// When the cloud fails, or refuses to show what is wanted.
-    pub(super) async fn look(&self, wanted: &[Resource], bucket: &str) -> Result<Vec<Resource>> {
+    pub(super) async fn look(
+        &self,
+        wanted: &[Resource],
+        buckets: &[&str],
+    ) -> Result<Vec<Resource>> {
         let mut found = Vec::new();
         for kind in [
             Kind::Repository,
@@ -49,7 +54,7 @@ impl Cloud<'_> {
             Kind::Notification,
         ] {
             let of_kind: Vec<&Resource> = wanted.iter().filter(|w| w.kind() == kind).collect();
-            match self.of_kind(kind, &of_kind, bucket).await {
+            match self.of_kind(kind, &of_kind, buckets).await {
                 Ok(there) => found.extend(there),
                 Err(error) if of_kind.is_empty() && is_closed(&error) => {
                     eprintln!(
@@ -71,7 +76,7 @@ impl Cloud<'_> {
         &self,
         kind: Kind,
         wanted: &[&Resource],
-        bucket: &str,
+        buckets: &[&str],
     ) -> Result<Vec<Resource>, gcp::Error> {
         let (client, project) = (self.client, self.project);
         match kind {
@@ -95,7 +100,7 @@ impl Cloud<'_> {
                 let triggers = eventarc.triggers_list().await?;
                 Ok(triggers.into_iter().map(Resource::Eventarc).collect())
             }
-            Kind::Notification => self.notifications(wanted, bucket).await,
+            Kind::Notification => self.notifications(wanted, buckets).await,
         }
     }
 
@@ -129,34 +134,23 @@ impl Cloud<'_> {
         Ok(found)
     }
 
-    /// Of the bucket of new objects, and of the model's.
+    /// Of every bucket in which one is wanted, or may have been wanted before.
     async fn notifications(
         &self,
         wanted: &[&Resource],
-        bucket: &str,
+        buckets: &[&str],
     ) -> Result<Vec<Resource>, gcp::Error> {
-        let mut buckets: Vec<String> = wanted
-            .iter()
-            .filter_map(|resource| match resource {
-                Resource::Notification { bucket, .. } => Some(bucket.clone()),
-                _ => None,
-            })
-            .collect();
-        if !buckets.iter().any(|known| known == bucket) {
-            buckets.push(bucket.to_owned());
-        }
         let mut found = Vec::new();
-        for (i, bucket) in buckets.iter().enumerate() {
+        for bucket in buckets {
             let listed = match self.storage.notifications_list(bucket).await {
-                // Of the model's own bucket nothing is wanted.
-                Err(error) if i >= wanted.len() && is_closed(&error) => Vec::new(),
+                Err(error) if is_closed(&error) && !is_wanted_in(wanted, bucket) => Vec::new(),
                 other => other?,
             };
             found.extend(
                 listed
                     .into_iter()
                     .map(|notification| Resource::Notification {
-                        bucket: bucket.clone(),
+                        bucket: (*bucket).to_owned(),
                         notification,
                     }),
             );
@@ -365,6 +359,13 @@ fn mask(changes: &[Change]) -> Vec<&str> {
         .collect();
     mask.dedup();
     mask
+}
+
+/// Whether a notification of this bucket is among what is wanted.
+fn is_wanted_in(wanted: &[&Resource], of: &str) -> bool {
+    wanted
+        .iter()
+        .any(|resource| matches!(resource, Resource::Notification { bucket, .. } if bucket == of))
 }
 
 /// Whether a service, or a bucket, is not there for this account.

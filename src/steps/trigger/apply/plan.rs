@@ -72,8 +72,9 @@ pub(super) fn plan(
     // What uses others goes before them.
     unasked.sort_by_key(|resource| std::cmp::Reverse(resource.kind()));
     for resource in unasked {
+        let goes = prune || is_replaced(resource, wanted);
         rows.push(Row {
-            action: if prune { Action::Delete } else { Action::Left },
+            action: if goes { Action::Delete } else { Action::Left },
             resource: resource.clone(),
             is: Some(resource.clone()),
             changes: Vec::new(),
@@ -110,6 +111,12 @@ fn row(wanted: &Resource, there: &[Resource], owner: &Owner) -> Row {
         resource: wanted.clone(),
         is,
     }
+}
+
+/// Whether another stands in its place already: a notification is changed by making a second one, and whoever did that
+/// was killed before the first was gone.
+fn is_replaced(resource: &Resource, wanted: &[Resource]) -> bool {
+    matches!(resource, Resource::Notification { .. }) && wanted.iter().any(|w| w.is(resource))
 }
 
 /// Whether the last change of a job did not come through, so that it does not run.
