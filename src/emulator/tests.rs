@@ -1,6 +1,7 @@
 //! The emulator as a client sees it, and what its tests share.
 
 mod outgoing;
+pub(in crate::emulator) mod topic;
 
 use std::path::Path;
 
@@ -396,4 +397,19 @@ pub(in crate::emulator) async fn told(
     let (code, answer) = ask(running, method, path, message).await;
     assert_eq!(code, 200, "{method} {path}: {answer}");
     answer
+}
+
+/// Asks for a resource until it is as it is waited for.
+pub(in crate::emulator) async fn until(
+    running: &Running,
+    path: &str,
+    is_it: impl Fn(&Value) -> bool,
+) -> Value {
+    loop {
+        let found = told(running, "GET", path, Value::Null).await;
+        if is_it(&found) {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

@@ -1,11 +1,10 @@
 //! Eventarc as a client sees it, and the notifications of Cloud Storage beneath it.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::emulator::Running;
-use crate::emulator::tests::{Receiver, ask, client, on, receiver, told};
+use crate::emulator::tests::topic::{TOPIC, acknowledge, pull, pull_one, subscribe};
+use crate::emulator::tests::{Receiver, ask, client, on, receiver, told, until};
 
 const TRIGGERS: &str = "_eventarc/v1/projects/p/locations/us-central1/triggers";
 
@@ -34,14 +33,9 @@ fn trigger(filters: &[(&str, &str)]) -> Value {
 async fn ended(running: &Running, operation: &Value) -> Value {
     assert!(operation["done"].is_null(), "{operation}");
     let path = format!("_eventarc/v1/{}", operation["name"].as_str().unwrap());
-    loop {
-        let operation = told(running, "GET", &path, Value::Null).await;
-        if operation["done"] == true {
-            assert!(operation["error"].is_null(), "{operation}");
-            return operation["response"].clone();
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let ended = until(running, &path, |operation| operation["done"] == true).await;
+    assert!(ended["error"].is_null(), "{ended}");
+    ended["response"].clone()
 }
 
 async fn create(running: &Running, id: &str, filters: &[(&str, &str)]) -> Value {
@@ -174,7 +168,7 @@ async fn messages_of_a_topic_are_events() {
     let folder = tempfile::tempdir().unwrap();
     let running = on(folder.path(), &[]).await;
     let mut receiver = prepared(&running, &[200]).await;
-    told(&running, "PUT", "v1/projects/p/topics/events", json!({})).await;
+    told(&running, "PUT", TOPIC, json!({})).await;
     let mut sent = trigger(&[("type", "google.cloud.pubsub.topic.v1.messagePublished")]);
     sent["transport"]["pubsub"]["topic"] = "projects/p/topics/events".into();
     let operation = told(
@@ -186,13 +180,8 @@ async fn messages_of_a_topic_are_events() {
     .await;
     ended(&running, &operation).await;
     let messages = json!({"messages": [{"data": "aGk="}]});
-    let published = told(
-        &running,
-        "POST",
-        "v1/projects/p/topics/events:publish",
-        messages,
-    )
-    .await;
+    let publish = format!("{TOPIC}:publish");
+    let published = told(&running, "POST", &publish, messages).await;
     let call = receiver.next().await;
     assert_eq!(
         call.header("ce-source"),
@@ -209,15 +198,7 @@ async fn every_way_to_make_change_and_delete_an_object_is_told() {
     let running = on(folder.path(), &[]).await;
     let url = running.url().to_owned();
     prepared(&running, &[200]).await;
-    told(&running, "PUT", "v1/projects/p/topics/events", json!({})).await;
-    let subscription = "v1/projects/p/subscriptions/mine";
-    told(
-        &running,
-        "PUT",
-        subscription,
-        json!({"topic": "projects/p/topics/events"}),
-    )
-    .await;
+    subscribe(&running, json!({})).await;
     let config = json!({"topic": "projects/p/topics/events", "payload_format": "JSON_API_V1",
         "custom_attributes": {"k": "v"}, "object_name_prefix": "in/"});
     told(
@@ -228,22 +209,8 @@ async fn every_way_to_make_change_and_delete_an_object_is_told() {
     )
     .await;
     let next = async || {
-        let pulled = told(
-            &running,
-            "POST",
-            &format!("{subscription}:pull"),
-            json!({"maxMessages": 1}),
-        )
-        .await;
-        let received = pulled["receivedMessages"][0].clone();
-        let ack = json!({"ackIds": [received["ackId"]]});
-        told(
-            &running,
-            "POST",
-            &format!("{subscription}:acknowledge"),
-            ack,
-        )
-        .await;
+        let received = pull_one(&running).await;
+        acknowledge(&running, std::slice::from_ref(&received)).await;
         let attributes = received["message"]["attributes"].clone();
         assert_eq!(attributes["k"], "v");
         assert_eq!(attributes["bucketId"], "bkt");
@@ -458,10 +425,7 @@ async fn what_a_kill_kept_from_being_told_is_told_at_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     let running = on(folder.path(), &[]).await;
     prepared(&running, &[200]).await;
-    told(&running, "PUT", "v1/projects/p/topics/events", json!({})).await;
-    let subscription = "v1/projects/p/subscriptions/mine";
-    let topic = json!({"topic": "projects/p/topics/events"});
-    told(&running, "PUT", subscription, topic).await;
+    subscribe(&running, json!({})).await;
     let object = upload(&running, "there", "x").await;
     let config = json!({"topic": "projects/p/topics/events", "payload_format": "NONE"});
     told(
@@ -484,9 +448,7 @@ async fn what_a_kill_kept_from_being_told_is_told_at_the_next_start() {
         store.close().unwrap();
     }
     let running = on(folder.path(), &[]).await;
-    let pull = format!("{subscription}:pull");
-    let pulled = told(&running, "POST", &pull, json!({"maxMessages": 9})).await;
-    let received = pulled["receivedMessages"].as_array().unwrap();
+    let received = pull(&running, json!({"maxMessages": 9})).await;
     assert_eq!(received.len(), 1);
     let attributes = &received[0]["message"]["attributes"];
     assert_eq!(attributes["objectId"], "there");

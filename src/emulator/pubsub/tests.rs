@@ -5,16 +5,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use crate::emulator::Running;
+use crate::emulator::tests::topic::{self, SUBSCRIPTION, TOPIC, acknowledge, subscribe};
 use crate::emulator::tests::{ask, on, receiver, told};
-
-const TOPIC: &str = "v1/projects/p/topics/events";
-const SUBSCRIPTION: &str = "v1/projects/p/subscriptions/mine";
-
-async fn subscribe(running: &Running, mut fields: Value) {
-    ask(running, "PUT", TOPIC, json!({})).await;
-    fields["topic"] = "projects/p/topics/events".into();
-    told(running, "PUT", SUBSCRIPTION, fields).await;
-}
 
 async fn publish(running: &Running, texts: &[&str]) -> Vec<String> {
     let message =
@@ -25,19 +17,10 @@ async fn publish(running: &Running, texts: &[&str]) -> Vec<String> {
     serde_json::from_value(answer["messageIds"].clone()).unwrap()
 }
 
+/// What is there to be pulled.
 async fn pull(running: &Running, most: u32) -> Vec<Value> {
-    let path = format!("{SUBSCRIPTION}:pull");
-    let answer = told(
-        running,
-        "POST",
-        &path,
-        json!({"maxMessages": most, "returnImmediately": true}),
-    )
-    .await;
-    answer["receivedMessages"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default()
+    let at_once = json!({"maxMessages": most, "returnImmediately": true});
+    topic::pull(running, at_once).await
 }
 
 fn ids(received: &[Value]) -> Vec<&str> {
@@ -49,11 +32,6 @@ fn ids(received: &[Value]) -> Vec<&str> {
 
 fn acks(received: &[Value]) -> Vec<Value> {
     received.iter().map(|one| one["ackId"].clone()).collect()
-}
-
-async fn acknowledge(running: &Running, received: &[Value]) {
-    let path = format!("{SUBSCRIPTION}:acknowledge");
-    told(running, "POST", &path, json!({"ackIds": acks(received)})).await;
 }
 
 #[tokio::test]

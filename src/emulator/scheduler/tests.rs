@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
 use crate::emulator::Running;
-use crate::emulator::tests::{ask, on, receiver, told};
+use crate::emulator::tests::topic::{pull_one, subscribe};
+use crate::emulator::tests::{ask, on, receiver, told, until};
 
 const JOBS: &str = "v1/projects/p/locations/us-central1/jobs";
 const JOB: &str = "v1/projects/p/locations/us-central1/jobs/check";
@@ -24,13 +25,7 @@ fn job(uri: &str) -> Value {
 
 /// The job, once its last attempt left a status.
 async fn attempted(running: &Running) -> Value {
-    loop {
-        let job = told(running, "GET", JOB, Value::Null).await;
-        if !job["status"].is_null() {
-            return job;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until(running, JOB, |job| !job["status"].is_null()).await
 }
 
 #[tokio::test]
@@ -155,27 +150,12 @@ async fn only_named_addresses_are_called_and_the_job_says_so() {
 async fn a_job_publishes_to_a_topic_and_calls_google_under_the_emulator() {
     let folder = tempfile::tempdir().unwrap();
     let running = on(folder.path(), &[]).await;
-    told(&running, "PUT", "v1/projects/p/topics/events", json!({})).await;
-    let subscription = "v1/projects/p/subscriptions/mine";
-    told(
-        &running,
-        "PUT",
-        subscription,
-        json!({"topic": "projects/p/topics/events"}),
-    )
-    .await;
+    subscribe(&running, json!({})).await;
     let target = json!({"topicName": "projects/p/topics/events", "data": "aGk="});
     let sent = json!({"name": "projects/p/locations/us-central1/jobs/check", "schedule": "0 0 1 1 *", "pubsubTarget": target});
     told(&running, "POST", JOBS, sent).await;
     told(&running, "POST", &format!("{JOB}:run"), json!({})).await;
-    let pulled = told(
-        &running,
-        "POST",
-        &format!("{subscription}:pull"),
-        json!({"maxMessages": 1}),
-    )
-    .await;
-    assert_eq!(pulled["receivedMessages"][0]["message"]["data"], "aGk=");
+    assert_eq!(pull_one(&running).await["message"]["data"], "aGk=");
 
     let uri = "https://pubsub.googleapis.com/v1/projects/p/topics/events:publish";
     let message = "eyJtZXNzYWdlcyI6W3siZGF0YSI6ImFHOD0ifV19";
@@ -184,14 +164,7 @@ async fn a_job_publishes_to_a_topic_and_calls_google_under_the_emulator() {
     let sent = json!({"name": "projects/p/locations/us-central1/jobs/second", "schedule": "0 0 1 1 *", "httpTarget": target});
     told(&running, "POST", JOBS, sent).await;
     told(&running, "POST", &format!("{JOBS}/second:run"), json!({})).await;
-    let pulled = told(
-        &running,
-        "POST",
-        &format!("{subscription}:pull"),
-        json!({"maxMessages": 1}),
-    )
-    .await;
-    assert_eq!(pulled["receivedMessages"][0]["message"]["data"], "aG8=");
+    assert_eq!(pull_one(&running).await["message"]["data"], "aG8=");
     running.stop().await;
 }
 
