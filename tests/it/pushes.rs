@@ -1,17 +1,17 @@
 //! Pushes by real git to the emulated Cloud Source Repositories, and the builds that they start.
 
-use std::collections::BTreeMap;
+mod hostile;
+mod kills;
+
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::cloudbuild::wait_for;
-use crate::emulate::{client, emulate_with, get, get_text, post, text_answer};
+use crate::emulate::{client, emulate_with, get, post, text_answer};
 use crate::harness::{Ended, Project, Running, ended};
 
 const HOST: &[&str] = &["--builds=host"];
@@ -144,6 +144,17 @@ fn told(said: &str) -> Vec<String> {
         .lines()
         .filter_map(|line| line.split("started build ").nth(1));
     ids.map(|id| id.trim().to_owned()).collect()
+}
+
+/// Where the one repository of a state is on disk.
+fn only_repository(project: &Project) -> PathBuf {
+    let folder = project.folder.path().join("cloud/emulator/repositories");
+    fs::read_dir(folder)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path()
 }
 
 #[test]
@@ -368,139 +379,6 @@ fn who_pushes_is_told_why_nothing_is_built() {
 }
 
 #[test]
-fn hostile_pushes_are_refused_and_leave_nothing() {
-    let project = Project::empty();
-    let (_emulator, url) = emulate_with(&project, "cloud", &["--builds=host", "--max-push", "1"]);
-    let address = repository(&url, "churn");
-    on_branch(&url, "all", ".*");
-    let work = Work::new(project.folder.path().join("work"), CONFIG);
-    work.push(&address, &["main"]);
-    let before = builds(&url);
-
-    // Trees whose files lie elsewhere, which no git makes by itself.
-    let blob = work.piped(&["hash-object", "-w", "--stdin"], b"x");
-    let bytes: Vec<u8> = (0..40)
-        .step_by(2)
-        .map(|i| u8::from_str_radix(&blob[i..i + 2], 16).unwrap())
-        .collect();
-    for name in ["..", ".git", "../../x", ".GIT", "a/../../b"] {
-        let tree = [format!("100644 {name}\0").into_bytes(), bytes.clone()].concat();
-        let tree = work.piped(
-            &["hash-object", "-t", "tree", "-w", "--literally", "--stdin"],
-            &tree,
-        );
-        let commit = work.git(&["commit-tree", "-m", "evil", &tree]);
-        let pushed = work.tried(&["push", &address, &format!("{commit}:refs/heads/evil")]);
-        assert_ne!(pushed.code, Some(0), "{name}: {}", pushed.stderr);
-    }
-    // A link out of the source is pushed, and its build does not read what it leads to.
-    std::os::unix::fs::symlink("/etc/passwd", work.folder.join("link")).unwrap();
-    work.commit("a", "");
-    let id = told(&work.push(&address, &["main"])).remove(0);
-    let failed = wait_for(&url, &id, &["FAILURE", "SUCCESS"]);
-    assert_eq!(
-        failed["failureInfo"]["type"], "FETCH_SOURCE_FAILED",
-        "{failed}"
-    );
-    work.git(&["rm", "--quiet", "link"]);
-
-    // More than a push may have, packed and as it is.
-    let noise: String = (0..300_000_u64)
-        .map(|n| {
-            format!(
-                "{:x}",
-                n.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17)
-            )
-        })
-        .collect();
-    work.commit("noise", &noise);
-    let pushed = work.tried(&["push", &address, "main"]);
-    assert_ne!(pushed.code, Some(0), "{}", pushed.stderr);
-    work.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
-    let advertised = work.git(&["ls-remote", &address]);
-    assert!(!advertised.contains("evil"), "{advertised}");
-    assert_eq!(builds(&url).len(), before.len() + 1);
-
-    // No name leads out, no file of a repository's own is handed out, and no other path is git's.
-    for path in [
-        "/p/p/r/../../x/info/refs?service=git-upload-pack",
-        "/p/p/r/churn/../../../etc/info/refs?service=git-upload-pack",
-        "/p/p/r/%2e%2e/info/refs?service=git-upload-pack",
-        "/p/p/r/churn%2f..%2f1.git/info/refs?service=git-upload-pack",
-        "/p/p/r/churn/config",
-        "/p/p/r/churn/HEAD",
-        "/p/p/r/churn/objects/info/packs",
-        "/p/p/r/1.git/info/refs?service=git-upload-pack",
-    ] {
-        let (head, body) = crate::harness::exchange(
-            url.trim_start_matches("http://"),
-            &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"),
-        );
-        assert!(head.starts_with("HTTP/1.1 40"), "{path}: {head}\n{body}");
-        assert!(!body.contains("bare"), "{path}: {body}");
-    }
-    for service in ["", "?service=git-archive", "?service=git-upload-pack%20--x"] {
-        assert_eq!(
-            get_text(&format!("{address}/info/refs{service}")).0,
-            403,
-            "{service}"
-        );
-    }
-    // Nor does a page of another origin push.
-    let asked = client()
-        .post(format!("{address}/git-receive-pack"))
-        .header("origin", "https://evil.example")
-        .body("0000");
-    let (code, said) = text_answer(asked);
-    assert_eq!(code, 403, "{said}");
-    // What is no request of git's ends its own process, and nothing else.
-    for body in [&b"nonsense"[..], b"ffff", b"0005\0", &[0xff; 4096]] {
-        let kind = "application/x-git-receive-pack-request";
-        let asked = client().post(format!("{address}/git-receive-pack"));
-        text_answer(asked.header("content-type", kind).body(body.to_vec()));
-    }
-    work.commit("b", "");
-    assert_eq!(told(&work.push(&address, &["main"])).len(), 1);
-}
-
-#[test]
-fn a_hook_in_a_repository_does_not_run() {
-    let project = Project::empty();
-    let (_emulator, url) = emulate_with(&project, "cloud", HOST);
-    let address = repository(&url, "churn");
-    let kept = only_repository(&project);
-    let hooks = kept.join("hooks");
-    fs::create_dir_all(&hooks).unwrap();
-    let ran = project.folder.path().join("ran");
-    for name in [
-        "pre-receive",
-        "update",
-        "post-receive",
-        "post-update",
-        "reference-transaction",
-    ] {
-        let hook = hooks.join(name);
-        fs::write(&hook, format!("#!/bin/sh\ntouch {}\n", ran.display())).unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(&hook, mode).unwrap();
-    }
-    let work = Work::new(project.folder.path().join("work"), CONFIG);
-    work.push(&address, &["main"]);
-    assert!(!ran.exists());
-}
-
-/// Where the one repository of a state is on disk.
-fn only_repository(project: &Project) -> PathBuf {
-    let folder = project.folder.path().join("cloud/emulator/repositories");
-    fs::read_dir(folder)
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path()
-}
-
-#[test]
 fn without_git_a_push_says_what_is_missing() {
     let project = Project::empty();
     let nothing = project.folder.path().join("nothing");
@@ -526,90 +404,6 @@ fn without_git_a_push_says_what_is_missing() {
     assert!(
         said.contains("git http-backend") && said.contains("install git"),
         "{said}"
-    );
-}
-
-/// What a kill leaves between a ref's change and its builds: the next start makes them, once.
-#[test]
-fn a_ref_that_changed_before_a_kill_is_built_by_the_next_start() {
-    let project = Project::empty();
-    let (mut emulator, url) = emulate_with(&project, "cloud", HOST);
-    let address = repository(&url, "churn");
-    on_branch(&url, "all", "^main$");
-    let work = Work::new(project.folder.path().join("work"), CONFIG);
-    work.push(&address, &["main"]);
-    let first = builds(&url);
-    let commit = work.commit("a", "");
-    emulator.signal(Signal::KILL);
-    emulator.wait();
-    let kept = only_repository(&project);
-    work.push(kept.to_str().unwrap(), &["main"]);
-    // And what a killed git leaves would hold up every later push.
-    fs::write(kept.join("refs/heads/main.lock"), "").unwrap();
-    fs::create_dir(kept.join("objects/tmp_objdir-incoming-x")).unwrap();
-    for _ in 0..3 {
-        let (mut emulator, url) = emulate_with(&project, "cloud", HOST);
-        let expected = [first.clone(), vec![format!("all {commit}")]].concat();
-        until(|| builds(&url).len() >= expected.len());
-        let mut expected = expected;
-        expected.sort();
-        assert_eq!(builds(&url), expected);
-        emulator.signal(Signal::KILL);
-        emulator.wait();
-    }
-    let (_emulator, url) = emulate_with(&project, "cloud", HOST);
-    work.commit("b", "");
-    assert_eq!(
-        told(&work.push(&format!("{url}/p/p/r/churn"), &["main"])).len(),
-        1
-    );
-}
-
-fn until(mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(30);
-    while !holds() {
-        assert!(Instant::now() < end, "it never came to be");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Kills at any moment of a push: its ref is moved and built once, or it is not moved.
-#[test]
-fn a_kill_at_any_moment_of_a_push_loses_no_build_and_doubles_none() {
-    let project = Project::empty();
-    let work = Work::new(project.folder.path().join("work"), CONFIG);
-    let (mut emulator, mut url) = emulate_with(&project, "cloud", HOST);
-    repository(&url, "churn");
-    on_branch(&url, "all", "^main$");
-    let mut commits = Vec::new();
-    for round in 0..8_u64 {
-        commits.push(work.commit("a", &round.to_string()));
-        let mut push = work
-            .command(&["push", "--force", &format!("{url}/p/p/r/churn"), "main"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(Duration::from_millis(20 + 45 * round));
-        emulator.signal(Signal::KILL);
-        emulator.wait();
-        push.wait().unwrap();
-        (emulator, url) = emulate_with(&project, "cloud", HOST);
-        let commit = commits.last().unwrap();
-        let there = work.git(&["ls-remote", &format!("{url}/p/p/r/churn"), "main"]);
-        if there.contains(commit) {
-            until(|| builds(&url).contains(&format!("all {commit}")));
-        }
-    }
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for build in builds(&url) {
-        *counts.entry(build).or_default() += 1;
-    }
-    assert!(counts.values().all(|count| *count == 1), "{counts:?}");
-    work.commit("a", "last");
-    assert_eq!(
-        told(&work.push(&format!("{url}/p/p/r/churn"), &["main"])).len(),
-        1
     );
 }
 
@@ -650,6 +444,32 @@ fn repositories_are_a_part_of_snapshots_and_go_with_a_reset() {
     assert_eq!(left.unwrap().count(), 0);
     repository(&url, "churn");
     work.push(&address, &["main"]);
+}
+
+#[test]
+fn notifications_of_a_repository_are_refused_and_not_ignored() {
+    let project = Project::empty();
+    let (_emulator, url) = emulate_with(&project, "cloud", &[]);
+    repository(&url, "churn");
+    let topic = "projects/p/topics/t";
+    let topics = json!({topic: {"topic": topic, "messageFormat": "JSON"}});
+    let patch = |topics: &Value, mask: &str| {
+        let sent = json!({"repo": {"pubsubConfigs": topics}, "updateMask": mask});
+        let asked = client().patch(format!("{url}/v1/projects/p/repos/churn"));
+        let (code, said) = text_answer(asked.json(&sent));
+        (code, serde_json::from_str::<Value>(&said).unwrap())
+    };
+    let (code, said) = patch(&topics, "pubsubConfigs");
+    assert_eq!(
+        (code, &said["error"]["status"]),
+        (400, &json!("FAILED_PRECONDITION")),
+        "{said}"
+    );
+    // Without a mask nothing is changed, and none of none is none.
+    assert_eq!(patch(&topics, "").0, 200);
+    assert_eq!(patch(&json!({}), "pubsubConfigs").0, 200);
+    let new = json!({"name": "projects/p/repos/new", "pubsubConfigs": topics});
+    assert_eq!(post(&format!("{url}/v1/projects/p/repos"), &new).0, 400);
 }
 
 /// Runs gcloud against an emulator; `None` on a machine without it.
