@@ -83,7 +83,7 @@ fn send(url: &str, id: &str, body: &str) -> u16 {
 
 #[test]
 fn the_python_function_starts_one_build_for_an_event() {
-    let cloud = Cloud::with("  limits: {cool_down: 1ms}", &[]);
+    let cloud = Cloud::with("  limits: {cool_down: 0s}", &[]);
     let Some((function, url)) = serve(&cloud) else {
         return;
     };

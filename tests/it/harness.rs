@@ -251,6 +251,11 @@ impl Running {
         rustix::process::kill_process(id, signal).unwrap();
     }
 
+    /// Whether it has ended.
+    pub fn is_over(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for the end and gives the exit code; `None` after a signal.
     pub fn wait(&mut self) -> Option<i32> {
         self.child.wait().unwrap().code()

@@ -1,7 +1,7 @@
 //! `serin listen` behind Google's senders, as the emulator plays them: who may call, what is understood, and one build
 //! however often an event comes.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 
 use rustix::process::Signal;
@@ -11,9 +11,9 @@ use crate::emulate::{client, post, text_answer};
 use crate::harness::Running;
 use crate::triggers::{Cloud, PROJECT};
 
-const ACCOUNT: &str = "caller@local-project.iam.gserviceaccount.com";
-const AUDIENCE: &str = "https://listen.example.com/";
-const LISTEN: &str = "  listen: {url: \"https://listen.example.com/\", service_account: caller@local-project.iam.gserviceaccount.com}\n";
+pub const ACCOUNT: &str = "caller@local-project.iam.gserviceaccount.com";
+pub const AUDIENCE: &str = "https://listen.example.com/";
+pub const LISTEN: &str = "  listen: {url: \"https://listen.example.com/\", service_account: caller@local-project.iam.gserviceaccount.com}\n";
 
 /// A server that listens to a cloud.
 struct Listening {
@@ -29,32 +29,8 @@ impl Listening {
         Self { cloud, server, url }
     }
 
-    /// The `Authorization` that the emulator's Scheduler sends for an account and an audience.
     fn token(&self, account: &str, audience: &str) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let target = format!("http://{}/", listener.local_addr().unwrap());
-        let parent = format!("projects/{PROJECT}/locations/us-central1/jobs");
-        let name = format!("{parent}/token-{}", fastrand::u32(..));
-        let job = json!({
-            "name": name, "schedule": "0 3 * * 1",
-            "httpTarget": {"uri": target, "oidcToken": {"serviceAccountEmail": account, "audience": audience}},
-        });
-        let (code, answer) = post(&self.cloud.at(&format!("v1/{parent}")), &job);
-        assert_eq!(code, 200, "{answer}");
-        let (code, answer) = post(&self.cloud.at(&format!("v1/{name}:run")), &json!({}));
-        assert_eq!(code, 200, "{answer}");
-        let (mut caller, _) = listener.accept().unwrap();
-        let mut lines = BufReader::new(caller.try_clone().unwrap()).lines();
-        let token = lines.find_map(|line| {
-            let line = line.unwrap();
-            let (name, value) = line.split_once(": ")?;
-            name.eq_ignore_ascii_case("authorization")
-                .then(|| value.to_owned())
-        });
-        caller
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-            .unwrap();
-        token.unwrap()
+        token(&self.cloud, account, audience)
     }
 
     fn send(&self, token: &str, body: &str) -> u16 {
@@ -62,9 +38,42 @@ impl Listening {
     }
 }
 
+/// The `Authorization` that the emulator's Scheduler sends for an account and an audience.
+pub fn token(cloud: &Cloud, account: &str, audience: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = format!("http://{}/", listener.local_addr().unwrap());
+    let parent = format!("projects/{PROJECT}/locations/us-central1/jobs");
+    let name = format!("{parent}/token-{}", fastrand::u32(..));
+    let job = json!({
+        "name": name, "schedule": "0 3 * * 1",
+        "httpTarget": {"uri": target, "oidcToken": {"serviceAccountEmail": account, "audience": audience}},
+    });
+    let (code, answer) = post(&cloud.at(&format!("v1/{parent}")), &job);
+    assert_eq!(code, 200, "{answer}");
+    let (code, answer) = post(&cloud.at(&format!("v1/{name}:run")), &json!({}));
+    assert_eq!(code, 200, "{answer}");
+    let (mut caller, _) = listener.accept().unwrap();
+    let mut lines = BufReader::new(caller.try_clone().unwrap()).lines();
+    let token = lines.find_map(|line| {
+        let line = line.unwrap();
+        let (name, value) = line.split_once(": ")?;
+        name.eq_ignore_ascii_case("authorization")
+            .then(|| value.to_owned())
+    });
+    caller
+        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        .unwrap();
+    token.unwrap()
+}
+
 fn start(cloud: &Cloud, flags: &[&str]) -> (Running, String) {
     let arguments = [&["listen", "--port", "0"], flags].concat();
-    let server = Running::new(&mut cloud.command(&arguments));
+    started(&mut cloud.command(&arguments))
+}
+
+/// Starts a server, and gives its URL.
+pub fn started(command: &mut std::process::Command) -> (Running, String) {
+    let server = Running::new(command);
     let line = server.wait_for("listening for events");
     let url = line
         .split_whitespace()
@@ -78,7 +87,7 @@ fn send(url: &str, token: &str, body: &str) -> u16 {
 }
 
 /// A push of Pub/Sub.
-fn push(id: u32, attributes: Value) -> String {
+pub fn push(id: u32, attributes: Value) -> String {
     let id = id.to_string();
     let message = json!({"messageId": id, "message_id": id, "attributes": attributes, "data": ""});
     json!({"message": message, "subscription": "projects/p/subscriptions/s"}).to_string()
@@ -90,7 +99,7 @@ fn asks_for_a_build(id: u32) -> String {
 
 #[test]
 fn only_the_configured_account_is_heard_and_what_is_not_understood_is_counted() {
-    let mut listening = Listening::with("  limits: {cool_down: 1ms}", &[]);
+    let mut listening = Listening::with("  limits: {cool_down: 0s}", &[]);
     let token = listening.token(ACCOUNT, AUDIENCE);
     let health = text_answer(client().get(format!("{}/health", listening.url)));
     assert_eq!(health.0, 200);
@@ -160,7 +169,7 @@ fn crowd(url: &str, token: &str, events: &[String]) {
 
 #[test]
 fn two_hundred_duplicates_make_one_build() {
-    let listening = Listening::with("  limits: {cool_down: 1ms, per_day: 99}", &[]);
+    let listening = Listening::with("  limits: {cool_down: 0s, per_day: 99}", &[]);
     let token = listening.token(ACCOUNT, AUDIENCE);
     crowd(&listening.url, &token, &vec![asks_for_a_build(1); 200]);
     listening.cloud.settle();
@@ -186,63 +195,5 @@ fn two_hundred_shuffled_events_make_one_build() {
             .objects("triggers/customer-churn/events/")
             .len(),
         20
-    );
-}
-
-#[test]
-fn a_server_that_is_killed_loses_no_event_and_starts_none_twice() {
-    let mut listening = Listening::with("  limits: {cool_down: 1ms, per_day: 99}", &[]);
-    let token = listening.token(ACCOUNT, AUDIENCE);
-    let url = listening.url.clone();
-    for (n, after) in [(1, 5), (2, 30), (3, 60)] {
-        let event = asks_for_a_build(n);
-        let address = url.strip_prefix("http://").unwrap();
-        let mut sender =
-            std::net::TcpStream::connect(listening.url.strip_prefix("http://").unwrap_or(address))
-                .unwrap();
-        let request = format!(
-            "POST / HTTP/1.1\r\nhost: a\r\nauthorization: {token}\r\ncontent-length: {}\r\n\r\n{event}",
-            event.len()
-        );
-        sender.write_all(request.as_bytes()).unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(after));
-        listening.server.signal(Signal::KILL);
-        listening.server.wait();
-        let _nothing = sender.read(&mut [0; 16]);
-        let (server, url) = start(&listening.cloud, &[]);
-        (listening.server, listening.url) = (server, url);
-        // It was not acknowledged, so it comes again.
-        let again = (0..100).any(|_| listening.send(&token, &event) == 200);
-        assert!(again, "{}", listening.server.text());
-        listening.cloud.settle();
-    }
-    let keys: std::collections::BTreeSet<String> = listening
-        .cloud
-        .builds()
-        .iter()
-        .map(|build| {
-            build["substitutions"]["_SERIN_KEY"]
-                .as_str()
-                .unwrap()
-                .to_owned()
-        })
-        .collect();
-    for key in &keys {
-        assert_eq!(listening.cloud.past_first_step(key), 1, "{key}");
-    }
-    // What was decided on and not started is finished by a check some minutes later.
-    for minutes in [3, 6, 9] {
-        listening.cloud.serin_later(&["trigger", "check"], minutes);
-    }
-    listening.cloud.settle();
-    let history = listening
-        .cloud
-        .serin(&["trigger", "history", "--format", "json"])
-        .expect(0);
-    let history: Value = serde_json::from_str(&history.stdout).unwrap();
-    let fired = history["fired"].as_array().unwrap();
-    assert!(
-        !fired.is_empty() && fired.iter().all(|f| f["build"].is_string()),
-        "{fired:#?}"
     );
 }

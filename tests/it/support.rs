@@ -1,8 +1,10 @@
-//! What tests of BigQuery share: a server that stands in for it, and a check of the grammar of its SQL.
+//! What tests share: of BigQuery a server that stands in for it and a check of the grammar of its SQL; and a proxy that
+//! loses requests and answers.
 
 pub mod bigquery;
 pub mod faults;
 pub mod grammar;
+pub mod lossy;
 
 /// The interpreter that `.ci/test` has prepared with `tests/clients/bigquery.txt`.
 ///

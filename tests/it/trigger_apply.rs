@@ -3,10 +3,12 @@
 
 use std::process::Command;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::emulate::{emulate_with, get, post};
 use crate::harness::{Ended, Project, Running, ended};
+use crate::support::lossy::{Fate, Proxy, Trouble};
 
 const CONFIG: &str = "\
 model: churn
@@ -38,18 +40,22 @@ impl Cloud {
         let project = Project::empty();
         let service = ["--run-service", "serin-listen=http://127.0.0.1:9"];
         let (emulator, url) = emulate_with(&project, "cloud", &[&service[..], flags].concat());
-        for bucket in ["work", "incoming"] {
-            let bucket = json!({"name": bucket, "location": "us-central1"});
-            let made = format!("{url}/storage/v1/b?project=p");
-            assert_eq!(post(&made, &bucket).0, 200);
-        }
         let cloud = Self {
             project,
             _emulator: emulator,
             url,
         };
+        for bucket in ["work", "incoming"] {
+            cloud.make_bucket(bucket);
+        }
         cloud.asks(TRIGGERS);
         cloud
+    }
+
+    fn make_bucket(&self, name: &str) {
+        let bucket = json!({"name": name, "location": "us-central1"});
+        let made = format!("{}/storage/v1/b?project=p", self.url);
+        assert_eq!(post(&made, &bucket).0, 200);
     }
 
     fn asks(&self, triggers: &str) {
@@ -57,13 +63,19 @@ impl Cloud {
             .write("serin.yaml", &format!("{CONFIG}{triggers}"));
     }
 
-    /// `serin` with the variables of `serin emulate env`, in the folder of the config.
+    /// The variables of `serin emulate env`, as a shell takes them.
+    fn env(&self) -> String {
+        let env = ["emulate", "env", "--url", &self.url, "--project", "p"];
+        self.project.serin(&env).expect(0).stdout
+    }
+
+    /// `serin` with these variables, in the folder of the config.
     fn command(&self, arguments: &[&str]) -> Command {
-        let env = self
-            .project
-            .serin(&["emulate", "env", "--url", &self.url, "--project", "p"])
-            .expect(0);
-        let script = format!("{}\nexec \"$@\"", env.stdout);
+        self.command_with(&self.env(), arguments)
+    }
+
+    fn command_with(&self, env: &str, arguments: &[&str]) -> Command {
+        let script = format!("{env}\nexec \"$@\"");
         let serin = self.project.command(arguments);
         let mut command = Command::new("sh");
         command.args(["-c", &script, "sh"]);
@@ -111,8 +123,16 @@ impl Cloud {
         listed[collection].as_array().cloned().unwrap_or_default()
     }
 
+    /// The jobs, without what time makes of them.
     fn jobs(&self) -> Vec<Value> {
-        self.list("/v1/projects/p/locations/us-central1/jobs", "jobs")
+        let mut jobs = self.list("/v1/projects/p/locations/us-central1/jobs", "jobs");
+        for job in &mut jobs {
+            let fields = job.as_object_mut().unwrap();
+            fields.retain(|name, _| {
+                !["scheduleTime", "lastAttemptTime", "status"].contains(&&**name)
+            });
+        }
+        jobs
     }
 }
 
@@ -172,11 +192,28 @@ fn what_differs_is_changed_and_what_is_asked_no_more_goes_by_prune() {
     assert_eq!(deleted, 1, "{pruned:?}");
     cloud.assert_all_same();
     cloud.asks(TRIGGERS);
+    // Back to Eventarc: the notification goes, and before the topic that it tells.
+    let planned = cloud.plan(&["--prune", "--dry-run"]);
+    let planned: Vec<&str> = planned
+        .iter()
+        .filter(|(action, _)| action == "delete")
+        .map(|(_, kind)| kind.as_str())
+        .collect();
+    let (objects, wake) = (["pubsub_subscription"; 2], ["pubsub_topic"; 2]);
+    assert_eq!(
+        planned,
+        [&["storage_notification"][..], &objects, &wake].concat()
+    );
     cloud
         .apply(&["--prune"])
         .expect(0)
         .says("deleted the Pub/Sub topic `serin-churn-objects`");
     cloud.assert_all_same();
+    let told = cloud.list("/storage/v1/b/incoming/notificationConfigs", "items");
+    assert!(
+        told.iter().all(|one| one["custom_attributes"].is_null()),
+        "{told:?}"
+    );
     let topics = cloud.list("/v1/projects/p/topics", "topics");
     assert_eq!(topics.iter().filter(is_ours).count(), 0, "{topics:?}");
 }
@@ -227,6 +264,129 @@ fn faults_of_the_cloud_lead_to_the_same_state() {
     let told = cloud.list("/storage/v1/b/incoming/notificationConfigs", "items");
     assert_eq!(told.len(), 1);
     assert_eq!(told[0]["object_name_prefix"], "new/");
+}
+
+/// A killed run, and how the next one ends.
+struct Killed<'a> {
+    cloud: &'a Cloud,
+    env: String,
+    /// The file of the config.
+    file: String,
+}
+
+impl Killed<'_> {
+    fn command(&self, url: &str, flags: &[&str]) -> Command {
+        let env = self.env.replace(&self.cloud.url, url);
+        let arguments = [&["trigger", "apply", "--config", &self.file], flags].concat();
+        self.cloud.command_with(&env, &arguments)
+    }
+
+    /// Runs to the request `nth`, which takes effect, and is killed there. Gives what was asked.
+    fn until(&self, nth: usize) -> Vec<String> {
+        let fate = Fate {
+            trouble: Trouble::Silent,
+            takes_effect: true,
+        };
+        let proxy = Proxy::before(&self.cloud.url, nth, fate);
+        let mut running = Running::new(&mut self.command(&proxy.url, &[]));
+        proxy.wait_for(|| running.is_over());
+        if running.is_over() {
+            assert_eq!(running.wait(), Some(0), "{}", running.text());
+        } else {
+            running.signal(Signal::KILL);
+            running.wait();
+        }
+        proxy.asked()
+    }
+
+    /// The next run makes all that is asked for, and no more than that.
+    fn finishes(&self, at: &str) {
+        ended(self.command(&self.cloud.url, &[]).output().unwrap()).expect(0);
+        let mut plan = self.command(
+            &self.cloud.url,
+            &["--prune", "--dry-run", "--format", "json"],
+        );
+        let plan = ended(plan.output().unwrap()).expect(0).stdout;
+        let told: Value = serde_json::from_str(&plan).unwrap();
+        let rows = told["resources"].as_array().unwrap();
+        let is_same = |row: &Value| row["action"] == "same";
+        assert!(rows.iter().all(is_same), "{at}: {plan}");
+    }
+}
+
+/// Which requests of a run may have changed something.
+fn changes(asked: &[String]) -> Vec<usize> {
+    let changes = |n: &usize| !asked[*n].starts_with("GET ");
+    (0..asked.len()).filter(changes).collect()
+}
+
+/// Kills a run that makes everything, and one that changes it, at each request that does so.
+fn is_finished_after_a_kill_anywhere(cloud: &Cloud, triggers: &str, change: fn(&str) -> String) {
+    let env = cloud.env();
+    let of = |n: usize| {
+        let model = format!("m-{n}-{}", triggers.len());
+        let own = [
+            ("model: churn", format!("model: {model}")),
+            ("repo: churn", format!("repo: {model}")),
+            ("topic: wake", format!("topic: {model}")),
+            ("gs://incoming/", format!("gs://in-{model}/")),
+        ];
+        cloud.make_bucket(&format!("in-{model}"));
+        let mut first = format!("{CONFIG}{triggers}");
+        for (is, wanted) in own {
+            first = first.replace(is, &wanted);
+        }
+        let name = format!("{model}.yaml");
+        cloud.project.write(&name, &first);
+        let killed = Killed {
+            cloud,
+            env: env.clone(),
+            file: format!("project/{name}"),
+        };
+        (killed, name, change(&first))
+    };
+    let (whole, name, changed) = of(usize::MAX);
+    let makes = changes(&whole.until(usize::MAX));
+    cloud.project.write(&name, &changed);
+    let alters = changes(&whole.until(usize::MAX));
+    assert!(makes.len() > 5 && alters.len() > 2, "{makes:?} {alters:?}");
+    for n in 0..makes.len().max(alters.len()) {
+        let (killed, name, changed) = of(n);
+        match makes.get(n) {
+            Some(nth) => drop(killed.until(*nth)),
+            None => drop(killed.until(usize::MAX)),
+        }
+        killed.finishes(&format!("made, {n}"));
+        cloud.project.write(&name, &changed);
+        if let Some(nth) = alters.get(n) {
+            killed.until(*nth);
+            killed.finishes(&format!("changed, {n}"));
+        }
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_at_any_request_is_finished_by_the_next() {
+    let cloud = Cloud::start(&[]);
+    let service = TRIGGERS.replace(
+        "caller@p.iam.gserviceaccount.com",
+        "caller@p.iam.gserviceaccount.com, topic: wake",
+    );
+    let url = service.replace("service: serin-listen", "url: 'http://127.0.0.1:9/'");
+    let cloud = &cloud;
+    std::thread::scope(|scope| {
+        for triggers in [&service, &url] {
+            scope.spawn(move || {
+                is_finished_after_a_kill_anywhere(cloud, triggers, |config| {
+                    config
+                        .replace("0 3 * * 1", "0 4 * * 1")
+                        .replace("/new/", "/newer/")
+                        .replace("models/**", "data/**")
+                        .replace("caller@", "other@")
+                });
+            });
+        }
+    });
 }
 
 #[test]
@@ -286,10 +446,7 @@ fn googles_own_command_line_sees_what_was_made() {
     );
     cloud.asks(&by_topic);
     cloud.apply(&[]).expect(0);
-    let env = cloud
-        .project
-        .serin(&["emulate", "env", "--url", &cloud.url, "--project", "p"])
-        .expect(0);
+    let env = cloud.env();
     let settings = tempfile::tempdir().unwrap();
     for (arguments, sees) in [
         ("builds triggers list", "serin-churn-build"),
@@ -304,7 +461,7 @@ fn googles_own_command_line_sees_what_was_made() {
         ),
         ("source repos list", "churn"),
     ] {
-        let script = format!("{}\nexec gcloud {arguments} --format=json", env.stdout);
+        let script = format!("{env}\nexec gcloud {arguments} --format=json");
         let output = Command::new("sh")
             .args(["-c", &script])
             .env("CLOUDSDK_CONFIG", settings.path())

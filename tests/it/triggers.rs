@@ -14,23 +14,34 @@ use crate::harness::{Ended, Project, Running};
 pub const PROJECT: &str = "local-project";
 const TRIGGER: &str = "serin-customer-churn-build";
 
-/// A build that does no more than claim its key, as the first step of every build does.
-const CLAIMS: &str = "\
-steps:
-  - id: lint
-    name: us-central1-docker.pkg.dev/$PROJECT_ID/serin/serin:latest
-    args: [lint, --project=$PROJECT_ID, --region=us-central1]
-    env: &started
-      - BUILD_ID=$BUILD_ID
-      - SERIN_CAUSE=${_SERIN_CAUSE}
-      - SERIN_REASON=${_SERIN_REASON}
-      - SERIN_KEY=${_SERIN_KEY}
-  - id: after
-    name: us-central1-docker.pkg.dev/$PROJECT_ID/serin/serin:latest
-    args: [lint, --project=$PROJECT_ID, --region=us-central1]
-    env: *started
-substitutions: {_SERIN_CAUSE: '', _SERIN_REASON: '', _SERIN_KEY: ''}
-options: {logging: CLOUD_LOGGING_ONLY}
+/// A build that does no more than claim its key, as the first step of every build does, and run that step.
+pub fn claims(step: &str) -> String {
+    let step = |id: &str, env: &str| {
+        format!(
+            "  - id: {id}\n    name: us-central1-docker.pkg.dev/$PROJECT_ID/serin/serin:latest\n    \
+             args: [{step}, --project=$PROJECT_ID, --region=us-central1]\n    env: {env}\n"
+        )
+    };
+    let variables = "      - BUILD_ID=$BUILD_ID\n      - SERIN_CAUSE=${_SERIN_CAUSE}\n      \
+                     - SERIN_REASON=${_SERIN_REASON}\n      - SERIN_KEY=${_SERIN_KEY}\n";
+    format!(
+        "steps:\n{}{variables}{}substitutions: {{_SERIN_CAUSE: '', _SERIN_REASON: '', _SERIN_KEY: ''}}\n\
+         options: {{logging: CLOUD_LOGGING_ONLY}}\n",
+        step("first", "&started"),
+        step("after", "*started")
+    )
+}
+
+/// A config of as little as there can be.
+const SMALL: &str = "\
+model: customer-churn
+bucket: gs://my-project-churn
+data: {tables: {t: t.csv}, label: {column: y}}
+train: {builtin: {}}
+deploy: {endpoint: e}
+triggers:
+  commit: {source: csr, repo: churn, branch: ^main$}
+  limits: {cool_down: 0s, per_day: 1000, one_at_a_time: false}
 ";
 
 /// The example with a repository, a trigger and an emulated cloud in which it can be run.
@@ -48,13 +59,41 @@ impl Cloud {
             "\ntriggers:\n  commit: {{source: csr, repo: churn, branch: ^main$}}\n{triggers}\n"
         );
         project.edit("serin.yaml", |text| text + &section);
-        project.write("cloudbuild.yaml", CLAIMS);
+        project.write("cloudbuild.yaml", &claims("lint"));
         repository(&project.source());
         Self::of(project, flags)
     }
 
-    /// Of a project that is a repository already.
+    /// Of a project that is a repository already, with the trigger that `serin trigger apply` would make.
     pub fn of(project: Project, flags: &[&str]) -> Self {
+        let cloud = Self::without_trigger(project, flags);
+        cloud.make_trigger();
+        cloud
+    }
+
+    /// Makes the repository of Cloud Source Repositories, and pushes to it before any trigger is there.
+    pub fn push(&self) {
+        let name = json!({"name": format!("projects/{PROJECT}/repos/churn")});
+        let made = post(&self.at(&format!("v1/projects/{PROJECT}/repos")), &name);
+        assert_eq!(made.0, 200, "{}", made.1);
+        let address = self.at(&format!("p/{PROJECT}/r/churn"));
+        git(&self.project.source(), &["push", "-q", &address, "main"]);
+    }
+
+    pub fn make_trigger(&self) {
+        let trigger = json!({
+            "name": TRIGGER, "filename": "cloudbuild.yaml",
+            "triggerTemplate": {"repoName": "churn", "branchName": "^main$"},
+        });
+        // A fault may answer after it took effect.
+        post(
+            &self.at(&format!("v1/projects/{PROJECT}/locations/global/triggers")),
+            &trigger,
+        );
+    }
+
+    /// Of a project that is a repository already.
+    fn without_trigger(project: Project, flags: &[&str]) -> Self {
         let repository = format!("churn={}", project.source().display());
         let mut all = vec!["--builds", "host", "--repository", &repository];
         all.extend(flags);
@@ -69,16 +108,24 @@ impl Cloud {
             &cloud.at(&format!("storage/v1/b?project={PROJECT}")),
             &bucket,
         );
-        let trigger = json!({
-            "name": TRIGGER, "filename": "cloudbuild.yaml",
-            "triggerTemplate": {"repoName": "churn", "branchName": "^main$"},
-        });
-        // A fault may answer after it took effect.
-        post(
-            &cloud.at(&format!("v1/projects/{PROJECT}/locations/global/triggers")),
-            &trigger,
-        );
         cloud
+    }
+
+    /// With next to no data, and builds that claim their key and then fail at once; no limit holds one back.
+    pub fn small(triggers: &str, flags: &[&str]) -> Self {
+        let cloud = Self::small_without_trigger(triggers, flags);
+        cloud.make_trigger();
+        cloud
+    }
+
+    /// The same before the first `serin trigger apply`.
+    pub fn small_without_trigger(triggers: &str, flags: &[&str]) -> Self {
+        let project = Project::empty();
+        project.write("serin.yaml", &format!("{SMALL}{triggers}"));
+        project.write("t.csv", "a,y\n1,0\n");
+        project.write("cloudbuild.yaml", &claims("validate"));
+        repository(&project.source());
+        Self::without_trigger(project, flags)
     }
 
     pub fn at(&self, path: &str) -> String {
@@ -87,11 +134,26 @@ impl Cloud {
 
     /// A command that finds this cloud.
     pub fn command(&self, arguments: &[&str]) -> Command {
+        self.command_by(&self.url, arguments)
+    }
+
+    /// The same by a proxy before it.
+    pub fn command_by(&self, url: &str, arguments: &[&str]) -> Command {
         let mut command = self.project.command(arguments);
-        command.env("STORAGE_EMULATOR_HOST", &self.url);
-        for api in ["AIPLATFORM", "CLOUDBUILD", "MONITORING", "LOGGING"] {
+        command.env("STORAGE_EMULATOR_HOST", url);
+        for api in [
+            "AIPLATFORM",
+            "CLOUDBUILD",
+            "CLOUDSCHEDULER",
+            "EVENTARC",
+            "LOGGING",
+            "MONITORING",
+            "PUBSUB",
+            "RUN",
+            "SOURCEREPO",
+        ] {
             let variable = format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}");
-            command.env(variable, format!("{}/", self.url));
+            command.env(variable, format!("{url}/"));
         }
         command
             .env("SERIN_PROJECT", PROJECT)
@@ -149,7 +211,7 @@ impl Cloud {
 
     /// Every build, the newest first; asked again where a fault of the emulator hits the question.
     pub fn builds(&self) -> Vec<Value> {
-        let path = format!("v1/projects/{PROJECT}/locations/global/builds");
+        let path = format!("v1/projects/{PROJECT}/locations/global/builds?pageSize=1000");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -197,30 +259,20 @@ impl Cloud {
 
 /// Makes a folder a repository with one commit on `main`.
 pub fn repository(folder: &Path) {
-    for arguments in [
-        &["init", "-q", "-b", "main"][..],
-        &["add", "-A"],
-        &[
-            "-c",
-            "user.name=t",
-            "-c",
-            "user.email=t@t",
-            "commit",
-            "-qm",
-            "First",
-        ],
-    ] {
-        let ran = Command::new("git")
-            .args(arguments)
-            .current_dir(folder)
-            .output();
-        let ran = ran.unwrap();
-        assert!(
-            ran.status.success(),
-            "{}",
-            String::from_utf8_lossy(&ran.stderr)
-        );
-    }
+    git(folder, &["init", "-q", "-b", "main"]);
+    git(folder, &["add", "-A"]);
+    let who = ["-c", "user.name=t", "-c", "user.email=t@t"];
+    git(folder, &[&who[..], &["commit", "-qm", "First"]].concat());
+}
+
+fn git(folder: &Path, arguments: &[&str]) {
+    let ran = Command::new("git")
+        .args(arguments)
+        .current_dir(folder)
+        .output();
+    let ran = ran.unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{said}");
 }
 
 fn finding<'a>(checked: &'a Value, cause: &str) -> &'a Value {
@@ -231,7 +283,7 @@ fn finding<'a>(checked: &'a Value, cause: &str) -> &'a Value {
 
 #[test]
 fn a_build_is_fired_by_hand_once_for_a_key_and_history_tells_it() {
-    let cloud = Cloud::with("  limits: {cool_down: 1ms, per_day: 5}", &[]);
+    let cloud = Cloud::with("  limits: {cool_down: 0s, per_day: 5}", &[]);
     let fire = ["trigger", "fire", "--reason", "costs $5", "--key", "a"];
     cloud.serin(&fire).expect(0).says("on_demand: fires: costs");
     cloud.settle();
@@ -260,7 +312,7 @@ fn a_build_is_fired_by_hand_once_for_a_key_and_history_tells_it() {
 
 #[test]
 fn of_two_builds_of_a_key_one_is_a_twin_and_ends_well() {
-    let cloud = Cloud::with("  limits: {cool_down: 1ms}", &[]);
+    let cloud = Cloud::with("  limits: {cool_down: 0s}", &[]);
     let run = format!("v1/projects/{PROJECT}/locations/global/triggers/{TRIGGER}:run");
     let substitutions = json!({
         "_SERIN_CAUSE": "on_demand", "_SERIN_REASON": "a lost answer", "_SERIN_KEY": "k",
@@ -334,7 +386,7 @@ fn each_limit_holds_a_build_back_and_history_says_which() {
 fn a_scheduled_time_starts_one_build() {
     let minute = (Timestamp::real_now() - Duration::from_secs(20 * 60)).to_string();
     let cron = &minute[14..16];
-    let causes = format!("  schedule: {{cron: \"{cron} * * * *\"}}\n  limits: {{cool_down: 1ms}}");
+    let causes = format!("  schedule: {{cron: \"{cron} * * * *\"}}\n  limits: {{cool_down: 0s}}");
     let cloud = Cloud::with(&causes, &[]);
     let checked = cloud.check();
     assert_eq!(
@@ -352,14 +404,15 @@ fn a_scheduled_time_starts_one_build() {
     assert_eq!(cloud.builds().len(), 1);
 }
 
-/// A cloud with a champion, whose commits claim their key and do no more.
-fn with_champion(triggers: &str) -> Cloud {
+/// A cloud with a champion, whose commits claim their key and run a step. What `prepare` makes is there before.
+pub fn with_champion(triggers: &str, step: &str, prepare: impl FnOnce(&Cloud)) -> Cloud {
     let project = Project::churn_with_short_rollout();
     let section = format!(
         "\ntriggers:\n  commit: {{source: csr, repo: churn, branch: ^main$}}\n{triggers}\n"
     );
     project.edit("serin.yaml", |text| text + &section);
-    let cloud = Cloud::of(project, &[]);
+    let cloud = Cloud::without_trigger(project, &[]);
+    prepare(&cloud);
     let (project, url) = (&cloud.project, &cloud.url);
     let arguments = [
         "run",
@@ -370,7 +423,7 @@ fn with_champion(triggers: &str) -> Cloud {
         url,
     ];
     project.serin(&arguments).expect(0);
-    project.write("cloudbuild.yaml", CLAIMS);
+    project.write("cloudbuild.yaml", &claims(step));
     let _state = std::fs::remove_dir_all(project.source().join(".serin"));
     repository(&project.source());
     cloud
@@ -379,7 +432,9 @@ fn with_champion(triggers: &str) -> Cloud {
 #[test]
 fn performance_drift_and_new_data_each_start_one_build() {
     let cloud = with_champion(
-        "  new_data: {rows: 100}\n  performance: {metric: roc_auc, below: 0.88, labels: {local: labels.csv, key: customer_id}}\n  drift: {psi: 0.2, weighted_by: importance}\n  limits: {cool_down: 1ms, per_day: 9}",
+        "  new_data: {rows: 100}\n  performance: {metric: roc_auc, below: 0.88, labels: {local: labels.csv, key: customer_id}}\n  drift: {psi: 0.2, weighted_by: importance}\n  limits: {cool_down: 0s, per_day: 9}",
+        "lint",
+        Cloud::make_trigger,
     );
     let decisions = |checked: &Value| {
         ["performance", "drift", "new_data"].map(|cause| {
@@ -464,7 +519,7 @@ fn performance_drift_and_new_data_each_start_one_build() {
 
 #[test]
 fn a_key_that_was_left_without_a_build_is_finished() {
-    let cloud = Cloud::with("  limits: {cool_down: 1ms}", &[]);
+    let cloud = Cloud::with("  limits: {cool_down: 0s}", &[]);
     let firing = |key: &str| {
         json!({
             "model": "customer-churn", "key": key, "cause": "new_data", "reason": "r", "by": "p",
@@ -500,10 +555,7 @@ fn a_key_that_was_left_without_a_build_is_finished() {
 
 /// Fires one key under a fault, as often as the caller would send it again; one build gets past its first step.
 fn fires_once_under(fault: &str) {
-    let cloud = Cloud::with(
-        "  limits: {cool_down: 1ms, per_day: 9}",
-        &["--fault", fault],
-    );
+    let cloud = Cloud::with("  limits: {cool_down: 0s, per_day: 9}", &["--fault", fault]);
     let fire = ["trigger", "fire", "--reason", "r", "--key", "k"];
     let mut tried = 0;
     // What failed is sent again, and finished once it is old enough.
@@ -537,45 +589,5 @@ fn refusals_and_lost_answers_of_cloud_build_make_one_build() {
 fn refusals_and_lost_answers_of_storage_make_one_build() {
     for fault in ["storage:503:0.4", "storage:reset:0.3", "storage:429:0.3"] {
         fires_once_under(fault);
-    }
-}
-
-#[test]
-fn a_check_that_is_killed_anywhere_makes_one_build() {
-    let cloud = Cloud::with(
-        "  limits: {cool_down: 1ms, per_day: 99}",
-        &[
-            "--fault",
-            "storage:delay:15ms",
-            "--fault",
-            "cloudbuild:delay:15ms",
-        ],
-    );
-    let seed = std::env::var("SERIN_KILLS_SEED")
-        .ok()
-        .and_then(|s| s.parse().ok());
-    let seed: u64 = seed.unwrap_or_else(|| u64::from(std::process::id()));
-    println!("SERIN_KILLS_SEED={seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
-    for n in 0..8 {
-        let key = format!("k{n}");
-        let fire = ["trigger", "fire", "--reason", "r", "--key", &key];
-        let mut killed = cloud.command(&fire).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(random.u64(10..400)));
-        let _ended = killed.kill();
-        killed.wait().unwrap();
-        // The event comes again, and what was left is finished.
-        let minutes = 3 * (n + 1);
-        let again = cloud.serin_later(&fire, minutes);
-        if again.code != Some(0) {
-            cloud.settle();
-            cloud.serin_later(&fire, minutes).expect(0);
-        }
-        cloud.settle();
-        assert_eq!(
-            cloud.past_first_step(&format!("on-demand-{key}")),
-            1,
-            "{key}"
-        );
     }
 }

@@ -480,6 +480,19 @@ if TOOL == "gcloud":
         tool(f"eventarc triggers update calls {AT} --destination-run-path=/events")
         tool(f"eventarc triggers delete calls {AT}")
 
+    @call
+    def source_repos():
+        tool("source repos create calls")
+        assert data("source repos list")[0]["name"] == f"projects/{PROJECT}/repos/calls"
+        says(tool("source repos update calls --add-topic=calls-events", ends=1), "emulator")
+
+    @call
+    def builds_triggers_create_list_delete():
+        flags = "--name=calls --repo=calls --branch-pattern=^main$ --build-config=cloudbuild.yaml"
+        tool(f"builds triggers create cloud-source-repositories {flags}")
+        assert "calls" in [one["name"] for one in data("builds triggers list")]
+        tool("builds triggers delete calls")
+
     def not_emulated(line):
         """Refused at once, in words that name what refuses."""
         began = time.monotonic()

@@ -300,7 +300,7 @@ SUITES = {
     "node": ("Node's @google-cloud/storage 7.22.0", node, True),
     "aiplatform": ("google-cloud-aiplatform 2.7.0", aiplatform, True),
     "discovery": ("google-api-python-client 2.202.0", discovery, True),
-    "gcloud": ("gcloud 528: storage, ai, builds, logging", tool("gcloud"), False),
+    "gcloud": ("gcloud 528: storage, ai, builds, logging, and the services that start builds", tool("gcloud"), False),
     "gsutil": ("gsutil 5.34", tool("gsutil"), False),
     "bq": ("bq 2.1.18, refused", tool("bq"), False),
 }
