@@ -145,7 +145,6 @@ impl Cloud {
             "AIPLATFORM",
             "CLOUDBUILD",
             "CLOUDSCHEDULER",
-            "EVENTARC",
             "LOGGING",
             "MONITORING",
             "PUBSUB",
@@ -155,6 +154,9 @@ impl Cloud {
             let variable = format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}");
             command.env(variable, format!("{url}/"));
         }
+        // Its paths are Cloud Build's elsewhere.
+        let eventarc = "CLOUDSDK_API_ENDPOINT_OVERRIDES_EVENTARC";
+        command.env(eventarc, format!("{url}/_eventarc/"));
         command
             .env("SERIN_PROJECT", PROJECT)
             .env("SERIN_REGION", "us-central1")
