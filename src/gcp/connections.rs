@@ -49,9 +49,7 @@ impl Limits {
     ///
     /// # Errors
     /// [`Input`] where it is no number of seconds.
-    pub(super) fn from_variables(
-        variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, Input> {
+    pub(super) fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Input> {
         let text = variable(TIMEOUT_VARIABLE).unwrap_or_default();
         let text = text.trim();
         if matches!(text, "" | "0") {

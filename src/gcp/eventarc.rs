@@ -14,8 +14,9 @@ use super::operations::{self, Operation};
 use super::rest::Rest;
 use super::retry::Idempotency;
 
-/// So long a change may take, on the build's clock.
-const LONGEST_CHANGE: Duration = Duration::from_secs(600);
+/// So long a change may take, on the build's clock; it takes two minutes, and a clock that goes fast leaves a busy
+/// machine little of them.
+const LONGEST_CHANGE: Duration = Duration::from_secs(3600);
 
 /// A client of Eventarc in one project and location.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use super::client::Client;
 use super::endpoint::Base;
 use super::error::Error;
 use super::retry::Idempotency;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Timestamp;
 
 /// The most that Google gives in one page.
 const PAGE: u32 = 1000;
@@ -77,11 +77,6 @@ impl Logging {
             base: client.bases().logging.clone(),
             parent: format!("projects/{project}"),
         }
-    }
-
-    /// The build's clock.
-    pub(crate) fn clock(&self) -> &Clock {
-        self.client.clock()
     }
 
     /// One page of the entries that a filter lets through, oldest first, and the token of the next

@@ -1,13 +1,13 @@
 //! The end of a log of Cloud Logging while it grows: each entry once, in the order of their times.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
 use crate::gcp::{Client, Error, LogEntry, Logging};
 
 /// An entry becomes visible some seconds after its time, and one may do so after others that are newer: before an
-/// entry is told, older ones are waited for this long, on the build's clock.
+/// entry is told, older ones are waited for this long, in real time: who writes the log may be on a slower clock.
 const HELD: Duration = Duration::from_secs(15);
 /// Entries that are this much older than what was told are told all the same, out of their order.
 const LOOK_BACK: Duration = Duration::from_secs(15);
@@ -25,7 +25,8 @@ pub(super) struct Tail {
     since: Timestamp,
     told: BTreeSet<Id>,
     /// Entries that wait for older ones, and when they were seen first.
-    held: BTreeMap<Id, Timestamp>,
+    held: BTreeMap<Id, Instant>,
+    held_for: Duration,
 }
 
 impl Tail {
@@ -37,6 +38,7 @@ impl Tail {
             since,
             told: BTreeSet::new(),
             held: BTreeMap::new(),
+            held_for: HELD,
         }
     }
 
@@ -47,15 +49,15 @@ impl Tail {
     /// When the cloud fails or refuses; nothing is lost by that.
     pub(super) async fn next(&mut self) -> Result<Vec<LogEntry>, Error> {
         // Before the question: what is visible at this time is in its answer.
-        let asked = self.logging.clock().now();
+        let asked = Instant::now();
         let mut listed = self.list().await?;
-        let seen = self.logging.clock().now();
+        let seen = Instant::now();
         for entry in &listed {
             self.held.entry(id(entry)).or_insert(seen);
         }
         let is_ripe = |entry: &LogEntry| {
             let first = self.held.get(&id(entry));
-            first.is_some_and(|first| *first + HELD <= asked)
+            first.is_some_and(|first| asked.saturating_duration_since(*first) >= self.held_for)
         };
         // Whatever stands before a ripe entry goes with it.
         let ripe = listed.iter().rposition(is_ripe).map_or(0, |last| last + 1);
@@ -136,11 +138,15 @@ mod tests {
         .await;
         let client = server.client();
         let since = "2026-01-01T00:00:00Z".parse().unwrap();
-        let mut tail = Tail::new(&client, "p", "f=\"x\"".into(), since);
+        let mut tail = Tail {
+            held_for: Duration::from_millis(50),
+            ..Tail::new(&client, "p", "f=\"x\"".into(), since)
+        };
+        let wait = || tokio::time::sleep(Duration::from_millis(60));
         assert!(texts(tail.next().await.unwrap()).is_empty());
-        client.clock().sleep(HELD).await;
+        wait().await;
         assert_eq!(texts(tail.next().await.unwrap()), ["a", "b", "d"]);
-        client.clock().sleep(HELD).await;
+        wait().await;
         assert_eq!(texts(tail.next().await.unwrap()), ["c", "e"]);
         assert_eq!(texts(tail.rest().await.unwrap()), ["f"]);
         let asked = server.asked();

@@ -265,8 +265,7 @@ struct JobLog {
 impl JobLog {
     fn new(ctx: &Context, job: &CustomJob) -> Self {
         let job_id = resource_id(&job.name).to_owned();
-        let filter =
-            format!("resource.type=\"ml_job\" AND resource.labels.job_id=\"{job_id}\"");
+        let filter = format!("resource.type=\"ml_job\" AND resource.labels.job_id=\"{job_id}\"");
         let since = job.create_time.unwrap_or_else(|| ctx.clock.now());
         Self {
             tail: Tail::new(&ctx.client, &ctx.project, filter, since),

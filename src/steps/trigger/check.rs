@@ -29,8 +29,7 @@ impl Checked {
     pub(crate) fn is_starting(&self) -> bool {
         let known = self.started.as_ref();
         let is_starting = |finding: &Finding| matches!(finding, Finding::Starting { .. });
-        known.is_some_and(|firing| firing.build.is_none())
-            || self.findings.iter().any(is_starting)
+        known.is_some_and(|firing| firing.build.is_none()) || self.findings.iter().any(is_starting)
     }
 }
 

@@ -339,7 +339,10 @@ fn a_build_that_was_decided_on_and_not_started_is_told_apart() {
         model: "other".into(),
         ..left(hours(1))
     };
-    assert_eq!(held(&decided(&facts, &limits(), &[other])).0, HeldBy::OneAtATime);
+    assert_eq!(
+        held(&decided(&facts, &limits(), &[other])).0,
+        HeldBy::OneAtATime
+    );
 }
 
 #[test]
