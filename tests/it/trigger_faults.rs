@@ -67,11 +67,18 @@ fn clock() -> String {
     format!("300@{now}={now}")
 }
 
-/// A command that gives a request up soon.
-fn hurried(mut command: Command, clock: &str) -> Command {
+/// A command on this clock.
+fn at(mut command: Command, clock: &str) -> Command {
+    command.env("SERIN_CLOCK", clock);
     command
-        .env("SERIN_CLOCK", clock)
-        .env("CLOUDSDK_CORE_HTTP_TIMEOUT", "1");
+}
+
+/// The same, which gives a request up soon where that is how it fails.
+fn hurried(command: Command, clock: &str, wrong: Wrong) -> Command {
+    let mut command = at(command, clock);
+    if wrong.fate.trouble == Trouble::Silent {
+        command.env("CLOUDSDK_CORE_HTTP_TIMEOUT", "3");
+    }
     command
 }
 
@@ -84,8 +91,8 @@ fn run(
     (n, wrong): (usize, Wrong),
 ) -> (Ended, bool) {
     let proxy = Proxy::before(&cloud.url, n, wrong.fate);
-    let command = |url: &str| hurried(cloud.command_by(url, arguments), clock);
-    let again = || crate::harness::ended(command(&cloud.url).output().unwrap());
+    let command = |url: &str| hurried(cloud.command_by(url, arguments), clock, wrong);
+    let again = || crate::harness::ended(at(cloud.command(arguments), clock).output().unwrap());
     if !wrong.killed {
         let first = crate::harness::ended(command(&proxy.url).output().unwrap());
         let asked = proxy.asked();
@@ -117,7 +124,7 @@ fn until_started(cloud: &Cloud, arguments: &[&str], clock: &str, cause: &str, mu
     while decision(&last, cause) == "starting" {
         assert!(Instant::now() < end, "{}", last.stdout);
         std::thread::sleep(Duration::from_millis(100));
-        let command = &mut hurried(cloud.command(arguments), clock);
+        let command = &mut at(cloud.command(arguments), clock);
         last = crate::harness::ended(command.output().unwrap()).expect(0);
     }
 }
@@ -198,10 +205,7 @@ fn whatever_fails_of_an_event_one_build_is_made() {
     let cloud = Cloud::small(LISTEN, &[]);
     let clock = clock();
     let token = token(&cloud, ACCOUNT, AUDIENCE);
-    let listen = |url: &str| {
-        let command = cloud.command_by(url, &["listen", "--port", "0"]);
-        started(&mut hurried(command, &clock))
-    };
+    let listen = |url: &str| cloud.command_by(url, &["listen", "--port", "0"]);
     let mut count = 0;
     at_every_request(|n, wrong, _| {
         count += 1;
@@ -210,7 +214,7 @@ fn whatever_fails_of_an_event_one_build_is_made() {
             json!({"cause": "on_demand", "reason": "labels came"}),
         );
         let proxy = Proxy::before(&cloud.url, n, wrong.fate);
-        let (mut server, url) = listen(&proxy.url);
+        let (mut server, url) = started(&mut hurried(listen(&proxy.url), &clock, wrong));
         if !wrong.killed {
             let code = send(&url, &token, &event);
             assert_eq!(code, Some(200), "{n} {wrong:?} {:?}", proxy.asked());
@@ -223,7 +227,7 @@ fn whatever_fails_of_an_event_one_build_is_made() {
             server.wait();
         });
         // It was not acknowledged, so it comes again, until it is.
-        let (_server, url) = listen(&cloud.url);
+        let (_server, url) = started(&mut at(listen(&cloud.url), &clock));
         let end = Instant::now() + Duration::from_secs(30);
         loop {
             match send(&url, &token, &event) {
