@@ -38,7 +38,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Config, Spot};
 use crate::defaults;
 use crate::error::Input;
@@ -128,7 +128,7 @@ fn nowhere(what: &str, variable: &str) -> Input {
 ///
 /// # Errors
 /// Those of the step.
-fn run_step<T: Record>(
+fn run_step<T: Record + 'static>(
     flags: CommonFlags,
     step: impl AsyncFnOnce(&Context) -> Result<Outcome>,
 ) -> Result<u8> {
@@ -140,7 +140,7 @@ fn run_step<T: Record>(
             end_when_asked::<T>(ctx);
         }
         let ended = step(ctx).await;
-        settle::<T>(ctx, &ended);
+        settle::<T>(&ctx.workspace, ctx.clock.now(), &ended);
         ended
     })
 }
@@ -149,30 +149,30 @@ fn run_step<T: Record>(
 const HEARING: [&str; 2] = ["train", "deploy"];
 
 /// Ends the process when a signal asks for it, which a step that computes does not hear, and tells so in the record's place.
-fn end_when_asked<T: Record>(ctx: &Context) {
-    let ctx = ctx.clone();
+fn end_when_asked<T: Record + 'static>(ctx: &Context) {
+    let (workspace, clock) = (ctx.workspace.clone(), ctx.clock.clone());
     std::thread::spawn(move || {
         let Ok(runtime) = one_thread() else { return };
         let signal = runtime.block_on(crate::signals::interrupted());
         let error = anyhow::Error::new(signal);
         eprintln!("{}", exit::render(&error));
-        settle::<T>(&ctx, &Err(error));
+        settle::<T>(&workspace, clock.now(), &Err(error));
         std::process::exit(exit::interrupted_by(signal).into());
     });
 }
 
 /// Tells in the record's place how a step ended that left no record.
-fn settle<T: Record>(ctx: &Context, ended: &Result<Outcome>) {
-    let Some(mut found) = ctx.workspace.unfinished::<T>() else {
+fn settle<T: Record>(workspace: &Workspace, now: Timestamp, ended: &Result<Outcome>) {
+    let Some(mut found) = workspace.unfinished::<T>() else {
         // It wrote its record; where it failed after that, the page is of before.
         if ended.is_err() {
-            show(&ctx.workspace);
+            show(workspace);
         }
         return;
     };
     let written = match ended {
         // There was nothing for it to do: an earlier step had rejected.
-        Ok(_) => ctx.workspace.remove::<T>(),
+        Ok(_) => workspace.remove::<T>(),
         Err(error) => {
             let asked = error.is::<Interrupted>();
             found.status = if asked {
@@ -180,19 +180,19 @@ fn settle<T: Record>(ctx: &Context, ended: &Result<Outcome>) {
             } else {
                 Status::Failed
             };
-            found.ended = Some(ctx.clock.now());
+            found.ended = Some(now);
             let known = match found.reason.as_str() {
                 known if asked && !known.is_empty() => format!("; {known}"),
                 _ => String::new(),
             };
             found.reason = format!("{error:#}{known}");
-            ctx.workspace.write_unfinished::<T>(&found)
+            workspace.write_unfinished::<T>(&found)
         }
     };
     if let Err(e) = written {
         eprintln!("warning: {} is not up to date: {e:#}", T::FILE);
     }
-    show(&ctx.workspace);
+    show(workspace);
 }
 
 /// Brings the page up to what the records tell now. The step does not depend on it.
