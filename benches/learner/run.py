@@ -174,7 +174,7 @@ def read_by_python(table, folder):
             columns.append((moment - pd.Timestamp(feature["origin"])).dt.total_seconds())
             types.append("q")
             for part in feature.get("parts", []):
-                columns.append(getattr(moment.dt, {"weekday": "dayofweek"}.get(part, part)))
+                columns.append(getattr(moment.dt, {"weekday": "day_of_week"}.get(part, part)))
                 types.append("q")
         else:
             columns.append(values)
@@ -198,7 +198,7 @@ def frames(table):
         moment = pd.to_datetime(features[column], utc=True)
         features[column] = moment.astype("int64") / 1e9
         if table.parts:
-            features[f"{column}_weekday"] = moment.dt.dayofweek.astype(float)
+            features[f"{column}_weekday"] = moment.dt.day_of_week.astype(float)
             features[f"{column}_month"] = moment.dt.month.astype(float)
             features[f"{column}_hour"] = moment.dt.hour.astype(float)
     for column in features.columns:

@@ -124,7 +124,9 @@ async fn fit(flags: &Flags) -> Result<()> {
     for note in &report.notes {
         log::info(note);
     }
-    log::info(&summary(&report, specification.features.len()));
+    let weights = usize::from(specification.parameters.weight.is_some());
+    let features = specification.features.len().saturating_sub(weights);
+    log::info(&summary(&report, features));
 
     if let Ok(uri) = flags.model_dir.parse::<GsUri>() {
         // `model.json` names the digest of the others, so it goes last: with it the model is whole.

@@ -6,6 +6,7 @@ use anyhow::Result;
 use hessboost::config::{GrowPolicy, MaxDeltaStep, Monotone, TrainingParams};
 use hessboost::metric::EvalMetric;
 use hessboost::objective::{Multiclass, Objective, RegLoss};
+use serde_json::Value;
 
 use super::Lesson;
 use super::rows::Table;
@@ -183,13 +184,13 @@ fn monotone(table: &Table, parameters: &Builtin) -> Result<Vec<Monotone>> {
 }
 
 /// The parameters by their names in `serin.yaml`, for `model.json`.
-pub(super) fn named(parameters: &Builtin) -> BTreeMap<String, serde_json::Value> {
-    match serde_json::to_value(parameters) {
-        Ok(serde_json::Value::Object(map)) => {
-            map.into_iter().filter(|(_, v)| !v.is_null()).collect()
-        }
-        _ => BTreeMap::new(),
-    }
+pub(super) fn named(parameters: &Builtin) -> BTreeMap<String, Value> {
+    let Ok(Value::Object(map)) = serde_json::to_value(parameters) else {
+        return BTreeMap::new();
+    };
+    let said =
+        |value: &Value| !value.is_null() && value.as_object().is_none_or(|map| !map.is_empty());
+    map.into_iter().filter(|(_, value)| said(value)).collect()
 }
 
 #[cfg(test)]
