@@ -87,7 +87,7 @@ mod tests {
 
     fn read(train: &str) -> Result<Existing> {
         let text = format!(
-            "model: churn\nbucket: gs://my-bucket\ndata: {{tables: {{t: {{local: t.csv}}}}, label: {{column: y}}}}\ntrain: {train}\ndeploy: {{endpoint: churn}}\n"
+            "model: churn\nbucket: gs://my-bucket\ndata: {{tables: {{t: {{local: t.csv}}}}, label: {{column: y}}}}\ntrain: {train}\nvalidate: {{require: none}}\ndeploy: {{endpoint: churn}}\n"
         );
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("serin.yaml");

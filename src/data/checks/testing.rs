@@ -30,8 +30,8 @@ impl Setup {
     /// With a text for `lint`. The label is `churn`, and `dropped` is no feature.
     pub(super) fn with(profile: TableProfile, lint: &str) -> Self {
         let text = format!(
-            "model: m\nbucket: gs://abc\ntrain: {{builtin: {{}}}}\nvalidate: {{require: none}}\ndeploy: {{endpoint: e}}\n\
-             data: {{tables: {{t: data/t.csv}}, label: {{column: churn}}, drop: [dropped]}}\nlint: {lint}\n"
+            "model: m\nbucket: gs://abc\ntrain: {{builtin: {{}}}}\ndeploy: {{endpoint: e}}\n\
+             data: {{tables: {{t: data/t.csv}}, label: {{column: churn}}, drop: [dropped]}}\nlint: {lint}\nvalidate: {{require: none}}\n"
         );
         Self {
             config: Config::parse(Path::new("serin.yaml"), text.as_bytes()).unwrap(),

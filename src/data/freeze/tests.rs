@@ -23,8 +23,8 @@ impl Project {
         }
         let places = places.join(", ");
         let text = format!(
-            "model: m\nbucket: gs://abc\ntrain: {{builtin: {{}}}}\nvalidate: {{require: none}}\ndeploy: {{endpoint: e}}\n\
-             data: {{tables: {{{places}}}, {data}}}\n"
+            "model: m\nbucket: gs://abc\ntrain: {{builtin: {{}}}}\ndeploy: {{endpoint: e}}\n\
+             data: {{tables: {{{places}}}, {data}}}\nvalidate: {{require: none}}\n"
         );
         let config = Config::parse(Path::new("serin.yaml"), text.as_bytes()).unwrap();
         Self { folder, config }

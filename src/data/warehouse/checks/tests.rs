@@ -45,7 +45,7 @@ type Given<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
 
 fn config(data: &str) -> Config {
     let text = format!(
-        "model: m\nbucket: gs://abc\ntrain: {{builtin: {{}}}}\nvalidate: {{require: none}}\ndeploy: {{endpoint: e}}\ndata: {{{data}}}\n"
+        "model: m\nbucket: gs://abc\ntrain: {{builtin: {{}}}}\ndeploy: {{endpoint: e}}\ndata: {{{data}}}\nvalidate: {{require: none}}\n"
     );
     Config::parse(Path::new("serin.yaml"), text.as_bytes()).unwrap()
 }
