@@ -224,6 +224,7 @@ pub(super) fn hostile() -> Records {
             challenger: metrics.clone(),
             champion: Some(metrics.clone()),
         };
+        v.notes = names.clone();
         for (i, gate) in v.gates.iter_mut().enumerate() {
             gate.metric = at(i);
             gate.rule = at(i + 4);

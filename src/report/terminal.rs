@@ -199,7 +199,7 @@ fn validate_on(screen: Screen, validated: &Validated) -> String {
     let others = metrics.challenger.len() - shown.len();
     if others > 0 {
         text.push_str(&format!(
-            "{others} more metrics are in .serin/validate.json and on the page\n"
+            "{others} more in .serin/validate.json\n"
         ));
     }
     if !validated.gates.is_empty() {

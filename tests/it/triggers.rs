@@ -38,6 +38,7 @@ model: customer-churn
 bucket: gs://my-project-churn
 data: {tables: {t: t.csv}, label: {column: y}}
 train: {builtin: {}}
+validate: {require: none}
 deploy: {endpoint: e}
 triggers:
   commit: {source: csr, repo: churn, branch: ^main$}
