@@ -228,7 +228,7 @@ fn what_test_rows_cannot_decide_is_ruled_on() {
     let made = testing::binary(100);
     let champion = fitted(&made, 2);
     let challenger = fitted(&made, 1);
-    let mut config = validate(vec![gate("log_loss", no_worse(0.00001))], &[]);
+    let mut config = validate(vec![gate("accuracy", no_worse(0.001))], &[]);
     let judged = |config: &Validate| {
         let champion = Some(champion.path());
         evaluate(
