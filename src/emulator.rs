@@ -7,6 +7,7 @@
 //! [`watch`] (files that become objects later).
 //! It shares no struct with `gcp`, so that client and emulator cannot agree on the same mistake.
 
+mod bigquery;
 pub(crate) mod client;
 mod cloudbuild;
 mod core;
@@ -54,6 +55,7 @@ use crate::error::Input;
 use crate::image::SelfImages;
 use crate::listen::{self, Limits};
 use crate::process::Groups;
+use bigquery::BigQuery;
 pub(crate) use cloudbuild::BuildSettings;
 use cloudbuild::CloudBuild;
 use eventarc::Eventarc;
@@ -116,6 +118,7 @@ struct Emulator {
     core: Arc<Core>,
     storage: Arc<Storage>,
     monitoring: Arc<Monitoring>,
+    bigquery: Arc<BigQuery>,
     vertex: Arc<Vertex>,
     source_repos: Arc<SourceRepos>,
     cloudbuild: Arc<CloudBuild>,
@@ -126,7 +129,8 @@ struct Emulator {
 }
 
 /// Every service. A path belongs to the first one that owns it.
-static SERVICES: [Service; 10] = [
+static SERVICES: [Service; 11] = [
+    bigquery::SERVICE,
     storage::SERVICE,
     source_repos::SERVICE,
     pubsub::SERVICE,
@@ -155,6 +159,7 @@ fn kinds() -> Vec<Kind> {
 fn table(emulator: &Emulator) -> Table {
     let mut table = Table::default();
     table.add(&emulator.storage, storage::routes());
+    table.add(&emulator.bigquery, bigquery::routes());
     table.add(&emulator.vertex, vertex::routes());
     table.add(&emulator.source_repos, source_repos::routes());
     table.add(&emulator.cloudbuild, cloudbuild::routes());
@@ -262,6 +267,7 @@ impl Setup {
         let pubsub = Arc::new(PubSub::new(core.clone()));
         let storage = Arc::new(Storage::new(core.clone(), pubsub.clone()));
         let monitoring = Arc::new(Monitoring::new(core.clone()));
+        let bigquery = Arc::new(BigQuery::new(core.clone()));
         let source_repos = SourceRepos::new(core.clone(), options.most_push_bytes);
         let source_repos = Arc::new(source_repos);
         let watch = options.watch.clone();
@@ -270,7 +276,8 @@ impl Setup {
             core: core.clone(),
             storage: storage.clone(),
             monitoring: monitoring.clone(),
-            vertex: Arc::new(Vertex::new(core.clone(), monitoring)),
+            bigquery: bigquery.clone(),
+            vertex: Arc::new(Vertex::new(core.clone(), monitoring, bigquery.clone())),
             source_repos: source_repos.clone(),
             cloudbuild: Arc::new(CloudBuild::new(
                 core.clone(),
@@ -307,6 +314,7 @@ impl Setup {
             core.spawn(watch.keep());
         }
         monitoring::start(&emulator.monitoring);
+        bigquery::start(&bigquery);
         vertex::start(&emulator.vertex)
             .await
             .context("bringing the emulator's models up again")?;
@@ -323,6 +331,7 @@ async fn still(emulator: &Emulator) {
     source_repos::stop(&emulator.source_repos).await;
     cloudbuild::stop(&emulator.cloudbuild).await;
     emulator.core.tasks.shutdown().await;
+    bigquery::stop(&emulator.bigquery).await;
     if let Some(watch) = &emulator.watch {
         watch.close().await;
     }

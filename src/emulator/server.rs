@@ -231,11 +231,6 @@ fn serve_batch<'a>(
 }
 
 fn missing(method: &Method, path: &str) -> ApiError {
-    if path.starts_with("/bigquery/") {
-        return ApiError::unimplemented(
-            "This emulator has no BigQuery: start a server that does, and name it in BIGQUERY_EMULATOR_HOST.",
-        );
-    }
     if let Some(error) = SERVICES.iter().find_map(|s| (s.left_out)(path)) {
         return error;
     }

@@ -16,6 +16,7 @@ mod tests;
 mod training;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::Method;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use crate::emulator::bigquery::BigQuery;
 use crate::emulator::core::Core;
 use crate::emulator::core::faults::Api;
 use crate::emulator::core::operations::{self, Operation};
@@ -41,6 +43,10 @@ pub(in crate::emulator) struct Vertex {
     core: Arc<Core>,
     /// Counts the requests to endpoints.
     monitoring: Arc<Monitoring>,
+    /// Has the log of predictions.
+    bigquery: Arc<BigQuery>,
+    /// How many predictions were answered that may be logged.
+    answered: AtomicU64,
     /// What serves the deployed models.
     serving: serving::Servers,
     /// Held while it is checked whether an operation may begin, and it begins.
@@ -53,10 +59,16 @@ pub(in crate::emulator) struct Vertex {
 
 impl Vertex {
     /// With no job at work and no model served.
-    pub(in crate::emulator) fn new(core: Arc<Core>, monitoring: Arc<Monitoring>) -> Self {
+    pub(in crate::emulator) fn new(
+        core: Arc<Core>,
+        monitoring: Arc<Monitoring>,
+        bigquery: Arc<BigQuery>,
+    ) -> Self {
         Self {
             core,
             monitoring,
+            bigquery,
+            answered: AtomicU64::new(0),
             serving: serving::Servers::default(),
             admission: Mutex::default(),
             cancels: Mutex::default(),

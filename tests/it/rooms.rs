@@ -80,6 +80,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const EMULATOR: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("core", &["wire"]),
+    ("bigquery", &["core", "wire"]),
     ("kms", &["wire"]),
     ("logging", &["core", "wire"]),
     ("metadata", &["core"]),
@@ -91,7 +92,15 @@ const EMULATOR: &[(&str, &[&str])] = &[
     ("eventarc", &["core", "pubsub", "storage", "wire"]),
     (
         "vertex",
-        &["core", "kms", "logging", "monitoring", "storage", "wire"],
+        &[
+            "bigquery",
+            "core",
+            "kms",
+            "logging",
+            "monitoring",
+            "storage",
+            "wire",
+        ],
     ),
     ("source_repos", &["core", "wire"]),
     (

@@ -45,7 +45,7 @@ DURATION is like 800ms or 2s, in real time.
   SERVICE:reset:SHARE     the method takes effect, and the connection breaks off
   SERVICE:truncate:SHARE  the answer's body breaks off in the middle
 
-SERVICE is storage, aiplatform, monitoring, logging, cloudbuild, sourcerepo, cloudscheduler, pubsub, eventarc or run.";
+SERVICE is storage, aiplatform, monitoring, logging, bigquery, cloudbuild, sourcerepo, cloudscheduler, pubsub, eventarc or run.";
 
 /// One word of `--fault`.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,9 +145,11 @@ pub(crate) enum Api {
     PubSub,
     Eventarc,
     Run,
+    BigQuery,
 }
 
-const SERVICES: [(Api, &str); 10] = [
+const SERVICES: [(Api, &str); 11] = [
+    (Api::BigQuery, "bigquery"),
     (Api::Scheduler, "cloudscheduler"),
     (Api::PubSub, "pubsub"),
     (Api::Eventarc, "eventarc"),
@@ -174,7 +176,7 @@ impl fmt::Display for Api {
      every model, job:never-starts, job:fails, job:answer-lost, deploy:fails, deploy:answer-lost, deploy:slow, \
      event:duplicate, event:reorder, metrics:never-come, upload:fails, upload:answer-lost, SERVICE:CODE:SHARE \
      (429 or 500 to 504), SERVICE:delay:DURATION, SERVICE:reset:SHARE or SERVICE:truncate:SHARE, \
-     where SERVICE is storage, aiplatform, monitoring, logging, cloudbuild, sourcerepo, cloudscheduler, pubsub, eventarc or run, SHARE is from 0 to 1, and \
+     where SERVICE is storage, aiplatform, monitoring, logging, bigquery, cloudbuild, sourcerepo, cloudscheduler, pubsub, eventarc or run, SHARE is from 0 to 1, and \
      DURATION is like 800ms or 2s"
 )]
 pub(crate) struct ParseFaultError(String);

@@ -3,7 +3,7 @@
 //! A request says where a call goes, so this is the one door: out of it go calls to the loopback, to the hosts of
 //! `--allow-host`, to the Cloud Run services that stand on this machine, and to the emulator itself under the names of
 //! Google's hosts. Every other address is refused in a sentence, before any name is looked up. A call has a time-out
-//! of the operating system's clock, and of an answer only its status is read.
+//! of the operating system's clock, and of an answer only its status is read, but for [`post`].
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -296,6 +296,32 @@ pub(in crate::emulator) async fn send(core: &Arc<Core>, call: Call) -> Result<u1
             "Nobody answered within {timeout:?}."
         )))
     })
+}
+
+/// Sends a message to a program of this machine, or of a host that may be called; the answer is the HTTP code and the
+/// message, null where it is none.
+///
+/// # Errors
+/// Where the emulator does not call, and where nobody answers.
+pub(in crate::emulator) async fn post(
+    core: &Core,
+    url: &str,
+    message: &serde_json::Value,
+    timeout: Duration,
+) -> Result<(u16, serde_json::Value), CallError> {
+    let at = place(core, url)?;
+    let unreachable = |e: reqwest::Error| {
+        let e = e.without_url();
+        match e.is_timeout() {
+            true => CallError::TimedOut(format!("Nobody answered within {timeout:?}.")),
+            false => CallError::Unreachable(format!("{url} cannot be called: {}", deepest(&e))),
+        }
+    };
+    let sent = core.outgoing.client.post(at.url).timeout(timeout);
+    let answer = sent.json(message).send().await.map_err(unreachable)?;
+    let code = answer.status().as_u16();
+    let body = answer.bytes().await.map_err(unreachable)?;
+    Ok((code, serde_json::from_slice(&body).unwrap_or_default()))
 }
 
 async fn send_all(core: &Arc<Core>, mut call: Call) -> Result<u16, CallError> {

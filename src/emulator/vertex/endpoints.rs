@@ -1,6 +1,7 @@
 //! Endpoints: the resource, and the methods that make, read and delete it.
 
 pub(super) mod deploy;
+mod log;
 mod patch;
 pub(super) mod predict;
 pub(super) mod serving;
@@ -28,6 +29,7 @@ use crate::emulator::wire::http::{Answer, Request, Route, json, route};
 use crate::emulator::wire::json::parse_body;
 use crate::emulator::wire::message;
 use crate::emulator::wire::page;
+use log::RequestLogging;
 
 const LASTING: Duration = Duration::from_secs(20);
 /// Where dedicated endpoints are; Google's is `prediction.vertexai.goog`.
@@ -222,49 +224,6 @@ impl Endpoint {
 
     pub(super) fn serves(&self, id: &str) -> bool {
         self.deployed.iter().any(|deployed| deployed.id == id)
-    }
-}
-
-/// What is written to BigQuery of the predictions: kept and told, as there is no BigQuery here.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct RequestLogging {
-    enabled: bool,
-    sampling_rate: f64,
-    bigquery_destination: Option<BigQueryDestination>,
-    request_response_logging_schema_version: String,
-    enable_otel_logging: bool,
-}
-
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct BigQueryDestination {
-    output_uri: String,
-}
-
-impl RequestLogging {
-    /// # Errors
-    /// `INVALID_ARGUMENT` for a share that is none, and for what is no table.
-    pub(super) fn check(&self) -> Result<(), ApiError> {
-        let field = "predict_request_response_logging_config";
-        if self.enabled && !(self.sampling_rate > 0.0 && self.sampling_rate <= 1.0) {
-            return Err(ApiError::invalid_argument(format!(
-                "{field}.sampling_rate is {}: it must be in the range (0, 1].",
-                self.sampling_rate
-            ))
-            .violation(&format!("{field}.sampling_rate")));
-        }
-        let uri = self
-            .bigquery_destination
-            .as_ref()
-            .map_or("", |to| to.output_uri.as_str());
-        if !uri.is_empty() && !uri.starts_with("bq://") {
-            return Err(ApiError::invalid_argument(format!(
-                "\"{uri}\" is no BigQuery URI: it must begin with bq://."
-            ))
-            .violation(&format!("{field}.bigquery_destination.output_uri")));
-        }
-        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ mod faults;
 mod jobs;
 mod protocol;
 mod registry;
+mod request_log;
 mod serving;
 
 use std::os::unix::fs::PermissionsExt;

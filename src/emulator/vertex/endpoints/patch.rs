@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Endpoint, EndpointMessage, RequestLogging, find};
+use super::log::RequestLogging;
+use super::{Endpoint, EndpointMessage, find};
 use crate::emulator::vertex::Vertex;
 use crate::emulator::vertex::models::stale;
 use crate::emulator::vertex::names::{self, ResourceName};

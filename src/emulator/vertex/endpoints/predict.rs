@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Number, Value, json};
 
 use super::deploy::server_key;
+use super::log::{LogTo, elements};
 use super::{DEDICATED_DOMAIN, DeployedModel, Endpoint, find};
 use crate::emulator::core::faults::WorkFault;
 use crate::emulator::monitoring::{Measured, Target};
@@ -106,6 +107,8 @@ struct Routed {
     deployed: DeployedModel,
     newest: bool,
     bounds: Bounds,
+    /// Where it is logged, if it is.
+    log: Option<LogTo>,
 }
 
 /// Refuses a request that did not come by the endpoint's own host, if it has one, else by the shared one.
@@ -152,6 +155,7 @@ fn choose(vertex: &Vertex, request: &Request, started: Instant) -> Result<Routed
         .iter()
         .max_by_key(|d| d.created)
         .map(|d| d.id.clone());
+    let log = LogTo::next(vertex, &endpoint);
     let mut deployed = endpoint.deployed.into_iter();
     let deployed = id.as_ref().and_then(|id| deployed.find(|d| d.id == *id));
     let deployed = deployed.ok_or_else(|| {
@@ -167,10 +171,20 @@ fn choose(vertex: &Vertex, request: &Request, started: Instant) -> Result<Routed
         resource,
         deployed,
         bounds,
+        log,
     })
 }
 
 impl Routed {
+    /// Writes an answered request to the endpoint's log, if it belongs to the sample.
+    fn log(&mut self, vertex: &Vertex, payloads: impl FnOnce() -> (Vec<String>, Vec<String>)) {
+        if let Some(log) = self.log.take() {
+            let (request, response) = payloads();
+            let (endpoint, deployed) = (&self.resource.id, &self.deployed.id);
+            log.write(vertex, endpoint, deployed, request, response);
+        }
+    }
+
     fn record(&self, vertex: &Vertex, code: u16, predictions: u64, model: Duration) {
         if vertex.core.faults.on_work(WorkFault::MetricsNeverCome) {
             return;
@@ -249,9 +263,9 @@ impl Routed {
 }
 
 async fn predict(vertex: Arc<Vertex>, request: Request) -> Answer {
-    let routed = choose(&vertex, &request, Instant::now())?;
+    let mut routed = choose(&vertex, &request, Instant::now())?;
     let asked = Instant::now();
-    match predict_on(&vertex, &request, &routed).await {
+    match predict_on(&vertex, &request, &mut routed).await {
         Ok((reply, predictions, model)) => {
             routed.record(&vertex, reply.status().as_u16(), predictions, model);
             Ok(reply)
@@ -266,7 +280,7 @@ async fn predict(vertex: Arc<Vertex>, request: Request) -> Answer {
 async fn predict_on(
     vertex: &Vertex,
     request: &Request,
-    routed: &Routed,
+    routed: &mut Routed,
 ) -> Result<(Reply, u64, Duration), ApiError> {
     let sent: PredictMessage = parse_body(request)?;
     if sent.instances.is_empty() {
@@ -275,7 +289,10 @@ async fn predict_on(
         );
     }
     let mut body = Map::new();
-    body.insert("instances".into(), doubles(Value::Array(sent.instances)));
+    let instances: Vec<Value> = sent.instances.into_iter().map(doubles).collect();
+    // Written only where it is logged.
+    let logged = routed.log.as_ref().map(|_| elements(&instances));
+    body.insert("instances".into(), instances.into());
     if let Some(parameters) = sent.parameters {
         body.insert("parameters".into(), doubles(parameters));
     }
@@ -300,7 +317,11 @@ async fn predict_on(
     };
     let count = predictions.len() as u64;
     let by = vertex.core.faults.shift(routed.newest);
-    let predictions = shifted(doubles(Value::Array(predictions)), by);
+    let predictions = predictions.into_iter().map(doubles);
+    let predictions: Vec<Value> = predictions.map(|one| shifted(one, by)).collect();
+    if let Some(logged) = logged {
+        routed.log(vertex, || (logged, elements(&predictions)));
+    }
     let mut response = json!({
         "predictions": predictions,
         "deployedModelId": routed.deployed.id,
@@ -315,7 +336,7 @@ async fn predict_on(
 }
 
 async fn raw_predict(vertex: Arc<Vertex>, request: Request) -> Answer {
-    let routed = choose(&vertex, &request, Instant::now())?;
+    let mut routed = choose(&vertex, &request, Instant::now())?;
     let default = HeaderValue::from_static("application/json");
     let kind = request
         .headers
@@ -325,16 +346,20 @@ async fn raw_predict(vertex: Arc<Vertex>, request: Request) -> Answer {
     let predicted = routed.ask(&vertex, request.body.clone(), kind).await;
     let model = asked.elapsed();
     let ids = [
-        ("x-vertex-ai-endpoint-id", &routed.resource.id),
-        ("x-vertex-ai-deployed-model-id", &routed.deployed.id),
+        ("x-vertex-ai-endpoint-id", routed.resource.id.clone()),
+        ("x-vertex-ai-deployed-model-id", routed.deployed.id.clone()),
     ];
     match predicted {
         Ok(predicted) => {
             let code = predicted.status;
             routed.record(&vertex, code.as_u16(), u64::from(code.is_success()), model);
+            if code.is_success() {
+                let text = |bytes: &[u8]| vec![String::from_utf8_lossy(bytes).into_owned()];
+                routed.log(&vertex, || (text(&request.body), text(&predicted.body)));
+            }
             let mut response = pass_on(predicted);
             for (name, id) in ids {
-                if let Ok(id) = HeaderValue::from_str(id) {
+                if let Ok(id) = HeaderValue::from_str(&id) {
                     response.headers_mut().insert(name, id);
                 }
             }
@@ -342,7 +367,7 @@ async fn raw_predict(vertex: Arc<Vertex>, request: Request) -> Answer {
         }
         Err(error) => {
             routed.record(&vertex, error.code, 0, model);
-            let headed = |error: ApiError, (name, id): (_, &String)| error.header(name, id.clone());
+            let headed = |error: ApiError, (name, id)| error.header(name, id);
             Err(ids.into_iter().fold(error, headed))
         }
     }
