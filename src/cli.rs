@@ -17,7 +17,8 @@ use clap::{Parser, Subcommand};
 use crate::catch_panic;
 use crate::exit::{self, code};
 use crate::steps::{
-    auth, builds, deploy, fit, history, init, lint, profile, push, train, trigger, validate,
+    auth, builds, deploy, fit, history, init, lint, monitor, profile, push, replay, train, trigger,
+    validate,
 };
 use crate::{log, process};
 
@@ -72,6 +73,10 @@ enum Command {
     #[command(after_help = EXITS)]
     Listen(Box<listen::Flags>),
     #[command(after_help = EXITS)]
+    Monitor(Box<monitor::Flags>),
+    #[command(after_help = EXITS)]
+    Replay(Box<replay::Flags>),
+    #[command(after_help = EXITS)]
     Auth(auth::Flags),
     /// End the children of a serin that is gone (started by serin itself)
     #[command(hide = true)]
@@ -95,6 +100,8 @@ fn dispatch(command: Command) -> Result<u8> {
         Command::Init(flags) => init::command(flags),
         Command::Trigger(flags) => trigger::command(flags),
         Command::Listen(flags) => listen::command(*flags),
+        Command::Monitor(flags) => monitor::command(*flags),
+        Command::Replay(flags) => replay::command(*flags),
         Command::Auth(flags) => auth::command(flags),
         Command::Watchdog => {
             process::watchdog(std::io::stdin().lock())?;

@@ -16,6 +16,7 @@ mod learner;
 mod lint;
 mod machine_shape;
 pub(crate) mod metrics;
+mod monitor;
 mod reading;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub(crate) use forms::{bytes, key_location};
 pub use learner::{Builtin, GrowPolicy, Monotone, PositiveWeight, Times};
 pub use lint::{Baseline, Drift, DriftColumn, DriftLimits, Freshness, Lint, Volume};
 pub use machine_shape::{Accelerator, LogRequests, Machines, Resources};
+pub use monitor::{Monitor, RequestsAt};
 pub use triggers::{
     Bound, Build, Commit, DriftCause, Events, Labels, LabelsAt, Listen, ListenAt, NewData,
     Performance, Repository, Schedule, StartLimits, Triggers, Weight,
@@ -58,6 +60,7 @@ pub struct Config {
     pub deploy: Deploy,
     /// What starts builds by itself; nothing where absent.
     pub triggers: Option<Triggers>,
+    pub monitor: Monitor,
 }
 
 #[derive(Clone, Debug)]

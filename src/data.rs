@@ -16,6 +16,7 @@ pub(crate) mod join;
 mod keys;
 pub(crate) mod label;
 pub mod read;
+pub(crate) mod requests;
 pub(crate) mod scan;
 pub(crate) mod schema;
 mod sequencer;

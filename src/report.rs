@@ -8,6 +8,7 @@ mod groups;
 pub(crate) mod history;
 mod html;
 mod lint;
+pub(crate) mod monitor;
 pub(crate) mod number;
 mod page;
 mod plot;

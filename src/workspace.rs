@@ -6,6 +6,7 @@
 pub(crate) mod drift_report;
 pub(crate) mod links;
 pub(crate) mod monitor_report;
+pub(crate) mod monitor_window;
 pub(crate) mod reason;
 pub mod records;
 pub(crate) mod table_profile;

@@ -29,6 +29,7 @@ fields! {
         "push": "section", "see below", "where the model is registered";
         "deploy": "section", "required", "the endpoint, and how traffic moves to the new version";
         "triggers": "section", "builds are started by hand", "what starts a build: [triggers.md](triggers.md)";
+        "monitor": "section", "see below", "how the endpoint is looked at: [monitor.md](monitor.md)";
     }
     "data" {
         "tables": "names to tables: a place, or the section below", "required unless there is a query", "the first is read through, the others are held in memory for the join";
@@ -306,6 +307,14 @@ fields! {
         "cool_down": "a duration, at most 366 days, or `0s`", "`6h`", "so long after a build's start no other is started";
         "per_day": "1 to 1000", "4", "so many builds are started in 24 hours, of all models that share the bucket";
         "one_at_a_time": "`true` or `false`", "`true`", "no build is started while another of them runs";
+    }
+    "monitor" {
+        "window": "a duration, at most 366 days", "`1d`", "how much of the log one look is about";
+        "requests": "section", "the table that the endpoint is told to log to", "the log of the endpoint's predictions";
+    }
+    "monitor.requests" {
+        "bigquery": "`project.dataset.table`, also with `bq://`", "one of both is required", "the table, in Google's columns";
+        "local": "a file, a pattern, a folder, or the same as a `gs://` URI", "one of both is required", "files of JSON Lines, CSV or Parquet with the same columns";
     }
 }
 

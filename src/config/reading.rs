@@ -12,7 +12,7 @@ use super::learner::builtin;
 use super::{
     Approve, Config, Data, Deploy, Encoding, File, Join, JoinKind, Label, Limits, Margin, OnCancel,
     PromoteOn, Replay, Split, SplitRule, Spot, Table, Times, Train, existing::existing, lint,
-    machine_shape, triggers, validate,
+    machine_shape, monitor, triggers, validate,
 };
 use crate::error::Place;
 use crate::settings::yaml::{Scalar, Value};
@@ -76,6 +76,11 @@ pub(super) fn config(file: &File) -> Result<Config> {
         validate: validate::validate(top.need("validate")?)?,
         deploy: deploy(&top.need("deploy")?.fields("deploy")?)?,
         triggers: top.get("triggers").map(triggers::triggers).transpose()?,
+        monitor: top
+            .get("monitor")
+            .map(monitor::monitor)
+            .transpose()?
+            .unwrap_or_default(),
     })
 }
 

@@ -56,6 +56,7 @@ triggers:
   performance: {metric: accuracy, below: 0.88, labels: {bigquery: p.d.outcomes, key: customer_id, delay: 30d}}
   drift: {psi: 0.22, min_rows: 999, weighted_by: importance, columns: {usage: off}}
   limits: {cool_down: 1d12h, per_day: 2, one_at_a_time: false}
+monitor: {window: 12h, requests: {bigquery: bq://p.d.request_response_log}}
 "#;
 
 const SMALL: &str = "\
@@ -981,4 +982,26 @@ fn differences_are_read_in_units_and_in_percent() {
             "better_than champion by 0.5"
         ]
     );
+}
+
+#[test]
+fn the_log_stands_at_one_place() {
+    let monitor = read(WHOLE).unwrap().monitor;
+    assert_eq!(monitor.window, Duration::from_secs(12 * 3600));
+    let Some(RequestsAt::BigQuery(table)) = &monitor.requests else {
+        panic!("{monitor:?}");
+    };
+    assert_eq!(**table, "p.d.request_response_log");
+    let usual = read(SMALL).unwrap().monitor;
+    assert!(usual.requests.is_none());
+    assert_eq!(usual.window, Duration::from_secs(24 * 3600));
+    for (section, told) in [
+        ("window: 0s", "a duration above 0, at most 366 days"),
+        ("requests: {}", "expected `bigquery` or `local`"),
+        ("requests: {bigquery: log}", "`monitor.requests.bigquery`"),
+        ("request: {}", "did you mean `requests`?"),
+    ] {
+        let refused = refused(&format!("{SMALL}monitor: {{{section}}}\n"));
+        assert!(refused.contains(told), "{refused}");
+    }
 }

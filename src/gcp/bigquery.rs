@@ -7,6 +7,7 @@ mod datasets;
 mod jobs;
 mod names;
 mod rows;
+mod tabledata;
 mod tables;
 mod wrong;
 
@@ -20,6 +21,7 @@ use reqwest::Method;
 pub(crate) use datasets::DatasetName;
 pub(crate) use jobs::{DryRun, Job, Query};
 pub(crate) use names::{TableName, labels};
+pub(crate) use tabledata::texts;
 pub(crate) use tables::{Field, Mode, TableInfo, TableKind};
 
 use super::call::{Call, segment};
@@ -129,6 +131,23 @@ impl BigQuery {
         };
         let path = format!("/bigquery/v2{path}");
         Ok(base.call(method, resource, verb, &path, idempotency))
+    }
+
+    /// A call that reads what is stored. An emulator of Cloud Storage is asked too, where nothing says where BigQuery
+    /// is: serin's keeps the logs of its endpoints.
+    fn call_of_rows(
+        &self,
+        method: &'static str,
+        resource: &str,
+        verb: Method,
+        path: &str,
+        idempotency: Idempotency,
+    ) -> Call {
+        let (BigQueryBase::Google(base)
+        | BigQueryBase::Redirected(_, base)
+        | BigQueryBase::Unknown(base)) = &self.base;
+        let path = format!("/bigquery/v2{path}");
+        base.call(method, resource, verb, &path, idempotency)
     }
 
     fn jobs_path(&self) -> String {

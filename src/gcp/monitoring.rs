@@ -1,4 +1,4 @@
-//! Cloud Monitoring: reading time series.
+//! Cloud Monitoring: reading time series, and writing points of serin's own.
 
 mod distribution;
 
@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use reqwest::Method;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 pub(crate) use distribution::Distribution;
 
@@ -58,6 +59,15 @@ pub struct Point {
     pub start: Timestamp,
     pub end: Timestamp,
     pub value: PointValue,
+}
+
+/// A point of a metric of serin's own.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct NewPoint {
+    /// What stands after `custom.googleapis.com/serin/`.
+    pub metric: String,
+    pub labels: BTreeMap<String, String>,
+    pub value: f64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -202,6 +212,54 @@ impl Monitoring {
             series.points.sort_by_key(|point| point.end);
         }
         Ok(all)
+    }
+}
+
+/// The most series of one request.
+const MOST_SERIES: usize = 200;
+
+impl Monitoring {
+    /// Writes a point of each series at a time, in requests of as many as one may hold. A point that is there already
+    /// after a repeat was written by the first sending.
+    ///
+    /// # Errors
+    /// When the cloud fails or refuses; the requests before it took effect.
+    pub(crate) async fn time_series_create(
+        &self,
+        points: &[NewPoint],
+        at: Timestamp,
+    ) -> Result<(), Error> {
+        let project = self.parent.trim_start_matches("projects/");
+        let series = |point: &NewPoint| -> Value {
+            json!({
+                "metric": {
+                    "type": format!("custom.googleapis.com/serin/{}", point.metric),
+                    "labels": point.labels,
+                },
+                "resource": {"type": "global", "labels": {"project_id": project}},
+                "points": [{
+                    "interval": {"endTime": at},
+                    "value": {"doubleValue": point.value},
+                }],
+            })
+        };
+        let path = format!("/v3/{}/timeSeries", self.parent);
+        for some in points.chunks(MOST_SERIES) {
+            let message = json!({"timeSeries": some.iter().map(series).collect::<Value>()});
+            let call = self.base.call(
+                "timeSeries.create",
+                &self.parent,
+                Method::POST,
+                &path,
+                Idempotency::Conditional,
+            );
+            match self.client.send(&call.json(&message)?).await {
+                Ok(_) => {}
+                Err(error) if error.tries > 1 && error.http == Some(400) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }
 

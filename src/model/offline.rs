@@ -121,6 +121,11 @@ impl Offline {
         }
     }
 
+    /// What predictions are told apart by, row by row.
+    pub(crate) fn predictions(&self) -> impl Iterator<Item = f64> {
+        self.all()
+    }
+
     fn all(&self) -> impl Iterator<Item = f64> {
         (0..self.rows()).map(|row| self.of(&self.row(row)))
     }

@@ -5,6 +5,8 @@
 //! `viewBox`, and tell title and description to a screen reader. For four forms that is less than plotters
 //! would need to be told. Text of the user never stands in an attribute.
 
+pub(super) mod over_time;
+
 use maud::{Markup, html};
 
 use super::number;

@@ -34,7 +34,7 @@ use self::asked::Word;
 use self::effects::{Lead, Overruled};
 use self::endpoint::Target;
 use self::journal::Journal;
-use self::observe::Counts;
+pub(super) use self::observe::Counts;
 use self::stages::{End, Stages};
 use super::rollouts::{self, Deployment, Rollout, split, told};
 use super::{CommonFlags, Context, Format, Outcome, finish};

@@ -5,6 +5,8 @@ pub(super) mod judge;
 mod text;
 mod warehouse;
 
+pub(super) use baseline::profile_in;
+
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -99,6 +99,7 @@ pub(super) async fn record_drift(ctx: &Context, report: &DriftReport) -> Result<
         until: at,
         performance: Vec::new(),
         drift: Some(measured_drift(report, &cause.drift)),
+        windows: Vec::new(),
     };
     ctx.find_or_create_bucket().await?;
     let object = measured_object(&ctx.config.model, "lint");

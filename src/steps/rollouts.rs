@@ -348,6 +348,14 @@ pub(super) fn parse_ended(bytes: &Bytes, name: &str) -> Result<Option<Rollout>, 
     }
 }
 
+/// An earlier rollout by its number; `None` where its record is gone or is none.
+///
+/// # Errors
+/// As [`read_ended`].
+pub(super) async fn ended(ctx: &Context, number: u64) -> Result<Option<Rollout>> {
+    read_ended(ctx, &ended_name(ctx, number)).await
+}
+
 /// Reads a journal of any format that this program knows.
 ///
 /// # Errors

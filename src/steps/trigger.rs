@@ -18,6 +18,7 @@ pub(crate) use check::{Checked, check, triggers};
 pub(crate) use decide::{Cause, Due, Finding};
 pub(crate) use events::{Events, event_key, is_watched};
 pub(super) use ledger::claim_for_build;
+pub(super) use look::judged;
 pub(crate) use text::{lines, message};
 
 use super::lint::Source;

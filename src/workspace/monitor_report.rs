@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Record;
 use super::drift_report::DriftVerdict;
+use super::monitor_window::WindowReport;
 use crate::clock::Timestamp;
 
 /// The present format of [`MonitorReport`]; one of a later format is not read.
@@ -25,6 +26,9 @@ pub(crate) struct MonitorReport {
     pub performance: Vec<MeasuredMetric>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub drift: Option<MeasuredDrift>,
+    /// The windows of this look and of those before, the oldest first; the last is the one above.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub windows: Vec<WindowReport>,
 }
 
 /// A metric of the champion's predictions.

@@ -36,6 +36,7 @@ mod kills;
 mod lint;
 mod listen;
 mod main_job;
+mod monitor;
 mod own_image;
 mod profile;
 mod pushes;

@@ -37,15 +37,24 @@ struct Page {
 }
 
 #[derive(Deserialize)]
-struct RawRow {
+pub(super) struct RawRow {
     #[serde(default)]
-    f: Vec<Cell>,
+    pub(super) f: Vec<Cell>,
 }
 
 #[derive(Deserialize)]
-struct Cell {
+pub(super) struct Cell {
     #[serde(default)]
-    v: Value,
+    pub(super) v: Value,
+}
+
+/// A page that was read.
+struct RowPage {
+    rows: Vec<Row>,
+    /// The token of the page after it.
+    next: Option<String>,
+    /// The rows of the whole answer.
+    expected: i128,
 }
 
 impl BigQuery {
@@ -74,36 +83,67 @@ impl BigQuery {
         let mut bytes = 0;
         let mut token: Option<String> = None;
         loop {
-            let call = self.page(job, token.as_deref())?;
-            let page: Page = self.client.json(&call).await?;
-            if !page.job_complete {
-                return Err(call.error(
-                    "UNAVAILABLE",
-                    "the job is done, and its answer is not there",
-                ));
-            }
-            let expected = page.total_rows.map_or(0, |Int(n)| n);
-            if expected > MAX_ROWS as i128 || rows.len() + page.rows.len() > MAX_ROWS {
+            let (call, page) = self.read_page(job, token.as_deref()).await?;
+            if page.expected > MAX_ROWS as i128 || rows.len() + page.rows.len() > MAX_ROWS {
                 return Err(too_large(&call));
             }
-            let fields = Vec::<Field>::from(page.schema);
-            for raw in page.rows {
-                let row = read(&call, &fields, raw)?;
-                bytes += row.iter().flatten().map(String::len).sum::<usize>();
-                rows.push(row);
-            }
+            let texts = page.rows.iter().flatten().flatten();
+            bytes += texts.map(String::len).sum::<usize>();
+            rows.extend(page.rows);
             if bytes > MAX_BYTES {
                 return Err(too_large(&call));
             }
-            let next = page.page_token.filter(|t| !t.is_empty());
-            if next.is_some() && next == token {
-                return Err(call.error("DATA_LOSS", "a page names itself as the next"));
-            }
-            token = next;
+            token = page.next;
             if token.is_none() {
                 return Ok(rows);
             }
         }
+    }
+
+    /// The rows of a query's answer, however many, page by page: one page is in memory at a time. May be sent twice.
+    ///
+    /// # Errors
+    /// When the cloud fails or refuses, or where a cell is no plain value.
+    pub(crate) async fn each_page(
+        &self,
+        job: &Job,
+        mut take: impl FnMut(Vec<Row>),
+    ) -> Result<(), Error> {
+        let mut token: Option<String> = None;
+        loop {
+            let read = self.read_page(job, token.as_deref()).await;
+            let (_, page) = read.map_err(|e| self.told(wrong::of_query(e, &job.query)))?;
+            take(page.rows);
+            token = page.next;
+            if token.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn read_page(&self, job: &Job, token: Option<&str>) -> Result<(Call, RowPage), Error> {
+        let call = self.page(job, token)?;
+        let page: Page = self.client.json(&call).await?;
+        if !page.job_complete {
+            return Err(call.error(
+                "UNAVAILABLE",
+                "the job is done, and its answer is not there",
+            ));
+        }
+        let fields = Vec::<Field>::from(page.schema);
+        let rows = page.rows.into_iter().map(|raw| read(&call, &fields, raw));
+        let rows = rows.collect::<Result<_, _>>()?;
+        let next = page.page_token.filter(|t| !t.is_empty());
+        if next.is_some() && next.as_deref() == token {
+            return Err(call.error("DATA_LOSS", "a page names itself as the next"));
+        }
+        let expected = page.total_rows.map_or(0, |Int(n)| n);
+        let page = RowPage {
+            rows,
+            next,
+            expected,
+        };
+        Ok((call, page))
     }
 
     fn page(&self, job: &Job, token: Option<&str>) -> Result<Call, Error> {

@@ -38,6 +38,7 @@ pub struct Endpoint {
     pub dedicated_endpoint_dns: String,
     #[serde(default)]
     pub encryption_spec: EncryptionSpec,
+    /// Where its predictions are logged, if they are.
     #[serde(default)]
     pub predict_request_response_logging_config: Option<RequestLogging>,
 }

@@ -78,7 +78,7 @@ pub(super) fn number(minute: Timestamp) -> i64 {
 
 /// The counts of an endpoint's deployed models in a window.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Counts(BTreeMap<String, BTreeMap<Timestamp, Minute>>);
+pub(in crate::steps) struct Counts(BTreeMap<String, BTreeMap<Timestamp, Minute>>);
 
 impl Counts {
     /// Reads the window (start, end] of these deployed models; both ends should be full minutes.
@@ -88,7 +88,7 @@ impl Counts {
     ///
     /// # Errors
     /// When Cloud Monitoring cannot be read.
-    pub(super) async fn read(
+    pub(in crate::steps) async fn read(
         ctx: &Context,
         endpoint: &str,
         models: &[&str],
@@ -177,7 +177,7 @@ impl Counts {
     }
 
     /// The sum of one deployed model from a minute on.
-    pub(super) fn total(&self, deployed_model_id: &str, from: Timestamp) -> Traffic {
+    pub(in crate::steps) fn total(&self, deployed_model_id: &str, from: Timestamp) -> Traffic {
         let mut total = Minute::default();
         for (_, minute) in self
             .0
@@ -186,6 +186,17 @@ impl Counts {
             .flat_map(|minutes| minutes.range(from..))
         {
             total.add(minute);
+        }
+        total.traffic()
+    }
+
+    /// The sum of all deployed models that were read, from a minute on.
+    pub(in crate::steps) fn total_of_all(&self, from: Timestamp) -> Traffic {
+        let mut total = Minute::default();
+        for minutes in self.0.values() {
+            for (_, minute) in minutes.range(from..) {
+                total.add(minute);
+            }
         }
         total.traffic()
     }

@@ -49,35 +49,7 @@ impl Lint<'_> {
                 .into());
         }
         let bytes = std::fs::read(&full).map_err(|e| wrong(format!("cannot be read: {e}")))?;
-        let no_profile = |e: serde_json::Error| wrong(format!("is no profile of a table: {e}"));
-        let mut found = serde_json::Deserializer::from_slice(&bytes).into_iter::<Head>();
-        let head = found.next().transpose().map_err(no_profile)?;
-        let (profile, trained_on) = match head.as_ref().map(|head| head.schema.as_str()) {
-            Some(table_profile::SCHEMA) if found.next().is_some() => {
-                return Err(wrong("holds several profiles".to_owned())
-                    .hint("a baseline is one; `serin profile --merge` makes one of several")
-                    .into());
-            }
-            Some(table_profile::SCHEMA) => {
-                let named: NamedProfile = serde_json::from_slice(&bytes).map_err(no_profile)?;
-                (named.profile, false)
-            }
-            Some(Profile::SCHEMA) => {
-                let profile: Profile = serde_json::from_slice(&bytes).map_err(no_profile)?;
-                (profile.train, true)
-            }
-            other => {
-                let schema = crate::printable::shown(other.unwrap_or_default());
-                let message = format!(
-                    "has schema `{schema}`, not `{}` or `{}`",
-                    table_profile::SCHEMA,
-                    Profile::SCHEMA
-                );
-                return Err(wrong(message)
-                    .hint("`serin profile TABLE --format json --sketches` writes a baseline")
-                    .into());
-            }
-        };
+        let (profile, trained_on) = profile_in(&bytes, Path::new(&**path))?;
         self.inputs.push(self.ctx.workspace.input(&inside)?);
         Ok(Baseline {
             name: path.value.clone(),
@@ -160,4 +132,41 @@ impl Lint<'_> {
         }
         Ok(history)
     }
+}
+
+/// The profile that a file holds, and whether it is of a training part only.
+///
+/// # Errors
+/// [`Input`] with the file, where it holds none.
+pub(in crate::steps) fn profile_in(bytes: &[u8], file: &Path) -> Result<(TableProfile, bool)> {
+    let wrong = |message: String| Input::new(message).at_file(file);
+    let no_profile = |e: serde_json::Error| wrong(format!("is no profile of a table: {e}"));
+    let mut found = serde_json::Deserializer::from_slice(bytes).into_iter::<Head>();
+    let head = found.next().transpose().map_err(no_profile)?;
+    Ok(match head.as_ref().map(|head| head.schema.as_str()) {
+        Some(table_profile::SCHEMA) if found.next().is_some() => {
+            return Err(wrong("holds several profiles".to_owned())
+                .hint("a baseline is one; `serin profile --merge` makes one of several")
+                .into());
+        }
+        Some(table_profile::SCHEMA) => {
+            let named: NamedProfile = serde_json::from_slice(bytes).map_err(no_profile)?;
+            (named.profile, false)
+        }
+        Some(Profile::SCHEMA) => {
+            let profile: Profile = serde_json::from_slice(bytes).map_err(no_profile)?;
+            (profile.train, true)
+        }
+        other => {
+            let schema = crate::printable::shown(other.unwrap_or_default());
+            let message = format!(
+                "has schema `{schema}`, not `{}` or `{}`",
+                table_profile::SCHEMA,
+                Profile::SCHEMA
+            );
+            return Err(wrong(message)
+                .hint("`serin profile TABLE --format json --sketches` writes a baseline")
+                .into());
+        }
+    })
 }

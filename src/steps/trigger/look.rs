@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::decide::Due;
+use super::decide::{Due, Look};
 use super::facts::{self, Facts, Scheduled, Seen};
 use crate::clock::Timestamp;
 use crate::config::{DriftCause, NewData, Schedule, Triggers};
@@ -18,6 +18,7 @@ use crate::steps::tables::{Tables, dialect};
 use crate::steps::{Context, champion};
 use crate::workspace::drift_report::DriftReport;
 use crate::workspace::monitor_report::{self, MeasuredDrift, MonitorReport};
+use crate::workspace::monitor_window::Judged;
 use crate::workspace::records::{Dataset, WatchedObjects};
 use crate::workspace::{Digest, Record};
 
@@ -248,6 +249,49 @@ impl Looking<'_> {
         let modified = info.modified.map(|at| at.to_string()).unwrap_or_default();
         Ok(Some((info.rows, format!("{modified} {}", info.rows))))
     }
+}
+
+/// What `serin monitor` measured, held against the limits of `triggers` as a check would: of each limit that is set
+/// whether it is crossed, and the sentence.
+pub(in crate::steps) fn judged(triggers: &Triggers, report: &MonitorReport) -> Vec<Judged> {
+    let facts = Facts {
+        champion: Some(facts::Champion {
+            version: report.version.clone(),
+            has_snapshot: true,
+        }),
+        performance: triggers
+            .performance
+            .as_ref()
+            .map(|cause| facts::Performance {
+                metric: cause.metric.value.clone(),
+                bound: cause.bound,
+                seen: seen_metric(Some(report), &cause.metric, &report.version),
+            }),
+        drift: triggers.drift.as_ref().map(|cause| facts::Drift {
+            config: cause.clone(),
+            seen: match &report.drift {
+                Some(what) => Seen::Measured {
+                    what: what.clone(),
+                    from: window(report),
+                    mark: report.until.to_string(),
+                },
+                None => Seen::Nothing("no drift could be measured".to_owned()),
+            },
+        }),
+        ..Facts::default()
+    };
+    let looks = super::decide::looks(&facts).into_iter();
+    let judged = looks.map(|look| match look {
+        Look::Due(due) => (due.cause, true, due.reason),
+        Look::Quiet(cause, sentence) => (cause, false, sentence),
+    });
+    judged
+        .map(|(cause, is_crossed, sentence)| Judged {
+            limit: cause.as_str().to_owned(),
+            is_crossed,
+            sentence,
+        })
+        .collect()
 }
 
 fn window(report: &MonitorReport) -> String {
