@@ -7,7 +7,7 @@ pub(crate) mod encode;
 pub(crate) mod foreign;
 mod forest;
 pub(crate) mod gate;
-mod interval;
+pub(crate) mod interval;
 pub(crate) mod learner;
 pub(crate) mod load;
 mod metrics;

@@ -60,6 +60,12 @@ pub(super) fn why_no_interval(metric: &MetricName, scored: &Scored) -> Option<St
     })
 }
 
+/// Every metric of predictions of which the truth is known: a class's code or a number a row, and a probability a class
+/// or a number a row.
+pub(crate) fn of_predictions(task: Task, truth: Vec<f64>, scores: &[f32]) -> Metrics {
+    metrics_of(&Scored::new(task, truth, scores, 0.5))
+}
+
 /// Every metric that the rows define, with its interval where the rows are enough for one.
 pub(super) fn metrics_of(scored: &Scored) -> Metrics {
     let once = scored.once();

@@ -198,9 +198,7 @@ fn validate_on(screen: Screen, validated: &Validated) -> String {
     let mut text = screen.table(&head[..if compared { 3 } else { 2 }], &[], rows);
     let others = metrics.challenger.len() - shown.len();
     if others > 0 {
-        text.push_str(&format!(
-            "{others} more in .serin/validate.json\n"
-        ));
+        text.push_str(&format!("{others} more in .serin/validate.json\n"));
     }
     if !validated.gates.is_empty() {
         let rows = validated

@@ -8,8 +8,8 @@ use super::Seeing;
 use crate::config::Baseline;
 use crate::data::requests::{self, Feature, Scores};
 use crate::error::Input;
+use crate::model::load;
 use crate::model::offline::Offline;
-use crate::model::package;
 use crate::steps::champion::Serving;
 use crate::steps::{champion_data, lint, model_files};
 use crate::workspace::records::{Dataset, Profile, Task};
@@ -75,7 +75,7 @@ impl Against {
         let model = scratch.path().join("model");
         let fetched = model_files::download(&ctx.storage(), &serving.artifact, &model).await;
         let mut names: Vec<String> = dataset.features.iter().map(|f| f.name.clone()).collect();
-        match fetched.and_then(|()| package::load(&model)) {
+        match fetched.and_then(|()| load::load(&model)) {
             Ok(loaded) => {
                 // Arrays of values are in this order.
                 names = loaded.manifest.features.iter().map(|f| f.name.clone()).collect();

@@ -1,7 +1,6 @@
 //! The champion's performance on predictions whose truth has come by now.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,22 +9,20 @@ use anyhow::Result;
 use super::Seeing;
 use super::against::Against;
 use crate::clock::Timestamp;
+use crate::config::metrics::MetricName;
 use crate::config::{LabelsAt, Performance};
 use crate::data::read::{self, Dialect};
 use crate::data::requests::{Kept, Labels, Matched};
 use crate::data::warehouse::identifier;
 use crate::error::Input;
 use crate::gcp::bigquery::{BigQuery, Query, TableName, labels};
-use crate::model::compare::{Statistic, bootstrap};
-use crate::model::metrics::{self, Scored};
+use crate::model::interval;
 use crate::steps::Context;
 use crate::steps::tables::Tables;
 use crate::workspace::monitor_report::MeasuredMetric;
 use crate::workspace::monitor_window::LabelReport;
-use crate::workspace::records::Task;
+use crate::workspace::records::{MetricValue, Task};
 
-/// As the intervals of gates.
-const CONFIDENCE: f64 = 0.95;
 const LONGEST_QUERY: Duration = Duration::from_secs(3600);
 
 /// The predictions whose truth is looked for.
@@ -78,7 +75,7 @@ pub(super) async fn measure(
         return Ok(None);
     };
     let metric = &wanted.cause.metric;
-    if metrics::find(metric).is_none_or(|metric| !metric.tasks.contains(&task)) {
+    if MetricName::find(metric).is_none_or(|metric| !metric.tasks.contains(&task)) {
         return Err(Input::new(format!(
             "`{}` is no metric of this model, which predicts {}",
             **metric,
@@ -122,22 +119,17 @@ pub(super) async fn measure(
     }))
 }
 
-/// The metrics of the predictions with a label: an interval of the one that has a limit.
+/// The metrics of the predictions with a label, with their intervals.
 fn performance(task: Task, wanted: &Wanted, kept: &Kept, matched: &Matched) -> Vec<MeasuredMetric> {
-    let scored = Scored::new(task, matched.truth.clone(), &matched.scores);
-    let values: BTreeMap<&str, f64> = metrics::all(&scored, &scored.once());
-    let chosen = metrics::find(&wanted.cause.metric);
-    let interval = chosen.and_then(|metric| {
-        let statistic: Statistic = Box::new(|counts| metric.of(&scored, counts));
-        let spread = bootstrap(scored.rows(), &[statistic]).into_iter().next();
-        spread?.interval(CONFIDENCE)
-    });
+    let values = interval::of_predictions(task, matched.truth.clone(), &matched.scores);
     let measured = values.into_iter().map(|(name, value)| {
-        let interval = interval.filter(|_| name == wanted.cause.metric.value);
-        let (low, high) = interval.unzip();
+        let (low, high) = match value {
+            MetricValue::Interval { low, high, .. } => (Some(low), Some(high)),
+            MetricValue::Point(_) => (None, None),
+        };
         MeasuredMetric {
-            metric: name.to_owned(),
-            value,
+            metric: name,
+            value: value.value(),
             low,
             high,
             labelled: matched.truth.len() as u64,

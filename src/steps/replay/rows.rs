@@ -16,7 +16,7 @@ use crate::gcp::vertex::Endpoint;
 use crate::steps::monitor::logged_instances;
 use crate::steps::tables::Tables;
 use crate::steps::{Context, champion, champion_data};
-use crate::workspace::records::{ColumnType, Dataset, Feature};
+use crate::workspace::records::{Dataset, Feature, FeatureType};
 
 /// So many rows are kept in memory at most.
 const MOST_ROWS: usize = 100_000;
@@ -118,7 +118,7 @@ async fn of_test(ctx: &Context) -> Result<Rows> {
         if dataset.dropped.contains(&name) {
             features.push(Feature {
                 name,
-                kind: ColumnType::Category,
+                kind: FeatureType::Category,
             });
         }
     }
@@ -141,7 +141,7 @@ async fn of_table(ctx: &Context, place: &str) -> Result<Rows> {
     let mut tables = Tables::default();
     let files = tables.find_in(Path::new(""), place).await?;
     let table = read::Table::open(files, &Dialect::default())?;
-    let columns: Vec<(usize, &str, Option<ColumnType>)> = table
+    let columns: Vec<(usize, &str, Option<FeatureType>)> = table
         .columns()
         .iter()
         .enumerate()
@@ -150,7 +150,7 @@ async fn of_table(ctx: &Context, place: &str) -> Result<Rows> {
             let wanted = feature.is_some() || features.is_empty() || key.contains(name);
             let kind = match feature {
                 Some(feature) => Some(feature.kind),
-                None if key.contains(name) => Some(ColumnType::Category),
+                None if key.contains(name) => Some(FeatureType::Category),
                 None => None,
             };
             wanted.then_some((at, name.as_str(), kind))
@@ -187,7 +187,7 @@ async fn of_table(ctx: &Context, place: &str) -> Result<Rows> {
 
 /// A cell as the endpoint takes it; `None` where it is missing. Where nothing tells the type, what reads as a number or
 /// a boolean is one.
-fn cell(values: &Values, row: usize, kind: Option<ColumnType>) -> Option<Value> {
+fn cell(values: &Values, row: usize, kind: Option<FeatureType>) -> Option<Value> {
     let text = values.text(row, false)?;
     let plain = text.trim();
     if matches!(
@@ -203,9 +203,9 @@ fn cell(values: &Values, row: usize, kind: Option<ColumnType>) -> Option<Value> 
         _ => None,
     };
     match kind {
-        Some(ColumnType::Number) => number(),
-        Some(ColumnType::Boolean) => boolean(),
-        Some(ColumnType::Category) => Some(text.into()),
+        Some(FeatureType::Number) => number(),
+        Some(FeatureType::Boolean) => boolean(),
+        Some(FeatureType::Category | FeatureType::Time) => Some(text.into()),
         None => number().or_else(boolean).or(Some(text.into())),
     }
 }
