@@ -42,7 +42,7 @@ fn window(day: u64, version: &str, is_crossed: bool) -> WindowReport {
         latency_p50_ms: Some(3.0),
         latency_p95_ms: Some(9.0),
     };
-    let model = |id: &str, is_champion| ModelReport {
+    let model = |id: &str, is_champion: bool| ModelReport {
         deployed_model: id.into(),
         version: is_champion.then(|| version.to_owned()),
         is_champion,
