@@ -12,7 +12,9 @@ world=$(mktemp -d)
 trap 'kill "$emulator" 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$world"' EXIT
 emulator=
 say() { printf '$ %s\n' "$*"; }
-serin() { say serin "$@"; "$serin" "$@" || echo "(exit code $?)"; }
+# The emulator's clock goes by faster, at its own pace: each command is told where it is.
+clock() { eval "$("$serin" emulate env --url "$url")"; }
+serin() { clock; say serin "$@"; "$serin" "$@" || echo "(exit code $?)"; }
 
 mkdir "$world/churn"
 cp -r "$here/"{cloudbuild.yaml,serin.yaml,schema.yaml,data} "$world/churn"
@@ -33,12 +35,13 @@ say serin run .
 "$serin" emulate --state "$world/state" --port 0 --time-scale 300 --builds=host --repository "churn=$world/churn" > "$world/emulator.log" &
 emulator=$!
 until url=$(grep -oE 'http://127[^ ]+' "$world/emulator.log" | head -n 1) && [ -n "$url" ]; do sleep 0.1; done
-eval "$("$serin" emulate env --url "$url")"
+clock
 endpoint=$url/v1/projects/local-project/locations/us-central1/endpoints/customer-churn
 curl -fsS -X PATCH "$endpoint?updateMask=predictRequestResponseLoggingConfig" -H 'Content-Type: application/json' -o /dev/null \
     -d '{"predictRequestResponseLoggingConfig": {"enabled": true, "samplingRate": 1, "bigqueryDestination": {"outputUri": "bq://local-project.logs.predictions"}}}'
 
-serin trigger apply
+curl -fsS "$url/v1/projects/local-project/locations/global/triggers" -H 'Content-Type: application/json' -o /dev/null \
+    -d '{"name": "serin-customer-churn-build", "filename": "cloudbuild.yaml", "triggerTemplate": {"repoName": "churn", "branchName": "^main$"}}'
 serin replay --rate max
 serin monitor
 serin replay --rate max --requests 3000 --for 1h --shift total_day_minutes=+30%

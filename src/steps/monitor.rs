@@ -30,6 +30,8 @@ pub(super) use log::instances as logged_instances;
 
 /// So many predictions wait for their truth in memory; of more a sample does.
 const MOST_KEPT: usize = 100_000;
+/// So far may the clock of whoever writes the log go ahead: that of a rehearsal does, while nobody waits.
+const AHEAD: Duration = Duration::from_secs(24 * 3600);
 /// So many windows one look is about at most.
 const MOST_WINDOWS: u32 = 100;
 
@@ -95,6 +97,7 @@ async fn run(ctx: &Context, flags: &Flags) -> Result<u8> {
         until,
         length,
         windows: flags.windows,
+        is_open: flags.until.is_none(),
         quiet: flags.format == Format::Json,
     };
     let report = seen_at.look(&serving).await?;
@@ -154,6 +157,8 @@ struct Seeing<'a> {
     until: Timestamp,
     length: Duration,
     windows: u32,
+    /// The last window takes in what a clock that goes ahead of this one has logged: no end was asked for.
+    is_open: bool,
     /// Nothing but the result is printed.
     quiet: bool,
 }
@@ -177,6 +182,14 @@ impl Seeing<'_> {
         spans.collect()
     }
 
+    /// What of the log is read for a window.
+    fn span(&self, from: Timestamp, until: Timestamp) -> Span {
+        match self.is_open && until == self.until {
+            true => Span::new(from, until + AHEAD),
+            false => Span::new(from, until),
+        }
+    }
+
     async fn look(&self, serving: &champion::Serving) -> Result<MonitorReport> {
         let ctx = self.ctx;
         let endpoint = ctx.vertex().endpoints_get(&ctx.endpoint_name()).await?;
@@ -195,13 +208,13 @@ impl Seeing<'_> {
             champion: deployed.champion.clone(),
             windows: spans
                 .iter()
-                .map(|(from, until)| Span::new(*from, *until))
+                .map(|(from, until)| self.span(*from, *until))
                 .collect(),
             features: against.features.clone(),
             ignored: against.ignored.clone(),
             scores: against.scores.clone(),
             keep: labels.as_ref().map(|wanted| Keep {
-                span: Span::new(wanted.from, wanted.until),
+                span: self.span(wanted.from, wanted.until),
                 key: wanted.key.clone(),
                 most: MOST_KEPT,
             }),
