@@ -99,7 +99,7 @@ pub(super) async fn measure(
         read(seeing.ctx, wanted, against, &mut labels).await?;
     }
     let matched = labels.matched();
-    let performance = performance(task, wanted, kept, &matched);
+    let performance = performance(task, kept, &matched);
     Ok(Some(Measured {
         report: LabelReport {
             from: wanted.from,
@@ -120,7 +120,7 @@ pub(super) async fn measure(
 }
 
 /// The metrics of the predictions with a label, with their intervals.
-fn performance(task: Task, wanted: &Wanted, kept: &Kept, matched: &Matched) -> Vec<MeasuredMetric> {
+fn performance(task: Task, kept: &Kept, matched: &Matched) -> Vec<MeasuredMetric> {
     let values = interval::of_predictions(task, matched.truth.clone(), &matched.scores);
     let measured = values.into_iter().map(|(name, value)| {
         let (low, high) = match value {

@@ -224,8 +224,8 @@ pub(in crate::steps) async fn instances(
                 let page = bigquery
                     .tabledata_list(name, COLUMNS, token.as_deref())
                     .await?;
-                let rows = page.rows.iter().filter_map(|row| stored(row));
-                let more = rows.fold(true, |more, row| more && take(&mut found, &row));
+                let mut rows = page.rows.iter().filter_map(|row| stored(row));
+                let more = rows.all(|row| take(&mut found, &row));
                 token = page.next;
                 if !more || token.is_none() {
                     break;
