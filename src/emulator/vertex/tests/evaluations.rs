@@ -138,7 +138,6 @@ async fn what_is_left_out_says_so() {
         ("POST", "./models/m:fly"),
         ("GET", "/v1/projects/p/secrets"),
         ("GET", "/v2/projects/p/locations/us-central1/functions"),
-        ("POST", "/bigquery/v2/projects/p/jobs"),
     ] {
         cloud
             .refused(method, path, json!({}), 400, "FAILED_PRECONDITION")
