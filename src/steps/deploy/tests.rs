@@ -118,7 +118,8 @@ fn asked(server: &Scripted) -> Vec<String> {
 #[tokio::test]
 async fn a_stale_etag_that_comes_as_a_plain_400_is_read_again() {
     let server = Scripted::start([]).await;
-    let ctx = context(&server);
+    // A lease that the clock makes old would be renewed in between.
+    let ctx = context_at(&server, 100);
     let mut lead = lead(&ctx, &server).await;
     let read = |etag: &str| answer(&endpoint_json(etag, json!({})));
     for next in [
@@ -262,7 +263,8 @@ async fn an_endpoint_that_stays_busy_is_told_as_the_cloud_s() {
 #[tokio::test]
 async fn an_undeployment_that_an_earlier_try_had_is_done() {
     let server = Scripted::start([]).await;
-    let ctx = context(&server);
+    // A lease that the clock makes old would be renewed in between.
+    let ctx = context_at(&server, 100);
     let mut lead = lead(&ctx, &server).await;
     let gone = json!({"deployedModels": [], "trafficSplit": {}});
     for next in [
