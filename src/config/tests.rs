@@ -997,7 +997,10 @@ fn the_log_stands_at_one_place() {
     assert_eq!(usual.window, Duration::from_secs(24 * 3600));
     for (section, told) in [
         ("window: 0s", "a duration above 0, at most 366 days"),
-        ("requests: {}", "expected one of `bigquery` or `local`, found none"),
+        (
+            "requests: {}",
+            "expected one of `bigquery` or `local`, found none",
+        ),
         ("requests: {bigquery: log}", "`monitor.requests.bigquery`"),
         ("request: {}", "did you mean `requests`?"),
     ] {

@@ -127,7 +127,9 @@ fn gcloud_drives_what_starts_builds() {
     let (_emulator, url) = emulate(&project, "cloud");
     let settings = tempfile::tempdir().unwrap();
     let output = Command::new("sh")
-        .args(["-c", SCRIPT, env!("CARGO_BIN_EXE_serin"), &url])
+        .args(["-c", SCRIPT])
+        .arg(crate::harness::program())
+        .arg(&url)
         .arg(settings.path())
         .stdin(std::process::Stdio::null())
         .output()
@@ -152,9 +154,14 @@ fn gcloud_drives_what_starts_builds() {
 /// The part of the suites that ends in under five minutes; each starts an emulator of its own.
 #[test]
 fn suites_of_googles_clients_end_as_the_table_says() {
-    let serin = concat!("--serin=", env!("CARGO_BIN_EXE_serin"));
+    let serin = format!("--serin={}", crate::harness::program().display());
     let script = "compatibility/run.py";
-    python("SERIN_PYTHON_COMPATIBILITY", script, "", &["--part", serin]);
+    python(
+        "SERIN_PYTHON_COMPATIBILITY",
+        script,
+        "",
+        &["--part", &serin],
+    );
 }
 
 #[test]

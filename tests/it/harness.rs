@@ -11,6 +11,12 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// The program that is tested: the one that `SERIN_PROGRAM` names, else cargo's of the tests' profile, which is not optimised.
+pub fn program() -> PathBuf {
+    let named = std::env::var_os("SERIN_PROGRAM");
+    named.map_or_else(|| env!("CARGO_BIN_EXE_serin").into(), PathBuf::from)
+}
+
 /// Fast enough for a test, slow enough that a minute of the clock holds a few requests.
 pub const TIME_SCALE: &str = "600";
 
@@ -61,8 +67,8 @@ impl Project {
             .tempdir()
             .unwrap();
         let program = folder.path().join("serin");
-        if fs::hard_link(env!("CARGO_BIN_EXE_serin"), &program).is_err() {
-            fs::copy(env!("CARGO_BIN_EXE_serin"), &program).unwrap();
+        if fs::hard_link(self::program(), &program).is_err() {
+            fs::copy(self::program(), &program).unwrap();
         }
         fs::create_dir(folder.path().join("project")).unwrap();
         Self { folder }

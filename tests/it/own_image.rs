@@ -41,7 +41,7 @@ fn program_image(docker: &Docker) -> &'static str {
     let context = tempfile::tempdir().unwrap();
     let folder = context.path().join("image");
     fs::create_dir(&folder).unwrap();
-    put_program(Path::new(env!("CARGO_BIN_EXE_serin")), &folder);
+    put_program(&crate::harness::program(), &folder);
     let mut build = buildkit(docker);
     build
         .args(["--build-arg", "IMAGE=context", "--file", DOCKERFILE])
