@@ -536,10 +536,9 @@ impl Comparison<'_> {
         };
         let verdict = claim.verdict((low, high), limit);
         let message = format!(
-            "{start}: {}, {} to {} at {}% on each side; {}",
+            "{start}: {}, {} at {}% on each side; {}",
             in_words(paired.worse),
-            in_words(low),
-            in_words(high),
+            between(low, high),
             show(confidence * 100.0),
             claim.reason(verdict, limit, &paired, confidence)
         );
@@ -622,6 +621,17 @@ fn in_words(worse: f64) -> String {
         0.0 => "the same".to_owned(),
         worse if worse > 0.0 => format!("worse by {}", show(worse)),
         worse => format!("better by {}", show(-worse)),
+    }
+}
+
+/// The ends of how much worse, or better.
+fn between(low: f64, high: f64) -> String {
+    if low > 0.0 {
+        format!("worse by {} to {}", show(low), show(high))
+    } else if high < 0.0 {
+        format!("better by {} to {}", show(-high), show(-low))
+    } else {
+        format!("{} to {}", in_words(low), in_words(high))
     }
 }
 

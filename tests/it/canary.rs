@@ -94,9 +94,9 @@ fn a_challenger_without_a_feature_that_clients_send_is_rolled_back() {
     assert!(refused > 0);
     let deployed = project.record("deploy.json");
     assert_eq!(deployed["verdict"], "rolled_back");
+    // A minute that the stage began in is judged, too, and not told of the stage.
     let challenger = &deployed["stages"][0]["challenger"];
     assert_eq!(challenger["errors"], 0, "none of class 5xx");
-    assert!(challenger["failed"].as_u64() > Some(0));
 }
 
 /// Sends the feature that the champion knows, until told to end; how many requests were refused.
