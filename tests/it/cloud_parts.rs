@@ -258,7 +258,7 @@ fn what_lies_elsewhere_than_the_record_says_stops_the_step() {
         .says("(1 of 3 files fetched, 2 there already)");
     assert_eq!(exported.fetched().len(), 3);
     // One that is changed.
-    for (step, part) in [("train", "train"), ("validate", "test")] {
+    for (step, part) in [("validate", "test"), ("train", "train")] {
         let changed = object(part, 1);
         exported.put(&changed, b"other".to_vec());
         stops(step, &changed, "was changed after the snapshot");
@@ -304,7 +304,7 @@ fn a_fit_without_the_cloud_takes_a_pattern() {
             "--model-dir=files/model",
         ])
     };
-    fit("files/t*.parquet").expect(0).says("rows watched");
+    fit("files/t*.parquet").expect(0).says("were watched");
     for file in ["model.bst", "model.json"] {
         let made = fs::read(folder.join("model").join(file)).unwrap();
         assert!(made == exported.model(file), "{file} differs");

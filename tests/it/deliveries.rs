@@ -74,7 +74,7 @@ fn upload(cloud: &Cloud, name: &str) {
 fn an_upload_starts_one_build_by_eventarc_and_one_by_a_push() {
     let port = free_port();
     let listens = format!(
-        "  listen: {{service: serin-listen, service_account: {ACCOUNT}, audience: \"http://127.0.0.1:{port}/\"}}\n"
+        "  listen: {{service: serin-listen, service_account: {ACCOUNT}, audience: \"http://127.0.0.1:{port}\"}}\n"
     );
     let others =
         "  new_data: {objects: gs://incoming/new/}\n  limits: {cool_down: 0s, per_day: 99}";

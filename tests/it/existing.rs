@@ -40,7 +40,7 @@ fn a_model_of_python_is_built_pushed_and_promoted() {
     let digest = trained["model"]["digest"].clone();
     let validated = project.record("validate.json");
     assert_eq!(validated["digest"], digest);
-    assert!(validated["metrics"]["challenger"]["roc_auc"].is_number());
+    assert!(validated["metrics"]["challenger"]["roc_auc"]["value"].is_number());
 
     // The bytes are Python's own, and a build that takes the pushed directory changes nothing.
     let ours = project.workspace().join(".serin/model/model.bst");

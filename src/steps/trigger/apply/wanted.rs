@@ -72,9 +72,14 @@ pub(super) fn wanted(triggers: &Triggers, around: &Surroundings) -> Result<Vec<R
     Ok(wanted)
 }
 
-/// The causes that are no commit and no call by hand.
+/// The causes that are no commit and no call of a person's, with the topic by which anything else calls.
 fn causes(triggers: &Triggers) -> Vec<&'static str> {
+    let topic = triggers
+        .listen
+        .as_ref()
+        .and_then(|listen| listen.topic.as_ref());
     [
+        ("listen.topic", topic.is_some()),
         ("schedule", triggers.schedule.is_some()),
         ("new_data", triggers.new_data.is_some()),
         ("performance", triggers.performance.is_some()),
