@@ -23,6 +23,9 @@ pub(super) const SHOWN_CONFIDENCE: f64 = 0.95;
 /// No interval of fewer rows than this, of a class or of numbers, covers what it says.
 pub(crate) const FEWEST: usize = 30;
 
+/// A class that is said of fewer rows has no figures of its own that an interval covers.
+const FEWEST_SAID: usize = 10;
+
 /// A row that makes this share of the squared error is the figure.
 const ONE_ROWS_SHARE: f64 = 0.1;
 
@@ -41,8 +44,15 @@ pub(super) fn why_no_interval(metric: &MetricName, scored: &Scored) -> Option<St
         if classes.len() < 2 {
             return Some("all test rows are of one class".to_owned());
         }
-        return (smallest < FEWEST)
-            .then(|| format!("a class has {smallest} test rows, fewer than {FEWEST}"));
+        if smallest < FEWEST {
+            return Some(format!(
+                "a class has {smallest} test rows, fewer than {FEWEST}"
+            ));
+        }
+        let said = scored.fewest_said();
+        let of_classes = matches!(metrics::kind(metric, scored.task()), Kind::Classes(_));
+        return (of_classes && said < FEWEST_SAID)
+            .then(|| format!("a class is said of {said} test rows, fewer than {FEWEST_SAID}"));
     }
     let rows = scored.rows();
     if rows < FEWEST {

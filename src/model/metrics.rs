@@ -260,6 +260,15 @@ impl Scored {
         classes
     }
 
+    /// Rows of the class that is said of fewest.
+    pub(super) fn fewest_said(&self) -> usize {
+        let mut counts = vec![0; self.width];
+        for class in &self.said {
+            counts[*class as usize] += 1;
+        }
+        counts.into_iter().min().unwrap_or(0)
+    }
+
     /// The probability of the positive class, by row.
     pub(super) fn positive(&self, row: usize) -> f64 {
         self.scores[row * self.width + self.width - 1]

@@ -128,6 +128,7 @@ fn features(screen: Screen, window: &WindowReport) -> String {
         }
     };
     let mut rows = Vec::new();
+    let mut means = String::new();
     if let Some((prediction, psi, verdict)) = window
         .prediction
         .as_ref()
@@ -135,12 +136,13 @@ fn features(screen: Screen, window: &WindowReport) -> String {
     {
         let (word, tone) = drift_word(verdict);
         let mean = |mean: Option<f64>| mean.map_or_else(|| number::NONE.into(), number::value);
+        means = format!(
+            "the mean prediction is {}, {} in training\n",
+            mean(prediction.mean),
+            mean(prediction.mean_before)
+        );
         rows.push(vec![
-            cell(&format!(
-                "predictions, mean {} before, {} now",
-                mean(prediction.mean_before),
-                mean(prediction.mean)
-            )),
+            cell("predictions"),
             cell(""),
             cell(""),
             cell(""),
@@ -167,17 +169,12 @@ fn features(screen: Screen, window: &WindowReport) -> String {
     }
     let mut text = screen.table(
         &[
-            "feature",
-            "missing",
-            "left out",
-            "other type",
-            "unseen",
-            "PSI",
-            "verdict",
+            "feature", "missing", "absent", "mistyped", "unseen", "PSI", "verdict",
         ],
         &[1, 2, 3, 4, 5],
         rows,
     );
+    text.push_str(&means);
     if let Some(more) = window
         .features
         .len()
