@@ -388,7 +388,7 @@ impl Comparison<'_> {
                     metric,
                     value,
                     &trivial,
-                    "the trivial predictor's",
+                    Rival::Trivial,
                     by,
                     confidence,
                     Claim::Better,
@@ -484,7 +484,7 @@ impl Comparison<'_> {
                 metric,
                 value,
                 champion,
-                "the champion's",
+                Rival::Champion,
                 by,
                 confidence,
                 claim,
@@ -499,13 +499,17 @@ impl Comparison<'_> {
         metric: &'static MetricName,
         value: f64,
         other: &Scored,
-        whose: &str,
+        than: Rival,
         by: By,
         confidence: f64,
         claim: Claim,
     ) -> Judgement {
         let name = metric.name;
         let there = metrics::value(metric, other, &other.once());
+        let whose = match than {
+            Rival::Champion => "the champion's",
+            Rival::Trivial => "the trivial predictor's",
+        };
         let start = match there {
             Some(there) => format!("{name} is {} against {whose} {}", show(value), show(there)),
             None => format!("{name} is {}, {whose} has no value", show(value)),
@@ -516,8 +520,12 @@ impl Comparison<'_> {
                 format!("{start}, which decides nothing: {why}"),
             )
         };
-        let few =
-            why_no_interval(metric, self.challenger).or_else(|| why_no_interval(metric, other));
+        // The trivial predictor has no chance in it but that of the rows.
+        let of_other = || match than {
+            Rival::Champion => why_no_interval(metric, other),
+            Rival::Trivial => None,
+        };
+        let few = why_no_interval(metric, self.challenger).or_else(of_other);
         if let Some(why) = few {
             return inconclusive(&why);
         }
