@@ -261,14 +261,6 @@ fn order_statistics(mut values: Vec<f64>) -> Option<(f64, f64, IntervalMethod)> 
     (low < high).then_some((*low, *high, IntervalMethod::OrderStatistics))
 }
 
-/// How many values there are, and their standard deviation.
-pub(super) fn deviation(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
-    let n = values.clone().count() as f64;
-    let mean = values.clone().sum::<f64>() / n;
-    let squares: f64 = values.map(|v| (v - mean).powi(2)).sum();
-    (n, (squares / (n - 1.0)).sqrt())
-}
-
 /// BCa's acceleration of a mean.
 fn skew(values: impl Iterator<Item = f64> + Clone) -> f64 {
     let n = values.clone().count() as f64;

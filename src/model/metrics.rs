@@ -101,6 +101,14 @@ pub(super) fn mean(counts: &[u32], value: impl Fn(usize) -> f64) -> Option<f64> 
     (all > 0.0).then(|| sum / all)
 }
 
+/// How many values there are, and their standard deviation.
+pub(super) fn deviation(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+    let n = values.clone().count() as f64;
+    let mean = values.clone().sum::<f64>() / n;
+    let squares: f64 = values.map(|v| (v - mean).powi(2)).sum();
+    (n, (squares / (n - 1.0)).sqrt())
+}
+
 /// The middle of what each row has, the mean of two where there are two; `None` of no rows.
 fn median(counts: &[u32], value: impl Fn(usize) -> f64) -> Option<f64> {
     let counted = counts.iter().enumerate().filter(|(_, n)| **n > 0);

@@ -8,8 +8,8 @@
 //! | `rmse` | of the mean of the rows' differences, each as it moves the root |
 //! | the rest | the deviation of the differences over resamples |
 
-use super::interval::{deviation, student_quantile};
-use super::metrics::{self, Kind, Scored};
+use super::interval::student_quantile;
+use super::metrics::{self, Kind, Scored, deviation};
 use super::placements::Placements;
 use super::resample::{Statistic, bootstrap, rows_to_draw};
 use crate::config::metrics::{Better, MetricName};

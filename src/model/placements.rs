@@ -3,8 +3,7 @@
 //! Their means are the area under the ROC curve, and their variances that of the area (DeLong, DeLong and
 //! Clarke-Pearson 1988), in the order of the scores, not of the pairs (Sun and Xu 2014).
 
-use super::interval::deviation;
-use super::metrics::Scored;
+use super::metrics::{Scored, deviation};
 
 pub(super) struct Placements {
     /// Of each positive row, the share of the negatives that have a lower score, ties for one half.
