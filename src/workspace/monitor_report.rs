@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Record;
 use super::drift_report::DriftVerdict;
+pub(crate) use super::monitor_window::MeasuredMetric;
 use super::monitor_window::WindowReport;
 use crate::clock::Timestamp;
 
@@ -29,23 +30,6 @@ pub(crate) struct MonitorReport {
     /// The windows of this look and of those before, the oldest first; the last is the one above.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub windows: Vec<WindowReport>,
-}
-
-/// A metric of the champion's predictions.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct MeasuredMetric {
-    /// As in `validate.require`.
-    pub metric: String,
-    pub value: f64,
-    /// The ends of its interval at 95 %.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub low: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub high: Option<f64>,
-    /// Predictions with a label.
-    pub labelled: u64,
-    /// All predictions of the window.
-    pub predictions: u64,
 }
 
 /// The window's rows against the champion's training profile.

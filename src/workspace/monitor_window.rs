@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::drift_report::DriftVerdict;
-use super::monitor_report::MeasuredMetric;
 use crate::clock::Timestamp;
 
 /// A window of `monitor.json`.
@@ -166,4 +165,21 @@ pub(crate) struct LabelReport {
     pub mean_labelled: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub mean: Option<f64>,
+}
+
+/// A metric of the champion's predictions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MeasuredMetric {
+    /// As in `validate.require`.
+    pub metric: String,
+    pub value: f64,
+    /// The ends of its interval at 95 %.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub low: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub high: Option<f64>,
+    /// Predictions with a label.
+    pub labelled: u64,
+    /// All predictions of the window.
+    pub predictions: u64,
 }
