@@ -1,7 +1,6 @@
 //! serin's own image, made by the project's Dockerfile, in the three places where it runs.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
